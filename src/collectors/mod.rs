@@ -1,0 +1,63 @@
+//! Sensors: each kind measures one sort of thing and fills a [`Batch`]. They know neither the store nor each other.
+//!
+//! To add one, copy the nearest file, export `KIND`, and list it in [`COLLECTORS`].
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::config::Section;
+use crate::model::{Batch, MetricDesc};
+
+/// A kind of collector: data plus one function. `build` does no I/O beyond reading files that the section names.
+pub struct CollectorKind {
+    /// The configuration key, the `collector` label, the name of the file, of `rules/<name>.yml` and `dashboards/<name>.json`.
+    pub name: &'static str,
+    /// One sentence: what it watches.
+    pub about: &'static str,
+    /// Every metric it can emit; empty only where the configuration chooses the names.
+    pub metrics: &'static [&'static [MetricDesc]],
+    /// Reads its keys from the section (not `name`, `interval`, `timeout`, `labels`, which the scrape loop reads) and records mistakes there.
+    pub build: fn(&Section<'_>, &Target) -> Box<dyn Collector>,
+}
+
+/// What the scrape loop tells a collector about the target it is built for.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The configured (or derived) name: the `target` label of our own metrics, the `instance` label of all.
+    pub name: String,
+    /// Time between collections.
+    pub interval: Duration,
+    /// Deadline of one collection; the loop enforces it, a collector uses it for its own calls.
+    pub timeout: Duration,
+}
+
+/// One target being measured. The loop owns it, so it keeps state without a lock.
+pub trait Collector: Send {
+    /// Measures once. Samples pushed before an error are kept; the error makes `nightbell_collector_success` 0.
+    /// The loop drops the future at the deadline: what was pushed until then is kept, and no state may be left half-changed.
+    fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>>;
+
+    /// Where the target is, without secrets, for people: `postgres://db1:5432/app`.
+    fn address(&self) -> String {
+        String::new()
+    }
+}
+
+/// Why a collection failed. The text is one line without secrets.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{reason}")]
+pub struct CollectError {
+    /// What happened, in words.
+    pub reason: String,
+}
+
+impl CollectError {
+    /// An error with this text.
+    pub fn new(reason: impl Into<String>) -> Self {
+        CollectError { reason: reason.into() }
+    }
+}
+
+/// Every kind there is, in the order of the reference.
+pub const COLLECTORS: &[CollectorKind] = &[];

@@ -1,0 +1,324 @@
+//! A YAML file as a tree whose nodes know their place.
+//!
+//! The events come from granit-parser, the parser below serde_yaml (serde-saphyr), because serde keeps neither the place of a key nor
+//! the text of a plain scalar. Anchors, aliases and `<<` merges are resolved here; repeated keys are errors; the number of nodes is
+//! bounded, so that a file of aliases to aliases cannot exhaust memory.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use granit_parser::{Event, Parser, Span};
+
+use super::error::ConfigError;
+
+/// Greatest number of nodes after aliases are resolved.
+const MAX_NODES: usize = 2_000_000;
+/// Greatest depth of nesting.
+const MAX_DEPTH: usize = 100;
+
+/// Line and column, both from 1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Default)]
+pub struct Position {
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// How a scalar was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ScalarStyle {
+    /// Without quotes: `null`, numbers and booleans are recognised.
+    Plain,
+    /// In single or double quotes: always text.
+    Quoted,
+    /// A `|` block: line breaks kept.
+    Literal,
+    /// A `>` block: line breaks folded.
+    Folded,
+}
+
+/// A node of the tree.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Where the value begins.
+    pub position: Position,
+    /// Byte offset in the source where the value begins (for a block scalar: its `|` or `>`).
+    pub offset: usize,
+    /// What it is.
+    pub value: Value,
+}
+
+/// What a node holds.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// A scalar, its text after YAML escapes.
+    Scalar {
+        /// The text.
+        text: String,
+        /// How it was written.
+        style: ScalarStyle,
+    },
+    /// A sequence.
+    List(Vec<Node>),
+    /// A mapping in file order; each key with its own place.
+    Map(Vec<(String, Position, Node)>),
+}
+
+impl Node {
+    /// Whether this is an empty or `null` or `~` plain scalar.
+    pub fn is_null(&self) -> bool {
+        matches!(&self.value, Value::Scalar { text, style: ScalarStyle::Plain } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+    }
+
+    /// What the node is, in words.
+    pub fn kind(&self) -> &'static str {
+        match &self.value {
+            Value::Scalar { .. } if self.is_null() => "nothing",
+            Value::Scalar { .. } => "a single value",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a mapping",
+        }
+    }
+
+    /// The value under `key`, if this is a mapping that has it.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        match &self.value {
+            Value::Map(entries) => entries.iter().find(|(k, _, _)| k == key).map(|(_, _, v)| v),
+            _ => None,
+        }
+    }
+}
+
+/// A parsed file.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// The file's name as the user gave it, for messages.
+    pub file: String,
+    /// The text it was parsed from.
+    pub source: Arc<str>,
+    /// The first document's root; an empty file is an empty mapping.
+    pub root: Node,
+    /// Whether further YAML documents follow, which are ignored.
+    pub has_more: bool,
+}
+
+impl Document {
+    /// Reads and parses a file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        let fail = |problem: String, remedy: &str| ConfigError { file: file.clone(), position: None, key: String::new(), problem, remedy: remedy.into() };
+        let bytes = std::fs::read(path).map_err(|e| fail(format!("cannot be read: {e}"), "check the path and its permissions"))?;
+        let text = String::from_utf8(bytes).map_err(|_| fail("is not UTF-8 text".into(), "save it as UTF-8"))?;
+        Self::parse(&file, &text)
+    }
+
+    /// Parses text; `file` is used in messages only.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+        let mut composer = Composer { file, parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
+        let (root, has_more) = composer.document()?;
+        Ok(Document { file: file.into(), source: Arc::from(text), root, has_more })
+    }
+}
+
+struct Composer<'a> {
+    file: &'a str,
+    parser: Parser<'a, granit_parser::StrInput<'a>>,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+}
+
+impl<'a> Composer<'a> {
+    fn document(&mut self) -> Result<(Node, bool), ConfigError> {
+        let empty = Node { position: Position { line: 1, column: 1 }, offset: 0, value: Value::Map(Vec::new()) };
+        loop {
+            match self.next()? {
+                Some((Event::DocumentStart(..), _)) => break,
+                Some((Event::StreamEnd, _)) | None => return Ok((empty, false)),
+                Some(_) => {}
+            }
+        }
+        let Some((event, span)) = self.next()? else { return Ok((empty, false)) };
+        let root = self.node(event, span, 0)?;
+        let root = if root.is_null() { empty } else { root };
+        loop {
+            match self.next()? {
+                Some((Event::DocumentStart(..), _)) => return Ok((root, true)),
+                Some((Event::StreamEnd, _)) | None => return Ok((root, false)),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, ConfigError> {
+        loop {
+            match self.parser.next() {
+                None => return Ok(None),
+                Some(Ok((Event::Comment(..), _))) => {}
+                Some(Ok(pair)) => return Ok(Some(pair)),
+                Some(Err(e)) => {
+                    let mark = e.marker();
+                    let position = Position { line: mark.line() as u32, column: mark.col() as u32 + 1 };
+                    return Err(self.error(position, format!("not valid YAML: {}", e.info()), "check the indentation and the quotes near this place"));
+                }
+            }
+        }
+    }
+
+    fn expect_next(&mut self) -> Result<(Event<'a>, Span), ConfigError> {
+        self.next()?.ok_or_else(|| self.error(Position::default(), "not valid YAML: it ends in the middle".into(), ""))
+    }
+
+    fn error(&self, position: Position, problem: String, remedy: &str) -> ConfigError {
+        ConfigError { file: self.file.into(), position: Some(position), key: String::new(), problem, remedy: remedy.into() }
+    }
+
+    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, ConfigError> {
+        let position = place(&span);
+        let offset = span.start.byte_offset().unwrap_or(0);
+        self.nodes += 1;
+        if self.nodes > MAX_NODES || depth > MAX_DEPTH {
+            return Err(self.error(position, format!("more than {MAX_NODES} values or {MAX_DEPTH} levels"), "split the file or use fewer aliases"));
+        }
+        let (anchor, value) = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let style = match style {
+                    granit_parser::ScalarStyle::Plain if tag.is_some() => ScalarStyle::Quoted,
+                    granit_parser::ScalarStyle::Plain => ScalarStyle::Plain,
+                    granit_parser::ScalarStyle::Literal => ScalarStyle::Literal,
+                    granit_parser::ScalarStyle::Folded => ScalarStyle::Folded,
+                    _ => ScalarStyle::Quoted,
+                };
+                (anchor, Value::Scalar { text: text.into_owned(), style })
+            }
+            Event::SequenceStart(_, anchor, _) => {
+                let mut items = Vec::new();
+                loop {
+                    match self.expect_next()? {
+                        (Event::SequenceEnd, _) => break,
+                        (event, span) => items.push(self.node(event, span, depth + 1)?),
+                    }
+                }
+                (anchor, Value::List(items))
+            }
+            Event::MappingStart(_, anchor, _) => (anchor, self.mapping(depth)?),
+            Event::Alias(id) => {
+                let target = self.anchors.get(&id).cloned();
+                let node = target.ok_or_else(|| self.error(position, "alias to a value that contains it".into(), "write the value out"))?;
+                self.nodes += count(&node);
+                return Ok(node);
+            }
+            other => return Err(self.error(position, format!("unexpected YAML event {other:?}"), "")),
+        };
+        let node = Node { position, offset, value };
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        Ok(node)
+    }
+
+    fn mapping(&mut self, depth: usize) -> Result<Value, ConfigError> {
+        let mut entries: Vec<(String, Position, Node)> = Vec::new();
+        let mut merged: Vec<Node> = Vec::new();
+        loop {
+            let (event, span) = self.expect_next()?;
+            if matches!(event, Event::MappingEnd) {
+                break;
+            }
+            let key = self.node(event, span, depth + 1)?;
+            let (event, span) = self.expect_next()?;
+            let value = self.node(event, span, depth + 1)?;
+            let Value::Scalar { text, style } = key.value else {
+                return Err(self.error(key.position, "a key must be a single word".into(), ""));
+            };
+            if text == "<<" && style == ScalarStyle::Plain {
+                merged.push(value);
+            } else if let Some((_, first, _)) = entries.iter().find(|(k, _, _)| *k == text) {
+                let problem = format!("key {text:?} already stands at line {}", first.line);
+                return Err(self.error(key.position, problem, "remove one of the two"));
+            } else {
+                entries.push((text, key.position, value));
+            }
+        }
+        for node in merged {
+            self.merge(&mut entries, node)?;
+        }
+        Ok(Value::Map(entries))
+    }
+
+    fn merge(&self, entries: &mut Vec<(String, Position, Node)>, node: Node) -> Result<(), ConfigError> {
+        match node.value {
+            Value::Map(more) => {
+                for (key, position, value) in more {
+                    if !entries.iter().any(|(k, _, _)| *k == key) {
+                        entries.push((key, position, value));
+                    }
+                }
+                Ok(())
+            }
+            Value::List(items) => items.into_iter().try_for_each(|item| self.merge(entries, item)),
+            Value::Scalar { .. } => Err(self.error(node.position, "\"<<\" merges a mapping".into(), "give it an alias such as *defaults")),
+        }
+    }
+}
+
+fn place(span: &Span) -> Position {
+    Position { line: span.start.line() as u32, column: span.start.col() as u32 + 1 }
+}
+
+fn count(node: &Node) -> usize {
+    match &node.value {
+        Value::Scalar { .. } => 1,
+        Value::List(items) => 1 + items.iter().map(count).sum::<usize>(),
+        Value::Map(entries) => 1 + entries.iter().map(|(_, _, v)| count(v)).sum::<usize>(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Node {
+        Document::parse("t.yml", text).expect("valid").root
+    }
+
+    #[test]
+    fn nodes_know_their_place() {
+        let root = parse("a: 1\nb:\n  - x\n  - {c: 'd'}\n");
+        let Some(Value::List(items)) = root.get("b").map(|n| &n.value) else { panic!("a list") };
+        assert_eq!(items[0].position, Position { line: 3, column: 5 });
+        assert_eq!(items[1].get("c").map(|n| n.position), Some(Position { line: 4, column: 9 }));
+    }
+
+    #[test]
+    fn merge_keys_yield_to_written_keys() {
+        let root = parse("base: &b {x: 1, y: 2}\nuse:\n  <<: *b\n  y: 3\n");
+        let used = root.get("use").expect("there");
+        let text = |k: &str| match used.get(k).map(|n| &n.value) { Some(Value::Scalar { text, .. }) => text.clone(), _ => String::new() };
+        assert_eq!((text("x"), text("y")), ("1".into(), "3".into()));
+    }
+
+    #[test]
+    fn repeated_keys_and_broken_yaml_name_their_place() {
+        let twice = Document::parse("t.yml", "a: 1\na: 2\n").expect_err("twice");
+        assert_eq!(twice.to_string(), "t.yml:2:1: key \"a\" already stands at line 1; remove one of the two");
+        assert!(Document::parse("t.yml", "a: [1\nb: 2").expect_err("open").position.is_some());
+    }
+
+    #[test]
+    fn an_alias_bomb_is_refused() {
+        let mut text = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+        for i in 1..9 {
+            text.push_str(&format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(",")));
+        }
+        assert!(Document::parse("t.yml", &text).is_err());
+    }
+}

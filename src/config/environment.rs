@@ -1,0 +1,127 @@
+//! Where `${NAME}` comes from: the process environment and `.env` files; the process wins.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::error::ConfigError;
+
+/// Named values for `${NAME}`; built once at start, passed on.
+#[derive(Clone, Debug, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// The environment of this process.
+    pub fn of_process() -> Self {
+        Environment(std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
+    }
+
+    /// Only these values, for tests.
+    pub fn from_pairs<const N: usize>(pairs: [(&str, &str); N]) -> Self {
+        Environment(pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect())
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// Adds the values of a `.env` file (`NAME=value`, `export NAME="value"`, `#` comments); a name that is already set keeps its value.
+    pub fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let file = path.display().to_string();
+        let fail = |line: Option<usize>, problem: String, remedy: &str| ConfigError {
+            file: file.clone(),
+            position: line.map(|l| super::Position { line: l as u32, column: 1 }),
+            key: String::new(),
+            problem,
+            remedy: remedy.into(),
+        };
+        let text = std::fs::read_to_string(path).map_err(|e| fail(None, format!("cannot be read: {e}"), "check the path given with --env-file"))?;
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let line = line.strip_prefix("export ").unwrap_or(line);
+            // The line may hold a secret: it is never quoted in the message.
+            let (name, value) = line.split_once('=').ok_or_else(|| fail(Some(index + 1), "not of the form NAME=value".into(), "write NAME=value, or # before a comment"))?;
+            let name = name.trim();
+            if !is_name(name) {
+                return Err(fail(Some(index + 1), "the part before \"=\" is not a variable name".into(), "use letters, digits and _ only"));
+            }
+            self.0.entry(name.to_owned()).or_insert_with(|| unquote(value.trim()));
+        }
+        Ok(())
+    }
+
+    /// Replaces `${NAME}` and `${NAME:-default}`; `$${` stands for `${`. Errs with the name that is not set.
+    pub fn expand(&self, text: &str) -> Result<String, String> {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find("${") {
+            let (before, tail) = rest.split_at(at);
+            if let Some(before) = before.strip_suffix('$') {
+                out.push_str(before);
+                out.push_str("${");
+                rest = &tail[2..];
+                continue;
+            }
+            out.push_str(before);
+            let Some(end) = tail.find('}') else {
+                out.push_str(tail);
+                return Ok(out);
+            };
+            let (name, default) = match tail[2..end].split_once(":-") {
+                Some((name, default)) => (name, Some(default)),
+                None => (&tail[2..end], None),
+            };
+            if is_name(name) {
+                out.push_str(self.get(name).or(default).ok_or_else(|| name.to_owned())?);
+            } else {
+                out.push_str(&tail[..=end]);
+            }
+            rest = &tail[end + 1..];
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    crate::model::text::is_legacy_label_name(name)
+}
+
+fn unquote(value: &str) -> String {
+    for quote in ['"', '\''] {
+        if let Some(inner) = value.strip_prefix(quote).and_then(|v| v.strip_suffix(quote)) {
+            return inner.to_owned();
+        }
+    }
+    match value.find(" #") {
+        Some(comment) => value[..comment].trim_end().to_owned(),
+        None => value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// D3: settings and secrets from the environment or a `.env` file.
+    #[test]
+    fn variables_expand_and_regex_references_stay() {
+        let env = Environment::from_pairs([("HOST", "db1")]);
+        assert_eq!(env.expand("postgres://${HOST}/x"), Ok("postgres://db1/x".into()));
+        assert_eq!(env.expand("${1}-$1-${PORT:-5432}-$${HOST}"), Ok("${1}-$1-5432-${HOST}".into()));
+        assert_eq!(env.expand("${NONE}"), Err("NONE".into()));
+    }
+
+    #[test]
+    fn env_files_are_read_and_the_process_wins() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(".env");
+        std::fs::write(&path, "# c\nexport A=\"x y\"\nB='q'\nHOST=other\nC=1 # note\n").expect("written");
+        let mut env = Environment::from_pairs([("HOST", "db1")]);
+        env.add_file(&path).expect("valid");
+        assert_eq!((env.get("A"), env.get("B"), env.get("C"), env.get("HOST")), (Some("x y"), Some("q"), Some("1"), Some("db1")));
+    }
+}

@@ -1,0 +1,260 @@
+//! Reading one mapping: typed access, `*_file` secrets, unknown keys with the nearest valid name.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use crate::model::text::nearest;
+
+use super::document::{Document, Node, Position, Value};
+use super::environment::Environment;
+use super::error::{ConfigError, ConfigErrors};
+use super::secret::Secret;
+use super::value::FromNode;
+
+/// Holds one file while it is being read, and the mistakes found so far.
+pub struct Loader<'a> {
+    document: &'a Document,
+    environment: &'a Environment,
+    folder: PathBuf,
+    errors: RefCell<Vec<ConfigError>>,
+}
+
+impl<'a> Loader<'a> {
+    /// Relative paths in the document are taken from `folder`.
+    pub fn new(document: &'a Document, environment: &'a Environment, folder: &Path) -> Self {
+        Loader { document, environment, folder: folder.to_owned(), errors: RefCell::new(Vec::new()) }
+    }
+
+    /// The root mapping.
+    pub fn root(&self) -> Section<'_> {
+        Section::new(self, String::new(), &self.document.root)
+    }
+
+    /// `value` if no mistake was recorded, else all mistakes in the order of their places.
+    pub fn finish<T>(self, value: T) -> Result<T, ConfigErrors> {
+        let mut errors = self.errors.into_inner();
+        if errors.is_empty() {
+            return Ok(value);
+        }
+        errors.sort_by_key(|e| e.position);
+        errors.dedup();
+        Err(ConfigErrors(errors))
+    }
+}
+
+/// One mapping of the file. Ask for every key it may have, then call [`Section::finish`].
+pub struct Section<'a> {
+    loader: &'a Loader<'a>,
+    path: String,
+    node: &'a Node,
+    asked: RefCell<Vec<String>>,
+}
+
+impl<'a> Section<'a> {
+    fn new(loader: &'a Loader<'a>, path: String, node: &'a Node) -> Self {
+        let section = Section { loader, path, node, asked: RefCell::new(Vec::new()) };
+        if !matches!(node.value, Value::Map(_)) && !node.is_null() {
+            section.error_at(node.position, "", format!("is {}", node.kind()), "give a mapping: indented lines of key: value".into());
+        }
+        section
+    }
+
+    /// The value of `key`, `None` when it is absent or `null` or wrong (a wrong one is recorded as an error).
+    pub fn get<T: FromNode>(&self, key: &str) -> Option<T> {
+        let node = self.node(key)?;
+        if node.is_null() {
+            return None;
+        }
+        T::from_node(self, key, node)
+    }
+
+    /// The value of `key`, or `default`.
+    pub fn or<T: FromNode>(&self, key: &str, default: T) -> T {
+        self.get(key).unwrap_or(default)
+    }
+
+    /// The value of `key`, which must be there. After an error it returns `T::default()`, which nobody will use.
+    pub fn require<T: FromNode + Default>(&self, key: &str) -> T {
+        match self.node(key) {
+            Some(node) if !node.is_null() => T::from_node(self, key, node).unwrap_or_default(),
+            _ => {
+                self.error_at(self.node.position, "", format!("key {key:?} is missing"), format!("add {key}: …"));
+                T::default()
+            }
+        }
+    }
+
+    /// The secret under `key`, or the content of the file under `key_file` (without its last line break). Both at once is an error.
+    pub fn secret(&self, key: &str) -> Option<Secret> {
+        let file_key = format!("{key}_file");
+        let (inline, file) = (self.get::<Secret>(key), self.get::<PathBuf>(&file_key));
+        match (inline, file) {
+            (Some(_), Some(_)) => {
+                self.error(&file_key, format!("stands beside {key:?}"), "keep one of the two");
+                None
+            }
+            (Some(secret), None) => Some(secret),
+            (None, Some(path)) => match std::fs::read_to_string(&path) {
+                Ok(text) => Some(Secret::new(text.trim_end_matches(['\n', '\r']))),
+                Err(e) => {
+                    self.error(&file_key, format!("{}: cannot be read: {e}", path.display()), "check the path and its permissions");
+                    None
+                }
+            },
+            (None, None) => None,
+        }
+    }
+
+    /// The mapping under `key`; `None` when the key is absent. `key:` with nothing after it is an empty mapping.
+    pub fn section(&self, key: &str) -> Option<Section<'a>> {
+        self.node(key).map(|node| Section::new(self.loader, self.child_path(key), node))
+    }
+
+    /// The mappings in the list under `key`; empty when the key is absent.
+    pub fn sections(&self, key: &str) -> Vec<Section<'a>> {
+        match self.node(key).map(|n| (n, &n.value)) {
+            Some((_, Value::List(items))) => {
+                let child = |(i, node)| Section::new(self.loader, format!("{}[{i}]", self.child_path(key)), node);
+                items.iter().enumerate().map(child).collect()
+            }
+            Some((node, _)) if !node.is_null() => {
+                self.error_at(node.position, key, format!("is {}", node.kind()), "give a list: each entry begins with \"- \"".into());
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Like [`Section::sections`], but a single mapping counts as a list of one.
+    pub fn one_or_many(&self, key: &str) -> Vec<Section<'a>> {
+        match self.node(key).map(|n| &n.value) {
+            Some(Value::Map(_)) => self.section(key).into_iter().collect(),
+            _ if self.node(key).is_some_and(Node::is_null) => self.section(key).into_iter().collect(),
+            _ => self.sections(key),
+        }
+    }
+
+    /// The raw node under `key`: no `${NAME}` is replaced in it.
+    pub fn node(&self, key: &str) -> Option<&'a Node> {
+        if !self.asked.borrow().iter().any(|k| k == key) {
+            self.asked.borrow_mut().push(key.to_owned());
+        }
+        self.node.get(key)
+    }
+
+    /// This section's own node.
+    pub fn own_node(&self) -> &'a Node {
+        self.node
+    }
+
+    /// The keys that are present, in file order.
+    pub fn keys(&self) -> Vec<&'a str> {
+        match &self.node.value {
+            Value::Map(entries) => entries.iter().map(|(k, _, _)| k.as_str()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The path of keys from the root (`collectors.postgres[0]`), `""` at the root.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The file this section stands in, as the user named it.
+    pub fn file(&self) -> &str {
+        &self.loader.document.file
+    }
+
+    /// Where `${NAME}` comes from.
+    pub fn environment(&self) -> &'a Environment {
+        self.loader.environment
+    }
+
+    /// A path of the file, relative ones taken from the file's folder.
+    pub fn resolve(&self, path: &str) -> PathBuf {
+        self.loader.folder.join(path)
+    }
+
+    /// Where the value of `key` (or, when it is absent, this section) stands.
+    pub fn position(&self, key: &str) -> Position {
+        self.node.get(key).map_or(self.node.position, |n| n.position)
+    }
+
+    /// Records a mistake in the value of `key`.
+    pub fn error(&self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.error_at(self.position(key), key, problem.into(), remedy.into());
+    }
+
+    /// Records a mistake at a place of its own; `key` is relative to this section, `""` for the section itself.
+    pub fn error_at(&self, position: Position, key: &str, problem: String, remedy: String) {
+        let key = if key.is_empty() { self.path.clone() } else { self.child_path(key) };
+        self.loader.errors.borrow_mut().push(ConfigError { file: self.file().into(), position: Some(position), key, problem, remedy });
+    }
+
+    /// Records every key that nobody asked for as unknown, naming the nearest one that exists.
+    pub fn finish(&self) {
+        let Value::Map(entries) = &self.node.value else { return };
+        let asked = self.asked.borrow();
+        for (key, position, _) in entries.iter().filter(|(k, _, _)| !asked.contains(k)) {
+            let remedy = match nearest(key, asked.iter().map(String::as_str)) {
+                Some(name) => format!("did you mean {name:?}?"),
+                None if asked.is_empty() => "remove it".into(),
+                None => {
+                    let mut names = asked.clone();
+                    names.sort();
+                    format!("known here: {}", names.join(", "))
+                }
+            };
+            self.error_at(*position, key, "unknown key".into(), remedy);
+        }
+    }
+
+    fn child_path(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn check(text: &str, read: impl Fn(&Section<'_>)) -> String {
+        let document = Document::parse("n.yml", text).expect("YAML");
+        let environment = Environment::default();
+        let loader = Loader::new(&document, &environment, Path::new("."));
+        let root = loader.root();
+        read(&root);
+        root.finish();
+        drop(root);
+        loader.finish(()).expect_err("mistakes").to_string()
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once_with_place_key_and_remedy() {
+        let got = check("timeot: 5s\ninterval: soon\nname: ${NOPE}\n", |s| {
+            s.or("timeout", Duration::ZERO);
+            s.or("interval", Duration::ZERO);
+            s.get::<String>("name");
+            s.require::<String>("dsn");
+        });
+        assert_eq!(
+            got,
+            "n.yml:1:1: key \"dsn\" is missing; add dsn: …\n\
+             n.yml:1:1: timeot: unknown key; did you mean \"timeout\"?\n\
+             n.yml:2:11: interval: \"soon\" is not valid here; give a duration such as 15s, 5m or 1h30m\n\
+             n.yml:3:7: name: environment variable NOPE is not set; set it, name it in the --env-file, or write ${NOPE:-default}"
+        );
+    }
+
+    #[test]
+    fn nested_keys_carry_their_path() {
+        let got = check("a:\n  b:\n    - c: [1]\n", |s| {
+            for item in s.section("a").map(|a| a.sections("b")).unwrap_or_default() {
+                item.get::<u64>("c");
+            }
+        });
+        assert_eq!(got, "n.yml:3:10: a.b[0].c: is a list; give a whole number from 0 to 18446744073709551615");
+    }
+}

@@ -1,0 +1,152 @@
+//! How single values are read: each type says what it accepts and what its error recommends.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::model::{Labels, parse_duration};
+
+use super::document::{Node, ScalarStyle, Value};
+use super::secret::Secret;
+use super::section::Section;
+
+/// A type that can stand in a configuration file.
+pub trait FromNode: Sized {
+    /// Reads `node`, which stands under `key` in `section`. On a mistake it records an error there and returns `None`.
+    fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self>;
+}
+
+/// The text of a scalar with `${NAME}` replaced; records an error for a list, a mapping or an unset variable.
+fn text(section: &Section<'_>, key: &str, node: &Node, wanted: &str) -> Option<String> {
+    match &node.value {
+        Value::Scalar { text, .. } if !node.is_null() => match section.environment().expand(text) {
+            Ok(text) => Some(text),
+            Err(name) => {
+                section.error_at(node.position, key, format!("environment variable {name} is not set"), format!("set it, name it in the --env-file, or write ${{{name}:-default}}"));
+                None
+            }
+        },
+        _ => {
+            section.error_at(node.position, key, format!("is {}", node.kind()), format!("give {wanted}"));
+            None
+        }
+    }
+}
+
+fn parsed<T>(section: &Section<'_>, key: &str, node: &Node, wanted: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    let text = text(section, key, node, wanted)?;
+    let value = parse(&text);
+    if value.is_none() {
+        section.error_at(node.position, key, format!("{text:?} is not valid here"), format!("give {wanted}"));
+    }
+    value
+}
+
+impl FromNode for String {
+    fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
+        if node.is_null() {
+            return Some(String::new());
+        }
+        text(section, key, node, "text")
+    }
+}
+
+impl FromNode for Secret {
+    fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
+        text(section, key, node, "text").map(Secret::new)
+    }
+}
+
+impl FromNode for bool {
+    fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
+        let quoted = matches!(node.value, Value::Scalar { style: ScalarStyle::Quoted, .. });
+        parsed(section, key, node, "true or false", |t| match t {
+            "true" | "True" | "TRUE" if !quoted || t.starts_with('t') => Some(true),
+            "false" | "False" | "FALSE" => Some(false),
+            // YAML 1.1 spellings, which go-yaml accepts for a boolean field.
+            "yes" | "on" | "Yes" | "On" => Some(true),
+            "no" | "off" | "No" | "Off" => Some(false),
+            _ => None,
+        })
+    }
+}
+
+macro_rules! whole_numbers {
+    ($($kind:ty),*) => {$(
+        impl FromNode for $kind {
+            fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
+                let wanted = format!("a whole number from {} to {}", <$kind>::MIN, <$kind>::MAX);
+                parsed(section, key, node, &wanted, |t| t.replace('_', "").parse().ok())
+            }
+        }
+    )*};
+}
+whole_numbers!(u16, u32, u64, usize, i64);
+
+impl FromNode for f64 {
+    fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
+        parsed(section, key, node, "a number", |t| t.parse().ok())
+    }
+}
+
+impl FromNode for Duration {
+    fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
+        parsed(section, key, node, "a duration such as 15s, 5m or 1h30m", |t| parse_duration(t).ok())
+    }
+}
+
+impl FromNode for Url {
+    fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
+        let text = text(section, key, node, "a URL such as https://example.org/path")?;
+        match Url::parse(&text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url),
+            // The text may hold a token: it is not quoted.
+            _ => {
+                section.error_at(node.position, key, "is not an http or https URL".into(), "give a URL such as https://example.org/path".into());
+                None
+            }
+        }
+    }
+}
+
+impl FromNode for PathBuf {
+    fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
+        text(section, key, node, "a path").map(|t| section.resolve(&t))
+    }
+}
+
+impl<T: FromNode> FromNode for Vec<T> {
+    fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
+        let Value::List(items) = &node.value else {
+            if node.is_null() {
+                return Some(Vec::new());
+            }
+            section.error_at(node.position, key, format!("is {}", node.kind()), "give a list: [a, b]".into());
+            return None;
+        };
+        let read = |(i, item): (usize, &Node)| T::from_node(section, &format!("{key}[{i}]"), item);
+        Some(items.iter().enumerate().filter_map(read).collect())
+    }
+}
+
+impl<T: FromNode> FromNode for BTreeMap<String, T> {
+    fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
+        let Value::Map(entries) = &node.value else {
+            if node.is_null() {
+                return Some(BTreeMap::new());
+            }
+            section.error_at(node.position, key, format!("is {}", node.kind()), "give a mapping: {name: value}".into());
+            return None;
+        };
+        let read = |(name, _, value): &(String, _, Node)| Some((name.clone(), T::from_node(section, &format!("{key}.{name}"), value)?));
+        Some(entries.iter().filter_map(read).collect())
+    }
+}
+
+impl FromNode for Labels {
+    fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
+        BTreeMap::<String, String>::from_node(section, key, node).map(Labels::from_pairs)
+    }
+}

@@ -1,0 +1,169 @@
+//! A client for one [`HttpConfig`]: every request has a deadline, every body a bound.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use reqwest::Method;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use url::Url;
+
+use super::config::HttpConfig;
+use super::error::{HttpError, HttpErrorKind};
+
+/// A client; cheap to clone. Connections are kept for reuse, at most two idle ones for each host.
+#[derive(Clone)]
+pub struct Client {
+    inner: reqwest::Client,
+    authorization: Option<HeaderValue>,
+}
+
+/// One request.
+pub struct Request {
+    /// GET, POST, …
+    pub method: Method,
+    /// Where to.
+    pub url: Url,
+    /// Headers beside those of the configuration.
+    pub headers: HeaderMap,
+    /// The body; empty for none.
+    pub body: Bytes,
+    /// Deadline for connecting, sending, and reading the whole body.
+    pub timeout: Duration,
+    /// Greatest size of the answer's body after decompression, in bytes.
+    pub max_body: usize,
+}
+
+impl Request {
+    /// A GET with a deadline, 10 MiB of answer at most.
+    pub fn get(url: Url, timeout: Duration) -> Self {
+        Request { method: Method::GET, url, headers: HeaderMap::new(), body: Bytes::new(), timeout, max_body: 10 << 20 }
+    }
+
+    /// A POST of JSON with a deadline, 1 MiB of answer at most.
+    pub fn post_json(url: Url, body: &serde_json::Value, timeout: Duration) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(reqwest::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Request { method: Method::POST, url, headers, body: Bytes::from(body.to_string()), timeout, max_body: 1 << 20 }
+    }
+
+    /// Adds a header whose value may be secret; an invalid value is left out by the caller's validation at build.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+}
+
+/// A whole answer.
+pub struct Response {
+    /// Status code.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body, decompressed.
+    pub body: Bytes,
+}
+
+impl Response {
+    /// The body as text, invalid UTF-8 replaced.
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|v| v.to_str().ok())
+    }
+}
+
+impl Client {
+    /// Builds a client; errs on unusable certificates, headers or proxy.
+    pub fn build(config: &HttpConfig) -> Result<Self, HttpError> {
+        // The process-wide provider is the first one installed; a second call is a no-op.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let mut builder = reqwest::Client::builder()
+            .pool_max_idle_per_host(2)
+            .redirect(if config.follow_redirects { reqwest::redirect::Policy::limited(10) } else { reqwest::redirect::Policy::none() })
+            .default_headers(default_headers(config)?)
+            .tls_danger_accept_invalid_certs(config.tls.insecure_skip_verify);
+        if let Some(ca) = &config.tls.ca {
+            let certificates = reqwest::Certificate::from_pem_bundle(ca.expose().as_bytes()).map_err(|_| invalid("tls_config: ca is not PEM"))?;
+            builder = builder.tls_certs_only(certificates);
+        }
+        if let (Some(cert), Some(key)) = (&config.tls.cert, &config.tls.key) {
+            let pem = format!("{}\n{}", key.expose(), cert.expose());
+            builder = builder.identity(reqwest::Identity::from_pem(pem.as_bytes()).map_err(|_| invalid("tls_config: cert and key are not a PEM pair"))?);
+        }
+        builder = match &config.proxy_url {
+            Some(url) => builder.proxy(reqwest::Proxy::all(url.clone()).map_err(|_| invalid("proxy_url is not usable"))?),
+            None => builder.no_proxy(),
+        };
+        let inner = builder.build().map_err(HttpError::from)?;
+        Ok(Client { inner, authorization: authorization(config)? })
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub async fn send(&self, request: Request) -> Result<Response, HttpError> {
+        let (timeout, max_body) = (request.timeout, request.max_body);
+        let whole = async {
+            let response = self.start(request).await?;
+            let (status, headers) = (response.status().as_u16(), response.headers().clone());
+            let mut body = Vec::new();
+            let mut stream = response.bytes_stream();
+            while let Some(part) = stream.next().await {
+                let part = part.map_err(HttpError::from)?;
+                if body.len() + part.len() > max_body {
+                    return Err(HttpError::new(HttpErrorKind::TooLarge, format!("answer is larger than {max_body} bytes")));
+                }
+                body.extend_from_slice(&part);
+            }
+            Ok(Response { status, headers, body: body.into() })
+        };
+        tokio::time::timeout(timeout, whole).await.unwrap_or_else(|_| Err(HttpError::new(HttpErrorKind::Timeout, "timed out")))
+    }
+
+    /// Sends a request and returns as soon as the headers are there, for callers that watch the body arrive. The caller keeps the deadline.
+    pub async fn start(&self, request: Request) -> Result<reqwest::Response, HttpError> {
+        let mut headers = request.headers;
+        if let Some(authorization) = &self.authorization
+            && !headers.contains_key(AUTHORIZATION)
+        {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        let builder = self.inner.request(request.method, request.url).headers(headers);
+        let builder = if request.body.is_empty() { builder } else { builder.body(request.body) };
+        builder.send().await.map_err(HttpError::from)
+    }
+}
+
+fn invalid(message: &str) -> HttpError {
+    HttpError::new(HttpErrorKind::Request, message)
+}
+
+fn secret_value(text: &str) -> Result<HeaderValue, HttpError> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| invalid("a header value holds characters that HTTP does not allow"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn authorization(config: &HttpConfig) -> Result<Option<HeaderValue>, HttpError> {
+    use base64::Engine as _;
+    if let Some((user, password)) = &config.basic_auth {
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{}", password.expose()));
+        return secret_value(&format!("Basic {pair}")).map(Some);
+    }
+    match &config.authorization {
+        Some((scheme, credentials)) => secret_value(&format!("{scheme} {}", credentials.expose())).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn default_headers(config: &HttpConfig) -> Result<HeaderMap, HttpError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("nightbell/", env!("CARGO_PKG_VERSION"))));
+    for (name, value) in &config.headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid("http_headers: not a header name"))?;
+        headers.insert(name, secret_value(value.expose())?);
+    }
+    Ok(headers)
+}

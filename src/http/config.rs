@@ -1,0 +1,113 @@
+//! The `http_config` block of Prometheus and Alertmanager: authentication, TLS, proxy, redirects, headers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use url::Url;
+
+use crate::config::{Secret, Section};
+
+/// How to reach an HTTP server; see Prometheus's `http_config`.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// `basic_auth`: user name and password.
+    pub basic_auth: Option<(String, Secret)>,
+    /// `authorization` (or the older `bearer_token`): type, `Bearer` by default, and credentials.
+    pub authorization: Option<(String, Secret)>,
+    /// `tls_config`.
+    pub tls: TlsConfig,
+    /// `proxy_url`.
+    pub proxy_url: Option<Url>,
+    /// `follow_redirects`, true by default.
+    pub follow_redirects: bool,
+    /// `http_headers`: extra headers.
+    pub headers: BTreeMap<String, Secret>,
+}
+
+/// The `tls_config` block.
+#[derive(Clone, Debug, Default)]
+pub struct TlsConfig {
+    /// `ca_file` or `ca`: PEM certificates to trust instead of the system's.
+    pub ca: Option<Secret>,
+    /// `cert_file` or `cert`: PEM client certificate.
+    pub cert: Option<Secret>,
+    /// `key_file` or `key`: PEM client key.
+    pub key: Option<Secret>,
+    /// `server_name`: the name to verify instead of the URL's host.
+    pub server_name: Option<String>,
+    /// `insecure_skip_verify`: accept any certificate.
+    pub insecure_skip_verify: bool,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        HttpConfig {
+            basic_auth: None,
+            authorization: None,
+            tls: TlsConfig::default(),
+            proxy_url: None,
+            follow_redirects: true,
+            headers: BTreeMap::new(),
+        }
+    }
+}
+
+impl HttpConfig {
+    /// Reads the block's keys from `section`, which is the block itself or the mapping that inlines it (`scrape_configs`).
+    pub fn read(section: &Section<'_>) -> Self {
+        let basic_auth = section.section("basic_auth").map(|auth| {
+            let user = auth.secret("username").map(|s| s.expose().to_owned()).unwrap_or_default();
+            let password = auth.secret("password").unwrap_or_default();
+            auth.finish();
+            (user, password)
+        });
+        let authorization = section.section("authorization").map(|auth| {
+            let scheme = auth.or("type", "Bearer".to_owned());
+            let credentials = auth.secret("credentials").unwrap_or_default();
+            auth.finish();
+            (scheme, credentials)
+        });
+        let bearer = section.secret("bearer_token").map(|token| ("Bearer".to_owned(), token));
+        if [basic_auth.is_some(), authorization.is_some(), bearer.is_some()].iter().filter(|x| **x).count() > 1 {
+            section.error("authorization", "stands beside another way to log in", "keep one of basic_auth, authorization, bearer_token");
+        }
+        let headers = section.section("http_headers").map(|headers| {
+            let one = |name: &&str| {
+                let header = headers.section(name)?;
+                let value = header.get::<Vec<String>>("values").and_then(|v| v.into_iter().next()).map(Secret::new);
+                let secrets = header.get::<Vec<Secret>>("secrets").and_then(|v| v.into_iter().next());
+                let files = header.get::<Vec<PathBuf>>("files").and_then(|v| v.into_iter().next());
+                let file = files.and_then(|path| std::fs::read_to_string(path).ok()).map(|t| Secret::new(t.trim_end()));
+                header.finish();
+                Some(((*name).to_owned(), value.or(secrets).or(file)?))
+            };
+            headers.keys().iter().filter_map(one).collect()
+        });
+        HttpConfig {
+            basic_auth,
+            authorization: authorization.or(bearer),
+            tls: section.section("tls_config").map(|s| TlsConfig::read(&s)).unwrap_or_default(),
+            proxy_url: section.get("proxy_url"),
+            follow_redirects: section.or("follow_redirects", true),
+            headers: headers.unwrap_or_default(),
+        }
+    }
+}
+
+impl TlsConfig {
+    /// Reads a `tls_config` mapping.
+    pub fn read(section: &Section<'_>) -> Self {
+        let config = TlsConfig {
+            ca: section.secret("ca"),
+            cert: section.secret("cert"),
+            key: section.secret("key"),
+            server_name: section.get("server_name"),
+            insecure_skip_verify: section.or("insecure_skip_verify", false),
+        };
+        if config.cert.is_some() != config.key.is_some() {
+            section.error("cert_file", "a client certificate needs its key", "give both cert_file and key_file");
+        }
+        section.finish();
+        config
+    }
+}

@@ -1,0 +1,85 @@
+//! Why a request failed, in a closed set of kinds, never with a URL's query, userinfo or a body in the text.
+
+use std::error::Error as _;
+
+/// What went wrong, as a metric label.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum HttpErrorKind {
+    /// The host name has no address.
+    Dns,
+    /// No connection (refused, unreachable).
+    Connect,
+    /// The TLS handshake failed.
+    Tls,
+    /// The deadline passed.
+    Timeout,
+    /// The body is larger than allowed.
+    TooLarge,
+    /// The connection broke, or the answer is not HTTP.
+    Protocol,
+    /// The request could not be made.
+    Request,
+}
+
+impl HttpErrorKind {
+    /// The kind as a label value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HttpErrorKind::Dns => "dns",
+            HttpErrorKind::Connect => "connect",
+            HttpErrorKind::Tls => "tls",
+            HttpErrorKind::Timeout => "timeout",
+            HttpErrorKind::TooLarge => "too_large",
+            HttpErrorKind::Protocol => "protocol",
+            HttpErrorKind::Request => "request",
+        }
+    }
+}
+
+/// A failed request.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct HttpError {
+    /// The kind.
+    pub kind: HttpErrorKind,
+    /// One line, without secrets.
+    pub message: String,
+}
+
+impl HttpError {
+    /// An error of this kind.
+    pub fn new(kind: HttpErrorKind, message: impl Into<String>) -> Self {
+        HttpError { kind, message: message.into() }
+    }
+}
+
+impl From<reqwest::Error> for HttpError {
+    fn from(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        // The innermost cause says what happened; the layers above only say where.
+        let mut cause = error.to_string();
+        let mut chain = String::new();
+        let mut source = error.source();
+        while let Some(inner) = source {
+            cause = inner.to_string();
+            chain.push_str(&cause);
+            chain.push(' ');
+            source = inner.source();
+        }
+        let lower = chain.to_lowercase();
+        let kind = if error.is_timeout() || lower.contains("timed out") {
+            HttpErrorKind::Timeout
+        } else if lower.contains("dns error") || lower.contains("failed to lookup address") {
+            HttpErrorKind::Dns
+        } else if lower.contains("certificate") || lower.contains("tls") || lower.contains("handshake") {
+            HttpErrorKind::Tls
+        } else if error.is_connect() {
+            HttpErrorKind::Connect
+        } else if error.is_builder() {
+            HttpErrorKind::Request
+        } else {
+            HttpErrorKind::Protocol
+        };
+        HttpError::new(kind, if kind == HttpErrorKind::Timeout { "timed out".into() } else { cause })
+    }
+}

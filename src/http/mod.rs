@@ -1,0 +1,11 @@
+//! The one door to the outgoing HTTP client: settings, deadlines, bounded bodies, errors without secrets.
+
+mod client;
+mod config;
+mod error;
+
+pub use client::{Client, Request, Response};
+pub use config::HttpConfig;
+pub use error::{HttpError, HttpErrorKind};
+pub use reqwest::Method;
+pub use reqwest::header::{HeaderMap, HeaderName, HeaderValue};

@@ -1,0 +1,9 @@
+//! nightbell: one binary that measures a host and its services, judges the measurements with Prometheus rules, and rings the bell.
+//!
+//! The modules stand on floors; each imports only from floors below its own. See `ARCHITECTURE.md`.
+
+pub mod collectors;
+pub mod config;
+pub mod http;
+pub mod model;
+pub mod notify;

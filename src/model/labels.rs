@@ -1,0 +1,348 @@
+//! Label sets: sorted by name, without empty values, in one shared allocation.
+//!
+//! The text of a set is `len name len value …`, each length written as base-64 digits in ASCII, so that the whole stays
+//! valid UTF-8: equality, hashing and cloning touch one string, and 50,000 series cost 50,000 allocations, not a million.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+
+use super::text::quote;
+
+/// The label that holds a series' metric name.
+pub const METRIC_NAME: &str = "__name__";
+
+/// A sorted label set; cheap to clone, hash and compare. A label with an empty value is the same as no label.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Labels(Arc<str>);
+
+impl Labels {
+    /// The set with no labels.
+    pub fn empty() -> Self {
+        Labels(Arc::from(""))
+    }
+
+    /// Builds a set from pairs in any order; the last value of a repeated name wins, empty values vanish.
+    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        let mut builder = LabelsBuilder::new();
+        for (name, value) in pairs {
+            builder.set(name.as_ref(), value.as_ref());
+        }
+        builder.build()
+    }
+
+    /// The value of `name`, or `None` when the label is absent.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
+    }
+
+    /// The value of `name`, or `""` when it is absent: what matching and grouping see.
+    pub fn value(&self, name: &str) -> &str {
+        self.get(name).unwrap_or("")
+    }
+
+    /// The metric name, `""` when there is none.
+    pub fn metric_name(&self) -> &str {
+        self.value(METRIC_NAME)
+    }
+
+    /// The pairs, sorted by name.
+    pub fn iter(&self) -> LabelsIter<'_> {
+        LabelsIter { rest: &self.0 }
+    }
+
+    /// Number of labels, the metric name included.
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Whether there is no label at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Bytes this set occupies on the heap, for memory accounting.
+    pub fn heap_size(&self) -> usize {
+        self.0.len() + 2 * size_of::<usize>()
+    }
+
+    /// A builder that starts from this set.
+    pub fn to_builder(&self) -> LabelsBuilder {
+        LabelsBuilder { pairs: self.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect() }
+    }
+
+    /// This set without the metric name.
+    pub fn without_name(&self) -> Labels {
+        self.filtered(|name| name != METRIC_NAME)
+    }
+
+    /// The labels whose name passes `keep`.
+    pub fn filtered(&self, keep: impl Fn(&str) -> bool) -> Labels {
+        let mut text = String::with_capacity(self.0.len());
+        let mut rest: &str = &self.0;
+        while !rest.is_empty() {
+            let (name, after_name) = take(rest);
+            let (_, after) = take(after_name);
+            if keep(name) {
+                text.push_str(&rest[..rest.len() - after.len()]);
+            }
+            rest = after;
+        }
+        Labels(Arc::from(text))
+    }
+
+    /// This set with `name` set to `value` (removed when empty).
+    pub fn with(&self, name: &str, value: &str) -> Labels {
+        let mut builder = self.to_builder();
+        builder.set(name, value);
+        builder.build()
+    }
+
+    /// Alertmanager's fingerprint: FNV-1a 64 over `name 0xFF value 0xFF` in name order.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+        let mut step = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        for (name, value) in self.iter() {
+            name.bytes().for_each(&mut step);
+            step(0xff);
+            value.bytes().for_each(&mut step);
+            step(0xff);
+        }
+        hash
+    }
+
+    /// `{a="b", c="d"}` with the metric name as an ordinary label.
+    pub fn braced(&self) -> String {
+        let mut out = String::from("{");
+        write_pairs(&mut out, self.iter());
+        out.push('}');
+        out
+    }
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Labels::empty()
+    }
+}
+
+impl Ord for Labels {
+    /// Prometheus's order: pair by pair (name, then value), a prefix first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.iter().cmp(other.iter())
+    }
+}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The way Prometheus prints a series: `name{a="b", c="d"}`, `{}` for the empty set.
+impl fmt::Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.metric_name();
+        let bare = super::text::is_legacy_metric_name(name);
+        let mut out = String::new();
+        if bare {
+            write_pairs(&mut out, self.iter().filter(|(n, _)| *n != METRIC_NAME));
+            f.write_str(name)?;
+            if out.is_empty() {
+                return Ok(());
+            }
+        } else {
+            if !name.is_empty() {
+                out.push_str(&quote(name));
+                if self.len() > 1 {
+                    out.push_str(", ");
+                }
+            }
+            write_pairs(&mut out, self.iter().filter(|(n, _)| *n != METRIC_NAME));
+        }
+        write!(f, "{{{out}}}")
+    }
+}
+
+impl fmt::Debug for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<'a> IntoIterator for &'a Labels {
+    type Item = (&'a str, &'a str);
+    type IntoIter = LabelsIter<'a>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+fn write_pairs<'a>(out: &mut String, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
+    for (index, (name, value)) in pairs.enumerate() {
+        if index > 0 {
+            out.push_str(", ");
+        }
+        if super::text::is_legacy_label_name(name) {
+            out.push_str(name);
+        } else {
+            out.push_str(&quote(name));
+        }
+        out.push('=');
+        out.push_str(&quote(value));
+    }
+}
+
+/// Iterator over the pairs of a [`Labels`].
+#[derive(Clone)]
+pub struct LabelsIter<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for LabelsIter<'a> {
+    type Item = (&'a str, &'a str);
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let (name, rest) = take(self.rest);
+        let (value, rest) = take(rest);
+        self.rest = rest;
+        Some((name, value))
+    }
+}
+
+const MORE: u8 = 0x40;
+
+fn put(text: &mut String, part: &str) {
+    let mut length = part.len();
+    loop {
+        let digit = (length & 0x3f) as u8;
+        length >>= 6;
+        if length == 0 {
+            text.push(char::from(digit));
+            break;
+        }
+        text.push(char::from(digit | MORE));
+    }
+    text.push_str(part);
+}
+
+fn take(text: &str) -> (&str, &str) {
+    let mut length = 0;
+    for (index, byte) in text.bytes().enumerate() {
+        length |= usize::from(byte & 0x3f) << (6 * index);
+        if byte & MORE == 0 {
+            let body = &text[index + 1..];
+            return body.split_at(length);
+        }
+    }
+    ("", "")
+}
+
+/// Assembles a [`Labels`]. Keeps its pairs sorted by name.
+#[derive(Clone, Debug, Default)]
+pub struct LabelsBuilder {
+    pairs: Vec<(String, String)>,
+}
+
+impl LabelsBuilder {
+    /// An empty builder.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The current value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.find(name).ok().map(|i| self.pairs[i].1.as_str())
+    }
+
+    /// Sets `name`; an empty value removes it.
+    pub fn set(&mut self, name: &str, value: &str) -> &mut Self {
+        match (self.find(name), value.is_empty()) {
+            (Ok(i), true) => {
+                self.pairs.remove(i);
+            }
+            (Ok(i), false) => value.clone_into(&mut self.pairs[i].1),
+            (Err(_), true) => {}
+            (Err(i), false) => self.pairs.insert(i, (name.to_owned(), value.to_owned())),
+        }
+        self
+    }
+
+    /// Removes `name`.
+    pub fn remove(&mut self, name: &str) -> &mut Self {
+        self.set(name, "")
+    }
+
+    /// Keeps the labels whose name and value pass.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, &str) -> bool) -> &mut Self {
+        self.pairs.retain(|(n, v)| keep(n, v));
+        self
+    }
+
+    /// The pairs so far, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+
+    /// The finished set.
+    pub fn build(&self) -> Labels {
+        let mut text = String::with_capacity(self.pairs.iter().map(|(n, v)| n.len() + v.len() + 4).sum());
+        for (name, value) in &self.pairs {
+            put(&mut text, name);
+            put(&mut text, value);
+        }
+        Labels(Arc::from(text))
+    }
+
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.pairs.binary_search_by(|(n, _)| n.as_str().cmp(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_sorted_and_empty_values_vanish() {
+        let labels = Labels::from_pairs([("b", "2"), ("a", "1"), ("c", "")]);
+        assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);
+        assert_eq!(labels.get("c"), None);
+    }
+
+    #[test]
+    fn long_and_non_ascii_values_round_trip() {
+        let long = "x".repeat(70_000);
+        let labels = Labels::from_pairs([("ключ", "значение"), ("long", long.as_str())]);
+        assert_eq!(labels.get("long"), Some(long.as_str()));
+        assert_eq!(labels.get("ключ"), Some("значение"));
+    }
+
+    /// SEMANTICS 135: the published vectors.
+    #[test]
+    fn fingerprints_equal_alertmanagers() {
+        assert_eq!(format!("{:016x}", Labels::empty().fingerprint()), "cbf29ce484222325");
+        assert_eq!(format!("{:016x}", Labels::from_pairs([("alertname", "X")]).fingerprint()), "d2aeefc389ca7746");
+        let down = Labels::from_pairs([("alertname", "InstanceDown"), ("instance", "localhost:9090")]);
+        assert_eq!(format!("{:016x}", down.fingerprint()), "1ad38065f8e21903");
+    }
+
+    #[test]
+    fn series_print_as_prometheus_prints_them() {
+        let labels = Labels::from_pairs([(METRIC_NAME, "up"), ("job", "a\"b")]);
+        assert_eq!(labels.to_string(), r#"up{job="a\"b"}"#);
+        assert_eq!(Labels::empty().to_string(), "{}");
+        assert_eq!(Labels::from_pairs([(METRIC_NAME, "up")]).to_string(), "up");
+        assert_eq!(Labels::from_pairs([(METRIC_NAME, "a.b"), ("x", "1")]).to_string(), r#"{"a.b", x="1"}"#);
+    }
+
+    #[test]
+    fn order_is_pair_by_pair_with_a_prefix_first() {
+        let a = Labels::from_pairs([("a", "1")]);
+        let ab = Labels::from_pairs([("a", "1"), ("b", "1")]);
+        let b = Labels::from_pairs([("b", "0")]);
+        assert!(a < ab && ab < b);
+    }
+}

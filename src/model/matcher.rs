@@ -1,0 +1,142 @@
+//! One label matcher (`= != =~ !~`), its regular expression anchored as Prometheus anchors it.
+
+use std::fmt;
+
+use regex::Regex;
+
+use super::labels::Labels;
+use super::text::{is_legacy_label_name, quote};
+
+/// How a matcher compares.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum MatchOp {
+    /// `=`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `=~`, anchored at both ends
+    Regex,
+    /// `!~`, anchored at both ends
+    NotRegex,
+}
+
+impl MatchOp {
+    /// The operator's text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MatchOp::Equal => "=",
+            MatchOp::NotEqual => "!=",
+            MatchOp::Regex => "=~",
+            MatchOp::NotRegex => "!~",
+        }
+    }
+}
+
+/// The pattern of a matcher is not a regular expression.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("invalid regular expression {pattern:?}: {reason}")]
+pub struct MatcherError {
+    /// The pattern as written.
+    pub pattern: String,
+    /// What the regular expression parser says, one line.
+    pub reason: String,
+}
+
+/// A test on one label. An absent label counts as `""`.
+#[derive(Clone)]
+pub struct Matcher {
+    /// The label's name.
+    pub name: String,
+    /// The comparison.
+    pub op: MatchOp,
+    /// The text or the pattern as written.
+    pub value: String,
+    regex: Option<Regex>,
+}
+
+impl Matcher {
+    /// Builds a matcher; errs when a pattern does not compile.
+    pub fn new(name: &str, op: MatchOp, value: &str) -> Result<Self, MatcherError> {
+        let regex = match op {
+            MatchOp::Equal | MatchOp::NotEqual => None,
+            MatchOp::Regex | MatchOp::NotRegex => Some(anchored(value)?),
+        };
+        Ok(Matcher { name: name.to_owned(), op, value: value.to_owned(), regex })
+    }
+
+    /// `name = value`.
+    pub fn equal(name: &str, value: &str) -> Self {
+        Matcher { name: name.to_owned(), op: MatchOp::Equal, value: value.to_owned(), regex: None }
+    }
+
+    /// Whether a label value (`""` for an absent label) passes.
+    pub fn matches(&self, value: &str) -> bool {
+        match (&self.op, &self.regex) {
+            (MatchOp::Equal, _) => value == self.value,
+            (MatchOp::NotEqual, _) => value != self.value,
+            (MatchOp::Regex, Some(regex)) => regex.is_match(value),
+            (MatchOp::NotRegex, Some(regex)) => !regex.is_match(value),
+            (_, None) => false,
+        }
+    }
+
+    /// Whether the label set passes.
+    pub fn matches_labels(&self, labels: &Labels) -> bool {
+        self.matches(labels.value(&self.name))
+    }
+}
+
+/// Compiles a pattern anchored at both ends, the dot matching newlines (Prometheus 3).
+pub fn anchored(pattern: &str) -> Result<Regex, MatcherError> {
+    let fail = |reason: String| MatcherError { pattern: pattern.to_owned(), reason };
+    Regex::new(&format!("^(?s:{pattern})$")).map_err(|e| {
+        let text = e.to_string();
+        fail(text.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("").trim().trim_start_matches("error: ").to_owned())
+    })
+}
+
+impl PartialEq for Matcher {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, self.op, &self.value) == (&other.name, other.op, &other.value)
+    }
+}
+
+impl Eq for Matcher {}
+
+impl std::hash::Hash for Matcher {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (&self.name, self.op, &self.value).hash(state);
+    }
+}
+
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if is_legacy_label_name(&self.name) {
+            f.write_str(&self.name)?;
+        } else {
+            f.write_str(&quote(&self.name))?;
+        }
+        write!(f, "{}{}", self.op.as_str(), quote(&self.value))
+    }
+}
+
+impl fmt::Debug for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SEMANTICS 49 and 144: anchored, the dot matches newlines, an absent label is empty.
+    #[test]
+    fn patterns_are_anchored_and_absent_labels_are_empty() {
+        let m = Matcher::new("a", MatchOp::Regex, "x.y").expect("valid");
+        assert!(m.matches("x\ny") && !m.matches("ax.yb"));
+        let n = Matcher::new("a", MatchOp::NotEqual, "x").expect("valid");
+        assert!(n.matches_labels(&Labels::empty()));
+        assert!(Matcher::new("a", MatchOp::Regex, "(").is_err());
+    }
+}

@@ -1,0 +1,46 @@
+//! What a metric is: the one place where its name, unit, help and source are written.
+
+/// The type of a metric family, as the exposition formats know it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum MetricKind {
+    /// Only goes up, or starts again from zero.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Cumulative buckets with sum and count.
+    Histogram,
+    /// Precomputed quantiles with sum and count.
+    Summary,
+    /// Type not known (`untyped` in text 0.0.4, `unknown` in OpenMetrics).
+    Untyped,
+}
+
+impl MetricKind {
+    /// The word in text format 0.0.4.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+            MetricKind::Summary => "summary",
+            MetricKind::Untyped => "untyped",
+        }
+    }
+}
+
+/// A metric that a collector emits. HELP text, `nightbell metrics` and the reference all read this.
+#[derive(Debug, Clone, Copy)]
+pub struct MetricDesc {
+    /// Full name, with unit and `_total` where the field's convention (or the established exporter) has them.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: MetricKind,
+    /// Base unit: `seconds`, `bytes`, `ratio`, `celsius`, `` for a plain number.
+    pub unit: &'static str,
+    /// One sentence for people; ends with a full stop.
+    pub help: &'static str,
+    /// The labels it carries, `job`, `instance` and configured ones apart.
+    pub labels: &'static [&'static str],
+    /// Where the number comes from: kernel file and field, catalog view, API call.
+    pub source: &'static str,
+}

@@ -1,0 +1,18 @@
+//! The nouns every other module speaks: labels, matchers, samples, metrics, alerts and time.
+//!
+//! Nothing here does I/O or asks what time it is.
+
+pub mod alert;
+pub mod labels;
+pub mod matcher;
+pub mod metric;
+pub mod sample;
+pub mod text;
+pub mod time;
+
+pub use alert::Alert;
+pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
+pub use matcher::{MatchOp, Matcher, MatcherError};
+pub use metric::{MetricDesc, MetricKind};
+pub use sample::{Batch, Family, STALE_NAN_BITS, Sample, is_stale, stale_nan};
+pub use time::{DurationError, Timestamp, format_duration, parse_duration};

@@ -1,0 +1,104 @@
+//! Text forms that several formats share: names, quoted strings and float spellings.
+
+use std::fmt::Write;
+
+/// Whether `name` matches `[a-zA-Z_:][a-zA-Z0-9_:]*`, the metric names that need no quotes.
+pub fn is_legacy_metric_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().enumerate().all(|(i, b)| b == b'_' || b == b':' || b.is_ascii_alphabetic() || (i > 0 && b.is_ascii_digit()))
+}
+
+/// Whether `name` matches `[a-zA-Z_][a-zA-Z0-9_]*`, the label names that need no quotes.
+pub fn is_legacy_label_name(name: &str) -> bool {
+    is_legacy_metric_name(name) && !name.contains(':')
+}
+
+/// `text` as a Go double-quoted string literal (`strconv.Quote`).
+pub fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            c if c < ' ' || c == '\u{7f}' => drop(write!(out, "\\x{:02x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A value as Prometheus writes it in JSON and exposition text: the shortest digits that read back, an exponent only
+/// below 1e-6 or from 1e21 on (Go's `e-07` form), `NaN`, `+Inf`, `-Inf`.
+pub fn format_float(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".into();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf".into() } else { "-Inf".into() };
+    }
+    let magnitude = value.abs();
+    if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
+        return go_exponent(&format!("{value:e}"));
+    }
+    format!("{value}")
+}
+
+/// Rust's `1e-7` in Go's spelling `1e-07`: a sign and at least two digits.
+pub fn go_exponent(text: &str) -> String {
+    let Some((mantissa, exponent)) = text.split_once('e') else { return text.to_owned() };
+    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |d| ('-', d));
+    format!("{mantissa}e{sign}{digits:0>2}")
+}
+
+/// Levenshtein distance, for "did you mean": small inputs only.
+pub fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let change = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// The candidate nearest to `name`, if it is near enough to be a slip of the finger.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (name.chars().count() / 3).max(1);
+    candidates.into_iter().map(|c| (edit_distance(name, c), c)).filter(|(d, _)| *d <= limit).min().map(|(_, c)| c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SEMANTICS 201: the spellings of the HTTP API.
+    #[test]
+    fn floats_are_spelled_as_go_spells_them() {
+        for (value, text) in [
+            (1e-7, "1e-07"), (1e21, "1e+21"), (1e20, "100000000000000000000"), (0.1 + 0.2, "0.30000000000000004"), (0.0, "0"),
+            (-0.0, "-0"), (f64::NAN, "NaN"), (f64::INFINITY, "+Inf"), (1.5e-300, "1.5e-300"), (1e-6, "0.000001"),
+        ] {
+            assert_eq!(format_float(value), text);
+        }
+    }
+
+    #[test]
+    fn a_slip_of_the_finger_finds_its_neighbour() {
+        assert_eq!(nearest("timeot", ["interval", "timeout"]), Some("timeout"));
+        assert_eq!(nearest("zzz", ["interval", "timeout"]), None);
+    }
+}

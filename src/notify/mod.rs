@@ -1,0 +1,34 @@
+//! Couriers: each kind brings one message to one place, in one attempt, and says whether another attempt can help.
+//!
+//! They know no routes, silences or retries. To add one, copy the nearest file, export `KIND`, and list it in [`NOTIFIERS`].
+
+mod error;
+mod notification;
+
+use futures_util::future::BoxFuture;
+
+use crate::config::Section;
+
+pub use error::{NotifyError, Reason};
+pub use notification::{AlertStatus, Notification, NotifiedAlert};
+
+/// A kind of notifier.
+pub struct NotifierKind {
+    /// The key inside a receiver: `email_configs`, `slack_configs`, …
+    pub key: &'static str,
+    /// The `notifier` label, the file and the test folder: `email`, `slack`, …
+    pub name: &'static str,
+    /// Whether resolved alerts are sent when `send_resolved` is not written (SEMANTICS 174).
+    pub send_resolved: bool,
+    /// Reads its keys (not `send_resolved`) and records mistakes in the section. `global` is Alertmanager's `global` block, if there is one.
+    pub build: fn(&Section<'_>, Option<&Section<'_>>) -> Box<dyn Notifier>,
+}
+
+/// One integration of a receiver.
+pub trait Notifier: Send + Sync {
+    /// One attempt. Drops nothing and retries nothing: the delivery loop owns both.
+    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>>;
+}
+
+/// Every kind there is.
+pub const NOTIFIERS: &[NotifierKind] = &[];

@@ -1,0 +1,1 @@
+//! The one integration binary. Each module says what belongs there.
