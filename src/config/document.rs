@@ -115,7 +115,13 @@ impl Document {
     /// Reads and parses a file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let file = path.display().to_string();
-        let fail = |problem: String, remedy: &str| ConfigError { file: file.clone(), position: None, key: String::new(), problem, remedy: remedy.into() };
+        let fail = |problem: String, remedy: &str| ConfigError {
+            file: file.clone(),
+            position: None,
+            key: String::new(),
+            problem,
+            remedy: remedy.into(),
+        };
         let bytes = std::fs::read(path).map_err(|e| fail(format!("cannot be read: {e}"), "check the path and its permissions"))?;
         let text = String::from_utf8(bytes).map_err(|_| fail("is not UTF-8 text".into(), "save it as UTF-8"))?;
         Self::parse(&file, &text)
@@ -167,7 +173,11 @@ impl<'a> Composer<'a> {
                 Some(Err(e)) => {
                     let mark = e.marker();
                     let position = Position { line: mark.line() as u32, column: mark.col() as u32 + 1 };
-                    return Err(self.error(position, format!("not valid YAML: {}", e.info()), "check the indentation and the quotes near this place"));
+                    return Err(self.error(
+                        position,
+                        format!("not valid YAML: {}", e.info()),
+                        "check the indentation and the quotes near this place",
+                    ));
                 }
             }
         }
@@ -186,7 +196,11 @@ impl<'a> Composer<'a> {
         let offset = span.start.byte_offset().unwrap_or(0);
         self.nodes += 1;
         if self.nodes > MAX_NODES || depth > MAX_DEPTH {
-            return Err(self.error(position, format!("more than {MAX_NODES} values or {MAX_DEPTH} levels"), "split the file or use fewer aliases"));
+            return Err(self.error(
+                position,
+                format!("more than {MAX_NODES} values or {MAX_DEPTH} levels"),
+                "split the file or use fewer aliases",
+            ));
         }
         let (anchor, value) = match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -302,7 +316,10 @@ mod tests {
     fn merge_keys_yield_to_written_keys() {
         let root = parse("base: &b {x: 1, y: 2}\nuse:\n  <<: *b\n  y: 3\n");
         let used = root.get("use").expect("there");
-        let text = |k: &str| match used.get(k).map(|n| &n.value) { Some(Value::Scalar { text, .. }) => text.clone(), _ => String::new() };
+        let text = |k: &str| match used.get(k).map(|n| &n.value) {
+            Some(Value::Scalar { text, .. }) => text.clone(),
+            _ => String::new(),
+        };
         assert_eq!((text("x"), text("y")), ("1".into(), "3".into()));
     }
 

@@ -35,7 +35,8 @@ impl Environment {
             problem,
             remedy: remedy.into(),
         };
-        let text = std::fs::read_to_string(path).map_err(|e| fail(None, format!("cannot be read: {e}"), "check the path given with --env-file"))?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| fail(None, format!("cannot be read: {e}"), "check the path given with --env-file"))?;
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -43,7 +44,9 @@ impl Environment {
             }
             let line = line.strip_prefix("export ").unwrap_or(line);
             // The line may hold a secret: it is never quoted in the message.
-            let (name, value) = line.split_once('=').ok_or_else(|| fail(Some(index + 1), "not of the form NAME=value".into(), "write NAME=value, or # before a comment"))?;
+            let (name, value) = line
+                .split_once('=')
+                .ok_or_else(|| fail(Some(index + 1), "not of the form NAME=value".into(), "write NAME=value, or # before a comment"))?;
             let name = name.trim();
             if !is_name(name) {
                 return Err(fail(Some(index + 1), "the part before \"=\" is not a variable name".into(), "use letters, digits and _ only"));

@@ -24,7 +24,12 @@ fn text(section: &Section<'_>, key: &str, node: &Node, wanted: &str) -> Option<S
         Value::Scalar { text, .. } if !node.is_null() => match section.environment().expand(text) {
             Ok(text) => Some(text),
             Err(name) => {
-                section.error_at(node.position, key, format!("environment variable {name} is not set"), format!("set it, name it in the --env-file, or write ${{{name}:-default}}"));
+                section.error_at(
+                    node.position,
+                    key,
+                    format!("environment variable {name} is not set"),
+                    format!("set it, name it in the --env-file, or write ${{{name}:-default}}"),
+                );
                 None
             }
         },
@@ -104,7 +109,12 @@ impl FromNode for Url {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url),
             // The text may hold a token: it is not quoted.
             _ => {
-                section.error_at(node.position, key, "is not an http or https URL".into(), "give a URL such as https://example.org/path".into());
+                section.error_at(
+                    node.position,
+                    key,
+                    "is not an http or https URL".into(),
+                    "give a URL such as https://example.org/path".into(),
+                );
                 None
             }
         }

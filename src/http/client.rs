@@ -87,12 +87,14 @@ impl Client {
             .default_headers(default_headers(config)?)
             .tls_danger_accept_invalid_certs(config.tls.insecure_skip_verify);
         if let Some(ca) = &config.tls.ca {
-            let certificates = reqwest::Certificate::from_pem_bundle(ca.expose().as_bytes()).map_err(|_| invalid("tls_config: ca is not PEM"))?;
+            let certificates =
+                reqwest::Certificate::from_pem_bundle(ca.expose().as_bytes()).map_err(|_| invalid("tls_config: ca is not PEM"))?;
             builder = builder.tls_certs_only(certificates);
         }
         if let (Some(cert), Some(key)) = (&config.tls.cert, &config.tls.key) {
             let pem = format!("{}\n{}", key.expose(), cert.expose());
-            builder = builder.identity(reqwest::Identity::from_pem(pem.as_bytes()).map_err(|_| invalid("tls_config: cert and key are not a PEM pair"))?);
+            builder = builder
+                .identity(reqwest::Identity::from_pem(pem.as_bytes()).map_err(|_| invalid("tls_config: cert and key are not a PEM pair"))?);
         }
         builder = match &config.proxy_url {
             Some(url) => builder.proxy(reqwest::Proxy::all(url.clone()).map_err(|_| invalid("proxy_url is not usable"))?),

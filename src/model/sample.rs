@@ -82,9 +82,11 @@ impl Batch {
     /// Adds one value of a declared metric.
     pub fn push(&mut self, desc: &MetricDesc, labels: &[(&str, &str)], value: f64) {
         let series = series(desc.name, labels, None);
-        self.family(Cow::Borrowed(desc.name), desc.kind, Cow::Borrowed(desc.help))
-            .samples
-            .push(Sample { labels: series, value, timestamp: None });
+        self.family(Cow::Borrowed(desc.name), desc.kind, Cow::Borrowed(desc.help)).samples.push(Sample {
+            labels: series,
+            value,
+            timestamp: None,
+        });
     }
 
     /// Adds one value of a metric whose name only the source knows (`pg_settings_*`, a custom query).
@@ -171,17 +173,13 @@ mod tests {
 
     #[test]
     fn histogram_buckets_are_cumulative_and_closed_above() {
-        const DESC: MetricDesc =
-            MetricDesc { name: "h", kind: MetricKind::Histogram, unit: "", help: "H.", labels: &[], source: "test" };
+        const DESC: MetricDesc = MetricDesc { name: "h", kind: MetricKind::Histogram, unit: "", help: "H.", labels: &[], source: "test" };
         let mut histogram = Histogram::new(&[0.5, 1.0]);
         [0.5, 0.7, 1.0, 9.0].map(|v| histogram.observe(v));
         let mut batch = Batch::new();
         batch.push_histogram(&DESC, &[], &histogram);
         let got: Vec<String> = batch.samples().map(|s| format!("{} {}", s.labels, s.value)).collect();
-        assert_eq!(
-            got,
-            [r#"h_bucket{le="0.5"} 1"#, r#"h_bucket{le="1.0"} 3"#, r#"h_bucket{le="+Inf"} 4"#, "h_sum 11.2", "h_count 4"]
-        );
+        assert_eq!(got, [r#"h_bucket{le="0.5"} 1"#, r#"h_bucket{le="1.0"} 3"#, r#"h_bucket{le="+Inf"} 4"#, "h_sum 11.2", "h_count 4"]);
     }
 
     /// SEMANTICS 2: staleness is a bit comparison.
