@@ -175,7 +175,7 @@ mod tests {
     fn histogram_buckets_are_cumulative_and_closed_above() {
         const DESC: MetricDesc = MetricDesc { name: "h", kind: MetricKind::Histogram, unit: "", help: "H.", labels: &[], source: "test" };
         let mut histogram = Histogram::new(&[0.5, 1.0]);
-        [0.5, 0.7, 1.0, 9.0].map(|v| histogram.observe(v));
+        [0.5, 0.7, 1.0, 9.0].into_iter().for_each(|v| histogram.observe(v));
         let mut batch = Batch::new();
         batch.push_histogram(&DESC, &[], &histogram);
         let got: Vec<String> = batch.samples().map(|s| format!("{} {}", s.labels, s.value)).collect();

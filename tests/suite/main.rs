@@ -1,1 +1,3 @@
 //! The one integration binary. Each module says what belongs there.
+
+mod architecture;

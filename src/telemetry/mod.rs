@@ -1,0 +1,9 @@
+//! nightbell's own logs and its own metrics.
+//!
+//! Metrics live in a prometheus-client [`Registry`] that is made once and passed to whoever counts; there is no global one.
+
+mod logs;
+mod registry;
+
+pub use logs::{LogFormat, start_logs};
+pub use registry::{Telemetry, encode_registry};

@@ -1,0 +1,43 @@
+//! The process's registry: each component registers its own metrics at start and keeps the handles.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+
+/// A shared registry with the prefix `nightbell_`; cheap to clone. Register at start, encode at each collection.
+#[derive(Clone)]
+pub struct Telemetry(Arc<Mutex<Registry>>);
+
+impl Telemetry {
+    /// An empty registry.
+    pub fn new() -> Self {
+        Telemetry(Arc::new(Mutex::new(Registry::with_prefix("nightbell"))))
+    }
+
+    /// Registers a component's metrics.
+    pub fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
+        register(&mut self.0.lock())
+    }
+
+    /// All metrics as OpenMetrics text.
+    pub fn encode(&self) -> String {
+        encode_registry(&self.0.lock())
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A registry as OpenMetrics text.
+pub fn encode_registry(registry: &Registry) -> String {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, registry) {
+        Ok(()) => text,
+        // Writing into a String cannot fail; should a metric refuse, an empty page is better than half of one.
+        Err(std::fmt::Error) => String::from("# EOF\n"),
+    }
+}

@@ -1,0 +1,173 @@
+//! The promises of ARCHITECTURE.md that a test can check: floors, file sizes, module docs, names, complete tables.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Modules by floor, lowest first; a module imports only from floors below its own.
+const FLOORS: [&[&str]; 8] = [
+    &["model"],
+    &["config", "exposition", "telemetry"],
+    &["store", "state", "template", "chart", "http"],
+    &["collectors", "promql", "notify", "remote"],
+    &["scrape", "rules", "alerting", "report"],
+    &["web"],
+    &["app"],
+    &["cli"],
+];
+
+/// Names that say nothing about what is inside.
+const FORBIDDEN_NAMES: [&str; 8] = ["util", "utils", "common", "helpers", "misc", "base", "manager", "helper"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("the folder can be read") {
+        let path = entry.expect("the entry can be read").path();
+        if path.is_dir() {
+            found.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Source files with their text, tests at the foot cut off.
+fn sources() -> Vec<(PathBuf, String)> {
+    let with_text = |path: PathBuf| {
+        let text = fs::read_to_string(&path).expect("UTF-8");
+        (path.strip_prefix(root()).expect("below the root").to_owned(), text)
+    };
+    rust_files(&root().join("src")).into_iter().map(with_text).collect()
+}
+
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text)
+}
+
+fn floor_of(module: &str) -> Option<usize> {
+    FLOORS.iter().position(|names| names.contains(&module))
+}
+
+fn module_of(path: &Path) -> Option<String> {
+    let part = path.components().nth(1)?.as_os_str().to_str()?;
+    Some(part.trim_end_matches(".rs").to_owned())
+}
+
+fn is_test_file(path: &Path) -> bool {
+    path.file_stem().is_some_and(|s| s == "tests") || path.components().any(|c| c.as_os_str() == "tests")
+}
+
+#[test]
+fn a_module_imports_only_from_floors_below_its_own() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let Some(module) = module_of(&path) else { continue };
+        if matches!(module.as_str(), "lib" | "main") {
+            continue;
+        }
+        let own = floor_of(&module).unwrap_or_else(|| panic!("module `{module}` stands on no floor: add it to ARCHITECTURE.md and here"));
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or("");
+            for used in code.split("crate::").skip(1) {
+                let name: String = used.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+                if name != module && floor_of(&name).is_some_and(|floor| floor >= own) {
+                    wrong.push(format!("{}:{}: {module} (floor {own}) uses {name}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "imports against the floors:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_file_is_longer_than_600_lines() {
+    let long: Vec<String> = sources()
+        .into_iter()
+        .filter(|(path, _)| !is_test_file(path))
+        .map(|(path, text)| (path, without_tests(&text).lines().count()))
+        .filter(|(_, lines)| *lines > 600)
+        .map(|(path, lines)| format!("{}: {lines} lines", path.display()))
+        .collect();
+    assert!(long.is_empty(), "split along a noun:\n{}", long.join("\n"));
+}
+
+#[test]
+fn every_file_opens_with_what_it_is() {
+    let bare: Vec<String> =
+        sources().into_iter().filter(|(_, text)| !text.starts_with("//!")).map(|(path, _)| path.display().to_string()).collect();
+    assert!(bare.is_empty(), "no `//!` at the top:\n{}", bare.join("\n"));
+}
+
+#[test]
+fn files_have_names_that_mean_something() {
+    let vague: Vec<String> = sources()
+        .into_iter()
+        .filter(|(path, _)| path.components().any(|c| FORBIDDEN_NAMES.contains(&c.as_os_str().to_string_lossy().trim_end_matches(".rs"))))
+        .map(|(path, _)| path.display().to_string())
+        .collect();
+    assert!(vague.is_empty(), "rename: {}", vague.join(", "));
+}
+
+#[test]
+fn outside_crates_have_one_door_each() {
+    // Crate, and the modules that may name it.
+    let doors: [(&str, &[&str]); 5] = [
+        ("granit_parser::", &["config"]),
+        ("reqwest::", &["http"]),
+        ("axum::", &["web"]),
+        ("lettre::", &["notify"]),
+        ("gotmpl::", &["template"]),
+    ];
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let module = module_of(&path).unwrap_or_default();
+        for (krate, allowed) in doors {
+            if without_tests(&text).contains(krate) && !allowed.contains(&module.as_str()) {
+                wrong.push(format!("{} uses {krate}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "go through the door:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_collector_and_notifier_file_is_in_its_table() {
+    let listed = |folder: &str| -> Vec<String> {
+        fs::read_dir(root().join("src").join(folder))
+            .expect("the folder can be read")
+            .filter_map(|entry| {
+                let path = entry.expect("the entry can be read").path();
+                let text = fs::read_to_string(if path.is_dir() { path.join("mod.rs") } else { path.clone() }).unwrap_or_default();
+                let stem = path.file_stem()?.to_str()?.to_owned();
+                (text.contains("pub const KIND") || text.contains("pub static KIND")).then_some(stem)
+            })
+            .collect()
+    };
+    for folder in ["collectors", "notify"] {
+        let table = fs::read_to_string(root().join("src").join(folder).join("mod.rs")).expect("mod.rs");
+        for name in listed(folder) {
+            assert!(table.contains(&format!("{name}::KIND")), "src/{folder}/{name} exports KIND, but the table in mod.rs does not list it");
+        }
+    }
+}
+
+#[test]
+fn time_is_an_argument_below_floor_4() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let module = module_of(&path).unwrap_or_default();
+        if floor_of(&module).is_some_and(|f| f < 3) && !path.ends_with("model/time.rs") && !is_test_file(&path) {
+            for call in ["Timestamp::now()", "SystemTime::now()"] {
+                if without_tests(&text).contains(call) {
+                    wrong.push(format!("{} calls {call}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "take `now` as an argument:\n{}", wrong.join("\n"));
+}
