@@ -4,6 +4,7 @@
 
 pub mod collectors;
 pub mod config;
+pub mod exposition;
 pub mod http;
 pub mod model;
 pub mod notify;
