@@ -2,6 +2,9 @@
 //!
 //! To add one, copy the nearest file, export `KIND`, and list it in [`COLLECTORS`].
 
+mod llm_provider;
+mod vector_store;
+
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -60,4 +63,4 @@ impl CollectError {
 }
 
 /// Every kind there is, in the order of the reference.
-pub const COLLECTORS: &[CollectorKind] = &[];
+pub const COLLECTORS: &[CollectorKind] = &[llm_provider::KIND, vector_store::KIND];

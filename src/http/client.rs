@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use url::Url;
@@ -104,28 +103,25 @@ impl Client {
         Ok(Client { inner, authorization: authorization(config)? })
     }
 
+    /// A client with default settings, for callers that have already recorded why the wanted one cannot be built.
+    pub fn plain() -> Self {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        Client { inner: reqwest::Client::new(), authorization: None }
+    }
+
     /// Sends a request and reads the whole answer.
     pub async fn send(&self, request: Request) -> Result<Response, HttpError> {
         let (timeout, max_body) = (request.timeout, request.max_body);
         let whole = async {
-            let response = self.start(request).await?;
-            let (status, headers) = (response.status().as_u16(), response.headers().clone());
-            let mut body = Vec::new();
-            let mut stream = response.bytes_stream();
-            while let Some(part) = stream.next().await {
-                let part = part.map_err(HttpError::from)?;
-                if body.len() + part.len() > max_body {
-                    return Err(HttpError::new(HttpErrorKind::TooLarge, format!("answer is larger than {max_body} bytes")));
-                }
-                body.extend_from_slice(&part);
-            }
-            Ok(Response { status, headers, body: body.into() })
+            let mut incoming = self.start(request).await?;
+            let body = incoming.read(max_body).await?;
+            Ok(Response { status: incoming.status, headers: incoming.headers, body })
         };
         tokio::time::timeout(timeout, whole).await.unwrap_or_else(|_| Err(HttpError::new(HttpErrorKind::Timeout, "timed out")))
     }
 
     /// Sends a request and returns as soon as the headers are there, for callers that watch the body arrive. The caller keeps the deadline.
-    pub async fn start(&self, request: Request) -> Result<reqwest::Response, HttpError> {
+    pub async fn start(&self, request: Request) -> Result<Incoming, HttpError> {
         let mut headers = request.headers;
         if let Some(authorization) = &self.authorization
             && !headers.contains_key(AUTHORIZATION)
@@ -134,7 +130,36 @@ impl Client {
         }
         let builder = self.inner.request(request.method, request.url).headers(headers);
         let builder = if request.body.is_empty() { builder } else { builder.body(request.body) };
-        builder.send().await.map_err(HttpError::from)
+        let inner = builder.send().await.map_err(HttpError::from)?;
+        Ok(Incoming { status: inner.status().as_u16(), headers: inner.headers().clone(), inner })
+    }
+}
+
+/// An answer whose body is still arriving.
+pub struct Incoming {
+    /// Status code.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    inner: reqwest::Response,
+}
+
+impl Incoming {
+    /// The next part of the body, decompressed; `None` at its end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
+        self.inner.chunk().await.map_err(HttpError::from)
+    }
+
+    /// The rest of the body; errs when it is larger than `max_body` bytes.
+    pub async fn read(&mut self, max_body: usize) -> Result<Bytes, HttpError> {
+        let mut body = Vec::new();
+        while let Some(part) = self.next().await? {
+            if body.len() + part.len() > max_body {
+                return Err(HttpError::new(HttpErrorKind::TooLarge, format!("answer is larger than {max_body} bytes")));
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(body.into())
     }
 }
 

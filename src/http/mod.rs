@@ -4,7 +4,7 @@ mod client;
 mod config;
 mod error;
 
-pub use client::{Client, Request, Response};
+pub use client::{Client, Incoming, Request, Response};
 pub use config::HttpConfig;
 pub use error::{HttpError, HttpErrorKind};
 pub use reqwest::Method;

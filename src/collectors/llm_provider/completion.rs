@@ -1,0 +1,184 @@
+//! The completion probe: a tiny streamed question, timed to its first token. It costs tokens, so it is off unless configured and capped by the day.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Section;
+use crate::http::{Client, HeaderMap, Incoming, Request};
+use url::Url;
+
+use super::errors::{ErrorType, classify};
+use super::provider::{Provider, StreamForm};
+use super::stream::{Piece, StreamReader, Usage};
+
+/// Greatest size of an answer that is read, in bytes.
+const MAX_ANSWER: usize = 4 << 20;
+
+/// The `completion` block.
+#[derive(Clone, Debug)]
+pub struct CompletionConfig {
+    /// The model to ask.
+    pub model: String,
+    /// Time between two probes.
+    pub interval: Duration,
+    /// The question.
+    pub prompt: String,
+    /// Cap on the answer. 1 is a trap: reasoning models spend it before the first word and answer 400.
+    pub max_tokens: u32,
+    /// `max_tokens`, or `max_completion_tokens` for newer OpenAI models.
+    pub max_tokens_key: String,
+    /// Tokens (input and output) that probes may consume in a day, UTC.
+    pub daily_token_budget: u64,
+    /// Deadline of the first chunk with content.
+    pub first_token_timeout: Duration,
+    /// Longest silence between chunks with content.
+    pub stall_timeout: Duration,
+    /// Deadline of the whole probe.
+    pub timeout: Duration,
+}
+
+impl CompletionConfig {
+    /// Reads the block.
+    pub fn read(section: &Section<'_>) -> Self {
+        let config = CompletionConfig {
+            model: section.require("model"),
+            interval: section.or("interval", Duration::from_secs(300)),
+            prompt: section.or("prompt", "ping".to_owned()),
+            max_tokens: section.or("max_tokens", 16),
+            max_tokens_key: section.or("max_tokens_key", "max_tokens".to_owned()),
+            daily_token_budget: section.or("daily_token_budget", 20_000),
+            first_token_timeout: section.or("first_token_timeout", Duration::from_secs(30)),
+            stall_timeout: section.or("stall_timeout", Duration::from_secs(15)),
+            timeout: section.or("timeout", Duration::from_secs(60)),
+        };
+        if config.max_tokens < 2 {
+            section.error("max_tokens", "is below 2", "give 16: reasoning models answer 400 to less although they are healthy");
+        }
+        if !matches!(config.max_tokens_key.as_str(), "max_tokens" | "max_completion_tokens") {
+            section.error("max_tokens_key", "is not a key that providers know", "give max_tokens or max_completion_tokens");
+        }
+        if config.interval.is_zero() {
+            section.error("interval", "is zero", "give 5m");
+        }
+        section.finish();
+        config
+    }
+}
+
+/// What one completion probe found.
+#[derive(Debug, Default)]
+pub struct CompletionOutcome {
+    /// The failure, `None` for success.
+    pub error: Option<ErrorType>,
+    /// Status code, if there was an answer.
+    pub status: Option<u16>,
+    /// Headers of the answer.
+    pub headers: HeaderMap,
+    /// Request sent to last byte.
+    pub duration: Duration,
+    /// Request sent to first content, streamed answers only.
+    pub first_token: Option<Duration>,
+    /// Longest silence between contents, streamed answers only.
+    pub max_gap: Option<Duration>,
+    /// Output tokens a second after the first one.
+    pub tokens_per_second: Option<f64>,
+    /// What it consumed.
+    pub usage: Usage,
+}
+
+/// Asks once. Never errs: what went wrong is part of the outcome.
+pub async fn ask(client: Client, url: Url, headers: HeaderMap, provider: &'static Provider, config: CompletionConfig) -> CompletionOutcome {
+    let started = Instant::now();
+    let mut outcome = CompletionOutcome::default();
+    let body = provider.completion(&config.model, &config.prompt, &config.max_tokens_key, config.max_tokens);
+    let mut request = Request::post_json(url, &body, config.timeout);
+    request.headers.extend(headers);
+    let whole = tokio::time::timeout(config.timeout, exchange(&client, request, provider, &config, started, &mut outcome)).await;
+    outcome.error = match whole {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error),
+        Err(_) if outcome.status == Some(200) && outcome.first_token.is_none() => Some(ErrorType::FirstTokenTimeout),
+        Err(_) => Some(ErrorType::Timeout),
+    };
+    outcome.duration = started.elapsed();
+    if let (Some(first), Some(output)) = (outcome.first_token, outcome.usage.output)
+        && output >= 2
+        && outcome.duration > first
+    {
+        outcome.tokens_per_second = Some((output - 1) as f64 / (outcome.duration - first).as_secs_f64());
+    }
+    outcome
+}
+
+async fn exchange(
+    client: &Client,
+    request: Request,
+    provider: &Provider,
+    config: &CompletionConfig,
+    started: Instant,
+    outcome: &mut CompletionOutcome,
+) -> Result<(), ErrorType> {
+    let mut response = client.start(request).await.map_err(|e| ErrorType::from(&e))?;
+    outcome.status = Some(response.status);
+    outcome.headers = response.headers.clone();
+    let streamed = response.headers.get("content-type").and_then(|v| v.to_str().ok()).is_some_and(|t| t.starts_with("text/event-stream"));
+    if !(200..300).contains(&response.status) || !streamed {
+        return whole_answer(response, provider, outcome).await;
+    }
+    let mut reader = StreamReader::new(provider.stream);
+    let (mut last_content, mut read) = (None::<Instant>, 0);
+    loop {
+        // The deadline is on content, not on bytes: keep-alives would hold off an idle timeout for ever.
+        let (since, limit, verdict) = match last_content {
+            None => (started, config.first_token_timeout, ErrorType::FirstTokenTimeout),
+            Some(at) => (at, config.stall_timeout, ErrorType::StreamStalled),
+        };
+        let part = tokio::time::timeout(limit.saturating_sub(since.elapsed()), response.next()).await.map_err(|_| verdict)?;
+        let Some(bytes) = part.map_err(|_| ErrorType::StreamTruncated)? else {
+            return if reader.finished { Ok(()) } else { Err(ErrorType::StreamTruncated) };
+        };
+        read += bytes.len();
+        if read > MAX_ANSWER {
+            return Err(ErrorType::InvalidResponse);
+        }
+        let pieces = reader.feed(&bytes).map_err(|_| ErrorType::InvalidResponse)?;
+        outcome.usage = reader.usage;
+        for piece in pieces {
+            match piece {
+                Piece::Content => {
+                    let now = Instant::now();
+                    match last_content {
+                        None => outcome.first_token = Some(now - started),
+                        Some(at) => outcome.max_gap = Some(outcome.max_gap.unwrap_or_default().max(now - at)),
+                    }
+                    last_content = Some(now);
+                }
+                Piece::End => return Ok(()),
+                Piece::Error(text) => return Err(classify(200, text.as_bytes(), provider.quota_is_rate)),
+            }
+        }
+    }
+}
+
+/// An error body, or a server that answers in one piece although a stream was asked for: healthy, but without a time to first token.
+async fn whole_answer(mut response: Incoming, provider: &Provider, outcome: &mut CompletionOutcome) -> Result<(), ErrorType> {
+    let body = response.read(MAX_ANSWER).await.map_err(|e| ErrorType::from(&e))?;
+    let status = outcome.status.unwrap_or(0);
+    let json = serde_json::from_slice::<serde_json::Value>(&body);
+    let answered = json.as_ref().is_ok_and(|j| j["choices"].is_array() || j["content"].is_array());
+    if !(200..300).contains(&status) || !answered {
+        return Err(classify(status, &body, provider.quota_is_rate));
+    }
+    let json = json.unwrap_or_default();
+    match provider.stream {
+        StreamForm::OpenAi => {
+            let mut reader = StreamReader::new(provider.stream);
+            reader.take_openai_usage(&json["usage"]);
+            outcome.usage = reader.usage;
+        }
+        StreamForm::Anthropic => {
+            outcome.usage.input = json["usage"]["input_tokens"].as_u64();
+            outcome.usage.output = json["usage"]["output_tokens"].as_u64();
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! LLM providers seen from outside: OpenAI, DeepSeek, Anthropic, DashScope and any server of OpenAI's form.
+//!
+//! The default probe is free: it lists the models (and, at DeepSeek, reads the balance). A completion probe costs tokens; it runs only where
+//! configured, under a daily cap. Keys and bodies are never logged.
+
+mod anthropic;
+mod compatible;
+mod completion;
+mod dashscope;
+mod deepseek;
+mod errors;
+mod free;
+mod limits;
+mod metrics;
+mod openai;
+mod provider;
+mod record;
+mod stream;
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use crate::config::{Secret, Section};
+use crate::http::{Client, HeaderMap, HeaderName, HeaderValue, HttpConfig};
+use crate::model::{Batch, Timestamp};
+
+use super::{CollectError, Collector, CollectorKind, Target};
+use completion::{CompletionConfig, CompletionOutcome};
+use errors::ErrorType;
+use provider::{KeyHeader, Provider};
+use record::Record;
+
+/// The kind's row in the table of collectors.
+pub const KIND: CollectorKind = CollectorKind {
+    name: "llm_provider",
+    about: "LLM providers: reachable, key valid, models, limits, balance, time to first token",
+    metrics: &[metrics::METRICS],
+    build,
+};
+
+/// The providers there are.
+const PROVIDERS: [&Provider; 5] =
+    [&openai::PROVIDER, &deepseek::PROVIDER, &anthropic::PROVIDER, &dashscope::PROVIDER, &compatible::PROVIDER];
+
+/// Time between two looks at the balance.
+const BALANCE_INTERVAL: Duration = Duration::from_secs(300);
+/// Stands in after a missing base URL was recorded as an error; the configuration is refused, so nobody calls it.
+const NOWHERE: &str = "http://127.0.0.1/";
+/// Wait after a money error before the next completion probe.
+const QUOTA_BACKOFF: Duration = Duration::from_secs(3600);
+
+struct Settings {
+    target: String,
+    provider: &'static Provider,
+    base_url: Url,
+    models: Vec<String>,
+    headers: HeaderMap,
+    client: Client,
+    timeout: Duration,
+}
+
+impl Settings {
+    /// A URL below the base URL, whose path may or may not end in `/`.
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base_url.clone();
+        let base = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{base}/{path}"));
+        url
+    }
+}
+
+struct LlmProvider {
+    settings: Settings,
+    completion: Option<CompletionConfig>,
+    record: Record,
+    pending: Option<JoinHandle<CompletionOutcome>>,
+    next_completion: Option<Instant>,
+    next_free: Option<Instant>,
+    next_balance: Option<Instant>,
+}
+
+impl Drop for LlmProvider {
+    fn drop(&mut self) {
+        if let Some(probe) = &self.pending {
+            probe.abort();
+        }
+    }
+}
+
+fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
+    let wanted = section.require::<String>("provider");
+    let provider = PROVIDERS.into_iter().find(|p| p.name == wanted);
+    if provider.is_none() && !wanted.is_empty() {
+        section.error("provider", format!("{wanted:?} is not known"), format!("give one of {}", PROVIDERS.map(|p| p.name).join(", ")));
+    }
+    let provider = provider.unwrap_or(&compatible::PROVIDER);
+    let configured = section.get::<Url>("base_url");
+    if provider.base_url.is_none() && section.node("base_url").is_none() {
+        section.error("provider", "has no base URL of its own", "add base_url: http://HOST:PORT/v1");
+    }
+    let base_url = configured.unwrap_or_else(|| Url::parse(provider.base_url.unwrap_or(NOWHERE)).expect("the table's URLs parse"));
+    let http = HttpConfig::read(section);
+    let client = Client::build(&http).unwrap_or_else(|e| {
+        section.error("tls_config", e.to_string(), "check the HTTP settings of this target");
+        Client::plain()
+    });
+    let version = section.or("api_version", "2023-06-01".to_owned());
+    let headers = key_headers(section, provider, section.secret("api_key"), &version);
+    let settings = Settings {
+        target: target.name.clone(),
+        provider,
+        base_url,
+        models: section.or("models", Vec::new()),
+        headers,
+        client,
+        timeout: target.timeout,
+    };
+    let completion = section.section("completion").map(|s| CompletionConfig::read(&s));
+    let selected = section.get::<bool>("selected");
+    let max_models = 200;
+    if settings.models.len() > max_models {
+        section.error("models", "lists more than 200 models", "name only those that the application uses");
+    }
+    let record = Record::new(&settings, completion.as_ref(), selected);
+    Box::new(LlmProvider { settings, completion, record, pending: None, next_completion: None, next_free: None, next_balance: None })
+}
+
+fn key_headers(section: &Section<'_>, provider: &Provider, key: Option<Secret>, version: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut add = |name: &'static str, text: String| match HeaderValue::from_str(&text) {
+        Ok(mut value) => {
+            value.set_sensitive(true);
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        Err(_) => section.error("api_key", "holds characters that a header cannot carry", "check for a line break at the end of the key"),
+    };
+    if let Some(key) = key {
+        match provider.key_header {
+            KeyHeader::Bearer => add("authorization", format!("Bearer {}", key.expose())),
+            KeyHeader::ApiKey => add("x-api-key", key.expose().to_owned()),
+        }
+    }
+    if provider.key_header == KeyHeader::ApiKey {
+        add("anthropic-version", version.to_owned());
+    }
+    headers
+}
+
+impl Collector for LlmProvider {
+    fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
+        Box::pin(async move {
+            self.finish_completion().await;
+            self.start_completion();
+            let outcome = self.free_probes().await;
+            self.record.write(batch);
+            outcome.map_err(|error| CollectError::new(format!("{}: model list: {}", self.settings.provider.name, error.as_str())))
+        })
+    }
+
+    fn address(&self) -> String {
+        let mut url = self.settings.base_url.clone();
+        url.set_query(None);
+        // A URL with a host always takes an empty user name and password.
+        if url.set_username("").is_err() || url.set_password(None).is_err() {
+            return self.settings.provider.name.to_owned();
+        }
+        url.to_string()
+    }
+}
+
+impl LlmProvider {
+    async fn free_probes(&mut self) -> Result<(), ErrorType> {
+        let now = Instant::now();
+        if self.next_free.is_some_and(|at| now < at) {
+            self.record.skip("models", "backoff");
+            return self.record.last_models_result();
+        }
+        self.next_free = None;
+        let outcome = free::list_models(&self.settings).await;
+        let wait = self.record.models(&self.settings, &outcome, Timestamp::now());
+        // A provider that asks for a pause gets it, an hour at most: after that we would be blind.
+        self.next_free = wait.map(|w| now + w.min(QUOTA_BACKOFF));
+        if self.settings.provider.balance_path.is_some() && self.next_balance.is_none_or(|at| now >= at) {
+            self.next_balance = Some(now + BALANCE_INTERVAL);
+            let balance = free::balance(&self.settings).await;
+            self.record.balance(&balance, Timestamp::now());
+        }
+        outcome.result.map(drop)
+    }
+
+    /// Starts a completion probe when one is due, nothing forbids it, and the day's budget allows it. It runs beside the collections.
+    fn start_completion(&mut self) {
+        let Some(config) = &self.completion else { return };
+        let now = Instant::now();
+        if self.pending.is_some() || self.next_completion.is_some_and(|at| now < at) {
+            return;
+        }
+        self.next_completion = Some(now + config.interval);
+        if !self.record.reserve(config, Timestamp::now()) {
+            self.record.skip("completion", "token_budget");
+            return;
+        }
+        let url = self.settings.url(self.settings.provider.completion_path);
+        let probe =
+            completion::ask(self.settings.client.clone(), url, self.settings.headers.clone(), self.settings.provider, config.clone());
+        self.pending = Some(tokio::spawn(probe));
+    }
+
+    async fn finish_completion(&mut self) {
+        let (Some(config), Some(probe)) = (&self.completion, self.pending.take_if(|p| p.is_finished())) else { return };
+        let Ok(outcome) = probe.await else { return };
+        let now = Instant::now();
+        let wait = self.record.completion(config, &outcome, Timestamp::now());
+        let pause = match outcome.error {
+            Some(ErrorType::QuotaExhausted) => {
+                self.record.skip("completion", "quota_exhausted");
+                Some(QUOTA_BACKOFF)
+            }
+            _ => wait.inspect(|_| self.record.skip("completion", "backoff")),
+        };
+        if let Some(pause) = pause {
+            self.next_completion = self.next_completion.max(Some(now + pause));
+        }
+    }
+}

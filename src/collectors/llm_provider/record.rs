@@ -1,0 +1,336 @@
+//! What is known about one provider between collections, and how it becomes samples.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::{Batch, Timestamp, sample::Histogram};
+
+use super::Settings;
+use super::completion::{CompletionConfig, CompletionOutcome};
+use super::errors::ErrorType;
+use super::free::{Balance, FreeOutcome};
+use super::limits::{Allowance, allowances, retry_after};
+use super::metrics;
+use super::stream::Usage;
+
+/// Milliseconds in a day, for the budget's day (UTC).
+const DAY_MS: i64 = 86_400_000;
+
+/// The history of one kind of probe.
+struct Probe {
+    name: &'static str,
+    model: String,
+    success: Option<bool>,
+    last_error: Option<ErrorType>,
+    last_duration: Option<Duration>,
+    durations: Histogram,
+    errors: BTreeMap<ErrorType, u64>,
+    responses: BTreeMap<u16, u64>,
+    skipped: BTreeMap<&'static str, u64>,
+    last_at: Option<Timestamp>,
+    last_success: Option<Timestamp>,
+}
+
+impl Probe {
+    fn new(name: &'static str, model: &str) -> Self {
+        Probe {
+            name,
+            model: model.to_owned(),
+            success: None,
+            last_error: None,
+            last_duration: None,
+            durations: Histogram::new(metrics::BOUNDS),
+            errors: ErrorType::ALL.into_iter().map(|e| (e, 0)).collect(),
+            responses: BTreeMap::new(),
+            skipped: BTreeMap::new(),
+            last_at: None,
+            last_success: None,
+        }
+    }
+
+    fn note(&mut self, error: Option<ErrorType>, status: Option<u16>, duration: Duration, now: Timestamp) {
+        self.success = Some(error.is_none());
+        self.last_error = error;
+        self.last_duration = Some(duration);
+        self.durations.observe(duration.as_secs_f64());
+        self.last_at = Some(now);
+        match error {
+            None => self.last_success = Some(now),
+            Some(error) => *self.errors.entry(error).or_default() += 1,
+        }
+        if let Some(status) = status {
+            *self.responses.entry(status).or_default() += 1;
+        }
+    }
+}
+
+/// Everything known about one provider.
+pub struct Record {
+    target: String,
+    provider: &'static str,
+    selected: Option<bool>,
+    probes: Vec<Probe>,
+    reachable: Option<bool>,
+    models: Option<usize>,
+    available: Vec<(String, bool)>,
+    balance: Option<Balance>,
+    allowances: Vec<(String, Allowance)>,
+    retry_after: Option<(String, Duration)>,
+    completion: Option<Completions>,
+}
+
+struct Completions {
+    model: String,
+    first_tokens: Histogram,
+    last_first_token: Option<Duration>,
+    max_gap: Option<Duration>,
+    tokens_per_second: Option<f64>,
+    tokens: [(&'static str, u64); 3],
+    budget: u64,
+    used: u64,
+    reserved: u64,
+    day: i64,
+}
+
+impl Record {
+    /// An empty record.
+    pub fn new(settings: &Settings, completion: Option<&CompletionConfig>, selected: Option<bool>) -> Self {
+        let mut probes = vec![Probe::new("models", "")];
+        if settings.provider.balance_path.is_some() {
+            probes.push(Probe::new("balance", ""));
+        }
+        probes.extend(completion.map(|c| Probe::new("completion", &c.model)));
+        Record {
+            target: settings.target.clone(),
+            provider: settings.provider.name,
+            selected,
+            probes,
+            reachable: None,
+            models: None,
+            available: Vec::new(),
+            balance: None,
+            allowances: Vec::new(),
+            retry_after: None,
+            completion: completion.map(|c| Completions {
+                model: c.model.clone(),
+                first_tokens: Histogram::new(metrics::BOUNDS),
+                last_first_token: None,
+                max_gap: None,
+                tokens_per_second: None,
+                tokens: [("input", 0), ("output", 0), ("reasoning", 0)],
+                budget: c.daily_token_budget,
+                used: 0,
+                reserved: 0,
+                day: 0,
+            }),
+        }
+    }
+
+    /// Notes a list of models; returns the wait that the provider asks for.
+    pub fn models(&mut self, settings: &Settings, outcome: &FreeOutcome<Vec<String>>, now: Timestamp) -> Option<Duration> {
+        self.reachable = Some(outcome.status.is_some());
+        if let Ok(models) = &outcome.result {
+            self.models = Some(models.len());
+            // Some lists write a model as `models/NAME`.
+            let listed = |name: &String| models.iter().any(|m| m == name || m.rsplit('/').next() == Some(name));
+            self.available = settings.models.iter().map(|m| (m.clone(), listed(m))).collect();
+        }
+        self.note_free("models", outcome, now)
+    }
+
+    /// Notes a balance.
+    pub fn balance(&mut self, outcome: &FreeOutcome<Balance>, now: Timestamp) {
+        if let Ok(balance) = &outcome.result {
+            self.balance = Some(Balance { available: balance.available, amounts: balance.amounts.clone() });
+        }
+        self.note_free("balance", outcome, now);
+    }
+
+    /// Notes a finished completion; returns the wait that the provider asks for.
+    pub fn completion(&mut self, config: &CompletionConfig, outcome: &CompletionOutcome, now: Timestamp) -> Option<Duration> {
+        if let Some(probe) = self.probe("completion") {
+            probe.note(outcome.error, outcome.status, outcome.duration, now);
+        }
+        if let Some(record) = &mut self.completion {
+            record.settle(config, outcome);
+        }
+        self.note_limits(&config.model, &outcome.headers, now)
+    }
+
+    /// Sets tokens of today's budget aside for one probe; false when they do not suffice.
+    pub fn reserve(&mut self, config: &CompletionConfig, now: Timestamp) -> bool {
+        let Some(record) = &mut self.completion else { return false };
+        let today = now.0.div_euclid(DAY_MS);
+        if record.day != today {
+            (record.day, record.used) = (today, 0);
+        }
+        let cost = worst_cost(config);
+        if record.used + cost > record.budget {
+            return false;
+        }
+        record.used += cost;
+        record.reserved = cost;
+        true
+    }
+
+    /// Counts a probe that was left out.
+    pub fn skip(&mut self, probe: &'static str, reason: &'static str) {
+        if let Some(probe) = self.probe(probe) {
+            *probe.skipped.entry(reason).or_default() += 1;
+        }
+    }
+
+    /// The result of the last list of models, for a collection that leaves it out.
+    pub fn last_models_result(&self) -> Result<(), ErrorType> {
+        self.probes.first().and_then(|p| p.last_error).map_or(Ok(()), Err)
+    }
+
+    fn probe(&mut self, name: &str) -> Option<&mut Probe> {
+        self.probes.iter_mut().find(|p| p.name == name)
+    }
+
+    fn note_free<T>(&mut self, name: &str, outcome: &FreeOutcome<T>, now: Timestamp) -> Option<Duration> {
+        if let Some(probe) = self.probe(name) {
+            probe.note(outcome.result.as_ref().err().copied(), outcome.status, outcome.duration, now);
+        }
+        self.note_limits("", &outcome.headers, now)
+    }
+
+    fn note_limits(&mut self, model: &str, headers: &crate::http::HeaderMap, now: Timestamp) -> Option<Duration> {
+        for allowance in allowances(headers, now) {
+            self.allowances.retain(|(m, a)| !(m == model && a.kind == allowance.kind));
+            self.allowances.push((model.to_owned(), allowance));
+        }
+        let wait = retry_after(headers, now)?;
+        self.retry_after = Some((model.to_owned(), wait));
+        Some(wait)
+    }
+
+    /// Writes everything known.
+    pub fn write(&self, batch: &mut Batch) {
+        let (target, provider) = (("target", self.target.as_str()), ("provider", self.provider));
+        let both = [target, provider];
+        let flag = |value: bool| f64::from(u8::from(value));
+        if let Some(probe) = self.probes.first().filter(|p| p.success.is_some()) {
+            batch.push(&metrics::UP, &both, flag(probe.success == Some(true)));
+        }
+        if let Some(reachable) = self.reachable {
+            batch.push(&metrics::REACHABLE, &both, flag(reachable));
+        }
+        if let Some(selected) = self.selected {
+            batch.push(&metrics::SELECTED, &both, flag(selected));
+        }
+        if let Some(models) = self.models {
+            batch.push(&metrics::MODELS, &both, models as f64);
+        }
+        for (model, available) in &self.available {
+            batch.push(&metrics::MODEL_AVAILABLE, &[target, provider, ("model", model)], flag(*available));
+        }
+        if let Some(balance) = &self.balance {
+            batch.push(&metrics::AVAILABLE, &both, flag(balance.available));
+            for (currency, kind, amount) in &balance.amounts {
+                batch.push(&metrics::BALANCE, &[target, provider, ("currency", currency), ("kind", kind)], *amount);
+            }
+        }
+        for probe in &self.probes {
+            self.write_probe(batch, probe);
+        }
+        self.write_limits(batch);
+        if let Some(completion) = &self.completion {
+            completion.write(batch, target, provider);
+        }
+    }
+
+    fn write_probe(&self, batch: &mut Batch, probe: &Probe) {
+        let (target, provider) = (("target", self.target.as_str()), ("provider", self.provider));
+        let labels = [target, provider, ("model", probe.model.as_str()), ("probe", probe.name)];
+        if let (Some(success), Some(duration)) = (probe.success, probe.last_duration) {
+            batch.push(&metrics::SUCCESS, &labels, f64::from(u8::from(success)));
+            batch.push(&metrics::LAST_DURATION, &labels, duration.as_secs_f64());
+        }
+        batch.push_histogram(&metrics::DURATION, &labels, &probe.durations);
+        for (error, count) in &probe.errors {
+            let labels = [labels[0], labels[1], labels[2], labels[3], ("error_type", error.as_str())];
+            batch.push(&metrics::ERRORS, &labels, *count as f64);
+        }
+        for (code, count) in &probe.responses {
+            batch.push(&metrics::RESPONSES, &[target, provider, ("probe", probe.name), ("code", &code.to_string())], *count as f64);
+        }
+        for (reason, count) in &probe.skipped {
+            batch.push(&metrics::SKIPPED, &[target, ("probe", probe.name), ("reason", reason)], *count as f64);
+        }
+        if let Some(at) = probe.last_at {
+            batch.push(&metrics::LAST_PROBE, &[target, ("probe", probe.name)], at.seconds());
+        }
+        if let Some(at) = probe.last_success {
+            batch.push(&metrics::LAST_SUCCESS, &[target, ("probe", probe.name)], at.seconds());
+        }
+    }
+
+    fn write_limits(&self, batch: &mut Batch) {
+        let (target, provider) = (("target", self.target.as_str()), ("provider", self.provider));
+        for (model, allowance) in &self.allowances {
+            let labels = [target, provider, ("model", model.as_str()), ("kind", allowance.kind)];
+            for (desc, value) in
+                [(&metrics::LIMIT, allowance.limit), (&metrics::REMAINING, allowance.remaining), (&metrics::RESET, allowance.reset_seconds)]
+            {
+                if let Some(value) = value {
+                    batch.push(desc, &labels, value);
+                }
+            }
+        }
+        if let Some((model, wait)) = &self.retry_after {
+            batch.push(&metrics::RETRY_AFTER, &[target, provider, ("model", model)], wait.as_secs_f64());
+        }
+    }
+}
+
+/// What one probe can cost at most: the capped answer, and the prompt counted generously.
+fn worst_cost(config: &CompletionConfig) -> u64 {
+    u64::from(config.max_tokens) + 16 + config.prompt.len() as u64
+}
+
+impl Completions {
+    /// Replaces the reserved tokens by those that were used. Some models ignore the cap while they think, so the sum can exceed the
+    /// reservation; then the budget is simply spent sooner.
+    fn settle(&mut self, config: &CompletionConfig, outcome: &CompletionOutcome) {
+        let Usage { input, output, reasoning } = outcome.usage;
+        let told = input.is_some() || output.is_some();
+        // A refused request costs nothing; an answer that hides its usage costs what was set aside.
+        let spent = match (told, outcome.status) {
+            (true, _) => input.unwrap_or(0) + output.unwrap_or(0),
+            (false, Some(200)) => worst_cost(config),
+            (false, _) => 0,
+        };
+        self.used = self.used.saturating_sub(self.reserved) + spent;
+        self.reserved = 0;
+        for ((_, total), count) in self.tokens.iter_mut().zip([input, output, reasoning]) {
+            *total += count.unwrap_or(0);
+        }
+        if let Some(first) = outcome.first_token {
+            self.first_tokens.observe(first.as_secs_f64());
+        }
+        // A wrong time to first token is worse than none: an answer that was not streamed removes the last one.
+        self.last_first_token = outcome.first_token;
+        self.max_gap = outcome.max_gap;
+        self.tokens_per_second = outcome.tokens_per_second;
+    }
+
+    fn write(&self, batch: &mut Batch, target: (&str, &str), provider: (&str, &str)) {
+        let labels = [target, provider, ("model", self.model.as_str())];
+        batch.push_histogram(&metrics::FIRST_TOKEN, &labels, &self.first_tokens);
+        if let Some(first) = self.last_first_token {
+            batch.push(&metrics::LAST_FIRST_TOKEN, &labels, first.as_secs_f64());
+        }
+        if let Some(gap) = self.max_gap {
+            batch.push(&metrics::MAX_GAP, &labels, gap.as_secs_f64());
+        }
+        if let Some(rate) = self.tokens_per_second {
+            batch.push(&metrics::TOKENS_PER_SECOND, &labels, rate);
+        }
+        for (kind, count) in self.tokens {
+            batch.push(&metrics::TOKENS, &[labels[0], labels[1], labels[2], ("type", kind)], count as f64);
+        }
+        batch.push(&metrics::BUDGET, &[target], self.budget.saturating_sub(self.used) as f64);
+    }
+}

@@ -1,0 +1,336 @@
+//! Vector stores seen from outside: Chroma 1.x and 0.5.
+//!
+//! Chroma has no metrics of its own. The collector asks for heartbeat, readiness, collections and counts, and keeps a canary for each
+//! collection: a stored vector whose similarity query must find that vector. It never writes and needs no embedding model.
+
+mod api;
+mod disk;
+mod metrics;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use url::Url;
+
+use crate::config::Section;
+use crate::http::{Client, HeaderMap, HeaderName, HeaderValue, HttpConfig};
+use crate::model::{Batch, sample::Histogram};
+
+use super::{CollectError, Collector, CollectorKind, Target};
+use api::{Api, ApiError, Canary, Collection, Generation};
+
+/// The kind's row in the table of collectors.
+pub const KIND: CollectorKind = CollectorKind {
+    name: "vector_store",
+    about: "vector stores (Chroma): up, ready, collections, vectors, canary query, bytes on disk",
+    metrics: &[metrics::METRICS],
+    build,
+};
+
+/// The value of the `store` label.
+const STORE: &str = "chroma";
+/// Time between two looks at the disk.
+const DISK_INTERVAL: Duration = Duration::from_secs(60);
+/// Kinds of request, the values of the `op` label.
+const OPS: [&str; 4] = ["heartbeat", "list", "count", "query"];
+
+struct VectorStore {
+    target: String,
+    api: Api,
+    path: Option<PathBuf>,
+    max_collections: usize,
+    canaries: usize,
+    only: Vec<String>,
+    generation: Option<Generation>,
+    probes: BTreeMap<&'static str, Requests>,
+    looks: HashMap<String, CanaryLook>,
+    disk: Option<(disk::DiskUse, Option<i64>)>,
+    next_disk: Option<Instant>,
+}
+
+struct Requests {
+    durations: Histogram,
+    last: Duration,
+    errors: BTreeMap<&'static str, u64>,
+}
+
+/// The canary of one collection and the history of its queries.
+struct CanaryLook {
+    canary: Option<Canary>,
+    durations: Histogram,
+}
+
+fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
+    let product = section.or("store", STORE.to_owned());
+    if product != STORE {
+        section.error("store", format!("{product:?} is not supported"), "give chroma");
+    }
+    let base = section.get::<Url>("url");
+    if base.is_none() && section.node("url").is_none() {
+        section.error("url", "key \"url\" is missing", "add url: http://HOST:8000");
+    }
+    let http = HttpConfig::read(section);
+    let client = Client::build(&http).unwrap_or_else(|e| {
+        section.error("tls_config", e.to_string(), "check the HTTP settings of this target");
+        Client::plain()
+    });
+    let mut headers = HeaderMap::new();
+    if let Some(token) = section.secret("token") {
+        match HeaderValue::from_str(token.expose()) {
+            Ok(mut value) => {
+                value.set_sensitive(true);
+                headers.insert(HeaderName::from_static("x-chroma-token"), value);
+            }
+            Err(_) => section.error("token", "holds characters that a header cannot carry", "check for a line break at its end"),
+        }
+    }
+    let segment = |key: &str, default: &str| {
+        let text = section.or(key, default.to_owned());
+        if text.is_empty() || text.contains(['/', '?', '#', '&', ' ']) {
+            section.error(key, format!("{text:?} is not a name"), "use letters, digits, - and _");
+        }
+        text
+    };
+    Box::new(VectorStore {
+        target: target.name.clone(),
+        api: Api {
+            client,
+            base: base.unwrap_or_else(|| Url::parse("http://127.0.0.1/").expect("a literal URL parses")),
+            headers,
+            tenant: segment("tenant", "default_tenant"),
+            database: segment("database", "default_database"),
+            timeout: target.timeout.min(Duration::from_secs(5)),
+        },
+        path: section.get("path"),
+        max_collections: section.or("max_collections", 50),
+        canaries: section.or("max_canaries", 10),
+        only: section.or("collections", Vec::new()),
+        generation: None,
+        probes: OPS
+            .map(|op| (op, Requests { durations: Histogram::new(metrics::BOUNDS), last: Duration::ZERO, errors: BTreeMap::new() }))
+            .into(),
+        looks: HashMap::new(),
+        disk: None,
+        next_disk: None,
+    })
+}
+
+impl Collector for VectorStore {
+    fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
+        Box::pin(async move {
+            let result = self.measure(batch).await;
+            self.write_requests(batch);
+            self.look_at_disk(batch).await;
+            result
+        })
+    }
+
+    fn address(&self) -> String {
+        let url = &self.api.base;
+        let port = url.port_or_known_default().unwrap_or(80);
+        format!("{}://{}:{port}", url.scheme(), url.host_str().unwrap_or(""))
+    }
+}
+
+impl VectorStore {
+    async fn measure(&mut self, batch: &mut Batch) -> Result<(), CollectError> {
+        let target = self.target.clone();
+        let labels = [("target", target.as_str()), ("store", STORE)];
+        let flag = |value: bool| f64::from(u8::from(value));
+        // 0 stands until the heartbeat answers; the deadline may cut this collection short at any point.
+        batch.push(&metrics::UP, &labels, 0.0);
+        let generation = self.heartbeat().await.map_err(|e| failed("heartbeat", &e))?;
+        set_last(batch, metrics::UP.name, 1.0);
+        batch.push(&metrics::READY, &labels, flag(self.ready(generation).await));
+        self.info(generation, batch).await;
+        self.api
+            .check_database(generation)
+            .await
+            .map_err(|e| CollectError::new(format!("tenant `{}`, database `{}`: {}", self.api.tenant, self.api.database, e.kind)))?;
+        let (time, count) = self.api.count_collections(generation).await;
+        let count = self.note("list", time, count).map_err(|e| failed("count collections", &e))?;
+        batch.push(&metrics::COLLECTIONS, &labels, count);
+        let (time, list) = self.api.list(generation, self.max_collections + self.only.len()).await;
+        let mut list = self.note("list", time, list).map_err(|e| failed("list collections", &e))?;
+        list.retain(|c| self.only.is_empty() || self.only.contains(&c.name));
+        list.truncate(self.max_collections);
+        batch.push(&metrics::OMITTED, &labels, (count - list.len() as f64).max(0.0));
+        self.looks.retain(|id, _| list.iter().any(|c| c.id == *id));
+        let mut first_error = None;
+        for (index, collection) in list.iter().enumerate() {
+            if let Err(error) = self.measure_collection(generation, collection, index < self.canaries, batch).await {
+                first_error.get_or_insert(format!("collection `{}`: {}", collection.name, error.kind));
+            }
+        }
+        first_error.map_or(Ok(()), |reason| Err(CollectError::new(reason)))
+    }
+
+    async fn heartbeat(&mut self) -> Result<Generation, ApiError> {
+        let known = self.generation.map_or([Generation::V2, Generation::V1], |g| match g {
+            Generation::V2 => [Generation::V2, Generation::V1],
+            Generation::V1 => [Generation::V1, Generation::V2],
+        });
+        let mut last = ApiError { kind: "not_found", status: 404 };
+        for generation in known {
+            let (time, answer) = self.api.get(&format!("/api/{}/heartbeat", generation.as_str())).await;
+            match self.note("heartbeat", time, answer) {
+                Ok(_) => {
+                    self.generation = Some(generation);
+                    return Ok(generation);
+                }
+                Err(error) if error.kind == "not_found" => last = error,
+                Err(error) => return Err(error),
+            }
+        }
+        self.generation = None;
+        Err(last)
+    }
+
+    /// Only 1.x knows readiness; for others the heartbeat has to do.
+    async fn ready(&self, generation: Generation) -> bool {
+        if generation == Generation::V1 {
+            return true;
+        }
+        match self.api.get("/api/v2/healthcheck").await.1 {
+            Ok(json) => json.as_object().is_some_and(|o| o.values().all(|v| v.as_bool() != Some(false))),
+            Err(error) => error.status == 404,
+        }
+    }
+
+    async fn info(&self, generation: Generation, batch: &mut Batch) {
+        if let Ok(json) = self.api.get(&format!("/api/{}/version", generation.as_str())).await.1
+            && let Some(version) = json.as_str()
+        {
+            let labels = [("target", self.target.as_str()), ("store", STORE), ("version", version), ("api", generation.as_str())];
+            batch.push(&metrics::INFO, &labels, 1.0);
+        }
+    }
+
+    async fn measure_collection(
+        &mut self,
+        generation: Generation,
+        collection: &Collection,
+        canary: bool,
+        batch: &mut Batch,
+    ) -> Result<(), ApiError> {
+        let target = self.target.clone();
+        let labels = [("target", target.as_str()), ("store", STORE), ("collection", collection.name.as_str())];
+        if let Some(dimension) = collection.dimension {
+            batch.push(&metrics::DIMENSION, &labels, dimension);
+        }
+        let (time, count) = self.api.count(generation, &collection.id).await;
+        let count = self.note("count", time, count)?;
+        batch.push(&metrics::VECTORS, &labels, count);
+        if canary && count > 0.0 { self.fly_canary(generation, collection, &labels, batch).await } else { Ok(()) }
+    }
+
+    async fn fly_canary(
+        &mut self,
+        generation: Generation,
+        collection: &Collection,
+        labels: &[(&str, &str)],
+        batch: &mut Batch,
+    ) -> Result<(), ApiError> {
+        let fresh = || CanaryLook { canary: None, durations: Histogram::new(metrics::BOUNDS) };
+        let mut look = self.looks.remove(&collection.id).unwrap_or_else(fresh);
+        let result = self.ask_canary(generation, &collection.id, &mut look).await;
+        batch.push_histogram(&metrics::CANARY, labels, &look.durations);
+        self.looks.insert(collection.id.clone(), look);
+        let found = match &result {
+            Ok(None) => return Ok(()),
+            Ok(Some((time, found))) => {
+                batch.push(&metrics::LAST_CANARY, labels, time.as_secs_f64());
+                Some(*found)
+            }
+            Err(_) => None,
+        };
+        let flag = |value: bool| f64::from(u8::from(value));
+        batch.push(&metrics::CANARY_SUCCESS, labels, flag(found.is_some_and(|f| f.results > 0)));
+        batch.push(&metrics::SELF_MATCH, labels, flag(found.is_some_and(|f| f.itself)));
+        batch.push(&metrics::RESULTS, labels, found.map_or(0.0, |f| f.results as f64));
+        result.map(drop)
+    }
+
+    /// Queries for the canary. One that is not found may have been deleted: a new one gets one chance before that counts as wrong.
+    async fn ask_canary(
+        &mut self,
+        generation: Generation,
+        id: &str,
+        look: &mut CanaryLook,
+    ) -> Result<Option<(Duration, api::Found)>, ApiError> {
+        let mut renewed = false;
+        loop {
+            if look.canary.is_none() {
+                look.canary = self.api.any_vector(generation, id).await?;
+                renewed = true;
+            }
+            let Some(canary) = &look.canary else { return Ok(None) };
+            let (time, answer) = self.api.query(generation, id, canary).await;
+            let answer = self.note("query", time, answer);
+            if answer.as_ref().is_ok_and(|f| f.itself) || renewed {
+                look.durations.observe(time.as_secs_f64());
+                return answer.map(|found| Some((time, found)));
+            }
+            look.canary = None;
+        }
+    }
+
+    fn note<T>(&mut self, op: &'static str, time: Duration, result: Result<T, ApiError>) -> Result<T, ApiError> {
+        if let Some(requests) = self.probes.get_mut(op) {
+            requests.last = time;
+            requests.durations.observe(time.as_secs_f64());
+            if let Err(error) = &result {
+                *requests.errors.entry(error.kind).or_default() += 1;
+            }
+        }
+        result
+    }
+
+    fn write_requests(&self, batch: &mut Batch) {
+        for (op, requests) in &self.probes {
+            let labels = [("target", self.target.as_str()), ("store", STORE), ("op", *op)];
+            batch.push_histogram(&metrics::DURATION, &labels, &requests.durations);
+            batch.push(&metrics::LAST_DURATION, &labels, requests.last.as_secs_f64());
+            for (kind, count) in &requests.errors {
+                batch.push(&metrics::ERRORS, &[labels[0], labels[1], labels[2], ("error_type", kind)], *count as f64);
+            }
+        }
+    }
+
+    async fn look_at_disk(&mut self, batch: &mut Batch) {
+        let Some(path) = self.path.clone() else { return };
+        let now = Instant::now();
+        if self.next_disk.is_none_or(|at| now >= at) {
+            self.next_disk = Some(now + DISK_INTERVAL);
+            let folder = path.clone();
+            let sizes = tokio::task::spawn_blocking(move || disk::disk_use(&folder)).await;
+            self.disk = match sizes {
+                Ok(Ok(sizes)) => Some((sizes, disk::wal_rows(path).await.ok())),
+                _ => None,
+            };
+        }
+        let Some((sizes, rows)) = &self.disk else { return };
+        let labels = [("target", self.target.as_str()), ("store", STORE)];
+        let total = sizes.sqlite + sizes.wal + sizes.index;
+        for (part, bytes) in [("sqlite", sizes.sqlite), ("wal", sizes.wal), ("index", sizes.index), ("total", total)] {
+            batch.push(&metrics::DISK, &[labels[0], labels[1], ("part", part)], bytes as f64);
+        }
+        if let Some(rows) = rows {
+            batch.push(&metrics::WAL_ROWS, &labels, *rows as f64);
+        }
+    }
+}
+
+fn failed(what: &str, error: &ApiError) -> CollectError {
+    let status = if error.status == 0 { String::new() } else { format!(" (status {})", error.status) };
+    CollectError::new(format!("{what}: {}{status}", error.kind))
+}
+
+/// Replaces the value of the newest sample of a family.
+fn set_last(batch: &mut Batch, family: &str, value: f64) {
+    if let Some(sample) = batch.families.get_mut(family).and_then(|f| f.samples.last_mut()) {
+        sample.value = value;
+    }
+}
