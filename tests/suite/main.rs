@@ -1,3 +1,7 @@
 //! The one integration binary. Each module says what belongs there.
 
 mod architecture;
+mod collecting;
+mod collectors_llm_provider;
+mod collectors_vector_store;
+mod servers;

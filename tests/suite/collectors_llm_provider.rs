@@ -1,0 +1,179 @@
+//! The `llm_provider` collector against a real LiteLLM proxy and against a fake of what only paid providers do (C9, T26).
+
+use std::time::{Duration, Instant};
+
+use nightbell::collectors::Collector;
+use nightbell::model::Batch;
+
+use crate::collecting::{build, collect, try_build, value};
+use crate::servers::litellm::LiteLlm;
+use crate::servers::llm::{FakeLlm, Script};
+
+const MODELS: &str = r#"{"data":[{"id":"m-1"},{"id":"models/m-2"}]}"#;
+
+/// Collects until the completion probe has been counted.
+async fn after_completion(collector: &mut Box<dyn Collector>) -> Batch {
+    let start = Instant::now();
+    loop {
+        let (batch, _) = collect("llm_provider", collector).await;
+        if value(&batch, "llm_probe_success", &[("probe", "completion")]).is_some() {
+            return batch;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "no completion");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn errors(batch: &Batch, probe: &str) -> Vec<String> {
+    let counted = |s: &&nightbell::model::Sample| {
+        s.labels.metric_name() == "llm_probe_errors_total" && s.labels.value("probe") == probe && s.value > 0.0
+    };
+    batch.samples().filter(counted).map(|s| s.labels.value("error_type").to_owned()).collect()
+}
+
+/// C9: models, key, first token, tokens and the error of a limited model, from a real proxy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_litellm_proxy_is_measured_to_its_first_token() {
+    let proxy = LiteLlm::start();
+    let yaml = |model: &str, key: &str| {
+        format!(
+            "provider: compatible\nbase_url: {}\napi_key: {key}\nmodels: [mock-fast, gone]\ncompletion: {{model: {model}}}\n",
+            proxy.base_url()
+        )
+    };
+    let mut collector = build("llm_provider", &yaml("mock-slow", &proxy.key));
+    let batch = after_completion(&mut collector).await;
+    let of = |name: &str, labels: &[(&str, &str)]| value(&batch, name, labels);
+    assert_eq!((of("llm_up", &[]), of("llm_reachable", &[])), (Some(1.0), Some(1.0)));
+    assert_eq!(of("llm_models", &[]), Some(3.0));
+    assert_eq!(of("llm_model_available", &[("model", "mock-fast")]), Some(1.0));
+    assert_eq!(of("llm_model_available", &[("model", "gone")]), Some(0.0));
+    assert_eq!(of("llm_probe_success", &[("probe", "completion")]), Some(1.0));
+    let first = of("llm_last_time_to_first_token_seconds", &[]).expect("streamed");
+    assert!((0.5..5.0).contains(&first), "{first}");
+    assert!(of("llm_probe_tokens_total", &[("type", "output")]).expect("told") > 0.0);
+    let mut limited = build("llm_provider", &yaml("mock-limited", &proxy.key));
+    let batch = after_completion(&mut limited).await;
+    assert_eq!(errors(&batch, "completion"), ["rate_limited"]);
+    let mut refused = build("llm_provider", &format!("provider: compatible\nbase_url: {}\napi_key: sk-wrong\n", proxy.base_url()));
+    let (batch, result) = collect("llm_provider", &mut refused).await;
+    assert_eq!((value(&batch, "llm_up", &[]), value(&batch, "llm_reachable", &[])), (Some(0.0), Some(1.0)));
+    assert!(!result.expect_err("refused").reason.contains("sk-wrong"));
+}
+
+/// C9: what a stream can do wrong, each told apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_streams_are_told_apart() {
+    let word = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
+    let cases = [
+        (
+            Script::stream(&[(0, ": keep-alive\n\n"), (0, "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n")]).hanging(),
+            "first_token_timeout",
+        ),
+        (Script::stream(&[(0, word)]).hanging(), "stream_stalled"),
+        (Script::stream(&[(0, word)]), "stream_truncated"),
+        (Script::stream(&[(0, word), (0, "data: {\"error\":{\"code\":\"insufficient_quota\"}}\n\n")]), "quota_exhausted"),
+        (Script::stream(&[(0, "data: <html>\n\n")]), "invalid_response"),
+        (Script::json("402 Payment Required", r#"{"error":{"message":"Insufficient Balance"}}"#), "quota_exhausted"),
+        (Script::json("500 Internal Server Error", "oops"), "server_error"),
+        (Script::json("400 Bad Request", r#"{"error":{"message":"max_tokens too small"}}"#), "bad_request"),
+    ];
+    for (script, wanted) in cases {
+        let fake = FakeLlm::start();
+        fake.on("/v1/models", Script::json("200 OK", MODELS)).on("/v1/chat/completions", script);
+        let yaml = format!(
+            "provider: openai\nbase_url: {}\napi_key: k\ncompletion: {{model: m-1, first_token_timeout: 400ms, stall_timeout: 400ms}}\n",
+            fake.url("/v1")
+        );
+        let mut collector = build("llm_provider", &yaml);
+        let batch = after_completion(&mut collector).await;
+        assert_eq!(errors(&batch, "completion"), [wanted]);
+        assert_eq!(value(&batch, "llm_up", &[]), Some(1.0), "the free probe is not touched");
+    }
+}
+
+/// C9: Anthropic's typed stream, headers and limits; the first token is the first text, not the first event.
+#[tokio::test(flavor = "multi_thread")]
+async fn anthropic_streams_are_read_by_their_events() {
+    let fake = FakeLlm::start();
+    let stream = Script::stream(&[
+        (0, "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":9,\"output_tokens\":1}}}\n\n"),
+        (0, "event: ping\ndata: {\"type\":\"ping\"}\n\n"),
+        (300, "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"hi\"}}\n\n"),
+        (200, "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\" you\"}}\n\n"),
+        (0, "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":12}}\n\n"),
+        (0, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"),
+    ])
+    .header("anthropic-ratelimit-tokens-limit", "50000")
+    .header("anthropic-ratelimit-tokens-remaining", "49000");
+    fake.on("/v1/models", Script::json("200 OK", MODELS)).on("/v1/messages", stream);
+    let yaml = format!("provider: anthropic\nbase_url: {}\napi_key: sk-ant-secret\ncompletion: {{model: m-1}}\n", fake.url("/v1"));
+    let mut collector = build("llm_provider", &yaml);
+    let batch = after_completion(&mut collector).await;
+    assert_eq!(value(&batch, "llm_probe_success", &[("probe", "completion")]), Some(1.0));
+    let first = value(&batch, "llm_last_time_to_first_token_seconds", &[]).expect("streamed");
+    assert!((0.3..1.5).contains(&first), "{first}");
+    assert!(value(&batch, "llm_stream_max_gap_seconds", &[]).expect("two pieces") >= 0.15);
+    assert_eq!(value(&batch, "llm_probe_tokens_total", &[("type", "input")]), Some(9.0));
+    assert_eq!(value(&batch, "llm_probe_tokens_total", &[("type", "output")]), Some(12.0));
+    assert_eq!(value(&batch, "llm_ratelimit_remaining", &[("kind", "tokens")]), Some(49000.0));
+    let sent = fake.requests().join("\n").to_lowercase();
+    assert!(sent.contains("x-api-key: sk-ant-secret") && sent.contains("anthropic-version: 2023-06-01"), "{sent}");
+    assert!(!format!("{batch:?}").contains("sk-ant-secret"));
+}
+
+/// C9: DeepSeek's balance, and a provider that asks for a pause gets it.
+#[tokio::test(flavor = "multi_thread")]
+async fn deepseek_tells_its_balance_and_pauses_are_kept() {
+    let fake = FakeLlm::start();
+    let balance = r#"{"is_available":true,"balance_infos":[{"currency":"CNY","total_balance":"4.20","granted_balance":"0.00","topped_up_balance":"4.20"}]}"#;
+    fake.on("/models", Script::json("200 OK", MODELS)).on("/user/balance", Script::json("200 OK", balance));
+    let mut collector = build("llm_provider", &format!("provider: deepseek\nbase_url: {}\napi_key: k\n", fake.url("")));
+    let (batch, result) = collect("llm_provider", &mut collector).await;
+    result.expect("all is well");
+    assert_eq!(value(&batch, "llm_account_balance", &[("kind", "total"), ("currency", "CNY")]), Some(4.2));
+    assert_eq!(value(&batch, "llm_account_available", &[]), Some(1.0));
+    fake.on("/models", Script::json("429 Too Many Requests", r#"{"error":{"message":"slow down"}}"#).header("retry-after", "30"));
+    let (_, result) = collect("llm_provider", &mut collector).await;
+    assert!(result.expect_err("limited").reason.contains("rate_limited"));
+    let before = fake.requests().len();
+    let (batch, result) = collect("llm_provider", &mut collector).await;
+    assert_eq!(fake.requests().len(), before, "no request during the pause");
+    assert!(result.is_err(), "the last verdict stands");
+    assert_eq!(value(&batch, "llm_retry_after_seconds", &[]), Some(30.0));
+    assert_eq!(value(&batch, "llm_probe_skipped_total", &[("probe", "models"), ("reason", "backoff")]), Some(1.0));
+}
+
+/// C9: a probe that would exceed the day's tokens is left out and counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daily_token_cap_holds() {
+    let fake = FakeLlm::start();
+    let answer = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":20,\"completion_tokens\":16}}\n\ndata: [DONE]\n\n";
+    fake.on("/v1/models", Script::json("200 OK", MODELS)).on("/v1/chat/completions", Script::stream(&[(0, answer)]));
+    let yaml = format!(
+        "provider: openai\nbase_url: {}\napi_key: k\ncompletion: {{model: m-1, interval: 1ms, daily_token_budget: 100}}\n",
+        fake.url("/v1")
+    );
+    let mut collector = build("llm_provider", &yaml);
+    let start = Instant::now();
+    let batch = loop {
+        let (batch, _) = collect("llm_provider", &mut collector).await;
+        if value(&batch, "llm_probe_skipped_total", &[("probe", "completion"), ("reason", "token_budget")]).is_some() {
+            break batch;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "the cap never held");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let completions = fake.requests().iter().filter(|r| r.contains("chat/completions")).count();
+    assert_eq!(completions, 2, "two probes of 36 tokens fit into 100, a third with its worst case of 36 does not");
+    assert_eq!(value(&batch, "llm_probe_token_budget_remaining", &[]), Some(28.0));
+}
+
+#[test]
+fn mistakes_in_its_configuration_are_named() {
+    let errors =
+        try_build("llm_provider", "provider: compatible\napi_key: abc\ncompletion: {max_tokens: 1}\n").err().expect("mistakes").to_string();
+    assert!(errors.contains("provider: has no base URL of its own; add base_url"), "{errors}");
+    assert!(errors.contains("completion: key \"model\" is missing"), "{errors}");
+    assert!(errors.contains("completion.max_tokens: is below 2"), "{errors}");
+}

@@ -1,0 +1,65 @@
+//! The `vector_store` collector against a real Chroma (C8).
+
+use std::time::Duration;
+
+use crate::collecting::{build, collect, try_build, value};
+use crate::servers::chroma::Chroma;
+
+/// C8: up, ready, collections, vectors, a canary that must find itself, bytes on disk, rows in the write-ahead table.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chroma_is_described_by_its_collections_and_its_canaries() {
+    let mut chroma = Chroma::start();
+    let books = chroma.collection("books", 30).await;
+    chroma.collection("empty", 0).await;
+    let mut collector = build("vector_store", &format!("url: {}\npath: {}\n", chroma.url(), chroma.data.path().display()));
+    let (batch, result) = collect("vector_store", &mut collector).await;
+    result.expect("all is well");
+    let of = |name: &str, labels: &[(&str, &str)]| value(&batch, name, labels);
+    assert_eq!(of("vectorstore_up", &[]), Some(1.0));
+    assert_eq!(of("vectorstore_ready", &[]), Some(1.0));
+    assert_eq!(of("vectorstore_collections", &[]), Some(2.0));
+    assert_eq!(of("vectorstore_collections_omitted", &[]), Some(0.0));
+    assert_eq!(of("vectorstore_collection_vectors", &[("collection", "books")]), Some(30.0));
+    assert_eq!(of("vectorstore_collection_vectors", &[("collection", "empty")]), Some(0.0));
+    assert_eq!(of("vectorstore_collection_dimension", &[("collection", "books")]), Some(8.0));
+    assert_eq!(of("vectorstore_canary_self_match", &[("collection", "books")]), Some(1.0));
+    assert_eq!(of("vectorstore_canary_success", &[("collection", "empty")]), None);
+    assert!(of("vectorstore_disk_bytes", &[("part", "total")]).expect("a size") > 10_000.0);
+    assert!(of("vectorstore_wal_rows", &[]).is_some());
+    // The canary's own record goes away: the collector takes another one, and nothing is wrong.
+    for record in ["v0", "v1", "v2"] {
+        chroma.delete(&books, record).await;
+    }
+    let (batch, _) = collect("vector_store", &mut collector).await;
+    assert_eq!(value(&batch, "vectorstore_canary_self_match", &[("collection", "books")]), Some(1.0));
+    assert_eq!(value(&batch, "vectorstore_collection_vectors", &[("collection", "books")]), Some(27.0));
+    chroma.stop();
+    let (batch, result) = collect("vector_store", &mut collector).await;
+    assert_eq!(value(&batch, "vectorstore_up", &[]), Some(0.0));
+    assert_eq!(result.expect_err("stopped").reason, "heartbeat: connect");
+    assert_eq!(value(&batch, "vectorstore_probe_errors_total", &[("op", "heartbeat"), ("error_type", "connect")]), Some(1.0));
+    chroma.restart();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (batch, result) = collect("vector_store", &mut collector).await;
+    result.expect("it is back");
+    assert_eq!(value(&batch, "vectorstore_up", &[]), Some(1.0));
+}
+
+/// C8: a database that does not exist lists nothing with status 200; that must not look healthy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_does_not_exist_is_an_error() {
+    let chroma = Chroma::start();
+    let mut collector = build("vector_store", &format!("url: {}\ndatabase: typo\n", chroma.url()));
+    let (batch, result) = collect("vector_store", &mut collector).await;
+    assert_eq!(value(&batch, "vectorstore_up", &[]), Some(1.0));
+    assert_eq!(value(&batch, "vectorstore_collections", &[]), None);
+    assert!(result.expect_err("no such database").reason.contains("typo"));
+}
+
+#[test]
+fn mistakes_in_its_configuration_are_named() {
+    let errors = try_build("vector_store", "url: localhost:8000\nstore: pinecone\ndatabase: a/b\n").err().expect("mistakes").to_string();
+    assert!(errors.contains("nightbell.yml:1:6: url: is not an http or https URL"), "{errors}");
+    assert!(errors.contains("store: \"pinecone\" is not supported; give chroma"), "{errors}");
+    assert!(errors.contains("database: \"a/b\" is not a name"), "{errors}");
+}
