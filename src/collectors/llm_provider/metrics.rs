@@ -27,6 +27,8 @@ metrics! {
     MAX_GAP "llm_stream_max_gap_seconds" Gauge "seconds" MODEL, "Longest silence between chunks with content in the last streamed answer.", "completion probe";
     TOKENS_PER_SECOND "llm_output_tokens_per_second" Gauge "" MODEL, "Output tokens a second after the first one, in the last streamed answer.", "usage of the completion probe";
     ERRORS "llm_probe_errors_total" Counter "" &["target", "provider", "model", "probe", "error_type"], "Failed probes by kind of failure.", "status, body and timing of each probe";
+    LAST_ERROR "llm_probe_last_error" Gauge "" &["target", "provider", "model", "probe", "error_type"],
+        "1 with the kind of failure while the last probe of this kind failed; absent while it succeeded.", "status, body and timing of the last probe";
     RESPONSES "llm_probe_http_responses_total" Counter "" &["target", "provider", "probe", "code"], "HTTP answers to probes by status code.", "status line";
     TOKENS "llm_probe_tokens_total" Counter "" &["target", "provider", "model", "type"], "Tokens that the probes themselves consumed; reasoning tokens are part of the output.", "usage of the completion probe";
     SKIPPED "llm_probe_skipped_total" Counter "" &["target", "probe", "reason"], "Probes left out: token_budget, backoff or quota_exhausted.", "the collector's own decisions";

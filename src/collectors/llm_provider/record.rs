@@ -253,6 +253,9 @@ impl Record {
             let labels = [labels[0], labels[1], labels[2], labels[3], ("error_type", error.as_str())];
             batch.push(&metrics::ERRORS, &labels, *count as f64);
         }
+        if let Some(error) = probe.last_error {
+            batch.push(&metrics::LAST_ERROR, &[labels[0], labels[1], labels[2], labels[3], ("error_type", error.as_str())], 1.0);
+        }
         for (code, count) in &probe.responses {
             batch.push(&metrics::RESPONSES, &[target, provider, ("probe", probe.name), ("code", &code.to_string())], *count as f64);
         }
