@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use super::labels::{Labels, LabelsBuilder, METRIC_NAME};
 use super::metric::{MetricDesc, MetricKind};
-use super::text::format_float;
+use super::text::format_float_g;
 use super::time::Timestamp;
 
 /// The bits of the stale marker: a NaN that says "this series ended here".
@@ -152,9 +152,9 @@ impl Batch {
     }
 }
 
-/// A bucket bound in the float spelling that Prometheus 3 and OpenMetrics use: `1.0`, not `1`.
+/// A bucket bound in the float spelling that Prometheus 3 and OpenMetrics use: `1.0`, not `1`; `1e+06`, not `1000000.0`.
 fn le_text(bound: f64) -> String {
-    let text = format_float(bound);
+    let text = format_float_g(bound);
     if text.bytes().all(|b| b.is_ascii_digit() || b == b'-') { format!("{text}.0") } else { text }
 }
 

@@ -52,6 +52,18 @@ pub fn format_float(value: f64) -> String {
     format!("{value}")
 }
 
+/// A value as Go's `strconv.FormatFloat(v, 'g', -1, 64)` writes it: as [`format_float`], but with an exponent already from 1e6 on and below
+/// 1e-4. Bucket bounds and quantiles are spelled so.
+pub fn format_float_g(value: f64) -> String {
+    let magnitude = value.abs();
+    // The decision looks at the decimal exponent of the shortest digits, which `{:e}` shows.
+    if magnitude.is_finite() && magnitude != 0.0 && !(1e-4..1e6).contains(&magnitude) {
+        go_exponent(&format!("{value:e}"))
+    } else {
+        format_float(value)
+    }
+}
+
 /// Rust's `1e-7` in Go's spelling `1e-07`: a sign and at least two digits.
 pub fn go_exponent(text: &str) -> String {
     let Some((mantissa, exponent)) = text.split_once('e') else { return text.to_owned() };
@@ -101,6 +113,15 @@ mod tests {
             (1e-6, "0.000001"),
         ] {
             assert_eq!(format_float(value), text);
+        }
+    }
+
+    #[test]
+    fn bounds_are_spelled_as_go_spells_them() {
+        for (value, text) in
+            [(1e6, "1e+06"), (999_999.0, "999999"), (123_456_789.0, "1.23456789e+08"), (0.0001, "0.0001"), (0.000_05, "5e-05")]
+        {
+            assert_eq!(format_float_g(value), text);
         }
     }
 

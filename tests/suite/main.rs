@@ -4,4 +4,5 @@ mod architecture;
 mod collecting;
 mod collectors_llm_provider;
 mod collectors_vector_store;
+mod exposition;
 mod servers;

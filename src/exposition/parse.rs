@@ -1,0 +1,314 @@
+//! Reads an exposition line by line: Prometheus text 0.0.4 as Prometheus's own scraper accepts it, and OpenMetrics 1.0.
+//!
+//! Nothing is copied: an [`Item`] borrows from the page. A sample's series stays raw bytes, so that a caller who saw the same bytes on
+//! the previous page parses no label twice; [`super::labels`] reads them when they are new. The scanner allocates nothing and stops at the
+//! first mistake, which fails the page as a whole.
+
+use std::borrow::Cow;
+
+use memchr::{memchr, memchr_iter, memchr2};
+
+use super::encode::Format;
+use super::series::{closing_quote, name_end, skip_blanks, unquoted};
+use crate::model::{MetricKind, Timestamp};
+
+/// A mistake in a page.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {problem}")]
+pub struct ParseError {
+    /// Line, from 1.
+    pub line: usize,
+    /// What is wrong; never quotes the page.
+    pub problem: &'static str,
+}
+
+/// What a line (of a page that is read so far without mistake) says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Item<'a> {
+    /// `# HELP family text`; the text is still escaped, see [`help_text`].
+    Help(Cow<'a, str>, &'a str),
+    /// `# TYPE family type`. OpenMetrics' info and stateset are gauges here, gaugehistogram and unknown are untyped.
+    Type(Cow<'a, str>, MetricKind),
+    /// A sample.
+    Sample(Line<'a>),
+}
+
+/// A sample line.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Line<'a> {
+    /// Name and labels as they stand.
+    pub series: &'a [u8],
+    /// Whether `series` equals the hint, so that it is known to be well-formed.
+    pub expected: bool,
+    /// The value; every NaN is the canonical one.
+    pub value: f64,
+    /// The exposed timestamp.
+    pub timestamp: Option<Timestamp>,
+}
+
+/// The NaN that stands for every exposed NaN, so that a target cannot write a stale marker.
+const CANONICAL_NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
+/// What is wrong, in words.
+type Problem = &'static str;
+
+/// The lines of a page.
+pub struct Lines<'a> {
+    page: &'a [u8],
+    at: usize,
+    format: Format,
+    ended: bool,
+}
+
+impl<'a> Lines<'a> {
+    /// Starts at the beginning of a page.
+    pub fn new(page: &'a [u8], format: Format) -> Self {
+        Lines { page, at: 0, format, ended: false }
+    }
+
+    /// The next item; `None` at the end. `hint` is the series that probably comes next, `""` for none: if it does, the line is not scanned.
+    pub fn next(&mut self, hint: &[u8]) -> Result<Option<Item<'a>>, ParseError> {
+        match self.item(hint) {
+            Ok(item) => Ok(item),
+            Err(problem) => {
+                let line = memchr_iter(b'\n', &self.page[..self.at]).count() + 1;
+                self.at = self.page.len();
+                self.ended = true;
+                Err(ParseError { line, problem })
+            }
+        }
+    }
+
+    fn item(&mut self, hint: &[u8]) -> Result<Option<Item<'a>>, Problem> {
+        loop {
+            if self.format == Format::Text {
+                self.skip_blanks();
+            }
+            match self.peek() {
+                None if self.format == Format::OpenMetrics && !self.ended => return Err("the page does not end with # EOF"),
+                None => return Ok(None),
+                Some(_) if self.ended => return Err("data after # EOF"),
+                Some(b'\n') if self.format == Format::Text => self.at += 1,
+                Some(b'#') => match if self.format == Format::Text { self.text_comment()? } else { self.open_comment()? } {
+                    Some(item) => return Ok(Some(item)),
+                    None => continue,
+                },
+                Some(_) => return self.sample(hint).map(|line| Some(Item::Sample(line))),
+            }
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.page.get(self.at).copied()
+    }
+
+    fn skip_blanks(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t')) {
+            self.at += 1;
+        }
+    }
+
+    /// The rest of the line; moves behind its line break.
+    fn rest_of_line(&mut self) -> &'a [u8] {
+        let rest = &self.page[self.at..];
+        let end = memchr(b'\n', rest).unwrap_or(rest.len());
+        self.at += (end + 1).min(rest.len());
+        &rest[..end]
+    }
+
+    fn text_comment(&mut self) -> Result<Option<Item<'a>>, Problem> {
+        let start = self.at;
+        let mut line = self.rest_of_line();
+        line = &line[1..];
+        let word = skip_blanks(line);
+        let is_blank = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
+        let (Some(keyword), true) = (word.get(..4), is_blank(line.first())) else { return Ok(None) };
+        if !matches!(keyword, b"HELP" | b"TYPE") || !is_blank(word.get(4)) {
+            return Ok(None);
+        }
+        let end = self.at;
+        self.at = start;
+        let body = skip_blanks(&word[4..]);
+        let item = metadata(keyword, body, self.format)?;
+        self.at = end;
+        Ok(Some(item))
+    }
+
+    fn open_comment(&mut self) -> Result<Option<Item<'a>>, Problem> {
+        let start = self.at;
+        let line = self.rest_of_line();
+        let end = std::mem::replace(&mut self.at, start);
+        let item = match line {
+            b"# EOF" => {
+                self.ended = true;
+                None
+            }
+            _ if !self.page[..end].ends_with(b"\n") => return Err("the page ends inside a comment"),
+            _ => match line.split_at_checked(7) {
+                Some((b"# HELP ", body)) => Some(metadata(b"HELP", body, self.format)?),
+                Some((b"# TYPE ", body)) => Some(metadata(b"TYPE", body, self.format)?),
+                Some((b"# UNIT ", body)) => {
+                    unit(body)?;
+                    None
+                }
+                _ => return Err("a comment must be HELP, TYPE, UNIT or EOF"),
+            },
+        };
+        self.at = end;
+        Ok(item)
+    }
+
+    fn sample(&mut self, hint: &[u8]) -> Result<Line<'a>, Problem> {
+        let rest = &self.page[self.at..];
+        let expected = !hint.is_empty() && rest.starts_with(hint) && is_whole(&rest[hint.len()..], hint);
+        let length = if expected { hint.len() } else { series_length(rest, self.format)? };
+        let series = &rest[..length];
+        let tail = &rest[length..];
+        let (value, timestamp, used) = match self.format {
+            Format::Text => text_tail(tail)?,
+            Format::OpenMetrics => super::openmetrics::tail(tail)?,
+        };
+        self.at += length + used;
+        Ok(Line { series, expected, value, timestamp })
+    }
+}
+
+/// Whether a series that ends before `tail` ends there indeed: `name` before ` {a="b"} 1` does not.
+fn is_whole(tail: &[u8], series: &[u8]) -> bool {
+    let blank = matches!(tail.first(), Some(b' ' | b'\t'));
+    blank && (series.ends_with(b"}") || tail.iter().find(|b| !matches!(b, b' ' | b'\t')).is_some_and(|b| *b != b'{'))
+}
+
+/// Length of the name and the braces at the start of `rest`.
+fn series_length(rest: &[u8], format: Format) -> Result<usize, Problem> {
+    let name = name_end(rest);
+    let blanks = match format {
+        Format::Text => rest[name..].iter().take_while(|b| matches!(b, b' ' | b'\t')).count(),
+        Format::OpenMetrics => 0,
+    };
+    if rest.get(name + blanks) != Some(&b'{') {
+        return if name == 0 { Err("expected a metric name") } else { Ok(name) };
+    }
+    let mut at = name + blanks + 1;
+    loop {
+        match memchr2(b'"', b'}', &rest[at..]) {
+            None => return Err("labels without closing brace"),
+            Some(found) if rest[at + found] == b'}' => {
+                let end = at + found + 1;
+                let broken = format == Format::OpenMetrics && memchr(b'\n', &rest[..end]).is_some();
+                return if broken { Err("line break inside labels") } else { Ok(end) };
+            }
+            Some(found) => at = closing_quote(rest, at + found)? + 1,
+        }
+    }
+}
+
+/// Value and timestamp of text 0.0.4, and how many bytes they take with the line break.
+fn text_tail(tail: &[u8]) -> Result<(f64, Option<Timestamp>, usize), Problem> {
+    let blank = |b: &u8| matches!(b, b' ' | b'\t');
+    let token = |from: usize| {
+        let start = from + tail[from..].iter().take_while(|b| blank(b)).count();
+        let end = start + tail[start..].iter().take_while(|b| !blank(b) && **b != b'\n').count();
+        (start, end)
+    };
+    let (start, end) = token(0);
+    let value = float(&tail[start..end])?;
+    if tail.get(end) == Some(&b'\n') {
+        return Ok((value, None, end + 1));
+    }
+    let (start, end) = token(end);
+    let timestamp = match &tail[start..end] {
+        [] => None,
+        digits => Some(Timestamp(whole(digits).ok_or("timestamp is not a whole number of milliseconds")?)),
+    };
+    let (extra, behind) = token(end);
+    match (extra == behind, tail.get(behind)) {
+        (true, None) => Ok((value, timestamp, behind)),
+        (true, Some(_)) => Ok((value, timestamp, behind + 1)),
+        (false, _) => Err("data after the timestamp"),
+    }
+}
+
+fn whole(digits: &[u8]) -> Option<i64> {
+    digits.iter().try_fold(0i64, |n, b| if b.is_ascii_digit() { n.checked_mul(10)?.checked_add(i64::from(b - b'0')) } else { None })
+}
+
+/// A sample's value as Go reads it: decimal, `Inf` and `NaN` in any case; no `_`, no hexadecimal, nothing beyond the range.
+pub(super) fn float(token: &[u8]) -> Result<f64, Problem> {
+    const PROBLEM: Problem = "value is not a number";
+    // Most values are short whole numbers, which need no general parser.
+    if !token.is_empty() && token.len() <= 15 && token.iter().all(u8::is_ascii_digit) {
+        return Ok(token.iter().fold(0u64, |n, b| n * 10 + u64::from(b - b'0')) as f64);
+    }
+    let text = std::str::from_utf8(token).map_err(|_| PROBLEM)?;
+    let value: f64 = text.parse().map_err(|_| PROBLEM)?;
+    let bare = text.trim_start_matches(['+', '-']);
+    match bare.as_bytes().first() {
+        Some(b'n' | b'N') if bare.len() != text.len() => Err(PROBLEM),
+        Some(b'n' | b'N') => Ok(CANONICAL_NAN),
+        Some(b'i' | b'I') => Ok(value),
+        _ if value.is_infinite() => Err("value is out of range"),
+        _ => Ok(value),
+    }
+}
+
+/// The body of a HELP or TYPE line: a name, one blank, a text.
+fn metadata<'a>(keyword: &[u8], body: &'a [u8], format: Format) -> Result<Item<'a>, Problem> {
+    let (family, text) = family_and_text(body)?;
+    let text = std::str::from_utf8(text).map_err(|_| "HELP or TYPE is not UTF-8")?;
+    if keyword == b"HELP" {
+        return Ok(Item::Help(family, text));
+    }
+    let kind = match (text, format) {
+        ("counter", _) => MetricKind::Counter,
+        ("gauge", _) => MetricKind::Gauge,
+        ("histogram", _) => MetricKind::Histogram,
+        ("summary", _) => MetricKind::Summary,
+        ("untyped", Format::Text) | ("unknown" | "gaugehistogram", Format::OpenMetrics) => MetricKind::Untyped,
+        ("info" | "stateset", Format::OpenMetrics) => MetricKind::Gauge,
+        _ => return Err("unknown metric type"),
+    };
+    Ok(Item::Type(family, kind))
+}
+
+fn family_and_text(body: &[u8]) -> Result<(Cow<'_, str>, &[u8]), Problem> {
+    const PROBLEM: Problem = "expected a metric name after HELP, TYPE or UNIT";
+    let (end, name) = if body.first() == Some(&b'"') {
+        let close = closing_quote(body, 0)?;
+        (close + 1, unquoted(&body[1..close])?)
+    } else {
+        let end = name_end(body);
+        (end, Cow::Borrowed(std::str::from_utf8(&body[..end]).map_err(|_| PROBLEM)?))
+    };
+    match (name.is_empty(), body.get(end)) {
+        (false, None) => Ok((name, &[])),
+        (false, Some(b' ' | b'\t')) => Ok((name, &body[end + 1..])),
+        _ => Err(PROBLEM),
+    }
+}
+
+fn unit(body: &[u8]) -> Result<(), Problem> {
+    let (family, unit) = family_and_text(body)?;
+    let unit = std::str::from_utf8(unit).map_err(|_| "UNIT is not UTF-8")?;
+    let fits = unit.is_empty() || family.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_'));
+    if fits { Ok(()) } else { Err("the metric name does not end with its unit") }
+}
+
+/// A HELP text without its escapes: `\\` and `\n`, in OpenMetrics `\"` too.
+pub fn help_text(text: &str, format: Format) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        let mut after = chars.clone();
+        match (c, after.next()) {
+            ('\\', Some('\\')) => out.push('\\'),
+            ('\\', Some('n')) => out.push('\n'),
+            ('\\', Some('"')) if format == Format::OpenMetrics => out.push('"'),
+            _ => {
+                out.push(c);
+                continue;
+            }
+        }
+        chars = after;
+    }
+    out
+}
