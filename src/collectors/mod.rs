@@ -3,6 +3,7 @@
 //! To add one, copy the nearest file, export `KIND`, and list it in [`COLLECTORS`].
 
 mod llm_provider;
+mod postgres;
 mod vector_store;
 
 use std::time::Duration;
@@ -63,4 +64,4 @@ impl CollectError {
 }
 
 /// Every kind there is, in the order of the reference.
-pub const COLLECTORS: &[CollectorKind] = &[llm_provider::KIND, vector_store::KIND];
+pub const COLLECTORS: &[CollectorKind] = &[llm_provider::KIND, postgres::KIND, vector_store::KIND];

@@ -14,5 +14,5 @@ pub use alert::Alert;
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metric::{MetricDesc, MetricKind};
-pub use sample::{Batch, Family, STALE_NAN_BITS, Sample, is_stale, stale_nan};
+pub use sample::{Batch, Family, Histogram, STALE_NAN_BITS, Sample, is_stale, stale_nan};
 pub use time::{DurationError, Timestamp, format_duration, parse_duration};

@@ -3,6 +3,7 @@
 pub mod chroma;
 pub mod litellm;
 pub mod llm;
+pub mod postgres;
 
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;

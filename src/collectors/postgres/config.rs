@@ -1,0 +1,157 @@
+//! The section `postgres`: where the server is, and how much of it is looked at.
+
+use std::time::Duration;
+
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgConnectOptions;
+use url::Url;
+
+use crate::config::{Secret, Section};
+
+use super::part::Limit;
+
+/// What the collector does.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where and as whom to connect.
+    pub options: PgConnectOptions,
+    /// The password, for removal from messages.
+    pub password: Secret,
+    /// `postgres://host:port/database`, for people.
+    pub address: String,
+    /// Databases looked into for tables and indexes; empty for all.
+    pub include: Vec<String>,
+    /// Databases not looked into.
+    pub exclude: Vec<String>,
+    /// How many of them at most; each costs one connection.
+    pub max_databases: usize,
+    /// Time between two readings of sizes, tables, indexes and statements.
+    pub table_interval: Duration,
+    /// Bounds on rows.
+    pub limits: Limits,
+}
+
+/// Bounds on rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    tables: usize,
+    indexes: usize,
+    statements: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { tables: 100, indexes: 100, statements: 20 }
+    }
+}
+
+impl Limits {
+    /// The number that this limit stands for.
+    pub fn of(&self, limit: Limit) -> usize {
+        match limit {
+            Limit::Databases | Limit::Sessions => 100,
+            Limit::Tables => self.tables,
+            Limit::Indexes => self.indexes,
+            Limit::Statements => self.statements,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the section; `None` when its `dsn` is missing or wrong, which is then recorded.
+    pub fn read(section: &Section<'_>) -> Option<Self> {
+        let dsn = section.secret("dsn");
+        let databases = section.section("databases");
+        let list = |key: &str| databases.as_ref().and_then(|d| d.get::<Vec<String>>(key)).unwrap_or_default();
+        let (include, exclude) = (list("include"), list("exclude"));
+        let max_databases = databases.as_ref().map_or(8, |d| d.or("max", 8));
+        if let Some(databases) = &databases {
+            databases.finish();
+        }
+        let defaults = Limits::default();
+        let statements = section.section("statements");
+        let limits = Limits {
+            tables: section.or("max_tables", defaults.tables),
+            indexes: section.or("max_indexes", defaults.indexes),
+            statements: statements.as_ref().map_or(defaults.statements, |s| s.or("limit", defaults.statements)),
+        };
+        if let Some(statements) = &statements {
+            statements.finish();
+        }
+        let table_interval = section.or("table_interval", Duration::from_secs(60));
+        let Some(dsn) = dsn else {
+            if section.node("dsn").is_none() && section.node("dsn_file").is_none() {
+                section.error("dsn", "is missing", "add dsn: postgres://user:password@host:5432/database, or dsn_file: with a path");
+            }
+            return None;
+        };
+        let Some((options, password, address)) = parse_dsn(dsn.expose()) else {
+            // The text may hold a password: it is not quoted.
+            section.error("dsn", "is not a PostgreSQL URL", "give postgres://user:password@host:5432/database");
+            return None;
+        };
+        Some(Config { options, password, address, include, exclude, max_databases, table_interval, limits })
+    }
+
+    /// Whether tables and indexes of this database are looked at.
+    pub fn wants(&self, database: &str) -> bool {
+        (self.include.is_empty() || self.include.iter().any(|d| d == database)) && !self.exclude.iter().any(|d| d == database)
+    }
+}
+
+/// Connection options, password and address of a DSN. SQLAlchemy's `postgresql+asyncpg://` is understood too.
+fn parse_dsn(dsn: &str) -> Option<(PgConnectOptions, Secret, String)> {
+    let (scheme, rest) = dsn.trim().split_once("://")?;
+    if !matches!(scheme.split('+').next(), Some("postgres" | "postgresql")) {
+        return None;
+    }
+    let url = Url::parse(&format!("postgres://{rest}")).ok()?;
+    let options: PgConnectOptions = url.as_str().parse().ok()?;
+    let options = options.application_name("nightbell").statement_cache_capacity(64).disable_statement_logging();
+    let host = match options.get_socket() {
+        Some(path) => path.display().to_string(),
+        None => options.get_host().to_owned(),
+    };
+    let address = format!("postgres://{host}:{}/{}", options.get_port(), options.get_database().unwrap_or_default());
+    Some((options, Secret::new(url.password().unwrap_or_default()), address))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Document, Environment, Loader};
+
+    fn read(text: &str) -> Result<Option<Config>, String> {
+        let document = Document::parse("n.yml", text).expect("YAML");
+        let environment = Environment::default();
+        let loader = Loader::new(&document, &environment, Path::new("."));
+        let root = loader.root();
+        let config = Config::read(&root);
+        root.finish();
+        drop(root);
+        loader.finish(config).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn an_application_s_url_is_understood_and_its_address_has_no_secret() {
+        let config = read("dsn: postgresql+asyncpg://app:s3cret@db1:6432/chat?sslmode=disable\n").expect("valid").expect("config");
+        assert_eq!(config.address, "postgres://db1:6432/chat");
+        assert_eq!(config.options.get_username(), "app");
+        assert!(!format!("{:?}", config.password).contains("s3cret"));
+    }
+
+    #[test]
+    fn a_wrong_dsn_is_refused_without_being_quoted() {
+        let error = read("dsn: mysql://root:hunter2@db/x\n").expect_err("refused");
+        assert_eq!(error, "n.yml:1:6: dsn: is not a PostgreSQL URL; give postgres://user:password@host:5432/database");
+        assert!(read("databases: {include: [a]}\n").expect_err("refused").contains("dsn: is missing"));
+    }
+
+    #[test]
+    fn databases_are_chosen_by_name() {
+        let config = read("dsn: postgres://db/x\ndatabases: {include: [a, b], exclude: [b]}\n").expect("valid").expect("config");
+        assert_eq!(["a", "b", "c"].map(|d| config.wants(d)), [true, false, false]);
+    }
+}

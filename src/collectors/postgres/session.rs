@@ -1,0 +1,142 @@
+//! One connection to one database: connect, learn the server's version and our privileges, ask, each with a deadline.
+//!
+//! No message made here holds the DSN or the password.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _, SqlStr};
+use tokio::time::{Instant, timeout_at};
+
+use super::config::Config;
+use super::part::{Grant, Part, Query, Scope};
+
+/// Why an answer did not come.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The connection is of no more use.
+    #[error("{0}")]
+    Lost(String),
+    /// The role lacks a privilege.
+    #[error("{0}")]
+    Denied(String),
+    /// The server refused or gave up this one query.
+    #[error("{0}")]
+    Query(String),
+}
+
+impl Error {
+    fn from_sqlx(error: &sqlx::Error, config: &Config) -> Self {
+        match error {
+            sqlx::Error::Database(db) => {
+                let text = config.password.redact(&db.message().replace('\n', " "));
+                match db.code().as_deref().unwrap_or_default() {
+                    "42501" => Error::Denied(text),
+                    // Shutdown, crash, and trouble with the connection or the login.
+                    code if ["57P0", "08", "28", "53300", "3D000"].iter().any(|class| code.starts_with(class)) => Error::Lost(text),
+                    _ => Error::Query(text),
+                }
+            }
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnIndexOutOfBounds { .. } => {
+                Error::Query(format!("unexpected answer: {error}"))
+            }
+            // Never the text of a configuration error: it may quote the DSN.
+            sqlx::Error::Configuration(_) => Error::Lost("connect: invalid connection options".into()),
+            other => Error::Lost(config.password.redact(&other.to_string().replace('\n', " "))),
+        }
+    }
+}
+
+/// What is known about the server and our role after connecting.
+#[derive(Debug, Clone, Default)]
+pub struct Server {
+    /// `server_version_num`.
+    pub version: u32,
+    /// Our role.
+    pub role: String,
+    /// The connected database.
+    pub database: String,
+    held: Vec<&'static str>,
+    statements: bool,
+}
+
+impl Server {
+    /// Whether the role holds the privilege that `grant` names.
+    pub fn holds(&self, grant: &Grant) -> bool {
+        self.held.contains(&grant.role)
+    }
+}
+
+/// An open connection and the queries that it is good for.
+pub struct Session {
+    connection: PgConnection,
+    /// What is known about the server.
+    pub server: Server,
+    /// The queries, ready for this server's version.
+    pub queries: Vec<Query>,
+}
+
+const LEARN: &str = "SELECT current_setting('server_version_num')::int4, current_user::text, current_database()::text,
+    to_regclass('pg_stat_statements') IS NOT NULL, pg_has_role('pg_read_all_stats', 'USAGE'),
+    pg_has_role('pg_read_all_settings', 'USAGE'), pg_has_role('pg_monitor', 'USAGE')";
+
+impl Session {
+    /// Connects to `database`, or to the one that the DSN names, and learns what there is.
+    pub async fn open(config: &Config, database: Option<&str>, parts: &[&'static Part], deadline: Instant) -> Result<Self, Error> {
+        let options: PgConnectOptions = match database {
+            Some(name) => config.options.clone().database(name),
+            None => config.options.clone(),
+        };
+        let lost = || Error::Lost("connect: timed out".into());
+        let connected = timeout_at(deadline, options.connect()).await.map_err(|_| lost())?;
+        let mut connection = connected.map_err(|e| match Error::from_sqlx(&e, config) {
+            Error::Lost(text) | Error::Denied(text) | Error::Query(text) => Error::Lost(format!("connect: {text}")),
+        })?;
+        // Half of what is left: one slow query must not cost the whole collection.
+        let timeout = (deadline.saturating_duration_since(Instant::now()) / 2).max(Duration::from_millis(100)).as_millis();
+        let set = format!("SET statement_timeout = {timeout}; SET lock_timeout = {}; SET default_transaction_read_only = on", timeout / 5);
+        let setting = connection.execute(sqlx::raw_sql(AssertSqlSafe(set)));
+        timeout_at(deadline, setting).await.map_err(|_| lost())?.map_err(|e| Error::from_sqlx(&e, config))?;
+        let asked = connection.fetch_one(sqlx::query(LEARN).persistent(false));
+        let row = timeout_at(deadline, asked).await.map_err(|_| lost())?.map_err(|e| Error::from_sqlx(&e, config))?;
+        let server = learn(&row).map_err(|e| Error::from_sqlx(&e, config))?;
+        let fits = |part: &&&'static Part| match part.scope {
+            Scope::Server => database.is_none(),
+            Scope::Statements => database.is_none() && server.statements,
+            Scope::Database => config.wants(&server.database),
+        };
+        let queries = parts.iter().filter(fits).filter_map(|part| Query::assemble(part, server.version, &config.limits)).collect();
+        Ok(Session { connection, server, queries })
+    }
+
+    /// The rows of a query.
+    pub async fn ask(&mut self, sql: SqlStr, config: &Config, deadline: Instant) -> Result<Vec<PgRow>, Error> {
+        match timeout_at(deadline, self.connection.fetch_all(sqlx::query(sql))).await {
+            Ok(rows) => rows.map_err(|e| Error::from_sqlx(&e, config)),
+            Err(_) => Err(Error::Lost("query: timed out".into())),
+        }
+    }
+
+    /// Says goodbye, so that the server need not wonder.
+    pub async fn close(self, deadline: Instant) {
+        // A server that does not take the goodbye has lost nothing.
+        let _best_effort = timeout_at(deadline, self.connection.close()).await;
+    }
+}
+
+fn learn(row: &PgRow) -> sqlx::Result<Server> {
+    let version: i32 = row.try_get(0)?;
+    let mut held = Vec::new();
+    for (index, role) in [(4, "pg_read_all_stats"), (5, "pg_read_all_settings"), (6, "pg_monitor")] {
+        if row.try_get(index)? {
+            held.push(role);
+        }
+    }
+    Ok(Server {
+        version: u32::try_from(version).unwrap_or_default(),
+        role: row.try_get(1)?,
+        database: row.try_get(2)?,
+        held,
+        statements: row.try_get(3)?,
+    })
+}

@@ -1,0 +1,122 @@
+//! A real PostgreSQL server with a fresh cluster, as user `postgres` when the tests run as root.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::{free_port, wait_until};
+
+pub struct Postgres {
+    pub port: u16,
+    folder: TempDir,
+    options: Vec<String>,
+    owner: Option<(u32, u32)>,
+    child: Option<Child>,
+}
+
+/// A program of the newest PostgreSQL that is installed.
+fn program(name: &str) -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").map(|d| d.flatten().map(|e| e.path()).collect::<Vec<_>>()).unwrap_or_default();
+    let newest = versions.iter().max_by_key(|p| p.file_name().and_then(|n| n.to_str()?.parse::<u32>().ok()));
+    let path = newest.map(|p| p.join("bin").join(name)).filter(|p| p.exists());
+    path.unwrap_or_else(|| panic!("PostgreSQL's {name} is missing: apt-get install postgresql"))
+}
+
+/// User and group `postgres`, when the tests run as root (PostgreSQL refuses to).
+fn owner(folder: &Path) -> Option<(u32, u32)> {
+    if std::fs::metadata(folder).expect("the folder").uid() != 0 {
+        return None;
+    }
+    let users = std::fs::read_to_string("/etc/passwd").expect("/etc/passwd");
+    let fields: Vec<&str> = users.lines().find(|l| l.starts_with("postgres:")).expect("a user postgres").split(':').collect();
+    Some((fields[2].parse().expect("a user id"), fields[3].parse().expect("a group id")))
+}
+
+impl Postgres {
+    /// Starts a server with these settings (`name=value`).
+    pub fn start(settings: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let owner = owner(folder.path());
+        if let Some((user, group)) = owner {
+            chown(folder.path(), Some(user), Some(group)).expect("chown");
+        }
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).expect("chmod");
+        let options = settings.iter().map(|s| (*s).to_owned()).collect();
+        let mut postgres = Postgres { port: free_port(), folder, options, owner, child: None };
+        let data = postgres.folder.path().join("data");
+        let made =
+            postgres.command("initdb").args(["-N", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-D"]).arg(data).output();
+        let made = made.expect("initdb runs");
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        postgres.resume();
+        postgres
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(program(name));
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        if let Some((user, group)) = self.owner {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+
+    /// Starts it again on the same port with the same data.
+    pub fn resume(&mut self) {
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(self.folder.path().join("data")).arg("-k").arg(self.folder.path());
+        command.args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
+        for option in &self.options {
+            command.args(["-c", option]);
+        }
+        self.child = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("postgres starts"));
+        wait_until("PostgreSQL answers", Duration::from_secs(30), || {
+            self.psql("postgres").args(["-c", "SELECT 1"]).output().is_ok_and(|o| o.status.success())
+        });
+    }
+
+    /// Stops it at once, sessions and all.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+                // It may have ended by itself.
+                let _gone = kill_process(pid, Signal::QUIT);
+            }
+            child.wait().expect("PostgreSQL ends");
+        }
+    }
+
+    fn psql(&self, database: &str) -> Command {
+        let mut psql = self.command("psql");
+        psql.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-d", database, "-XAtq", "-v", "ON_ERROR_STOP=1"]);
+        psql
+    }
+
+    /// Runs SQL through psql; the answer is its unaligned text.
+    pub fn sql(&self, database: &str, sql: &str) -> String {
+        let output = self.psql(database).args(["-c", sql]).output().expect("psql runs");
+        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8").trim_end().to_owned()
+    }
+
+    /// A psql that stays connected: feed it through its standard input.
+    pub fn session(&self, database: &str) -> super::Server {
+        super::Server(self.psql(database).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("psql starts"))
+    }
+
+    /// The DSN for a role.
+    pub fn dsn(&self, role: &str, database: &str) -> String {
+        format!("postgres://{role}@127.0.0.1:{}/{database}", self.port)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
