@@ -8,4 +8,5 @@ pub mod exposition;
 pub mod http;
 pub mod model;
 pub mod notify;
+pub mod promql;
 pub mod telemetry;
