@@ -9,4 +9,5 @@ pub mod http;
 pub mod model;
 pub mod notify;
 pub mod promql;
+pub mod rules;
 pub mod telemetry;

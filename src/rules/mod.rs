@@ -1,0 +1,107 @@
+//! Recording and alerting rules: their definitions, and reading them from rule files.
+//!
+//! A definition is immutable. State and health live with the group that evaluates it.
+
+use std::time::Duration;
+
+use crate::config::Position;
+use crate::model::Labels;
+use crate::promql::Expr;
+
+/// A group of rules, evaluated one after another at the same instants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleGroup {
+    /// Unique within its file.
+    pub name: String,
+    /// The file it stands in, as the configuration named it.
+    pub file: String,
+    /// Time between evaluations; `None`: the global `evaluation_interval`.
+    pub interval: Option<Duration>,
+    /// How far before the evaluation time queries look; `None`: the global `rule_query_offset`.
+    pub query_offset: Option<Duration>,
+    /// Most series or alerts one rule may produce; 0: no limit.
+    pub limit: usize,
+    /// Labels of the group, already merged under the labels of its rules.
+    pub labels: Labels,
+    /// The rules, in file order.
+    pub rules: Vec<Rule>,
+}
+
+/// A rule: one of two kinds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rule {
+    /// Writes the value of an expression as new series.
+    Recording(RecordingRule),
+    /// Raises an alert for every series of an expression.
+    Alerting(AlertingRule),
+}
+
+/// A rule that writes the value of an expression as new series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordingRule {
+    /// Metric name of the series it writes.
+    pub name: String,
+    /// The expression.
+    pub expr: Expr,
+    /// The expression as written, without surrounding white space.
+    pub expr_text: String,
+    /// Labels that replace those of the result; the group's included.
+    pub labels: Labels,
+    /// Where it stands in its file.
+    pub position: Position,
+}
+
+/// A rule that raises an alert for every series of an expression.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertingRule {
+    /// The value of `alertname`.
+    pub name: String,
+    /// The expression.
+    pub expr: Expr,
+    /// The expression as written, without surrounding white space.
+    pub expr_text: String,
+    /// How long the expression must hold before the alert fires (`for`).
+    pub hold: Duration,
+    /// How long the alert goes on firing after the expression ceased to hold.
+    pub keep_firing_for: Duration,
+    /// Labels added to the alert, templates not yet expanded; the group's included.
+    pub labels: Labels,
+    /// Annotations, templates not yet expanded.
+    pub annotations: Labels,
+    /// Where it stands in its file.
+    pub position: Position,
+}
+
+impl Rule {
+    /// The value of `record` or `alert`.
+    pub fn name(&self) -> &str {
+        match self {
+            Rule::Recording(rule) => &rule.name,
+            Rule::Alerting(rule) => &rule.name,
+        }
+    }
+
+    /// The expression.
+    pub fn expr(&self) -> &Expr {
+        match self {
+            Rule::Recording(rule) => &rule.expr,
+            Rule::Alerting(rule) => &rule.expr,
+        }
+    }
+
+    /// Its labels, the group's included.
+    pub fn labels(&self) -> &Labels {
+        match self {
+            Rule::Recording(rule) => &rule.labels,
+            Rule::Alerting(rule) => &rule.labels,
+        }
+    }
+
+    /// Where it stands in its file.
+    pub fn position(&self) -> Position {
+        match self {
+            Rule::Recording(rule) => rule.position,
+            Rule::Alerting(rule) => rule.position,
+        }
+    }
+}
