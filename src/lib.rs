@@ -10,4 +10,5 @@ pub mod model;
 pub mod notify;
 pub mod promql;
 pub mod rules;
+pub mod state;
 pub mod telemetry;

@@ -7,3 +7,4 @@ mod collectors_postgres;
 mod collectors_vector_store;
 mod exposition;
 mod servers;
+mod state;

@@ -1,0 +1,15 @@
+//! The numbered changes of the schema, in order. Each is SQL text in the subset that SQLite and PostgreSQL share.
+//!
+//! To add a table: write `NNNN_<name>.sql` here with the next number, list it in [`MIGRATIONS`], and give the table a file of its own
+//! in `src/state/`. A migration that has been released is never edited.
+
+/// One change of the schema.
+pub struct Migration {
+    /// Its number; they run in this order and each runs once.
+    pub number: i64,
+    /// The statements.
+    pub sql: &'static str,
+}
+
+/// Every change there is, lowest number first.
+pub const MIGRATIONS: &[Migration] = &[Migration { number: 1, sql: include_str!("0001_alerting.sql") }];

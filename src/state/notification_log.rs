@@ -1,0 +1,75 @@
+//! Table `notification_log`: what each integration was last told about each group. Fingerprints are stored as hexadecimal words.
+
+use super::statement::{Statement, statement};
+use super::{Error, State, on_pool};
+use crate::model::Timestamp;
+
+/// The last message decided for one group and one integration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRow {
+    /// Alertmanager's group key.
+    pub group_key: String,
+    /// `receiver/notifier/index`.
+    pub integration: String,
+    /// When the message was decided.
+    pub sent_at: Timestamp,
+    /// Fingerprints of the alerts that fired in it, sorted.
+    pub firing: Vec<u64>,
+    /// Fingerprints of the alerts that were resolved in it, sorted.
+    pub resolved: Vec<u64>,
+    /// When the row may be forgotten.
+    pub expires_at: Timestamp,
+}
+
+fn words(fingerprints: &[u64]) -> String {
+    let words: Vec<String> = fingerprints.iter().map(|f| format!("{f:016x}")).collect();
+    words.join(" ")
+}
+
+fn fingerprints(words: &str) -> Vec<u64> {
+    words.split_ascii_whitespace().filter_map(|w| u64::from_str_radix(w, 16).ok()).collect()
+}
+
+impl State {
+    /// Every entry that has not expired at `now`.
+    pub async fn notification_log(&self, now: Timestamp) -> Result<Vec<LogRow>, Error> {
+        let rows: Vec<(String, String, i64, String, String, i64)> = on_pool!(self, "read notification log", |pool| async {
+            sqlx::query_as(
+                "SELECT group_key, integration, sent_ms, firing, resolved, expires_ms FROM notification_log WHERE expires_ms > $1",
+            )
+            .bind(now.0)
+            .fetch_all(pool)
+            .await
+        })?;
+        let row = |(group_key, integration, sent, firing, resolved, expires): (String, String, i64, String, String, i64)| LogRow {
+            group_key,
+            integration,
+            sent_at: Timestamp(sent),
+            firing: fingerprints(&firing),
+            resolved: fingerprints(&resolved),
+            expires_at: Timestamp(expires),
+        };
+        Ok(rows.into_iter().map(row).collect())
+    }
+
+    /// Removes the entries that expired before `now`.
+    pub async fn prune_notification_log(&self, now: Timestamp) -> Result<(), Error> {
+        self.write("prune notification log", &[statement("DELETE FROM notification_log WHERE expires_ms <= $1", [now.into()])]).await
+    }
+}
+
+pub(super) fn put(row: &LogRow) -> Statement {
+    statement(
+        "INSERT INTO notification_log (group_key, integration, sent_ms, firing, resolved, expires_ms) VALUES ($1, $2, $3, $4, $5, $6) \
+         ON CONFLICT (group_key, integration) DO UPDATE SET sent_ms = excluded.sent_ms, firing = excluded.firing, \
+         resolved = excluded.resolved, expires_ms = excluded.expires_ms",
+        [
+            row.group_key.as_str().into(),
+            row.integration.as_str().into(),
+            row.sent_at.into(),
+            words(&row.firing).into(),
+            words(&row.resolved).into(),
+            row.expires_at.into(),
+        ],
+    )
+}

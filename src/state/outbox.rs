@@ -1,0 +1,169 @@
+//! Tables `outbox` and `dead_letters`: messages that a receiver has not accepted yet, and those that no attempt could bring.
+//!
+//! Rows enter through [`super::Transition`], together with the decision that made them, and leave when the receiver has accepted them.
+
+use super::statement::{Statement, statement};
+use super::{Error, State, on_pool};
+use crate::model::Timestamp;
+
+/// How many dead letters are kept; the oldest leave first.
+pub const MAX_DEAD_LETTERS: i64 = 1000;
+
+/// A message on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// Identity of the message: the same for each attempt.
+    pub delivery_id: String,
+    /// `receiver/notifier/index`.
+    pub integration: String,
+    /// Alertmanager's group key.
+    pub group_key: String,
+    /// When it was decided.
+    pub created_at: Timestamp,
+    /// The message as JSON.
+    pub body: String,
+}
+
+/// A message that could not be delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The message.
+    pub message: OutboxRow,
+    /// When it was given up.
+    pub died_at: Timestamp,
+    /// Why, in words without secrets.
+    pub error: String,
+}
+
+type Columns = (i64, String, String, String, i64, String);
+
+fn row((seq, delivery_id, integration, group_key, created, body): Columns) -> (i64, OutboxRow) {
+    (seq, OutboxRow { delivery_id, integration, group_key, created_at: Timestamp(created), body })
+}
+
+impl State {
+    /// The first message of an integration after place `after` (0: the very first), with its own place.
+    pub async fn next_message(&self, integration: &str, after: i64) -> Result<Option<(i64, OutboxRow)>, Error> {
+        let found: Option<Columns> = on_pool!(self, "read outbox", |pool| async {
+            sqlx::query_as(
+                "SELECT seq, delivery_id, integration, group_key, created_ms, body FROM outbox WHERE integration = $1 AND seq > $2 \
+                 ORDER BY seq LIMIT 1",
+            )
+            .bind(integration)
+            .bind(after)
+            .fetch_optional(pool)
+            .await
+        })?;
+        Ok(found.map(row))
+    }
+
+    /// The messages of one group that wait for an integration, oldest first, at most `limit`.
+    pub async fn group_messages(&self, integration: &str, group_key: &str, limit: i64) -> Result<Vec<(i64, OutboxRow)>, Error> {
+        let rows: Vec<Columns> = on_pool!(self, "read outbox", |pool| async {
+            sqlx::query_as(
+                "SELECT seq, delivery_id, integration, group_key, created_ms, body FROM outbox WHERE integration = $1 AND group_key = $2 \
+                 ORDER BY seq LIMIT $3",
+            )
+            .bind(integration)
+            .bind(group_key)
+            .bind(limit)
+            .fetch_all(pool)
+            .await
+        })?;
+        Ok(rows.into_iter().map(row).collect())
+    }
+
+    /// Every message, oldest first; for tests and inspection. At most `limit`.
+    pub async fn outbox(&self, limit: i64) -> Result<Vec<OutboxRow>, Error> {
+        let rows: Vec<Columns> = on_pool!(self, "read outbox", |pool| async {
+            sqlx::query_as("SELECT seq, delivery_id, integration, group_key, created_ms, body FROM outbox ORDER BY seq LIMIT $1")
+                .bind(limit)
+                .fetch_all(pool)
+                .await
+        })?;
+        Ok(rows.into_iter().map(|columns| row(columns).1).collect())
+    }
+
+    /// How many messages wait, by integration.
+    pub async fn outbox_sizes(&self) -> Result<Vec<(String, i64)>, Error> {
+        on_pool!(self, "read outbox", |pool| async {
+            sqlx::query_as("SELECT integration, COUNT(*) FROM outbox GROUP BY integration ORDER BY integration").fetch_all(pool).await
+        })
+    }
+
+    /// Takes an accepted message out.
+    pub async fn remove_message(&self, delivery_id: &str) -> Result<(), Error> {
+        self.write("remove message", &[remove(delivery_id)]).await
+    }
+
+    /// Puts `body` in place of the message `keep` and takes the messages `superseded` out, in one transaction.
+    pub async fn merge_messages(&self, keep: &str, body: &str, superseded: &[String]) -> Result<(), Error> {
+        let update = statement("UPDATE outbox SET body = $1 WHERE delivery_id = $2", [body.into(), keep.into()]);
+        let statements: Vec<Statement> = std::iter::once(update).chain(superseded.iter().map(|id| remove(id))).collect();
+        self.write("merge messages", &statements).await
+    }
+
+    /// Moves a message to the dead letters and drops the oldest of those beyond [`MAX_DEAD_LETTERS`].
+    pub async fn bury_message(&self, letter: &DeadLetter) -> Result<(), Error> {
+        let oldest = statement(
+            "DELETE FROM dead_letters WHERE delivery_id NOT IN (SELECT delivery_id FROM dead_letters ORDER BY died_ms DESC LIMIT $1)",
+            [MAX_DEAD_LETTERS.into()],
+        );
+        self.write("bury message", &[bury(letter), remove(&letter.message.delivery_id), oldest]).await
+    }
+
+    /// The dead letters, youngest first, at most `limit`.
+    pub async fn dead_letters(&self, limit: i64) -> Result<Vec<DeadLetter>, Error> {
+        let rows: Vec<(String, String, String, i64, i64, String, String)> = on_pool!(self, "read dead letters", |pool| async {
+            sqlx::query_as(
+                "SELECT delivery_id, integration, group_key, created_ms, died_ms, error, body FROM dead_letters \
+                 ORDER BY died_ms DESC, delivery_id LIMIT $1",
+            )
+            .bind(limit)
+            .fetch_all(pool)
+            .await
+        })?;
+        let letter = |(delivery_id, integration, group_key, created, died, error, body)| DeadLetter {
+            message: OutboxRow { delivery_id, integration, group_key, created_at: Timestamp(created), body },
+            died_at: Timestamp(died),
+            error,
+        };
+        Ok(rows.into_iter().map(letter).collect())
+    }
+}
+
+/// Adds a message behind all others; one that is already there stays as it is.
+pub(super) fn put(row: &OutboxRow) -> Statement {
+    statement(
+        "INSERT INTO outbox (delivery_id, seq, integration, group_key, created_ms, body) \
+         VALUES ($1, (SELECT COALESCE(MAX(seq), 0) + 1 FROM outbox), $2, $3, $4, $5) ON CONFLICT (delivery_id) DO NOTHING",
+        [
+            row.delivery_id.as_str().into(),
+            row.integration.as_str().into(),
+            row.group_key.as_str().into(),
+            row.created_at.into(),
+            row.body.as_str().into(),
+        ],
+    )
+}
+
+fn remove(delivery_id: &str) -> Statement {
+    statement("DELETE FROM outbox WHERE delivery_id = $1", [delivery_id.into()])
+}
+
+fn bury(letter: &DeadLetter) -> Statement {
+    let message = &letter.message;
+    statement(
+        "INSERT INTO dead_letters (delivery_id, integration, group_key, created_ms, died_ms, error, body) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (delivery_id) DO NOTHING",
+        [
+            message.delivery_id.as_str().into(),
+            message.integration.as_str().into(),
+            message.group_key.as_str().into(),
+            message.created_at.into(),
+            letter.died_at.into(),
+            letter.error.as_str().into(),
+            message.body.as_str().into(),
+        ],
+    )
+}

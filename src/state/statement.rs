@@ -1,0 +1,68 @@
+//! One write: SQL text with its values. Each table's file makes them; [`State::write`] runs a list of them as one transaction.
+
+use super::{Error, State, on_pool};
+
+/// A value bound to a `$n` marker.
+#[derive(Clone, Debug)]
+pub(super) enum Argument {
+    Text(String),
+    Number(i64),
+}
+
+impl From<&str> for Argument {
+    fn from(text: &str) -> Self {
+        Argument::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Argument {
+    fn from(text: String) -> Self {
+        Argument::Text(text)
+    }
+}
+
+impl From<i64> for Argument {
+    fn from(number: i64) -> Self {
+        Argument::Number(number)
+    }
+}
+
+impl From<crate::model::Timestamp> for Argument {
+    fn from(time: crate::model::Timestamp) -> Self {
+        Argument::Number(time.0)
+    }
+}
+
+/// SQL text and the values of its markers, in order.
+#[derive(Clone, Debug)]
+pub(super) struct Statement {
+    pub sql: &'static str,
+    pub arguments: Vec<Argument>,
+}
+
+/// `statement("DELETE FROM t WHERE id = $1", [id.into()])`.
+pub(super) fn statement<const N: usize>(sql: &'static str, arguments: [Argument; N]) -> Statement {
+    Statement { sql, arguments: arguments.into() }
+}
+
+macro_rules! bound {
+    ($statement:expr) => {
+        $statement.arguments.iter().fold(sqlx::query($statement.sql), |query, argument| match argument {
+            Argument::Text(text) => query.bind(text),
+            Argument::Number(number) => query.bind(number),
+        })
+    };
+}
+
+impl State {
+    /// Runs the statements in order, all or none; durable when it returns `Ok`. `operation` labels the error metric.
+    pub(super) async fn write(&self, operation: &'static str, statements: &[Statement]) -> Result<(), Error> {
+        on_pool!(self, operation, |pool| async {
+            let mut transaction = pool.begin().await?;
+            for statement in statements {
+                bound!(statement).execute(&mut *transaction).await?;
+            }
+            transaction.commit().await
+        })
+    }
+}

@@ -1,0 +1,50 @@
+//! Everything that one step of the dispatcher changes, written in one transaction: either all of it happened, or none.
+
+use super::statement::Statement;
+use super::{AlertRow, Error, GroupRow, LogRow, OutboxRow, State, alert_groups, alerts, notification_log, outbox};
+
+/// One step's changes.
+#[derive(Clone, Debug, Default)]
+pub struct Transition {
+    /// Alerts that are new or have changed.
+    pub alerts: Vec<AlertRow>,
+    /// Fingerprints of alerts that have been told to their end.
+    pub gone_alerts: Vec<u64>,
+    /// Timers that are new or have changed.
+    pub groups: Vec<GroupRow>,
+    /// Groups that have ended.
+    pub gone_groups: Vec<String>,
+    /// What integrations are being told.
+    pub log: Vec<LogRow>,
+    /// The messages that tell them, in order.
+    pub messages: Vec<OutboxRow>,
+}
+
+impl Transition {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.alerts.is_empty()
+            && self.gone_alerts.is_empty()
+            && self.groups.is_empty()
+            && self.gone_groups.is_empty()
+            && self.log.is_empty()
+            && self.messages.is_empty()
+    }
+}
+
+impl State {
+    /// Writes a transition. When this returns `Ok`, it survives `kill -9` and power loss.
+    pub async fn record(&self, transition: &Transition) -> Result<(), Error> {
+        if transition.is_empty() {
+            return Ok(());
+        }
+        let mut statements: Vec<Statement> = Vec::new();
+        statements.extend(transition.alerts.iter().map(alerts::put));
+        statements.extend(transition.gone_alerts.iter().map(|fingerprint| alerts::remove(*fingerprint)));
+        statements.extend(transition.groups.iter().map(alert_groups::put));
+        statements.extend(transition.gone_groups.iter().map(|id| alert_groups::remove(id)));
+        statements.extend(transition.log.iter().map(notification_log::put));
+        statements.extend(transition.messages.iter().map(outbox::put));
+        self.write("record transition", &statements).await
+    }
+}

@@ -1,0 +1,183 @@
+//! The state database: every case on SQLite, and on PostgreSQL where NIGHTBELL_TEST_POSTGRES names one.
+
+use std::path::Path;
+
+use nightbell::model::{Alert, Labels, Timestamp};
+use nightbell::state::migrations::MIGRATIONS;
+use nightbell::state::{AlertRow, DeadLetter, Error, GroupRow, LogRow, MAX_DEAD_LETTERS, OutboxRow, SilenceRow, State, Transition};
+use nightbell::telemetry::Telemetry;
+
+/// The backends to test: a fresh SQLite file in `folder`, and an emptied PostgreSQL database where the environment names one.
+async fn states(folder: &Path) -> Vec<State> {
+    let mut states = vec![State::open(&folder.join("state.db")).await.expect("a state file")];
+    if let Ok(url) = std::env::var("NIGHTBELL_TEST_POSTGRES") {
+        states.push(State::connect(&url).await.expect("NIGHTBELL_TEST_POSTGRES names an empty PostgreSQL database"));
+    }
+    states
+}
+
+fn message(id: &str, group: &str, at: i64) -> OutboxRow {
+    OutboxRow {
+        delivery_id: id.into(),
+        integration: "ops/webhook/0".into(),
+        group_key: group.into(),
+        created_at: Timestamp(at),
+        body: format!("{{\"id\":{id:?}}}"),
+    }
+}
+
+fn alert(name: &str) -> AlertRow {
+    let alert = Alert {
+        labels: Labels::from_pairs([("alertname", name), ("ключ", "значение")]),
+        annotations: Labels::from_pairs([("summary", "it's \"broken\"")]),
+        starts_at: Timestamp(1),
+        ends_at: Some(Timestamp(2)),
+        updated_at: Timestamp(3),
+        generator_url: "http://x/".into(),
+        value: Some(1.5),
+        peak: None,
+    };
+    AlertRow { alert, timeout: true }
+}
+
+#[tokio::test]
+async fn what_was_recorded_is_read_back_unchanged_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let transition = Transition {
+        alerts: vec![alert("A"), alert("B")],
+        gone_alerts: Vec::new(),
+        groups: vec![GroupRow { id: "{}/0:{}".into(), next_flush: Timestamp(5), flushed: true }],
+        gone_groups: Vec::new(),
+        log: vec![LogRow {
+            group_key: "{}:{}".into(),
+            integration: "ops/webhook/0".into(),
+            sent_at: Timestamp(7),
+            firing: vec![1, u64::MAX],
+            resolved: vec![],
+            expires_at: Timestamp(100),
+        }],
+        messages: vec![message("m1", "{}:{}", 7)],
+    };
+    for state in states(folder.path()).await {
+        state.record(&transition).await.expect("recorded");
+        state.close().await;
+    }
+    for state in states(folder.path()).await {
+        let (mut alerts, unreadable) = state.alerts().await.expect("read");
+        alerts.sort_by(|a, b| a.alert.labels.cmp(&b.alert.labels));
+        assert_eq!((alerts, unreadable), (transition.alerts.clone(), 0));
+        assert_eq!(state.alert_groups().await.expect("read"), transition.groups);
+        assert_eq!(state.notification_log(Timestamp(99)).await.expect("read"), transition.log);
+        assert_eq!(state.notification_log(Timestamp(100)).await.expect("read"), [], "expired");
+        assert_eq!(state.outbox(10).await.expect("read"), transition.messages);
+        let gone = Transition {
+            gone_alerts: transition.alerts.iter().map(|r| r.alert.fingerprint()).collect(),
+            gone_groups: vec!["{}/0:{}".into()],
+            ..Transition::default()
+        };
+        state.record(&gone).await.expect("recorded");
+        assert_eq!(state.alerts().await.expect("read").0, []);
+        assert_eq!(state.alert_groups().await.expect("read"), []);
+        state.prune_notification_log(Timestamp(100)).await.expect("pruned");
+        state.remove_message("m1").await.expect("removed");
+    }
+}
+
+#[tokio::test]
+async fn messages_leave_in_the_order_in_which_they_came() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for state in states(folder.path()).await {
+        for (index, id) in ["c", "a", "b"].iter().enumerate() {
+            let messages = vec![message(id, if index == 1 { "g2" } else { "g1" }, index as i64)];
+            state.record(&Transition { messages, ..Transition::default() }).await.expect("recorded");
+        }
+        let (first, row) = state.next_message("ops/webhook/0", 0).await.expect("read").expect("a message");
+        assert_eq!(row.delivery_id, "c");
+        let (_, row) = state.next_message("ops/webhook/0", first).await.expect("read").expect("a message");
+        assert_eq!(row.delivery_id, "a");
+        assert!(state.next_message("other/webhook/0", 0).await.expect("read").is_none());
+
+        let of_group = state.group_messages("ops/webhook/0", "g1", 10).await.expect("read");
+        assert_eq!(of_group.iter().map(|(_, r)| r.delivery_id.as_str()).collect::<Vec<_>>(), ["c", "b"]);
+        state.merge_messages("b", "merged", &["c".into()]).await.expect("merged");
+        let left: Vec<(String, String)> = state.outbox(10).await.expect("read").into_iter().map(|r| (r.delivery_id, r.body)).collect();
+        assert_eq!(left, [("a".into(), "{\"id\":\"a\"}".to_owned()), ("b".into(), "merged".into())]);
+        assert_eq!(state.outbox_sizes().await.expect("read"), [("ops/webhook/0".to_owned(), 2)]);
+        for id in ["a", "b"] {
+            state.remove_message(id).await.expect("removed");
+        }
+    }
+}
+
+#[tokio::test]
+async fn dead_letters_are_kept_up_to_a_bound() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = State::open(&folder.path().join("state.db")).await.expect("a state file");
+    for n in 0..MAX_DEAD_LETTERS + 3 {
+        let letter = DeadLetter { message: message(&format!("m{n}"), "g", n), died_at: Timestamp(n), error: "refused".into() };
+        state.bury_message(&letter).await.expect("buried");
+    }
+    let letters = state.dead_letters(5000).await.expect("read");
+    assert_eq!(letters.len() as i64, MAX_DEAD_LETTERS);
+    assert_eq!(letters[0].message.delivery_id, format!("m{}", MAX_DEAD_LETTERS + 2), "the youngest stays");
+}
+
+#[tokio::test]
+async fn silences_are_replaced_by_id_and_pruned_by_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for state in states(folder.path()).await {
+        let row = |id: &str, ends: i64| SilenceRow {
+            id: id.into(),
+            starts_at: Timestamp(1),
+            ends_at: Timestamp(ends),
+            updated_at: Timestamp(1),
+            body: "{}".into(),
+        };
+        state.put_silences(&[row("a", 10), row("b", 20)]).await.expect("written");
+        state.put_silences(&[row("a", 15)]).await.expect("written");
+        assert_eq!(state.silences().await.expect("read"), [row("a", 15), row("b", 20)]);
+        state.prune_silences(Timestamp(16)).await.expect("pruned");
+        assert_eq!(state.silences().await.expect("read"), [row("b", 20)]);
+        state.prune_silences(Timestamp::MAX).await.expect("pruned");
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_program_is_refused_with_a_remedy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state.db");
+    State::open(&path).await.expect("a state file").close().await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+    let pool = sqlx::SqlitePool::connect_with(options).await.expect("the file opens");
+    sqlx::query("INSERT INTO migrations (number) VALUES (999)").execute(&pool).await.expect("written");
+    pool.close().await;
+    let error = State::open(&path).await.err().expect("refused");
+    assert!(matches!(error, Error::Newer { found: 999, .. }), "{error}");
+}
+
+#[test]
+fn migrations_are_numbered_without_gaps() {
+    let numbers: Vec<i64> = MIGRATIONS.iter().map(|m| m.number).collect();
+    assert_eq!(numbers, (1..=MIGRATIONS.len() as i64).collect::<Vec<_>>());
+}
+
+/// A failing database is an error for the caller, a metric and a health state; never a panic or a hang.
+#[tokio::test]
+async fn a_broken_database_is_counted_and_visible() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = State::open(&folder.path().join("state.db")).await.expect("a state file");
+    let telemetry = Telemetry::new();
+    state.register(&telemetry);
+    state.ping().await.expect("answers");
+    assert!(state.is_healthy());
+    state.close().await;
+    state.outbox(1).await.expect_err("closed");
+    assert!(!state.is_healthy());
+    let text = telemetry.encode();
+    assert!(text.contains("nightbell_state_errors_total{operation=\"read outbox\"} 1"), "{text}");
+
+    std::fs::write(folder.path().join("garbage.db"), vec![0x5a; 8192]).expect("written");
+    let error = State::open(&folder.path().join("garbage.db")).await.err().expect("refused").to_string();
+    assert!(error.contains("garbage.db: cannot be opened"), "{error}");
+    assert!(State::open(&folder.path().join("missing/state.db")).await.is_err());
+}
