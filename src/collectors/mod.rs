@@ -4,6 +4,7 @@
 
 mod llm_provider;
 mod postgres;
+mod redis;
 mod vector_store;
 
 use std::time::Duration;
@@ -64,4 +65,4 @@ impl CollectError {
 }
 
 /// Every kind there is, in the order of the reference.
-pub const COLLECTORS: &[CollectorKind] = &[llm_provider::KIND, postgres::KIND, vector_store::KIND];
+pub const COLLECTORS: &[CollectorKind] = &[llm_provider::KIND, postgres::KIND, redis::KIND, vector_store::KIND];

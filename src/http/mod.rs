@@ -5,7 +5,7 @@ mod config;
 mod error;
 
 pub use client::{Client, Incoming, Request, Response};
-pub use config::HttpConfig;
+pub use config::{HttpConfig, TlsConfig};
 pub use error::{HttpError, HttpErrorKind};
 pub use reqwest::Method;
 pub use reqwest::header::{HeaderMap, HeaderName, HeaderValue};

@@ -4,6 +4,7 @@ mod architecture;
 mod collecting;
 mod collectors_llm_provider;
 mod collectors_postgres;
+mod collectors_redis;
 mod collectors_vector_store;
 mod exposition;
 mod servers;

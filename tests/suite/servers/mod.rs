@@ -4,6 +4,7 @@ pub mod chroma;
 pub mod litellm;
 pub mod llm;
 pub mod postgres;
+pub mod redis;
 
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;

@@ -1,0 +1,170 @@
+//! The section `redis`: where the server is, and which keys are looked at.
+
+use url::Url;
+
+use crate::config::{Secret, Section};
+use crate::http::TlsConfig;
+
+/// What the collector does.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the server listens.
+    pub place: Place,
+    /// The ACL user; `None` for the default one.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Secret,
+    /// The database that `keys` and patterns are looked up in when they name none.
+    pub database: u32,
+    /// `tls_config`; used with `rediss://`.
+    pub tls: Option<TlsConfig>,
+    /// Patterns whose keys are counted: database and pattern.
+    pub count_keys: Vec<(u32, String)>,
+    /// Single keys whose size is measured.
+    pub keys: Vec<(u32, String)>,
+    /// Streams whose length and groups are measured.
+    pub streams: Vec<(u32, String)>,
+    /// How many of the biggest keys are named; 0 for none.
+    pub big_keys: usize,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Host and port.
+    Tcp(String, u16),
+    /// Path of a socket.
+    Unix(String),
+}
+
+/// At most this many patterns, keys and streams each: every one costs a command in each collection.
+const MAX_WATCHED: usize = 100;
+
+impl Config {
+    /// Reads the section; `None` when its `url` is missing or wrong, which is then recorded.
+    pub fn read(section: &Section<'_>) -> Option<Self> {
+        let url = section.secret("url");
+        let (user, password) = (section.get::<String>("username"), section.secret("password"));
+        let tls_config = section.section("tls_config").map(|s| TlsConfig::read(&s));
+        let watched = ["count_keys", "keys", "streams"].map(|key| (key, section.get::<Vec<String>>(key).unwrap_or_default()));
+        let big_keys = section.or("big_keys", 0usize);
+        if big_keys > MAX_WATCHED {
+            section.error("big_keys", "is too many", format!("give at most {MAX_WATCHED}"));
+        }
+        let Some(url) = url else {
+            if section.node("url").is_none() && section.node("url_file").is_none() {
+                section.error("url", "is missing", "add url: redis://user:password@host:6379/0, or url_file: with a path");
+            }
+            return None;
+        };
+        let Some(mut config) = parse_url(url.expose()) else {
+            // The text may hold a password: it is not quoted.
+            section.error("url", "is not a Redis URL", "give redis://host:6379/0, rediss://host:6379/0 or unix:///path");
+            return None;
+        };
+        let [count_keys, keys, streams] = watched.map(|(key, list)| {
+            if list.len() > MAX_WATCHED {
+                section.error(key, format!("has {} entries", list.len()), format!("give at most {MAX_WATCHED}"));
+            }
+            list.iter().map(|entry| watch(entry, config.database)).collect::<Vec<_>>()
+        });
+        (config.count_keys, config.keys, config.streams, config.big_keys) = (count_keys, keys, streams, big_keys);
+        config.user = user.or(config.user);
+        config.password = password.unwrap_or(config.password);
+        match (&config.tls, tls_config) {
+            (Some(_), Some(tls)) => config.tls = Some(tls),
+            (None, Some(_)) => section.error("tls_config", "stands beside a URL without TLS", "write rediss:// in the URL"),
+            _ => {}
+        }
+        Some(config)
+    }
+
+    /// `redis://host:port`, for people.
+    pub fn address(&self) -> String {
+        match &self.place {
+            Place::Tcp(host, port) => format!("{}://{host}:{port}", if self.tls.is_some() { "rediss" } else { "redis" }),
+            Place::Unix(path) => format!("unix://{path}"),
+        }
+    }
+}
+
+/// `db3=session:*` is a pattern in database 3; without the prefix it is in `database`.
+fn watch(entry: &str, database: u32) -> (u32, String) {
+    let named = entry.split_once('=').and_then(|(db, rest)| Some((db.strip_prefix("db").unwrap_or(db).parse().ok()?, rest.to_owned())));
+    named.unwrap_or_else(|| (database, entry.to_owned()))
+}
+
+fn parse_url(text: &str) -> Option<Config> {
+    let url = Url::parse(text.trim()).ok()?;
+    let tls = url.scheme() == "rediss";
+    let place = match url.scheme() {
+        "redis" | "rediss" | "valkey" => Place::Tcp(url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port().unwrap_or(6379)),
+        "unix" | "redis+unix" => Place::Unix(url.path().to_owned()),
+        _ => return None,
+    };
+    let in_path = url.path().trim_matches('/');
+    let database = match (&place, url.query_pairs().find(|(name, _)| name == "db")) {
+        (_, Some((_, number))) => number.parse().ok()?,
+        (Place::Tcp(..), None) if !in_path.is_empty() => in_path.parse().ok()?,
+        _ => 0,
+    };
+    Some(Config {
+        place,
+        user: Some(decode(url.username())?).filter(|u| !u.is_empty()),
+        password: Secret::new(decode(url.password().unwrap_or_default())?),
+        database,
+        tls: tls.then(TlsConfig::default),
+        count_keys: Vec::new(),
+        keys: Vec::new(),
+        streams: Vec::new(),
+        big_keys: 0,
+    })
+}
+
+/// Undoes `%xx`, RFC 3986 section 2.1.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let byte = match (first, tail) {
+            (b'%', [high, low, after @ ..]) => {
+                let digit = |c: u8| char::from(c).to_digit(16);
+                rest = after;
+                u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()?
+            }
+            _ => {
+                rest = tail;
+                *first
+            }
+        };
+        bytes.push(byte);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_place_user_and_database() {
+        let config = parse_url("redis://app:p%40ss@cache:7000/2").expect("valid");
+        assert_eq!((config.place.clone(), config.user.as_deref(), config.database), (Place::Tcp("cache".into(), 7000), Some("app"), 2));
+        assert_eq!(config.password.expose(), "p@ss");
+        assert_eq!(config.address(), "redis://cache:7000");
+        let config = parse_url("rediss://:x@[::1]").expect("valid");
+        assert!(config.tls.is_some() && config.user.is_none());
+        assert_eq!(config.place, Place::Tcp("::1".into(), 6379));
+        assert_eq!(
+            parse_url("unix:///run/redis.sock?db=3").map(|c| (c.place, c.database)),
+            Some((Place::Unix("/run/redis.sock".into()), 3))
+        );
+        assert!(["http://x", "cache:6379", "redis://x/abc", "redis://%zz@x"].iter().all(|url| parse_url(url).is_none()));
+    }
+
+    #[test]
+    fn patterns_may_name_their_database() {
+        assert_eq!(watch("db3=session:*", 0), (3, "session:*".into()));
+        assert_eq!(watch("a=b", 1), (1, "a=b".into()));
+    }
+}

@@ -1,0 +1,234 @@
+//! Redis 2.8 and later, Valkey and KeyDB: INFO, configuration, slow log, latency, and the keys that the configuration names.
+//!
+//! Names, types and labels are those of redis_exporter 1.86, so that its dashboards and rules work. It needs an ACL user with `+ping +info`;
+//! what other missing rules cost is a metric and one line in the log. It reads no value of any key. One connection stays open; every
+//! collection has one deadline.
+
+mod config;
+mod connect;
+mod fields;
+mod info;
+mod keys;
+mod parts;
+mod resp;
+mod samples;
+mod settings;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use rustls::ClientConfig;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::Section;
+use crate::model::{Batch, MetricDesc, MetricKind};
+
+use super::{CollectError, Collector, CollectorKind, Target};
+use config::Config;
+use info::Learned;
+use keys::Keys;
+use parts::Parts;
+use resp::{Connection, Reply};
+
+/// The collector `redis`.
+pub const KIND: CollectorKind = CollectorKind {
+    name: "redis",
+    about: "a Redis or Valkey server: memory, clients, commands, keyspace, persistence, replication, slow log, latency",
+    metrics: &[&METRICS, &fields::METRICS, &info::METRICS, &settings::METRICS, &keys::METRICS],
+    build,
+};
+
+const fn desc(name: &'static str, unit: &'static str, help: &'static str, labels: &'static [&'static str]) -> MetricDesc {
+    MetricDesc { name, kind: MetricKind::Gauge, unit, help, labels, source: "nightbell" }
+}
+
+/// Metrics about the collection itself.
+static METRICS: [MetricDesc; 7] = [
+    desc("redis_up", "", "1 when the server answered.", &[]),
+    desc("redis_ping_duration_seconds", "seconds", "Time that PING took.", &[]),
+    desc("redis_exporter_last_scrape_ping_time_seconds", "seconds", "The established name of redis_ping_duration_seconds.", &[]),
+    desc("redis_exporter_last_scrape_connect_time_seconds", "seconds", "Time the last connect took, login included.", &[]),
+    desc("redis_exporter_last_scrape_duration_seconds", "seconds", "Time the last collection took.", &[]),
+    desc("redis_exporter_last_scrape_error", "", "1 when the last collection failed, in whole or in part.", &[]),
+    desc("redis_collector_permission_denied", "", "1 when the access rules refuse this part.", &["part"]),
+];
+
+/// How long settings are repeated before they are read again.
+const SETTINGS_INTERVAL: Duration = Duration::from_secs(60);
+
+fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
+    let config = Config::read(section);
+    Box::new(Redis {
+        keys: config.as_ref().map(Keys::new),
+        config: config.map(Arc::new),
+        target: target.clone(),
+        tls: None,
+        connection: None,
+        connected: Duration::ZERO,
+        reader: info::Reader::new(),
+        round: 0,
+        settings: Batch::new(),
+        databases: 0,
+        warned: None,
+    })
+}
+
+struct Redis {
+    config: Option<Arc<Config>>,
+    target: Target,
+    tls: Option<Arc<ClientConfig>>,
+    /// Taken out while in use: a collection that is cut off leaves no half-read connection behind.
+    connection: Option<Connection>,
+    /// How long the last connect took.
+    connected: Duration,
+    reader: info::Reader,
+    keys: Option<Keys>,
+    /// Collections so far.
+    round: u32,
+    /// What CONFIG GET said, repeated until it is asked again.
+    settings: Batch,
+    databases: usize,
+    /// The missing rules that were last logged.
+    warned: Option<(String, String)>,
+}
+
+impl Collector for Redis {
+    fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
+        async move {
+            let Some(config) = self.config.clone() else {
+                return Err(CollectError::new("not configured: url is missing"));
+            };
+            let started = Instant::now();
+            // A tenth is kept back so that redis_up can still be said before the loop's own deadline.
+            let deadline = started + self.target.timeout.mul_f64(0.9);
+            let mut parts = Parts::default();
+            let measured = timeout_at(deadline, self.measure(&config, batch, &mut parts)).await;
+            let result = match measured {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(error.to_string().replace('\n', " ")),
+                Err(_) => Err("timed out".to_owned()),
+            };
+            batch.push(&METRICS[0], &[], f64::from(u8::from(result.is_ok())));
+            let result = result.and_then(|()| parts.failure().map_or(Ok(()), Err));
+            batch.push(&METRICS[4], &[], started.elapsed().as_secs_f64());
+            batch.push(&METRICS[5], &[], f64::from(u8::from(result.is_err())));
+            result.map_err(CollectError::new)
+        }
+        .boxed()
+    }
+
+    fn address(&self) -> String {
+        self.config.as_ref().map(|c| c.address()).unwrap_or_default()
+    }
+}
+
+impl Redis {
+    async fn measure(&mut self, config: &Config, batch: &mut Batch, parts: &mut Parts) -> io::Result<()> {
+        let (mut connection, ping) = self.reach(config).await?;
+        batch.push(&METRICS[1], &[], ping.as_secs_f64());
+        batch.push(&METRICS[2], &[], ping.as_secs_f64());
+        batch.push(&METRICS[3], &[], self.connected.as_secs_f64());
+        let rounds = (SETTINGS_INTERVAL.as_secs_f64() / self.target.interval.as_secs_f64().max(0.001)).round().clamp(1.0, 1e6) as u32;
+        if self.round.is_multiple_of(rounds) {
+            self.read_settings(&mut connection, parts).await?;
+        }
+        self.round = self.round.wrapping_add(1);
+        batch.append(self.settings.clone());
+        let learned = self.read_server(&mut connection, parts, batch).await?;
+        if learned.cluster {
+            let replies = connection.call(&[&["CLUSTER", "INFO"]]).await?;
+            for reply in replies.into_iter().filter_map(|reply| parts.accept("cluster", reply)) {
+                self.reader.read_cluster(reply.text().unwrap_or_default(), batch);
+            }
+        }
+        if let Some(keys) = &mut self.keys {
+            keys.measure(config, &mut connection, parts, batch).await?;
+        }
+        for (part, denied) in parts.denied() {
+            batch.push(&METRICS[6], &[("part", part)], f64::from(u8::from(denied)));
+        }
+        self.warn(config, parts);
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    /// An open connection that has answered a PING, and how long that took. One that has died since the last time is replaced at once.
+    async fn reach(&mut self, config: &Config) -> io::Result<(Connection, Duration)> {
+        if let Some(mut connection) = self.connection.take() {
+            let asked = Instant::now();
+            if let Ok(replies) = connection.call(&[&["PING"]]).await {
+                check(replies.first(), config)?;
+                return Ok((connection, asked.elapsed()));
+            }
+        }
+        self.round = 0;
+        if let (Some(tls), None) = (&config.tls, &self.tls) {
+            self.tls = Some(connect::tls(tls)?);
+        }
+        let started = Instant::now();
+        let mut connection =
+            connect::open(config, self.tls.as_ref()).await.map_err(|e| io::Error::new(e.kind(), format!("connect: {e}")))?;
+        self.connected = started.elapsed();
+        let asked = Instant::now();
+        check(connection.call(&[&["PING"]]).await?.first(), config)?;
+        Ok((connection, asked.elapsed()))
+    }
+
+    async fn read_settings(&mut self, connection: &mut Connection, parts: &mut Parts) -> io::Result<()> {
+        // One command each: before Redis 7 CONFIG GET takes one name only.
+        let words = settings::SETTINGS.map(|name| ["CONFIG", "GET", name]);
+        let commands: Vec<&[&str]> = words.iter().map(<[&str; 3]>::as_slice).collect();
+        let mut batch = Batch::new();
+        for reply in connection.call(&commands).await? {
+            if let Some(databases) = parts.accept("config", reply).and_then(|reply| settings::read_setting(&reply, &mut batch)) {
+                // A server may be built for many thousands; beyond these only those with keys are shown.
+                self.databases = if databases <= 64 { databases } else { 0 };
+            }
+        }
+        self.settings = batch;
+        Ok(())
+    }
+
+    async fn read_server(&mut self, connection: &mut Connection, parts: &mut Parts, batch: &mut Batch) -> io::Result<Learned> {
+        let commands: [&[&str]; 5] =
+            [&["INFO", "ALL"], &["SLOWLOG", "LEN"], &["SLOWLOG", "GET", "1"], &["LATENCY", "LATEST"], &["LATENCY", "HISTOGRAM"]];
+        let replies = connection.call(&commands).await?;
+        let names = ["info", "slowlog", "slowlog", "latency", "latency"];
+        let accepted: Vec<Option<Reply>> = names.iter().zip(replies).map(|(part, reply)| parts.accept(part, reply)).collect();
+        let [info, length, slow, spikes, histograms] = accepted.as_slice() else { return Ok(Learned::default()) };
+        let text = info.as_ref().and_then(Reply::text);
+        let learned = text.map(|text| self.reader.read(text, self.databases, batch)).unwrap_or_default();
+        settings::read_slow_log(length.as_ref(), slow.as_ref(), batch);
+        if let Some(spikes) = spikes {
+            settings::read_spikes(spikes, batch);
+        }
+        if let Some(histograms) = histograms {
+            settings::read_histograms(histograms, &learned, batch);
+        }
+        Ok(learned)
+    }
+
+    /// One line in the log when the missing rules are not those that were last logged.
+    fn warn(&mut self, config: &Config, parts: &Parts) {
+        let missing = parts.missing_rules(config.user.as_deref().unwrap_or("default"));
+        if missing != self.warned {
+            if let Some((grant, cost)) = &missing {
+                tracing::warn!(collector = "redis", target = %self.target.name, %grant, %cost, "A privilege is missing.");
+            }
+            self.warned = missing;
+        }
+    }
+}
+
+/// Whether the answer to PING says that we may go on. A server that is loading its data, or a replica without its primary, answers too.
+fn check(reply: Option<&Reply>, config: &Config) -> io::Result<()> {
+    match reply {
+        Some(Reply::Error(error)) if !["LOADING", "MASTERDOWN", "BUSY", "NOPERM"].iter().any(|word| error.starts_with(word)) => {
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("ping: {}", config.password.redact(error))))
+        }
+        _ => Ok(()),
+    }
+}

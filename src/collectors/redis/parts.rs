@@ -1,0 +1,61 @@
+//! What each part of a collection came to: read, refused by the access rules, or failed.
+
+use std::collections::BTreeMap;
+
+use super::resp::Reply;
+
+/// A part, the access rules that it needs, and what is lost without them.
+const NEEDS: [(&str, &str, &str); 6] = [
+    ("info", "+info", "nearly everything"),
+    ("config", "+config|get", "limits of the configuration"),
+    ("latency", "+latency|latest +latency|histogram", "latency spikes and histograms"),
+    ("slowlog", "+slowlog|len +slowlog|get", "the slow log"),
+    ("cluster", "+cluster|info", "the state of the cluster"),
+    ("keys", "+select +scan +type +memory|usage +strlen +llen +scard +zcard +hlen +xlen +xinfo ~*", "counts and sizes of keys"),
+];
+
+/// How the parts fared.
+#[derive(Default)]
+pub struct Parts {
+    denied: BTreeMap<&'static str, bool>,
+    failures: Vec<String>,
+}
+
+impl Parts {
+    /// The reply, unless it is an error; then the error is recorded for this part. A command that this version of the server does not
+    /// know is no error.
+    pub fn accept(&mut self, part: &'static str, reply: Reply) -> Option<Reply> {
+        let Reply::Error(error) = reply else {
+            self.denied.entry(part).or_insert(false);
+            return Some(reply);
+        };
+        let text = error.to_ascii_lowercase();
+        if text.starts_with("noperm") {
+            self.denied.insert(part, true);
+        } else if !text.contains("unknown") {
+            self.failures.push(format!("{part}: {error}"));
+        }
+        None
+    }
+
+    /// Parts that were asked, and whether the access rules refused.
+    pub fn denied(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        self.denied.iter().map(|(part, denied)| (*part, *denied))
+    }
+
+    /// What failed, on one line.
+    pub fn failure(&self) -> Option<String> {
+        (!self.failures.is_empty()).then(|| self.failures.join("; "))
+    }
+
+    /// The command that would complete the picture, and what is missing without it.
+    pub fn missing_rules(&self, user: &str) -> Option<(String, String)> {
+        let lacking: Vec<_> = NEEDS.iter().filter(|(part, ..)| self.denied.get(part) == Some(&true)).collect();
+        if lacking.is_empty() {
+            return None;
+        }
+        let rules: Vec<&str> = lacking.iter().map(|(_, rules, _)| *rules).collect();
+        let costs: Vec<&str> = lacking.iter().map(|(.., cost)| *cost).collect();
+        Some((format!("ACL SETUSER {user} {}", rules.join(" ")), costs.join("; ")))
+    }
+}
