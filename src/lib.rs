@@ -10,5 +10,6 @@ pub mod model;
 pub mod notify;
 pub mod promql;
 pub mod rules;
+pub mod scrape;
 pub mod state;
 pub mod telemetry;

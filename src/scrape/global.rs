@@ -1,0 +1,178 @@
+//! The `global` block of prometheus.yml, and the limits that every job inherits.
+
+use std::time::Duration;
+
+use crate::config::Section;
+use crate::model::Labels;
+
+/// Time between collections when the file names none (Prometheus's default is 1m; see [`Global::collector_interval`]).
+const SCRAPE_INTERVAL: Duration = Duration::from_secs(60);
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time between collections of nightbell's own collectors when the file names none.
+const COLLECTOR_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Bounds on what one scrape may bring. A limit that is absent or 0 in the file is replaced by nightbell's own bound: a target must not
+/// be able to fill the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `body_size_limit`: bytes after decompression; 64 MiB by default.
+    pub body_size: u64,
+    /// `sample_limit`: samples after relabelling; 200,000 by default.
+    pub samples: u64,
+    /// `label_limit`: labels of a sample; 128 by default.
+    pub labels: u64,
+    /// `label_name_length_limit`: bytes; 1 KiB by default.
+    pub label_name_length: u64,
+    /// `label_value_length_limit`: bytes; 16 KiB by default.
+    pub label_value_length: u64,
+    /// `target_limit`: targets of a job; 10,000 by default.
+    pub targets: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            body_size: 64 << 20,
+            samples: 200_000,
+            labels: 128,
+            label_name_length: 1 << 10,
+            label_value_length: 16 << 10,
+            targets: 10_000,
+        }
+    }
+}
+
+impl Limits {
+    /// Reads the limits of a block; those it does not name are `inherited`.
+    pub fn read(section: &Section<'_>, inherited: &Limits) -> Self {
+        let whole = |key: &str, inherited: u64| section.get::<u64>(key).filter(|n| *n > 0).unwrap_or(inherited);
+        Limits {
+            body_size: byte_size(section, "body_size_limit").filter(|n| *n > 0).unwrap_or(inherited.body_size),
+            samples: whole("sample_limit", inherited.samples),
+            labels: whole("label_limit", inherited.labels),
+            label_name_length: whole("label_name_length_limit", inherited.label_name_length),
+            label_value_length: whole("label_value_length_limit", inherited.label_value_length),
+            targets: whole("target_limit", inherited.targets),
+        }
+    }
+}
+
+/// A size such as `10MB`; as in Prometheus each step is 1024, with or without an `i`.
+fn byte_size(section: &Section<'_>, key: &str) -> Option<u64> {
+    let text = section.get::<String>(key)?;
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let power = match text[digits..].trim().to_ascii_uppercase().replace('I', "").as_str() {
+        "" | "B" => Some(0),
+        "K" | "KB" => Some(1),
+        "M" | "MB" => Some(2),
+        "G" | "GB" => Some(3),
+        "T" | "TB" => Some(4),
+        _ => None,
+    };
+    let size = power.and_then(|p| text[..digits].parse::<u64>().ok()?.checked_mul(1 << (10 * p)));
+    if size.is_none() {
+        section.error(key, format!("{text:?} is not a size"), "give a size such as 512KB, 10MB or 1GB");
+    }
+    size
+}
+
+/// What holds for all jobs unless they say otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Global {
+    /// `scrape_interval`, 1m by default.
+    pub scrape_interval: Duration,
+    /// `scrape_timeout`, 10s by default, never above the interval.
+    pub scrape_timeout: Duration,
+    /// Interval of nightbell's own collectors: `scrape_interval` where the file names it, else 15s.
+    pub collector_interval: Duration,
+    /// `evaluation_interval`, 1m by default; `None` when the file does not name it.
+    pub evaluation_interval: Option<Duration>,
+    /// `rule_query_offset`.
+    pub rule_query_offset: Duration,
+    /// `external_labels`: added to what leaves for other servers, and to alerts.
+    pub external_labels: Labels,
+    /// `scrape_protocols`, in order of preference; empty for the default.
+    pub scrape_protocols: Vec<super::Protocol>,
+    /// Limits that jobs inherit.
+    pub limits: Limits,
+}
+
+impl Default for Global {
+    fn default() -> Self {
+        Global {
+            scrape_interval: SCRAPE_INTERVAL,
+            scrape_timeout: SCRAPE_TIMEOUT,
+            collector_interval: COLLECTOR_INTERVAL,
+            evaluation_interval: None,
+            rule_query_offset: Duration::ZERO,
+            external_labels: Labels::empty(),
+            scrape_protocols: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Keys of `global` that change nothing here: native histograms are not stored, names are UTF-8, log files are the log.
+const WITHOUT_EFFECT: [&str; 9] = [
+    "query_log_file",
+    "scrape_failure_log_file",
+    "keep_dropped_targets",
+    "metric_name_validation_scheme",
+    "metric_name_escaping_scheme",
+    "scrape_native_histograms",
+    "always_scrape_classic_histograms",
+    "convert_classic_histograms_to_nhcb",
+    "extra_scrape_metrics",
+];
+
+impl Global {
+    /// Reads the block `global` of the file's root; absent, it is the default.
+    pub fn read(root: &Section<'_>) -> Self {
+        let Some(section) = root.section("global") else { return Global::default() };
+        let written = section.get("scrape_interval");
+        let timeout = section.get("scrape_timeout");
+        let scrape_interval = written.unwrap_or(SCRAPE_INTERVAL);
+        check_interval(&section, "scrape_interval", scrape_interval);
+        check_timeout(&section, timeout, scrape_interval);
+        let evaluation_interval = section.get("evaluation_interval");
+        if let Some(interval) = evaluation_interval {
+            check_interval(&section, "evaluation_interval", interval);
+        }
+        let global = Global {
+            scrape_interval,
+            scrape_timeout: timeout.unwrap_or(SCRAPE_TIMEOUT).min(scrape_interval),
+            collector_interval: written.unwrap_or(COLLECTOR_INTERVAL),
+            evaluation_interval,
+            rule_query_offset: section.or("rule_query_offset", Duration::ZERO),
+            external_labels: section.or("external_labels", Labels::empty()),
+            scrape_protocols: super::job::read_protocols(&section),
+            limits: Limits::read(&section, &Limits::default()),
+        };
+        for key in WITHOUT_EFFECT {
+            section.node(key);
+        }
+        section.finish();
+        global
+    }
+}
+
+/// Shortest interval accepted: below it a target would be asked without pause.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// Records an error for an interval that is too short to keep.
+pub(super) fn check_interval(section: &Section<'_>, key: &str, interval: Duration) {
+    if interval < SHORTEST {
+        section.error(key, "is shorter than 100ms", "give at least 100ms; 15s is usual");
+    }
+}
+
+/// SEMANTICS 29: a written timeout must not exceed the interval.
+pub(super) fn check_timeout(section: &Section<'_>, timeout: Option<Duration>, interval: Duration) {
+    if let Some(timeout) = timeout
+        && (timeout > interval || timeout.is_zero())
+    {
+        let key = if section.own_node().get("timeout").is_some() { "timeout" } else { "scrape_timeout" };
+        let interval = crate::model::format_duration(interval);
+        section.error(key, format!("must be above 0 and at most the interval, {interval}"), format!("give at most {interval}"));
+    }
+}
