@@ -14,6 +14,13 @@ pub fn of(section: &Section<'_>, inherited: &impl Hash) -> u64 {
     hasher.finish()
 }
 
+/// A plain hash, valid within this process only.
+pub(super) fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
 fn add(section: &Section<'_>, key: &str, node: &Node, hasher: &mut DefaultHasher) {
     match &node.value {
         Value::Scalar { text, style } => {

@@ -50,7 +50,7 @@ pub fn accept_header(protocols: &[Protocol]) -> String {
 }
 
 /// One job.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Job {
     /// `job_name`.
     pub name: String,
@@ -86,8 +86,8 @@ pub struct Job {
     pub metric_relabel: Vec<RelabelRule>,
     /// Bounds.
     pub limits: Limits,
-    /// How to reach the targets.
-    pub http: HttpConfig,
+    /// The client that reaches the targets.
+    pub client: Client,
     /// The same for equal settings, across reloads within this process.
     pub identity: u64,
 }
@@ -169,6 +169,10 @@ impl Job {
         let timeout = section.get("scrape_timeout");
         check_timeout(section, timeout, interval);
         let protocols = read_protocols(section);
+        let client = Client::build(&HttpConfig::read(section)).unwrap_or_else(|error| {
+            section.error("", error.to_string(), "check tls_config, http_headers and proxy_url");
+            Client::plain()
+        });
         let job = Job {
             name: section.require("job_name"),
             interval,
@@ -192,14 +196,11 @@ impl Job {
             relabel: read_rules(section, "relabel_configs"),
             metric_relabel: read_rules(section, "metric_relabel_configs"),
             limits: Limits::read(section, &global.limits),
-            http: HttpConfig::read(section),
+            client,
             identity: super::identity::of(section, &(global.scrape_interval, global.scrape_timeout)),
         };
         if !matches!(job.scheme.as_str(), "http" | "https") {
             section.error("scheme", "is neither http nor https", "give http or https");
-        }
-        if let Err(error) = Client::build(&job.http) {
-            section.error("", error.to_string(), "check tls_config, http_headers and proxy_url");
         }
         for key in OTHER_DISCOVERY.into_iter().filter(|key| section.node(key).is_some()) {
             section.error(

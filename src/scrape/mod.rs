@@ -1,13 +1,29 @@
 //! The collection loop: what is measured, when, and how it enters the store.
 
+mod cache;
 mod collecting;
+mod collection;
+mod discovery;
+mod fetch;
 mod global;
 mod identity;
 mod job;
+mod labelling;
+mod metrics;
+mod page;
 mod relabel;
+mod report;
+mod scan;
+mod schedule;
+mod scraper;
+mod sink;
+mod target;
 
 pub use crate::exposition::Format;
 pub use collecting::{CollectorTarget, read_collectors, read_kinds};
 pub use global::{Global, Limits};
 pub use job::{Job, Protocol, TargetGroup, accept_header, read_jobs};
 pub use relabel::{RelabelRule, apply as apply_relabelling, read_rules};
+pub use scraper::{DroppedTarget, Plan, Scraper, TaskEnded};
+pub use sink::{SeriesId, Sink};
+pub use target::{Health, Status, TargetInfo, TargetSnapshot};

@@ -7,5 +7,6 @@ mod collectors_postgres;
 mod collectors_redis;
 mod collectors_vector_store;
 mod exposition;
+mod scrape;
 mod servers;
 mod state;

@@ -1,0 +1,272 @@
+//! One target's collections: measure or fetch, label, store, mark what went, report.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use tracing::{info, warn};
+
+use crate::collectors::Collector;
+use crate::exposition::{EncodedFamily, Format, Page};
+use crate::model::{Batch, Labels, MetricKind, Timestamp, stale_nan};
+use crate::telemetry::Telemetry;
+
+use super::cache::{Cache, Entry};
+use super::fetch::Fetch;
+use super::labelling::Labelling;
+use super::metrics::Metrics;
+use super::report::{Figures, Report};
+use super::scan::{Hit, PageCache, Slot, scan};
+use super::sink::{SeriesId, Sink};
+use super::target::{Health, LastPage, ScrapedPage, Shared, Status};
+
+/// How far in the future an exposed timestamp may lie (SEMANTICS 11).
+const MAX_AHEAD: Duration = Duration::from_secs(600);
+
+/// Where a target's samples come from.
+pub(super) enum Source {
+    /// A collector of ours; the cache keeps the stored labels for /metrics.
+    Collector(Box<dyn Collector>, Cache<Labels, Labels>),
+    /// An endpoint.
+    Http(Box<Fetch>, PageCache),
+    /// Our own registry.
+    Own(Telemetry, PageCache),
+}
+
+/// How exposed timestamps are treated.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stamps {
+    /// `honor_timestamps`.
+    pub(super) honor: bool,
+    /// `track_timestamps_staleness`.
+    pub(super) track: bool,
+}
+
+/// A target with everything its task needs.
+pub(super) struct Collection {
+    pub(super) shared: Arc<Shared>,
+    pub(super) source: Source,
+    pub(super) labelling: Arc<Labelling>,
+    pub(super) stamps: Stamps,
+    pub(super) report: Report,
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) metrics: Metrics,
+}
+
+/// What one collection brought, ready to be stored.
+#[derive(Default)]
+struct Outcome {
+    samples: Vec<(SeriesId, f64)>,
+    stamped: Vec<(Timestamp, SeriesId, f64)>,
+    families: Vec<EncodedFamily>,
+    scraped: Option<(Bytes, Format)>,
+    figures: Figures,
+    error: String,
+}
+
+impl Collection {
+    /// Collects once; `at` is the instant that all samples without a timestamp of their own get.
+    pub(super) async fn collect(&mut self, at: Timestamp) {
+        let start = Instant::now();
+        let timeout = self.shared.info.timeout;
+        let mut outcome = match &mut self.source {
+            Source::Collector(collector, _) => {
+                let mut batch = Batch::new();
+                let measured = AssertUnwindSafe(collector.collect(&mut batch)).catch_unwind();
+                let error = match tokio::time::timeout(timeout, measured).await {
+                    Ok(Ok(Ok(()))) => String::new(),
+                    Ok(Ok(Err(error))) => error.to_string(),
+                    Ok(Err(_)) => {
+                        self.metrics.panics.inc();
+                        "the collector panicked".to_owned()
+                    }
+                    Err(_) => format!("timed out after {}", crate::model::format_duration(timeout)),
+                };
+                self.take_batch(&batch, error, at)
+            }
+            Source::Http(fetch, _) => match fetch.page().await {
+                Ok((body, format)) => self.take_page(body, format, at),
+                Err(error) => self.take_nothing(error),
+            },
+            Source::Own(telemetry, _) => {
+                let page = telemetry.encode();
+                self.take_page(Bytes::from(page), Format::OpenMetrics, at)
+            }
+        };
+        outcome.figures.seconds = start.elapsed().as_secs_f64();
+        outcome.figures.up = outcome.error.is_empty();
+        self.store(at, &mut outcome);
+        self.publish(at, outcome);
+    }
+
+    /// Marks every series of this target as ended (SEMANTICS 15).
+    pub(super) fn end(&self, at: Timestamp) {
+        let alive = match &self.source {
+            Source::Collector(_, cache) => cache.alive(),
+            Source::Http(_, cache) | Source::Own(_, cache) => cache.alive(),
+        };
+        let marks: Vec<(SeriesId, f64)> = alive.into_iter().chain(self.report.ids()).map(|id| (id, stale_nan())).collect();
+        self.sink.append_ids(at, &marks);
+    }
+
+    /// What a collector pushed, before an error too; what it did not push this time is marked (SEMANTICS 19).
+    fn take_batch(&mut self, batch: &Batch, mut error: String, at: Timestamp) -> Outcome {
+        let Source::Collector(_, cache) = &mut self.source else { return Outcome::default() };
+        let limit = usize::try_from(self.labelling.limits.samples).unwrap_or(usize::MAX);
+        let mut outcome = Outcome::default();
+        let mut hits: Vec<(usize, usize, f64, Option<Timestamp>)> = Vec::with_capacity(cache.len());
+        let mut previous = None;
+        for (number, (name, family)) in batch.families.iter().enumerate() {
+            outcome.families.push(EncodedFamily::new(name.clone(), family.kind, family.help.clone()));
+            for sample in &family.samples {
+                outcome.figures.scraped += 1;
+                if hits.len() >= limit {
+                    error = format!("sample limit exceeded: more than {limit} samples");
+                    continue;
+                }
+                let known = match cache.probable(previous) {
+                    Some((index, key, _)) if *key == sample.labels => Some(index),
+                    _ => cache.find(&sample.labels).map(|(index, _)| index),
+                };
+                let index = match known {
+                    Some(index) => index,
+                    None => match self.labelling.of_labels(&sample.labels) {
+                        Ok(Some(labels)) => {
+                            let id = self.sink.series_id(&labels);
+                            cache.put(sample.labels.clone(), Entry::new(id, MetricKind::Untyped, labels))
+                        }
+                        Ok(None) => continue,
+                        Err(_) => {
+                            self.metrics.no_room.inc();
+                            continue;
+                        }
+                    },
+                };
+                previous = Some(index);
+                hits.push((index, number, sample.value, sample.timestamp));
+            }
+        }
+        let mut series = String::new();
+        let shown = hits.iter().map(|(index, _, _, stamp)| (*index, stamp.is_some()));
+        let (families, samples, stamped) = (&mut outcome.families, &mut outcome.samples, &mut outcome.stamped);
+        let mut no_room = 0;
+        let changes = cache.finish(shown, self.stamps.track, |position, entry| {
+            let (_, family, value, timestamp) = hits[position];
+            series.clear();
+            crate::exposition::encode::series_text(&mut series, &entry.extra);
+            families[family].push(&series, value, timestamp);
+            match (entry.id, timestamp) {
+                (Some(id), None) => samples.push((id, value)),
+                (Some(id), Some(timestamp)) => stamped.push((timestamp, id, value)),
+                (None, _) => no_room += 1,
+            }
+        });
+        self.metrics.no_room.inc_by(no_room);
+        self.metrics.repeated.inc_by(changes.repeated as u64);
+        outcome.figures.kept = hits.len();
+        outcome.figures.added = changes.added;
+        outcome.samples.extend(changes.gone.into_iter().map(|id| (id, stale_nan())));
+        self.drop_future(&mut outcome, at);
+        Outcome { error, ..outcome }
+    }
+
+    /// A page that was fetched: all of it or nothing (SEMANTICS 13).
+    fn take_page(&mut self, body: Bytes, format: Format, at: Timestamp) -> Outcome {
+        let (Source::Http(_, cache) | Source::Own(_, cache)) = &mut self.source else { return Outcome::default() };
+        let (scanned, done) = scan(cache, &body, format, &self.labelling);
+        let mut figures = Figures { scraped: scanned.scraped, kept: scanned.kept, ..Figures::default() };
+        if let Err(error) = done {
+            return Outcome { figures, ..self.take_nothing(error) };
+        }
+        let put = |new: super::scan::NewSeries<'_>| {
+            let id = new.labels.and_then(|labels| self.sink.series_id(&labels));
+            cache.put(new.key.into(), Entry::new(id, new.kind, ()))
+        };
+        let added: Vec<usize> = scanned.new.into_iter().map(put).collect();
+        let hits = scanned.hits;
+        let honor = self.stamps.honor;
+        let place = |hit: &Hit| match hit.slot {
+            Slot::Known(index) => index as usize,
+            Slot::New(index) => added[index as usize],
+        };
+        let mut outcome = Outcome { samples: Vec::with_capacity(hits.len() + 8), ..Outcome::default() };
+        let (samples, stamped) = (&mut outcome.samples, &mut outcome.stamped);
+        let shown = hits.iter().map(|hit| (place(hit), honor && hit.timestamp.is_some()));
+        let changes = cache.finish(shown, self.stamps.track, |position, entry| {
+            let hit = &hits[position];
+            match (entry.id, hit.timestamp.filter(|_| honor)) {
+                (Some(id), None) => samples.push((id, hit.value)),
+                (Some(id), Some(timestamp)) => stamped.push((timestamp, id, hit.value)),
+                (None, _) => {}
+            }
+        });
+        self.metrics.repeated.inc_by(changes.repeated as u64);
+        figures.added = changes.added;
+        outcome.samples.extend(changes.gone.into_iter().map(|id| (id, stale_nan())));
+        self.drop_future(&mut outcome, at);
+        Outcome { figures, scraped: Some((body, format)), ..outcome }
+    }
+
+    /// A failed scrape counts as an empty page: everything gets markers at once (SEMANTICS 13).
+    fn take_nothing(&mut self, error: String) -> Outcome {
+        let gone = match &mut self.source {
+            Source::Collector(..) => Vec::new(),
+            Source::Http(_, cache) | Source::Own(_, cache) => cache.finish(std::iter::empty(), false, |_, _| {}).gone,
+        };
+        Outcome { error, samples: gone.into_iter().map(|id| (id, stale_nan())).collect(), ..Outcome::default() }
+    }
+
+    fn drop_future(&self, outcome: &mut Outcome, at: Timestamp) {
+        let before = outcome.stamped.len();
+        outcome.stamped.retain(|(timestamp, _, _)| *timestamp <= at + MAX_AHEAD);
+        self.metrics.out_of_bounds.inc_by((before - outcome.stamped.len()) as u64);
+    }
+
+    fn store(&self, at: Timestamp, outcome: &mut Outcome) {
+        self.report.samples(&outcome.figures, &mut outcome.samples);
+        outcome.stamped.sort_by_key(|(timestamp, _, _)| *timestamp);
+        for run in outcome.stamped.chunk_by(|a, b| a.0 == b.0) {
+            let samples: Vec<(SeriesId, f64)> = run.iter().map(|(_, id, value)| (*id, *value)).collect();
+            self.sink.append_ids(run[0].0, &samples);
+        }
+        self.sink.append_ids(at, &outcome.samples);
+    }
+
+    /// Sets the page for /metrics and the status; a failure is logged when it begins, when its text changes and when it ends.
+    fn publish(&self, at: Timestamp, outcome: Outcome) {
+        let report = self.report.families(&outcome.figures);
+        let page = match outcome.scraped {
+            Some((body, format)) => LastPage::Scraped(Box::new(ScrapedPage {
+                body,
+                format,
+                labelling: self.labelling.clone(),
+                report: Page::new(report.collect()),
+                encoded: std::sync::OnceLock::new(),
+            })),
+            None => LastPage::Encoded(Arc::new(Page::new(outcome.families.into_iter().chain(report).collect()))),
+        };
+        let health = if outcome.figures.up { Health::Up } else { Health::Down };
+        let status = Status {
+            health,
+            error: outcome.error.clone(),
+            at: Some(at),
+            duration: Duration::from_secs_f64(outcome.figures.seconds),
+            samples: outcome.figures.scraped,
+        };
+        let before = self.shared.set(status, page);
+        let who = &self.shared.info;
+        let (collector, target) = (who.kind, who.labels.value("instance"));
+        match health {
+            Health::Down => {
+                self.metrics.failed.inc();
+                if before.error != outcome.error {
+                    warn!(collector, target, job = who.pool, error = outcome.error, "Collection failed.");
+                }
+            }
+            _ if before.health == Health::Down => info!(collector, target, job = who.pool, "Collection works again."),
+            _ => {}
+        }
+    }
+}

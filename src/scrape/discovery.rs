@@ -1,0 +1,246 @@
+//! From jobs to targets: static groups, group files, target relabelling (SEMANTICS 21).
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use url::Url;
+
+use crate::config::{Document, Node, Value};
+use crate::model::{Labels, LabelsBuilder, parse_duration};
+
+use super::fetch::url_of;
+use super::job::{Job, TargetGroup};
+use super::relabel;
+use super::target::TargetInfo;
+
+/// A target of a job.
+pub(super) struct HttpTarget {
+    /// Equal for equal targets of equal jobs.
+    pub(super) key: u64,
+    pub(super) info: TargetInfo,
+    pub(super) url: Url,
+}
+
+/// What discovery made of a job.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) targets: Vec<HttpTarget>,
+    /// Discovered labels of those that relabelling dropped.
+    pub(super) dropped: Vec<Labels>,
+    /// Why a target could not be made, without secrets.
+    pub(super) errors: Vec<String>,
+}
+
+/// All targets of a job, from its own groups and those of its files.
+pub(super) fn targets_of(job: &Job, from_files: &[TargetGroup]) -> Found {
+    let mut found = Found::default();
+    for group in job.groups.iter().chain(from_files) {
+        for address in &group.targets {
+            if found.targets.len() as u64 >= job.limits.targets {
+                found.errors.push(format!("job {:?} has more than {} targets; the rest is left out", job.name, job.limits.targets));
+                return found;
+            }
+            let discovered = discovered_labels(job, group, address);
+            let mut labels = discovered.to_builder();
+            if !relabel::apply(&job.relabel, &mut labels) {
+                found.dropped.push(discovered);
+                continue;
+            }
+            match target(job, discovered, labels) {
+                Ok(target) if found.targets.iter().any(|other| other.key == target.key) => {}
+                Ok(target) => found.targets.push(target),
+                Err(problem) => found.errors.push(format!("job {:?}: target {address:?}: {problem}", job.name)),
+            }
+        }
+    }
+    found
+}
+
+fn discovered_labels(job: &Job, group: &TargetGroup, address: &str) -> Labels {
+    let mut labels = group.labels.to_builder();
+    labels.set("__address__", address);
+    let mut default = |name: &str, value: &str| {
+        if labels.get(name).is_none() {
+            labels.set(name, value);
+        }
+    };
+    default("job", &job.name);
+    default("__scheme__", &job.scheme);
+    default("__metrics_path__", &job.metrics_path);
+    default("__scrape_interval__", &crate::model::format_duration(job.interval));
+    default("__scrape_timeout__", &crate::model::format_duration(job.timeout));
+    for (name, values) in &job.params {
+        default(&format!("__param_{name}"), values.first().map_or("", String::as_str));
+    }
+    labels.build()
+}
+
+fn target(job: &Job, discovered: Labels, mut labels: LabelsBuilder) -> Result<HttpTarget, String> {
+    let address = labels.get("__address__").ok_or("no address after relabelling")?.to_owned();
+    if address.contains('/') {
+        return Err("the address is not host:port".into());
+    }
+    let scheme = labels.get("__scheme__").unwrap_or("http").to_owned();
+    if !matches!(scheme.as_str(), "http" | "https") {
+        return Err("the scheme is neither http nor https".into());
+    }
+    let path = labels.get("__metrics_path__").unwrap_or("/metrics").to_owned();
+    let mut params = job.params.clone();
+    for (name, value) in labels.iter() {
+        if let Some(name) = name.strip_prefix("__param_") {
+            let values = params.entry(name.to_owned()).or_default();
+            match values.first_mut() {
+                Some(first) => value.clone_into(first),
+                None => values.push(value.to_owned()),
+            }
+        }
+    }
+    let duration = |name: &str, default: Duration| match labels.get(name) {
+        Some(text) => parse_duration(text).map_err(|e| format!("{name}: {e}")),
+        None => Ok(default),
+    };
+    let (interval, timeout) = (duration("__scrape_interval__", job.interval)?, duration("__scrape_timeout__", job.timeout)?);
+    if interval.is_zero() || timeout.is_zero() || timeout > interval {
+        return Err("the timeout must be above 0 and at most the interval".into());
+    }
+    let url = url_of(&scheme, &address, &path, &params)?;
+    if labels.get("instance").is_none() {
+        labels.set("instance", &address);
+    }
+    let labels = labels.retain(|name, _| !name.starts_with("__")).build();
+    let key = super::identity::hash(&(job.identity, &labels, url.as_str(), interval, timeout));
+    let info = TargetInfo { kind: "app_metrics", pool: job.name.clone(), labels, discovered, address: shown(&url), interval, timeout };
+    Ok(HttpTarget { key, info, url })
+}
+
+/// A URL for people: userinfo is a secret.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // Both fail only for URLs without a host, which this one has; then there is no userinfo either.
+    let hidden = url.set_password(None).and_then(|()| url.set_username(""));
+    if hidden.is_err() {
+        return url.path().to_owned();
+    }
+    url.to_string()
+}
+
+/// Group files by path: read again when their time or size changes; a broken file keeps its last good groups.
+#[derive(Default)]
+pub(super) struct GroupFiles {
+    read: HashMap<PathBuf, GroupFile>,
+}
+
+struct GroupFile {
+    stamp: (SystemTime, u64),
+    groups: Vec<TargetGroup>,
+}
+
+/// Greatest size of a group file.
+const MAX_FILE: u64 = 16 << 20;
+
+impl GroupFiles {
+    /// The groups of all files that match the patterns; problems are returned when a file is first seen so.
+    pub(super) fn groups(&mut self, patterns: &[PathBuf], problems: &mut Vec<String>) -> Vec<TargetGroup> {
+        let mut groups = Vec::new();
+        for path in patterns.iter().flat_map(|p| matching(p)) {
+            let Ok(meta) = std::fs::metadata(&path) else { continue };
+            let stamp = (meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len());
+            let file = self.read.entry(path.clone()).or_insert(GroupFile { stamp: (SystemTime::UNIX_EPOCH, u64::MAX), groups: Vec::new() });
+            if file.stamp != stamp {
+                file.stamp = stamp;
+                match read_groups(&path, meta.len()) {
+                    Ok(groups) => file.groups = groups,
+                    Err(problem) => problems.push(problem),
+                }
+            }
+            groups.extend(file.groups.iter().cloned());
+        }
+        groups
+    }
+}
+
+/// The files of a pattern: `*` and `?` in its last part, as Prometheus allows.
+fn matching(pattern: &Path) -> Vec<PathBuf> {
+    let Some(name) = pattern.file_name().and_then(|n| n.to_str()) else { return Vec::new() };
+    if !name.contains(['*', '?']) {
+        return vec![pattern.to_owned()];
+    }
+    let folder = pattern.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let fits = |path: &PathBuf| path.file_name().and_then(|n| n.to_str()).is_some_and(|n| wildcard(name.as_bytes(), n.as_bytes()));
+    let mut found: Vec<PathBuf> = entries.map(|e| e.path()).filter(fits).collect();
+    found.sort();
+    found
+}
+
+fn wildcard(pattern: &[u8], name: &[u8]) -> bool {
+    // The last `*` and how far it reached: on a mismatch it takes one byte more.
+    let (mut p, mut n, mut star) = (0, 0, None);
+    while n < name.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(c) if *c == b'?' || *c == name[n] => (p, n) = (p + 1, n + 1),
+            _ => match star {
+                Some((at, reached)) => {
+                    star = Some((at, reached + 1));
+                    (p, n) = (at + 1, reached + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == b'*')
+}
+
+/// A file's groups. JSON is read by the YAML parser, of which it is a subset; `${NAME}` has no meaning in it.
+fn read_groups(path: &Path, size: u64) -> Result<Vec<TargetGroup>, String> {
+    if size > MAX_FILE {
+        return Err(format!("{}: larger than {MAX_FILE} bytes", path.display()));
+    }
+    let document = Document::read(path).map_err(|e| e.to_string())?;
+    let fail = |node: &Node, what: &str| format!("{}:{}: {what}", path.display(), node.position);
+    let text = |node: &Node| match &node.value {
+        Value::Scalar { text, .. } => Ok(text.clone()),
+        _ => Err(fail(node, "expected text")),
+    };
+    let Value::List(items) = &document.root.value else {
+        return match &document.root.value {
+            Value::Map(entries) if entries.is_empty() => Ok(Vec::new()),
+            _ => Err(fail(&document.root, "expected a list of target groups")),
+        };
+    };
+    let group = |item: &Node| {
+        let targets = match item.get("targets").map(|n| (n, &n.value)) {
+            Some((_, Value::List(targets))) => targets.iter().map(text).collect::<Result<Vec<_>, _>>()?,
+            Some((node, _)) => return Err(fail(node, "targets: expected a list")),
+            None => return Err(fail(item, "targets: missing")),
+        };
+        let mut labels = LabelsBuilder::new();
+        if let Some(Value::Map(entries)) = item.get("labels").map(|n| &n.value) {
+            for (name, _, value) in entries {
+                labels.set(name, &text(value)?);
+            }
+        }
+        labels.set("__meta_filepath", &path.display().to_string());
+        Ok(TargetGroup { targets, labels: labels.build(), source: path.display().to_string() })
+    };
+    items.iter().map(group).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_shells_do() {
+        for (pattern, name, want) in
+            [("*.json", "a.json", true), ("*.json", "a.yml", false), ("a*b*c", "aXbYbc", true), ("a?", "a", false), ("*", "", true)]
+        {
+            assert_eq!(wildcard(pattern.as_bytes(), name.as_bytes()), want, "{pattern} {name}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! One HTTP scrape: the request Prometheus would send (SEMANTICS 31), and what its answer may look like (32, 33).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use url::Url;
+
+use crate::exposition::Format;
+use crate::http::{Client, HeaderMap, HeaderName, HeaderValue, Method, Request};
+
+/// How to fetch one target's page.
+pub(super) struct Fetch {
+    client: Client,
+    url: Url,
+    headers: HeaderMap,
+    timeout: Duration,
+    max_body: usize,
+    fallback: Option<Format>,
+}
+
+impl Fetch {
+    /// Prepares the request. The job's client was built once when its configuration was read, so building it again can only fail when
+    /// the machine's certificates went away meanwhile.
+    pub(super) fn new(client: Client, url: Url, job: &super::Job, timeout: Duration) -> Self {
+        let mut headers = HeaderMap::new();
+        let mut put = |name: &'static str, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        };
+        put("accept", &job.accept);
+        put("accept-encoding", if job.compression { "gzip" } else { "identity" });
+        put("x-prometheus-scrape-timeout-seconds", &timeout.as_secs_f64().to_string());
+        let max_body = usize::try_from(job.limits.body_size).unwrap_or(usize::MAX);
+        Fetch { client, url, headers, timeout, max_body, fallback: job.fallback }
+    }
+
+    /// Fetches the page. The error is one line without secrets.
+    pub(super) async fn page(&self) -> Result<(Bytes, Format), String> {
+        let request = Request {
+            method: Method::GET,
+            url: self.url.clone(),
+            headers: self.headers.clone(),
+            body: Bytes::new(),
+            timeout: self.timeout,
+            max_body: self.max_body,
+        };
+        let response = self.client.send(request).await.map_err(|e| format!("{}: {e}", e.kind.as_str()))?;
+        if response.status != 200 {
+            return Err(format!("server returned HTTP status {}", response.status));
+        }
+        let written = response.header("content-type").unwrap_or("");
+        let format = format_of(written).or(self.fallback).ok_or_else(|| {
+            let shown: String = written.chars().filter(|c| !c.is_control()).take(60).collect();
+            format!("unsupported Content-Type {shown:?} and no fallback_scrape_protocol")
+        })?;
+        Ok((response.body, format))
+    }
+}
+
+fn format_of(content_type: &str) -> Option<Format> {
+    match content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase().as_str() {
+        "text/plain" => Some(Format::Text),
+        "application/openmetrics-text" => Some(Format::OpenMetrics),
+        _ => None,
+    }
+}
+
+/// `scheme://address/path?params` of a target; errs when that is not a URL.
+pub(super) fn url_of(scheme: &str, address: &str, path: &str, params: &BTreeMap<String, Vec<String>>) -> Result<Url, String> {
+    let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
+    let mut url = Url::parse(&format!("{scheme}://{address}")).map_err(|_| "address is not host:port".to_owned())?;
+    url.set_path(path);
+    url.set_query(query);
+    if !params.is_empty() {
+        let pairs = params.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+        url.query_pairs_mut().extend_pairs(pairs);
+    }
+    Ok(url)
+}

@@ -1,0 +1,118 @@
+//! From an exposed series to the stored one: target labels, `honor_labels`, `metric_relabel_configs`, limits (SEMANTICS 22, 23, 25).
+
+use crate::exposition;
+use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MetricKind};
+
+use super::global::Limits;
+use super::relabel::{self, RelabelRule};
+
+/// How one target's series are labelled.
+#[derive(Debug, Clone)]
+pub(super) struct Labelling {
+    /// The target's labels: `job`, `instance` and configured ones.
+    pub(super) target: Labels,
+    /// Exposed labels win.
+    pub(super) honor_labels: bool,
+    /// `metric_relabel_configs`.
+    pub(super) rules: Vec<RelabelRule>,
+    /// Bounds on labels.
+    pub(super) limits: Limits,
+}
+
+impl Labelling {
+    /// For a collector: its target's labels win, nothing is relabelled.
+    pub(super) fn plain(target: Labels) -> Self {
+        Labelling { target, honor_labels: false, rules: Vec::new(), limits: Limits::default() }
+    }
+
+    /// The stored labels of a series as a page writes it; `None` when relabelling drops it.
+    pub(super) fn of_text(&self, series: &[u8], kind: MetricKind) -> Result<Option<Labels>, &'static str> {
+        // With honor_labels an exposed empty label removes the target's, so the target's labels must be there before.
+        let mut labels = if self.honor_labels { self.target.to_builder() } else { LabelsBuilder::new() };
+        exposition::labels(series, kind, &mut labels)?;
+        self.finish(labels)
+    }
+
+    /// The stored labels of a collected series.
+    pub(super) fn of_labels(&self, labels: &Labels) -> Result<Option<Labels>, &'static str> {
+        self.finish(labels.to_builder())
+    }
+
+    fn finish(&self, mut labels: LabelsBuilder) -> Result<Option<Labels>, &'static str> {
+        if !self.honor_labels {
+            self.add_target_labels(&mut labels);
+        }
+        if !relabel::apply(&self.rules, &mut labels) || labels.iter().next().is_none() {
+            return Ok(None);
+        }
+        if labels.get(METRIC_NAME).is_none() {
+            return Err("a sample has no metric name after relabelling");
+        }
+        let limits = &self.limits;
+        if labels.iter().count() as u64 > limits.labels {
+            return Err("a sample has more labels than label_limit");
+        }
+        for (name, value) in labels.iter() {
+            if name.is_empty() {
+                return Err("a label has no name");
+            }
+            if name.len() as u64 > limits.label_name_length {
+                return Err("a label name is longer than label_name_length_limit");
+            }
+            if value.len() as u64 > limits.label_value_length {
+                return Err("a label value is longer than label_value_length_limit");
+            }
+        }
+        Ok(Some(labels.build()))
+    }
+
+    /// Target labels win; an exposed one of the same name is kept as `exported_<name>`.
+    fn add_target_labels(&self, labels: &mut LabelsBuilder) {
+        let exposed: Vec<(String, String)> =
+            self.target.iter().filter_map(|(name, _)| labels.get(name).map(|v| (name.to_owned(), v.to_owned()))).collect();
+        for (name, value) in self.target.iter() {
+            labels.set(name, value);
+        }
+        for (name, value) in exposed {
+            let mut free = format!("exported_{name}");
+            while labels.get(&free).is_some() {
+                free.insert_str(0, "exported_");
+            }
+            labels.set(&free, &value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labelling(honor_labels: bool) -> Labelling {
+        Labelling { honor_labels, ..Labelling::plain(Labels::from_pairs([("instance", "i"), ("job", "j")])) }
+    }
+
+    /// SEMANTICS 22.
+    #[test]
+    fn target_labels_win_and_exposed_ones_are_kept_aside() {
+        let series = br#"m{job="x",exported_job="y",other="z"}"#;
+        let got = labelling(false).of_text(series, MetricKind::Untyped).expect("valid").expect("kept");
+        assert_eq!(got.to_string(), r#"m{exported_exported_job="x", exported_job="y", instance="i", job="j", other="z"}"#);
+    }
+
+    /// SEMANTICS 22: the way to drop `instance`.
+    #[test]
+    fn honoured_labels_win_and_an_empty_one_removes() {
+        let got = labelling(true).of_text(br#"m{job="x",instance=""}"#, MetricKind::Untyped).expect("valid").expect("kept");
+        assert_eq!(got.to_string(), r#"m{job="x"}"#);
+    }
+
+    /// SEMANTICS 25.
+    #[test]
+    fn limits_on_labels_are_kept() {
+        let mut labelling = labelling(false);
+        labelling.limits.label_value_length = 3;
+        assert!(labelling.of_text(br#"m{a="long"}"#, MetricKind::Untyped).is_err());
+        labelling.limits.labels = 3;
+        assert!(labelling.of_text(br#"m{a="x"}"#, MetricKind::Untyped).is_err());
+    }
+}

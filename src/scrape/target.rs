@@ -1,0 +1,129 @@
+//! One target as others see it: who it is, how it is, and its last page for /metrics.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::exposition::{Format, Page};
+use crate::model::{Labels, Timestamp};
+
+use super::labelling::Labelling;
+use super::page;
+
+/// What does not change while a target lives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetInfo {
+    /// The collector's kind, `app_metrics` for a scraped endpoint, `nightbell` for our own registry.
+    pub kind: &'static str,
+    /// The name of the scrape pool: `job_name`, or the collector's job.
+    pub pool: String,
+    /// Labels that every sample carries, `job` and `instance` among them.
+    pub labels: Labels,
+    /// Labels before relabelling, `__meta_*` included.
+    pub discovered: Labels,
+    /// Where it is, without secrets: a URL, or what the collector says of itself.
+    pub address: String,
+    /// Time between collections.
+    pub interval: Duration,
+    /// Deadline of one.
+    pub timeout: Duration,
+}
+
+/// Whether the last collection succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Health {
+    /// Nothing was collected yet.
+    #[default]
+    Unknown,
+    /// It did.
+    Up,
+    /// It did not.
+    Down,
+}
+
+impl Health {
+    /// The word of the HTTP API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Health::Unknown => "unknown",
+            Health::Up => "up",
+            Health::Down => "down",
+        }
+    }
+}
+
+/// The outcome of the last collection.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Status {
+    /// Its health.
+    pub health: Health,
+    /// Why it failed, without secrets; empty when it succeeded.
+    pub error: String,
+    /// Its instant.
+    pub at: Option<Timestamp>,
+    /// How long it took.
+    pub duration: Duration,
+    /// Samples it brought, before relabelling.
+    pub samples: usize,
+}
+
+/// A target with its last outcome.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetSnapshot {
+    /// Who.
+    pub info: Arc<TargetInfo>,
+    /// How.
+    pub status: Status,
+}
+
+/// The last page of a target.
+pub(super) enum LastPage {
+    /// Encoded when it was collected: small pages that are asked for often.
+    Encoded(Arc<Page>),
+    /// As it was scraped, encoded when somebody asks: a page of 50,000 series costs nothing where nobody does.
+    Scraped(Box<ScrapedPage>),
+}
+
+/// A scraped body, with what is needed to write it again under its target's labels.
+pub(super) struct ScrapedPage {
+    pub(super) body: Bytes,
+    pub(super) format: Format,
+    pub(super) labelling: Arc<Labelling>,
+    pub(super) report: Page,
+    pub(super) encoded: OnceLock<Arc<Page>>,
+}
+
+/// What a target's task shares with those who look at it.
+pub(super) struct Shared {
+    pub(super) info: Arc<TargetInfo>,
+    status: Mutex<Status>,
+    page: Mutex<Arc<LastPage>>,
+}
+
+impl Shared {
+    pub(super) fn new(info: TargetInfo) -> Self {
+        let empty = LastPage::Encoded(Arc::new(Page::default()));
+        Shared { info: Arc::new(info), status: Mutex::default(), page: Mutex::new(Arc::new(empty)) }
+    }
+
+    pub(super) fn snapshot(&self) -> TargetSnapshot {
+        TargetSnapshot { info: self.info.clone(), status: self.status.lock().clone() }
+    }
+
+    /// Sets the outcome and returns the one before.
+    pub(super) fn set(&self, status: Status, page: LastPage) -> Status {
+        *self.page.lock() = Arc::new(page);
+        std::mem::replace(&mut *self.status.lock(), status)
+    }
+
+    /// The last page; encodes a scraped one on first demand.
+    pub(super) fn page(&self) -> Arc<Page> {
+        let page = self.page.lock().clone();
+        match &*page {
+            LastPage::Encoded(page) => page.clone(),
+            LastPage::Scraped(scraped) => scraped.encoded.get_or_init(|| Arc::new(page::encode_scraped(scraped))).clone(),
+        }
+    }
+}

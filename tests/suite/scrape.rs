@@ -1,0 +1,447 @@
+//! The collection loop: labels, staleness, limits, hostile targets, reload; and the configuration that drives it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use nightbell::collectors::{CollectError, Collector, CollectorKind};
+use nightbell::config::{ConfigErrors, Document, Environment, Loader};
+use nightbell::exposition::Format;
+use nightbell::exposition::encode::render;
+use nightbell::model::{Batch, Labels, MetricKind, Timestamp, is_stale};
+use nightbell::scrape::{Global, Health, Plan, Scraper, SeriesId, Sink, TargetSnapshot, read_jobs, read_kinds};
+use nightbell::telemetry::Telemetry;
+use parking_lot::Mutex;
+
+use crate::servers::hostile::{Hostile, Manner, fields};
+
+/// Keeps what the loop writes.
+#[derive(Default)]
+struct Recorder {
+    ids: Mutex<Vec<Labels>>,
+    samples: Mutex<Vec<(SeriesId, Timestamp, f64)>>,
+}
+
+impl Sink for Recorder {
+    fn series_id(&self, labels: &Labels) -> Option<SeriesId> {
+        let mut ids = self.ids.lock();
+        let at = ids.iter().position(|l| l == labels).unwrap_or(ids.len());
+        if at == ids.len() {
+            ids.push(labels.clone());
+        }
+        Some(at as SeriesId)
+    }
+
+    fn append_ids(&self, at: Timestamp, samples: &[(SeriesId, f64)]) {
+        self.samples.lock().extend(samples.iter().map(|(id, value)| (*id, at, *value)));
+    }
+}
+
+impl Recorder {
+    /// Values of a series in order; a stale marker is `None`.
+    fn values(&self, series: &str) -> Vec<Option<f64>> {
+        let ids = self.ids.lock();
+        let of = |(id, _, value): &(SeriesId, Timestamp, f64)| {
+            (ids[*id as usize].to_string() == series).then_some(if is_stale(*value) { None } else { Some(*value) })
+        };
+        self.samples.lock().iter().filter_map(of).collect()
+    }
+
+    fn series(&self) -> Vec<String> {
+        self.ids.lock().iter().map(ToString::to_string).collect()
+    }
+}
+
+struct Loop {
+    scraper: Scraper,
+    sink: Arc<Recorder>,
+    telemetry: Telemetry,
+}
+
+impl Loop {
+    fn new() -> Self {
+        let (sink, telemetry) = (Arc::new(Recorder::default()), Telemetry::new());
+        Loop { scraper: Scraper::new(sink.clone(), &telemetry), sink, telemetry }
+    }
+
+    fn apply(&self, text: &str) {
+        self.scraper.apply(plan(text).expect("a valid configuration"));
+    }
+
+    fn target(&self, instance: &str) -> Option<TargetSnapshot> {
+        self.scraper.targets().into_iter().find(|t| t.info.labels.value("instance") == instance)
+    }
+
+    /// Waits until a target was collected and says whether it is up, with its error.
+    async fn health(&self, instance: &str, wanted: Health) -> String {
+        let mut error = String::new();
+        until(&format!("{instance} is {wanted:?}"), || {
+            let status = self.target(instance).map(|t| t.status).unwrap_or_default();
+            error.clone_from(&status.error);
+            status.health == wanted
+        })
+        .await;
+        error
+    }
+
+    fn metrics(&self) -> String {
+        let pages = self.scraper.pages();
+        render(pages.iter().map(|p| &**p), Format::Text)
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        self.scraper.stop();
+    }
+}
+
+async fn until(what: &str, mut ready: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !ready() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{what}: not in time");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn plan(text: &str) -> Result<Plan, ConfigErrors> {
+    plan_in(text, Path::new("."))
+}
+
+fn plan_in(text: &str, folder: &Path) -> Result<Plan, ConfigErrors> {
+    let document = Document::parse("nightbell.yml", text)?;
+    let environment = Environment::default();
+    let loader = Loader::new(&document, &environment, folder);
+    let root = loader.root();
+    let global = Global::read(&root);
+    let plan = Plan { collectors: read_kinds(&root, &global, &[COUNTING]), jobs: read_jobs(&root, &global), own: None };
+    root.finish();
+    drop(root);
+    loader.finish(plan)
+}
+
+fn job(name: &str, address: &str, more: &str) -> String {
+    format!("- {{job_name: {name}, scrape_interval: 200ms, scrape_timeout: 200ms, static_configs: [{{targets: [\"{address}\"]}}]{more}}}\n")
+}
+
+/// A collector that counts its collections and misbehaves where it is told to.
+const COUNTING: CollectorKind = CollectorKind {
+    name: "counting",
+    about: "counts its own collections",
+    metrics: &[],
+    build: |section, _| Box::new(Counting { count: 0, manner: section.or("manner", String::new()) }),
+};
+
+struct Counting {
+    count: u32,
+    manner: String,
+}
+
+impl Collector for Counting {
+    fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
+        Box::pin(async move {
+            self.count += 1;
+            batch.push_named("count_total", MetricKind::Counter, "Collections.", &[], f64::from(self.count));
+            match self.manner.as_str() {
+                "fails" => return Err(CollectError::new("no luck")),
+                "hangs" => std::future::pending().await,
+                "panics" => panic!("on purpose"),
+                "alternates" if self.count % 2 == 1 => batch.push_named("odd", MetricKind::Gauge, "Odd.", &[("n", "1")], 1.0),
+                _ => {}
+            }
+            Ok(())
+        })
+    }
+}
+
+/// C12; SEMANTICS 20, 21, 22, 31: samples get the target's labels, report series come with them, the request is Prometheus's.
+#[tokio::test]
+async fn a_scraped_page_is_stored_under_its_targets_labels() {
+    let server = Hostile::page("# HELP a_total Things.\n# TYPE a_total counter\na_total{job=\"x\"} 5\n");
+    let run = Loop::new();
+    run.apply(&format!("scrape_configs:\n{}", job("app", &server.address, ", params: {q: [\"1\", \"2\"]}, metrics_path: /m")));
+    run.health(&server.address, Health::Up).await;
+    let instance = &server.address;
+    let series = format!("a_total{{exported_job=\"x\", instance=\"{instance}\", job=\"app\"}}");
+    until("two scrapes", || run.sink.values(&series).len() > 1).await;
+    assert!(run.sink.values(&series).iter().all(|v| *v == Some(5.0)));
+    for (name, value) in [("up", 1.0), ("scrape_samples_scraped", 1.0), ("scrape_samples_post_metric_relabeling", 1.0)] {
+        assert_eq!(run.sink.values(&format!("{name}{{instance=\"{instance}\", job=\"app\"}}"))[0], Some(value), "{name}");
+    }
+    let added = run.sink.values(&format!("scrape_series_added{{instance=\"{instance}\", job=\"app\"}}"));
+    assert_eq!(added[..2], [Some(1.0), Some(0.0)]);
+    let head = server.heads()[0].clone();
+    assert!(head.starts_with("GET /m?q=1&q=2 HTTP/1.1\r\n"), "{head}");
+    let fields = fields(&head);
+    assert!(fields["accept"].starts_with("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0."), "{head}");
+    assert_eq!((fields["accept-encoding"].as_str(), fields["x-prometheus-scrape-timeout-seconds"].as_str()), ("gzip", "0.2"));
+    let page = run.metrics();
+    assert!(
+        page.contains(&format!(
+            "# HELP a_total Things.\n# TYPE a_total counter\na_total{{exported_job=\"x\",instance=\"{instance}\",job=\"app\"}} 5\n"
+        )),
+        "{page}"
+    );
+    assert!(page.contains(&format!("# TYPE up gauge\nup{{instance=\"{instance}\",job=\"app\"}} 1\n")), "{page}");
+}
+
+/// SEMANTICS 12, 13, 14: what goes is marked once; a failed scrape ends everything at once.
+#[tokio::test]
+async fn series_that_go_are_marked_and_a_failure_marks_all() {
+    let server = Hostile::page("a 1\nb 2\n");
+    let run = Loop::new();
+    run.apply(&format!("scrape_configs:\n{}", job("app", &server.address, "")));
+    let name = |metric: &str| format!("{metric}{{instance=\"{}\", job=\"app\"}}", server.address);
+    run.health(&server.address, Health::Up).await;
+    server.become_(Manner::Serve("text/plain", b"a 1\n".to_vec()));
+    until("b is marked", || run.sink.values(&name("b")).last() == Some(&None)).await;
+    assert_eq!(run.sink.values(&name("a")).last(), Some(&Some(1.0)));
+    server.become_(Manner::Raw(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n".to_vec()));
+    let error = run.health(&server.address, Health::Down).await;
+    assert_eq!(error, "server returned HTTP status 503");
+    assert_eq!(run.sink.values(&name("a")).last(), Some(&None));
+    assert_eq!(run.sink.values(&name("up")).last(), Some(&Some(0.0)));
+    assert!(!run.metrics().contains("\na{"));
+    let failures = run.sink.values(&name("up")).len();
+    until("another failure", || run.sink.values(&name("up")).len() > failures).await;
+    assert_eq!(run.sink.values(&name("b")).iter().filter(|v| v.is_none()).count(), 1, "a marker is written once");
+    // An empty page is a success with nothing on it.
+    server.become_(Manner::Serve("text/plain", Vec::new()));
+    run.health(&server.address, Health::Up).await;
+}
+
+/// Issue 2, proof 3: a target that hangs, streams without end, sends too much or garbage loses its own `up` and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hostile_target_loses_only_its_own_up() {
+    let good = Hostile::page("fine 1\n");
+    let million: String = (0..250_000).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect();
+    let bomb = gzip(&vec![b'#'; 80 << 20]);
+    let gzipped = [
+        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", bomb.len())
+            .into_bytes(),
+        bomb,
+    ]
+    .concat();
+    let cases = [
+        ("silent", Manner::Silent, "timeout: timed out", ""),
+        ("slow_head", Manner::SlowHead, "timeout: timed out", ""),
+        ("stalls", Manner::Stalls, "timeout: timed out", ""),
+        ("endless", Manner::Endless, "too_large: answer is larger than 1048576 bytes", ", body_size_limit: 1MB"),
+        ("million", Manner::Serve("text/plain", million.into_bytes()), "sample limit exceeded: 250000 samples, at most 200000 allowed", ""),
+        ("bomb", Manner::Raw(gzipped), "too_large: answer is larger than 67108864 bytes", ""),
+        (
+            "few",
+            Manner::Serve("text/plain", b"a 1\nb 1\nc 1\n".to_vec()),
+            "sample limit exceeded: 3 samples, at most 2 allowed",
+            ", sample_limit: 2",
+        ),
+        ("garbage", Manner::Serve("text/plain", b"\x00\xff{{{".to_vec()), "line 1: expected a metric name", ""),
+        (
+            "page_of_html",
+            Manner::Serve("text/html", b"<html>".to_vec()),
+            "unsupported Content-Type \"text/html\" and no fallback_scrape_protocol",
+            "",
+        ),
+        ("no_http", Manner::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), "protocol: ", ""),
+        ("truncated", Manner::Truncated, "protocol: ", ""),
+        ("loops", Manner::RedirectLoop, "protocol: too many redirects", ""),
+        (
+            "long_label",
+            Manner::Serve("text/plain", format!("a{{l=\"{}\"}} 1\n", "x".repeat(20_000)).into_bytes()),
+            "a label value is longer than label_value_length_limit",
+            "",
+        ),
+    ];
+    let servers: Vec<Hostile> = cases.iter().map(|(_, manner, _, _)| Hostile::start(manner.clone())).collect();
+    let mut text = format!(
+        "global: {{scrape_interval: 2s, scrape_timeout: 2s}}\nscrape_configs:\n{}",
+        job("good", &good.address, "").replace("200ms", "1s")
+    );
+    for ((name, _, _, more), server) in cases.iter().zip(&servers) {
+        text += &format!("- {{job_name: {name}, static_configs: [{{targets: [\"{}\"]}}]{more}}}\n", server.address);
+    }
+    let run = Loop::new();
+    run.apply(&text);
+    for ((name, _, error, _), server) in cases.iter().zip(&servers) {
+        let got = run.health(&server.address, Health::Down).await;
+        assert!(got.starts_with(error), "{name}: {got}");
+        assert!(!got.contains("hunter2"), "{name}: {got}");
+        let up = format!("up{{instance=\"{}\", job=\"{name}\"}}", server.address);
+        assert!(run.sink.values(&up).iter().all(|v| *v == Some(0.0)), "{name}");
+    }
+    let good_up = || run.sink.values(&format!("up{{instance=\"{}\", job=\"good\"}}", good.address));
+    until("the good target was collected", || good_up().len() >= 3).await;
+    assert!(good_up().iter().all(|v| *v == Some(1.0)), "{:?}", good_up());
+    let start = Instant::now();
+    let page = run.metrics();
+    assert!(start.elapsed() < Duration::from_millis(500), "/metrics took {:?}", start.elapsed());
+    assert!(page.contains("fine{") && !page.contains("endless{"));
+    assert!(!run.sink.series().iter().any(|s| s.starts_with("m{") || s.starts_with("endless{")), "an unsound page leaves no series");
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).expect("in memory");
+    encoder.finish().expect("in memory")
+}
+
+/// SEMANTICS 19: a collector's failure keeps what it pushed; a hang and a panic end only that collection.
+#[tokio::test]
+async fn a_collector_that_fails_hangs_or_panics_is_collected_again() {
+    let run = Loop::new();
+    let entry = |manner: &str| format!("  - {{name: {manner}, manner: {manner}, interval: 200ms, timeout: 100ms, labels: {{zone: eu}}}}\n");
+    run.apply(&format!("collectors:\n  counting:\n{}{}{}{}", entry("fails"), entry("hangs"), entry("panics"), entry("alternates")));
+    for (manner, error) in [("fails", "no luck"), ("hangs", "timed out after 100ms"), ("panics", "the collector panicked")] {
+        assert_eq!(run.health(manner, Health::Down).await, error);
+        let count = format!("count_total{{instance=\"{manner}\", job=\"counting\", zone=\"eu\"}}");
+        until("collected again", || run.sink.values(&count).len() > 1).await;
+        assert_eq!(run.sink.values(&count)[..2], [Some(1.0), Some(2.0)]);
+        let labels = format!("{{collector=\"counting\", instance=\"{manner}\", job=\"counting\", target=\"{manner}\", zone=\"eu\"}}");
+        assert_eq!(run.sink.values(&format!("nightbell_collector_success{labels}"))[0], Some(0.0));
+        assert!(run.sink.values(&format!("nightbell_collector_duration_seconds{labels}"))[0].is_some());
+    }
+    let odd = "odd{instance=\"alternates\", job=\"counting\", n=\"1\", zone=\"eu\"}";
+    until("odd came, went and came", || run.sink.values(odd).len() > 2).await;
+    assert_eq!(run.sink.values(odd)[..3], [Some(1.0), None, Some(1.0)]);
+    assert!(run.telemetry.encode().contains("nightbell_scrape_collector_panics_total"));
+    let page = run.metrics();
+    assert!(
+        page.contains(
+            "# HELP count_total Collections.
+# TYPE count_total counter
+count_total{instance=\"fails\""
+        ),
+        "{page}"
+    );
+    assert!(
+        page.contains(
+            "
+count_total{instance=\"alternates\",job=\"counting\",zone=\"eu\"} "
+        ),
+        "{page}"
+    );
+}
+
+/// SEMANTICS 15: a reload leaves equal targets alone, and marks the series of those it removes.
+#[tokio::test]
+async fn a_reload_keeps_equal_targets_and_marks_the_removed() {
+    let (kept, removed) = (Hostile::page("a 1\n"), Hostile::page("b 1\n"));
+    let run = Loop::new();
+    let both = format!(
+        "collectors: {{counting: {{interval: 200ms}}}}\nscrape_configs:\n{}{}",
+        job("kept", &kept.address, ""),
+        job("removed", &removed.address, "")
+    );
+    run.apply(&both);
+    run.health(&kept.address, Health::Up).await;
+    run.health(&removed.address, Health::Up).await;
+    run.apply(&format!("collectors: {{counting: {{interval: 200ms}}}}\nscrape_configs:\n{}", job("kept", &kept.address, "")));
+    assert!(run.target(&removed.address).is_none());
+    let series = format!("b{{instance=\"{}\", job=\"removed\"}}", removed.address);
+    until("b is marked", || run.sink.values(&series).last() == Some(&None)).await;
+    let up = format!("up{{instance=\"{}\", job=\"removed\"}}", removed.address);
+    assert_eq!(run.sink.values(&up).last(), Some(&None));
+    let counts: Vec<f64> = run.sink.values("count_total{instance=\"counting\", job=\"counting\"}").into_iter().flatten().collect();
+    assert!(counts.windows(2).all(|w| w[1] == w[0] + 1.0), "the collector was not built anew: {counts:?}");
+}
+
+/// `file_sd_configs`: groups come and go with their files; a broken file keeps its last good groups.
+#[tokio::test]
+async fn group_files_are_followed() {
+    let (one, two) = (Hostile::page("a 1\n"), Hostile::page("a 1\n"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("web.json");
+    std::fs::write(&file, format!("[\n\t{{\"targets\": [\"{}\"], \"labels\": {{\"env\": \"prod\"}}}}\n]", one.address)).expect("written");
+    let run = Arc::new(Loop::new());
+    let text =
+        "scrape_configs: [{job_name: files, scrape_interval: 200ms, scrape_timeout: 200ms, file_sd_configs: [{files: [\"*.json\"]}]}]\n";
+    run.scraper.apply(plan_in(text, folder.path()).expect("valid"));
+    run.health(&one.address, Health::Up).await;
+    let info = run.target(&one.address).expect("running").info;
+    assert_eq!(info.labels.value("env"), "prod");
+    assert_eq!(info.discovered.value("__meta_filepath"), file.display().to_string());
+    let watching = run.clone();
+    let watch = tokio::spawn(async move { watching.scraper.run().await });
+    std::fs::write(&file, format!("[{{\"targets\": [\"{}\", \"{}\"]}}]", one.address, two.address)).expect("written");
+    run.health(&two.address, Health::Up).await;
+    std::fs::write(&file, "[{").expect("written");
+    tokio::time::sleep(Duration::from_millis(5500)).await;
+    assert!(run.target(&two.address).is_some(), "a broken file keeps its last good groups");
+    watch.abort();
+}
+
+/// The actions of relabelling, on targets as discovery sees them.
+#[tokio::test]
+async fn relabelling_rewrites_and_drops_targets_as_prometheus_does() {
+    let rules = [
+        ("{source_labels: [__address__], regex: '(.*):(\\d+)', target_label: host, replacement: '${1}-$2'}", "host", "web-80"),
+        ("{source_labels: [a, b], target_label: joined}", "joined", "1;x Y"),
+        ("{source_labels: [a, b], separator: '', target_label: joined}", "joined", "1x Y"),
+        ("{source_labels: [b], action: lowercase, target_label: l}", "l", "x y"),
+        ("{source_labels: [b], action: Uppercase, target_label: u}", "u", "X Y"),
+        // The last eight bytes of the MD5 sum of "web:80", modulo 8, as Prometheus computes it.
+        ("{source_labels: [__address__], action: hashmod, modulus: 8, target_label: shard}", "shard", "6"),
+        ("{action: labelmap, regex: '__meta_(.+)', replacement: 'm_$1'}", "m_zone", "eu"),
+        ("{action: labeldrop, regex: 'a|b'}", "a", ""),
+        ("{source_labels: [a], regex: '(2)', target_label: a, replacement: other}", "a", "1"),
+        ("{regex: '', source_labels: [none], target_label: a, replacement: ''}", "a", ""),
+        ("{target_label: instance, replacement: fixed}", "instance", "fixed"),
+        ("{source_labels: [a], target_label: 'x_${1}', replacement: v}", "x_1", "v"),
+        ("{source_labels: [a], action: keepequal, target_label: a}", "a", "1"),
+    ];
+    for (rule, label, want) in rules {
+        let run = Loop::new();
+        run.apply(&format!(
+            "scrape_configs:\n- job_name: j\n  static_configs: [{{targets: ['web:80'], labels: {{a: '1', b: x Y, __meta_zone: eu}}}}]\n  relabel_configs:\n  - {rule}\n"
+        ));
+        let targets = run.scraper.targets();
+        assert_eq!(targets[0].info.labels.value(label), want, "{rule}");
+    }
+    for rule in [
+        "{source_labels: [a], action: drop, regex: '1'}",
+        "{source_labels: [a], action: keep, regex: '2'}",
+        "{source_labels: [a], action: dropequal, target_label: a}",
+        "{source_labels: [a], action: keepequal, target_label: b}",
+    ] {
+        let run = Loop::new();
+        run.apply(&format!(
+            "scrape_configs:\n- job_name: j\n  static_configs: [{{targets: ['web:80'], labels: {{a: '1', b: x Y}}}}]\n  relabel_configs:\n  - {rule}\n"
+        ));
+        assert_eq!((run.scraper.targets().len(), run.scraper.dropped().len()), (0, 1), "{rule}");
+    }
+}
+
+/// `metric_relabel_configs`, `honor_labels`, `honor_timestamps`; SEMANTICS 17, 22, 24, 26.
+#[tokio::test]
+async fn jobs_shape_what_they_store() {
+    let now = Timestamp::now();
+    let page = format!("a{{job=\"own\"}} 1\nb 2 {}\nfar 1 {}\nsecret{{x=\"1\"}} 3\n", now.0 - 1000, now.0 + 3_600_000);
+    let server = Hostile::page(&page);
+    let run = Loop::new();
+    let more = ", honor_labels: true, metric_relabel_configs: [{source_labels: [__name__], regex: 'sec.*', action: drop}]";
+    run.apply(&format!("scrape_configs:\n{}{}", job("x", &server.address, more), job("y", &server.address, ", honor_timestamps: false")));
+    let instance = &server.address;
+    until("both scraped twice", || {
+        ["x", "y"].iter().all(|j| run.sink.values(&format!("up{{instance=\"{instance}\", job=\"{j}\"}}")).len() > 1)
+    })
+    .await;
+    assert!(!run.sink.values(&format!("a{{instance=\"{instance}\", job=\"own\"}}")).is_empty());
+    assert!(!run.sink.series().iter().any(|s| s.starts_with("secret{") && s.contains("job=\"x\"")));
+    let counted = run.sink.values(&format!("scrape_samples_post_metric_relabeling{{instance=\"{instance}\", job=\"x\"}}"));
+    assert_eq!(counted[0], Some(3.0));
+    assert!(run.sink.values(&format!("far{{instance=\"{instance}\", job=\"x\"}}")).is_empty(), "too far in the future");
+    let times: BTreeMap<String, Vec<Timestamp>> = ["x", "y"]
+        .into_iter()
+        .map(|j| {
+            let ids = run.sink.ids.lock();
+            let series = format!("b{{instance=\"{instance}\", job=\"{j}\"}}");
+            let of = |(id, at, _): &(SeriesId, Timestamp, f64)| (ids[*id as usize].to_string() == series).then_some(*at);
+            (j.to_owned(), run.sink.samples.lock().iter().filter_map(of).collect())
+        })
+        .collect();
+    assert!(times["x"].iter().all(|t| t.0 == now.0 - 1000), "{times:?}");
+    assert!(times["y"].iter().all(|t| *t >= now), "{times:?}");
+}
