@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -34,7 +34,6 @@ pub struct Hostile {
     /// Its address, `127.0.0.1:port`.
     pub address: String,
     manner: Arc<Mutex<Manner>>,
-    requests: Arc<AtomicUsize>,
     heads: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
 }
@@ -45,20 +44,13 @@ impl Hostile {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
         listener.set_nonblocking(true).expect("not blocking");
         let address = listener.local_addr().expect("its address").to_string();
-        let server = Hostile {
-            address,
-            manner: Arc::new(Mutex::new(manner)),
-            requests: Arc::default(),
-            heads: Arc::default(),
-            stop: Arc::default(),
-        };
-        let (manner, requests, heads, stop) = (server.manner.clone(), server.requests.clone(), server.heads.clone(), server.stop.clone());
+        let server = Hostile { address, manner: Arc::new(Mutex::new(manner)), heads: Arc::default(), stop: Arc::default() };
+        let (manner, heads, stop) = (server.manner.clone(), server.heads.clone(), server.stop.clone());
         thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 match listener.accept() {
                     Ok((stream, _)) => {
                         let (manner, stop) = (manner.lock().expect("not poisoned").clone(), stop.clone());
-                        requests.fetch_add(1, Ordering::Relaxed);
                         let heads = heads.clone();
                         thread::spawn(move || serve(stream, &manner, &heads, &stop));
                     }
@@ -78,11 +70,6 @@ impl Hostile {
     /// Behaves otherwise from the next connection on.
     pub fn become_(&self, manner: Manner) {
         *self.manner.lock().expect("not poisoned") = manner;
-    }
-
-    /// Connections so far.
-    pub fn requests(&self) -> usize {
-        self.requests.load(Ordering::Relaxed)
     }
 
     /// The heads of the requests so far.
