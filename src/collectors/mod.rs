@@ -5,6 +5,7 @@
 mod llm_provider;
 mod postgres;
 mod redis;
+mod sqlite;
 mod vector_store;
 
 use std::time::Duration;
@@ -65,4 +66,4 @@ impl CollectError {
 }
 
 /// Every kind there is, in the order of the reference.
-pub const COLLECTORS: &[CollectorKind] = &[llm_provider::KIND, postgres::KIND, redis::KIND, vector_store::KIND];
+pub const COLLECTORS: &[CollectorKind] = &[llm_provider::KIND, postgres::KIND, redis::KIND, sqlite::KIND, vector_store::KIND];

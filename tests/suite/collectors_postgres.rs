@@ -92,8 +92,9 @@ async fn values_agree_with_what_psql_reads() {
     of("pg_settings_shared_buffers_bytes", &[], "SELECT pg_size_bytes(current_setting('shared_buffers'))", "postgres");
     of("pg_settings_max_connections", &[], "SHOW max_connections", "postgres");
     of("pg_settings_deadlock_timeout_seconds", &[], "SELECT extract(epoch FROM current_setting('deadlock_timeout')::interval)", "postgres");
+    of("pg_settings_statement_timeout_seconds", &[], "SELECT 0", "postgres");
     of("pg_database_size_bytes", &["datname"], "SELECT 'app', pg_database_size('app')", "postgres");
-    of("pg_database_connection_limit", &["datname"], "SELECT datname, datconnlimit FROM pg_database WHERE NOT datistemplate", "postgres");
+    of("pg_database_connection_limit", &["datname"], "SELECT datname, datconnlimit FROM pg_database", "postgres");
     of("pg_roles_connection_limit", &["rolname"], "SELECT rolname, rolconnlimit FROM pg_roles", "postgres");
     of(
         "pg_stat_database_tup_inserted",

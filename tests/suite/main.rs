@@ -5,6 +5,7 @@ mod collecting;
 mod collectors_llm_provider;
 mod collectors_postgres;
 mod collectors_redis;
+mod collectors_sqlite;
 mod collectors_vector_store;
 mod exposition;
 mod scrape;

@@ -106,12 +106,12 @@ const SIZE_MEASURES: [Measure; 4] = [
     gauge("pg_database_connection_limit", "datconnlimit", "Sessions that the database allows; -1 without a limit."),
     gauge(
         "pg_database_wraparound_age_datfrozenxid_seconds",
-        "age(datfrozenxid)",
+        "CASE WHEN datallowconn THEN age(datfrozenxid) END",
         "Age of the oldest unfrozen transaction id, in transactions (in spite of its established name).",
     ),
     gauge(
         "pg_database_wraparound_age_datminmxid_seconds",
-        "mxid_age(datminmxid)",
+        "CASE WHEN datallowconn THEN mxid_age(datminmxid) END",
         "Age of the oldest multixact id, in multixacts (in spite of its established name).",
     ),
 ];
@@ -123,7 +123,7 @@ pub static SIZE_METRICS: [MetricDesc; 4] = descs(&SIZE_MEASURES, &["datname"], "
 pub static SIZES: Part = Part {
     name: "database",
     rows: Rows::Columns(&[("datname", "datname")], &SIZE_MEASURES),
-    from: "FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname LIMIT {limit}",
+    from: "FROM pg_database ORDER BY datistemplate, datname LIMIT {limit}",
     limit: Some((Limit::Databases, "count(*) OVER ()")),
     cadence: Cadence::Slow,
     grant: Some(Grant { role: "pg_read_all_stats", cost: "sizes of databases that the role may not connect to", required: false }),

@@ -16,7 +16,8 @@ const PREFIX: &str = "pg_settings_";
 /// All settings.
 pub static SETTINGS: Part = Part {
     name: "settings",
-    rows: Rows::Custom("name, setting, coalesce(unit, ''), short_desc", read),
+    // Our own session sets a few, timeouts among them: what counts is the value it would go back to.
+    rows: Rows::Custom("name, coalesce(reset_val, setting), coalesce(unit, ''), short_desc", read),
     from: "FROM pg_settings WHERE vartype IN ('bool', 'integer', 'real') AND name <> 'sync_commit_cancel_wait' ORDER BY name",
     cadence: Cadence::Rare,
     grant: Some(Grant { role: "pg_read_all_settings", cost: "settings that only administrators see", required: false }),

@@ -1,0 +1,124 @@
+//! The `sqlite` collector against real files (C5), made and held through sqlx as another client would.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nightbell::collectors::Collector;
+use nightbell::model::Batch;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
+use sqlx::{Connection, Executor, Row};
+
+use crate::collecting::{build, collect, value};
+
+async fn database(path: &Path, mode: SqliteJournalMode) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(true).journal_mode(mode);
+    let mut connection = SqliteConnection::connect_with(&options).await.expect("a database");
+    let rows = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO t (v) SELECT hex(randomblob(40)) FROM n";
+    for sql in ["CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)", "CREATE INDEX t_v ON t (v)", rows, "DELETE FROM t WHERE id > 2000"] {
+        connection.execute(sql).await.expect(sql);
+    }
+    connection
+}
+
+fn folder() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.db");
+    (folder, path)
+}
+
+/// Collects until a check has been completed.
+async fn until_checked(collector: &mut Box<dyn Collector>) -> (Batch, String) {
+    let started = Instant::now();
+    loop {
+        let (batch, result) = collect("sqlite", collector).await;
+        if value(&batch, "sqlite_integrity_ok", &[]).is_some() {
+            return (batch, result.err().map(|e| e.reason).unwrap_or_default());
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "no check within 20 s");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// C5: sizes, pages and mode are the file's own; the check comes after the first collection; nothing is left behind or changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_measured_without_being_touched() {
+    let (_folder, path) = folder();
+    let mut owner = database(&path, SqliteJournalMode::Wal).await;
+    let mut collector = build("sqlite", &format!("path: {}\n", path.display()));
+    let (batch, result) = collect("sqlite", &mut collector).await;
+    result.expect("all is well");
+    let wal = path.with_extension("db-wal");
+    let of = |name: &str| value(&batch, name, &[]).unwrap_or_else(|| panic!("no {name}"));
+    for (metric, pragma) in
+        [("sqlite_page_size_bytes", "page_size"), ("sqlite_pages", "page_count"), ("sqlite_free_pages", "freelist_count")]
+    {
+        let sql = format!("PRAGMA {pragma}");
+        let row = owner.fetch_one(sqlx::raw_sql(sqlx::AssertSqlSafe(sql))).await.expect("a number");
+        assert_eq!(of(metric), row.get::<i64, _>(0) as f64, "{metric}");
+    }
+    assert!(of("sqlite_free_pages") > 0.0 && of("sqlite_query_duration_seconds") > 0.0);
+    assert_eq!(of("sqlite_wal_size_bytes"), wal.metadata().expect("a log").len() as f64);
+    assert_eq!(of("sqlite_file_size_bytes"), path.metadata().expect("a file").len() as f64);
+    assert_eq!((of("sqlite_up"), of("sqlite_schema_objects"), of("sqlite_write_lock_held")), (1.0, 2.0, 0.0));
+    assert_eq!(value(&batch, "sqlite_journal_mode", &[("mode", "wal")]), Some(1.0));
+    let (batch, problem) = until_checked(&mut collector).await;
+    assert_eq!((value(&batch, "sqlite_integrity_ok", &[]), problem.as_str()), (Some(1.0), ""));
+    assert!(wal.metadata().expect("the log is still there").len() > 0, "a reader must not checkpoint");
+}
+
+/// C5: contention in both journal modes: who holds the write lock is seen, and an exclusive lock makes the file busy, not the collector stuck.
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_are_seen() {
+    for (mode, other_mode) in [(SqliteJournalMode::Wal, "wal"), (SqliteJournalMode::Delete, "delete")] {
+        let (_folder, path) = folder();
+        let owner = database(&path, mode).await;
+        let mut collector = build("sqlite", &format!("path: {}\n", path.display()));
+        // Locks of our own process do not exclude each other's view: a child holds them.
+        owner.close().await.expect("closed");
+        let mut holder = hold(&path);
+        let started = Instant::now();
+        loop {
+            let (batch, result) = collect("sqlite", &mut collector).await;
+            result.expect("readers may read beside a writer");
+            assert_eq!(value(&batch, "sqlite_journal_mode", &[("mode", other_mode)]), Some(1.0));
+            if value(&batch, "sqlite_write_lock_held", &[]) == Some(1.0) {
+                break;
+            }
+            assert!(started.elapsed() < Duration::from_secs(10), "the lock is not seen in mode {other_mode}");
+        }
+        holder.0.kill().expect("killed");
+    }
+}
+
+/// Another process that begins a write transaction and keeps it.
+fn hold(path: &Path) -> crate::servers::Server {
+    let script =
+        "import sqlite3, sys, time\nc = sqlite3.connect(sys.argv[1], isolation_level=None)\nc.execute('BEGIN IMMEDIATE')\ntime.sleep(60)\n";
+    let child =
+        std::process::Command::new("python3").args(["-c", script]).arg(path).spawn().expect("python3 starts: apt-get install python3");
+    crate::servers::Server(child)
+}
+
+/// C5: a damaged file is found by the check, a file that is none or is missing by the first query.
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_is_found() {
+    let (_folder, path) = folder();
+    database(&path, SqliteJournalMode::Delete).await.close().await.expect("closed");
+    let mut bytes = std::fs::read(&path).expect("the file");
+    // The second page is the root of the table.
+    bytes[4096..8192].fill(0x5a);
+    std::fs::write(&path, &bytes).expect("damaged");
+    let (batch, problem) = until_checked(&mut build("sqlite", &format!("path: {}\n", path.display()))).await;
+    assert_eq!((value(&batch, "sqlite_up", &[]), value(&batch, "sqlite_integrity_ok", &[])), (Some(1.0), Some(0.0)));
+    assert!(problem.starts_with("integrity check: "), "{problem}");
+    std::fs::write(&path, "x".repeat(8192)).expect("written");
+    let mut collector = build("sqlite", &format!("path: {}\nintegrity_interval: 0\n", path.display()));
+    let (batch, result) = collect("sqlite", &mut collector).await;
+    assert_eq!(value(&batch, "sqlite_up", &[]), Some(0.0));
+    assert_eq!(result.expect_err("garbage").reason, "file is not a database");
+    std::fs::remove_file(&path).expect("removed");
+    let (batch, result) = collect("sqlite", &mut collector).await;
+    assert_eq!(value(&batch, "sqlite_up", &[]), Some(0.0));
+    assert!(result.expect_err("missing").reason.contains("No such file"));
+    assert!(!path.exists(), "a missing file is not created");
+}
