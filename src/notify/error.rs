@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::http::{HttpError, HttpErrorKind};
+
 /// Why an attempt failed: a closed set, because it labels a metric.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Reason {
@@ -62,5 +64,28 @@ impl NotifyError {
     /// A failure that no attempt with this message can cure.
     pub fn permanent(reason: Reason, message: impl Into<String>) -> Self {
         NotifyError { reason, retryable: false, retry_after: None, message: message.into() }
+    }
+}
+
+impl NotifyError {
+    /// The same error with the wait that the place asked for.
+    #[must_use]
+    pub fn wait(mut self, retry_after: Option<Duration>) -> Self {
+        self.retry_after = retry_after;
+        self
+    }
+}
+
+impl From<HttpError> for NotifyError {
+    /// Transport errors are retryable (SEMANTICS 172); a request that cannot be made is not.
+    fn from(error: HttpError) -> Self {
+        match error.kind {
+            HttpErrorKind::Timeout => NotifyError::retryable(Reason::Timeout, error.message),
+            HttpErrorKind::TooLarge => NotifyError::retryable(Reason::InvalidResponse, error.message),
+            HttpErrorKind::Request => NotifyError::permanent(Reason::Rejected, error.message),
+            HttpErrorKind::Dns | HttpErrorKind::Connect | HttpErrorKind::Tls | HttpErrorKind::Protocol => {
+                NotifyError::retryable(Reason::Unreachable, error.message)
+            }
+        }
     }
 }

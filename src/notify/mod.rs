@@ -2,15 +2,21 @@
 //!
 //! They know no routes, silences or retries. To add one, copy the nearest file, export `KIND`, and list it in [`NOTIFIERS`].
 
+mod email;
+mod endpoint;
 mod error;
+mod field;
+mod message;
 mod notification;
+mod slack;
+mod webhook;
 
 use futures_util::future::BoxFuture;
 
 use crate::config::Section;
 
 pub use error::{NotifyError, Reason};
-pub use notification::{AlertStatus, Notification, NotifiedAlert};
+pub use notification::{AlertStatus, Notification, NotifiedAlert, common};
 
 /// A kind of notifier.
 pub struct NotifierKind {
@@ -31,4 +37,4 @@ pub trait Notifier: Send + Sync {
 }
 
 /// Every kind there is.
-pub const NOTIFIERS: &[NotifierKind] = &[];
+pub const NOTIFIERS: &[NotifierKind] = &[email::KIND, slack::KIND, webhook::KIND];

@@ -1,6 +1,9 @@
 //! What a courier carries: one group of alerts at one flush. It can be written to the outbox and read back unchanged.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// Whether an alert, or a whole notification, is about trouble or its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -84,4 +87,51 @@ pub struct Notification {
     pub reason: String,
     /// When the flush was, milliseconds since the Unix epoch.
     pub at_ms: i64,
+}
+
+impl Notification {
+    /// How many alerts have this status.
+    pub fn count(&self, status: AlertStatus) -> usize {
+        self.alerts.iter().filter(|a| a.status == status).count()
+    }
+
+    /// The receiver as templates and Alertmanager's JSON see it: quoted for a regular expression (SEMANTICS 175).
+    pub fn quoted_receiver(&self) -> String {
+        let mut out = String::with_capacity(self.receiver.len());
+        for c in self.receiver.chars() {
+            if r"\.+*?()|[]{}^$".contains(c) {
+                out.push('\\');
+            }
+            out.push(c);
+        }
+        out
+    }
+
+    /// SHA-256 of the group key in hexadecimal: Alertmanager's `dedup_key` and `alias`.
+    pub fn group_key_hash(&self) -> String {
+        Sha256::digest(self.group_key.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// The notification with its first `max` alerts only (0: all), everything that is derived from the alerts derived anew (SEMANTICS 179).
+    pub fn first_alerts(&self, max: usize) -> Cow<'_, Notification> {
+        if max == 0 || self.alerts.len() <= max {
+            return Cow::Borrowed(self);
+        }
+        let mut kept = self.clone();
+        kept.alerts.truncate(max);
+        kept.truncated_alerts += self.alerts.len() - max;
+        kept.status = if kept.count(AlertStatus::Firing) > 0 { AlertStatus::Firing } else { AlertStatus::Resolved };
+        kept.common_labels = common(kept.alerts.iter().map(|a| a.labels.as_slice()));
+        kept.common_annotations = common(kept.alerts.iter().map(|a| a.annotations.as_slice()));
+        Cow::Owned(kept)
+    }
+}
+
+/// The pairs that all lists share.
+pub fn common<'a>(mut lists: impl Iterator<Item = &'a [(String, String)]>) -> Vec<(String, String)> {
+    let mut shared = lists.next().map(<[_]>::to_vec).unwrap_or_default();
+    for list in lists {
+        shared.retain(|pair| list.contains(pair));
+    }
+    shared
 }

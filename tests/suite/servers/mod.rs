@@ -2,10 +2,12 @@
 
 pub mod chroma;
 pub mod hostile;
+pub mod http_sink;
 pub mod litellm;
 pub mod llm;
 pub mod postgres;
 pub mod redis;
+pub mod smtp;
 
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;

@@ -1,0 +1,218 @@
+//! One SMTP conversation: connect, TLS, login, recipients one by one, message.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use lettre::Address;
+use lettre::transport::smtp::Error;
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::client::AsyncSmtpConnection;
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::extension::ClientId;
+
+use crate::config::{Secret, Section};
+use crate::http::TlsConfig;
+use crate::notify::error::{NotifyError, Reason};
+
+use super::tls;
+
+/// The port that speaks TLS from the first byte.
+const SUBMISSIONS: u16 = 465;
+/// Longest part of a server's own words that is shown, in characters.
+const MAX_WORDS: usize = 120;
+
+/// How to reach the SMTP server.
+pub(super) struct Server {
+    host: String,
+    port: u16,
+    hello: ClientId,
+    implicit_tls: bool,
+    require_tls: bool,
+    tls: TlsConfig,
+    username: String,
+    identity: String,
+    password: Option<Secret>,
+    /// The secret of CRAM-MD5.
+    secret: Option<Secret>,
+}
+
+/// A recipient the server did not take.
+pub(super) struct Refused {
+    pub address: Address,
+    pub reason: String,
+}
+
+impl Server {
+    /// Reads the connection's keys, the integration's or the global ones.
+    pub(super) fn read(section: &Section<'_>, global: Option<&Section<'_>>) -> Self {
+        let text = |key: &str, inherited: &str| {
+            let inherited = global.and_then(|g| g.get::<String>(inherited));
+            section.get::<String>(key).or(inherited)
+        };
+        let secret = |key: &str, inherited: &str| {
+            let inherited = global.and_then(|g| g.secret(inherited));
+            section.secret(key).or(inherited).filter(|s| !s.is_empty())
+        };
+        let flag = |key: &str, inherited: &str| {
+            let inherited = global.and_then(|g| g.get::<bool>(inherited));
+            section.get::<bool>(key).or(inherited)
+        };
+        let tls = section.section("tls_config").or_else(|| global.and_then(|g| g.section("smtp_tls_config")));
+        let tls = tls.map(|s| TlsConfig::read(&s)).unwrap_or_default();
+        let (host, port) = match text("smarthost", "smtp_smarthost") {
+            Some(smarthost) => host_and_port(section, &smarthost),
+            None => {
+                section.error("", "has no SMTP server", "add smarthost: host:587, or set global.smtp_smarthost");
+                (String::new(), 0)
+            }
+        };
+        if let Err(problem) = tls::parameters(&tls, &host) {
+            section.error("tls_config", problem, "check the files of tls_config");
+        }
+        Server {
+            implicit_tls: flag("force_implicit_tls", "smtp_force_implicit_tls").unwrap_or(port == SUBMISSIONS),
+            require_tls: flag("require_tls", "smtp_require_tls").unwrap_or(true),
+            hello: ClientId::Domain(text("hello", "smtp_hello").unwrap_or_else(|| "localhost".to_owned())),
+            username: text("auth_username", "smtp_auth_username").unwrap_or_default(),
+            identity: text("auth_identity", "smtp_auth_identity").unwrap_or_default(),
+            password: secret("auth_password", "smtp_auth_password"),
+            secret: secret("auth_secret", "smtp_auth_secret"),
+            host,
+            port,
+            tls,
+        }
+    }
+
+    /// Brings `mail` to all recipients; gives those that the server refused, errs when nobody got it.
+    pub(super) async fn send(&self, from: &Address, to: &[Address], mail: &[u8]) -> Result<Vec<Refused>, NotifyError> {
+        let mut connection = self.connect().await?;
+        self.login(&mut connection).await?;
+        connection.command(Mail::new(Some(from.clone()), Vec::new())).await.map_err(|e| self.error("MAIL", &e))?;
+        let mut refused = Vec::new();
+        let mut last = None;
+        for address in to {
+            if let Err(error) = connection.command(Rcpt::new(address.clone(), Vec::new())).await {
+                let error = self.error("RCPT", &error);
+                if error.reason == Reason::Unreachable || error.reason == Reason::Timeout {
+                    return Err(error);
+                }
+                refused.push(Refused { address: address.clone(), reason: error.message.clone() });
+                last = Some(error);
+            }
+        }
+        if let Some(error) = last.filter(|_| refused.len() == to.len()) {
+            return Err(error);
+        }
+        connection.command(Data).await.map_err(|e| self.error("DATA", &e))?;
+        connection.message(mail).await.map_err(|e| self.error("message", &e))?;
+        // The server has taken the mail: how the farewell goes changes nothing.
+        drop(connection.quit().await);
+        Ok(refused)
+    }
+
+    async fn connect(&self) -> Result<AsyncSmtpConnection, NotifyError> {
+        let parameters = || tls::parameters(&self.tls, &self.host).map_err(|problem| NotifyError::permanent(Reason::Rejected, problem));
+        let at_once = if self.implicit_tls { Some(parameters()?) } else { None };
+        let address = (self.host.as_str(), self.port);
+        let mut connection =
+            AsyncSmtpConnection::connect_tokio1(address, None, &self.hello, at_once, None).await.map_err(|e| self.error("connect", &e))?;
+        if !self.implicit_tls && self.require_tls {
+            if !connection.can_starttls() {
+                return Err(NotifyError::retryable(Reason::Rejected, "smtp: STARTTLS is required (require_tls) but not offered"));
+            }
+            connection.starttls(parameters()?, &self.hello).await.map_err(|e| self.error("STARTTLS", &e))?;
+        }
+        Ok(connection)
+    }
+
+    /// Logs in where a user name is set. A server that offers no login is used without: if it wants one, it will refuse.
+    async fn login(&self, connection: &mut AsyncSmtpConnection) -> Result<(), NotifyError> {
+        if self.username.is_empty() {
+            return Ok(());
+        }
+        let offers = |mechanism| connection.server_info().supports_auth_mechanism(mechanism);
+        let (plain, login) = (offers(Mechanism::Plain), offers(Mechanism::Login));
+        let safe = connection.is_encrypted() || self.is_local();
+        let outcome = match (&self.secret, &self.password) {
+            (Some(secret), None) => self.cram_md5(connection, secret).await,
+            (_, Some(_)) if plain && !safe && !login => {
+                return Err(NotifyError::permanent(Reason::Auth, "smtp: the password is not sent without TLS"));
+            }
+            (_, Some(password)) if plain && safe => {
+                let answer = STANDARD.encode(format!("{}\0{}\0{}", self.identity, self.username, password.expose()));
+                connection.command(format!("AUTH PLAIN {answer}\r\n")).await.map(drop)
+            }
+            (_, Some(password)) if login => {
+                let credentials = Credentials::new(self.username.clone(), password.expose().to_owned());
+                connection.auth(&[Mechanism::Login], &credentials).await.map(drop)
+            }
+            _ => return Ok(()),
+        };
+        outcome.map_err(|error| {
+            let error = self.error("AUTH", &error);
+            // Not an answer with a code: the connection itself failed.
+            if matches!(error.reason, Reason::Unreachable | Reason::Timeout) {
+                error
+            } else {
+                NotifyError { reason: Reason::Auth, ..error }
+            }
+        })
+    }
+
+    /// RFC 2195, which lettre does not offer.
+    async fn cram_md5(&self, connection: &mut AsyncSmtpConnection, secret: &Secret) -> Result<(), Error> {
+        let challenge = connection.command("AUTH CRAM-MD5\r\n").await?;
+        let challenge = challenge.first_word().and_then(|word| STANDARD.decode(word).ok()).unwrap_or_default();
+        let mut mac = Hmac::<md5::Md5>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes keys of any length");
+        mac.update(&challenge);
+        let digest: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
+        let answer = STANDARD.encode(format!("{} {digest}", self.username));
+        connection.command(format!("{answer}\r\n")).await.map(drop)
+    }
+
+    fn is_local(&self) -> bool {
+        matches!(self.host.as_str(), "localhost" | "127.0.0.1" | "::1")
+    }
+
+    /// Every protocol error may be tried again (SEMANTICS 172).
+    fn error(&self, step: &str, error: &Error) -> NotifyError {
+        let reason = match error.status().map(u16::from) {
+            Some(530 | 534 | 535 | 538) => Reason::Auth,
+            Some(421 | 450..=452) => Reason::ServerError,
+            Some(_) => Reason::Rejected,
+            None if error.is_timeout() => Reason::Timeout,
+            None if error.is_response() => Reason::InvalidResponse,
+            None => Reason::Unreachable,
+        };
+        NotifyError::retryable(reason, format!("smtp: {step}: {}", self.words(error)))
+    }
+
+    /// What the server or the network said, on one line, without what we told it in confidence.
+    fn words(&self, error: &Error) -> String {
+        let mut text = error.to_string();
+        for secret in [&self.password, &self.secret].into_iter().flatten() {
+            let plain = format!("{}\0{}\0{}", self.identity, self.username, secret.expose());
+            for form in [STANDARD.encode(plain), STANDARD.encode(secret.expose()), secret.expose().to_owned()] {
+                text = Secret::new(form).redact(&text);
+            }
+        }
+        text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_WORDS).collect()
+    }
+}
+
+/// `host:port`; the port may be a well-known name.
+fn host_and_port(section: &Section<'_>, smarthost: &str) -> (String, u16) {
+    let parts = smarthost.trim().rsplit_once(':').and_then(|(host, port)| {
+        let port = match port {
+            "smtp" => 25,
+            "submission" => 587,
+            "submissions" | "smtps" => SUBMISSIONS,
+            digits => digits.parse().ok()?,
+        };
+        Some((host.trim_start_matches('[').trim_end_matches(']').to_owned(), port))
+    });
+    parts.filter(|(host, port)| !host.is_empty() && *port > 0).unwrap_or_else(|| {
+        section.error("smarthost", "is not of the form host:port", "give for example smtp.example.org:587");
+        (String::new(), 0)
+    })
+}

@@ -1,0 +1,119 @@
+//! The built-in texts: what they say, and that no limit is exceeded.
+
+use proptest::prelude::{ProptestConfig, prop_assert, proptest};
+
+use super::shorten::fit;
+use super::*;
+
+fn alert(status: AlertStatus) -> NotifiedAlert {
+    let pairs = |list: &[(&str, &str)]| list.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    NotifiedAlert {
+        status,
+        labels: pairs(&[("alertname", "Down"), ("instance", "db1"), ("job", "pg"), ("severity", "critical")]),
+        annotations: Vec::new(),
+        starts_at_ms: 0,
+        ends_at_ms: None,
+        generator_url: String::new(),
+        fingerprint: String::new(),
+        value: None,
+        peak: None,
+    }
+}
+
+fn notification(alerts: Vec<NotifiedAlert>) -> Notification {
+    let labels = super::super::notification::common(alerts.iter().map(|a| a.labels.as_slice()));
+    Notification {
+        delivery_id: String::new(),
+        receiver: "r".into(),
+        group_key: "{}:{}".into(),
+        status: AlertStatus::Firing,
+        truncated_alerts: 0,
+        group_labels: labels.iter().filter(|(n, _)| n == "alertname" || n == "job").cloned().collect(),
+        common_labels: labels,
+        common_annotations: Vec::new(),
+        external_url: String::new(),
+        reason: String::new(),
+        at_ms: 0,
+        alerts,
+    }
+}
+
+fn style(language: Language) -> Style {
+    Style { language, zone: TimeZone::UTC }
+}
+
+/// SEMANTICS 178.
+#[test]
+fn the_subject_is_alertmanagers() {
+    let mut n = notification(vec![alert(AlertStatus::Firing), alert(AlertStatus::Firing)]);
+    assert_eq!(subject(&n), "[FIRING:2] Down pg (db1 critical)");
+    n.alerts.iter_mut().for_each(|a| a.status = AlertStatus::Resolved);
+    n.common_labels.clone_from(&n.group_labels);
+    assert_eq!(subject(&n), "[RESOLVED] Down pg");
+    n.receiver = "ops.mail".into();
+    n.external_url = "http://bell".into();
+    assert_eq!(link(&n), "http://bell/#/alerts?receiver=ops%5C.mail");
+}
+
+#[test]
+fn an_alert_that_says_nothing_still_makes_a_message() {
+    let mut bare = alert(AlertStatus::Firing);
+    bare.labels.clear();
+    let text = body(&notification(vec![bare]), &style(Language::En), &PLAIN, 1000);
+    assert_eq!(text, "1 firing\n\n[FIRING] Alert\n  Since: 1970-01-01 00:00:00 UTC (0s)\n\n");
+}
+
+#[test]
+fn values_and_durations_are_short_enough_to_read() {
+    for (value, text) in [
+        (93.4567, "93.46"),
+        (3.0, "3"),
+        (1_234_567.0, "1234567"),
+        (12_345.678, "12345.7"),
+        (0.000_123_456, "0.0001235"),
+        (0.5, "0.5"),
+        (1e-9, "1e-09"),
+        (f64::NAN, "NaN"),
+        (f64::INFINITY, "+Inf"),
+        (-0.25, "-0.25"),
+        (0.0, "0"),
+    ] {
+        assert_eq!(format_value(value), text);
+    }
+    for (ms, text) in [(999, "0s"), (330_000, "5m30s"), (86_400_000, "1d"), (183_661_000, "2d3h1m"), (-5, "0s")] {
+        assert_eq!(elapsed(0, ms), text);
+    }
+}
+
+#[test]
+fn a_message_names_as_many_alerts_as_fit_and_counts_the_others() {
+    let n = notification((0..50).map(|_| alert(AlertStatus::Firing)).collect());
+    let text = body(&n, &style(Language::En), &PLAIN, 600);
+    let shown = text.matches("[FIRING]").count();
+    assert!(shown > 1 && text.len() <= 600 && text.ends_with(&format!("… and {} more alerts\n", 50 - shown)), "{text}");
+    let text = body(&n, &style(Language::Zh), &PLAIN, 600);
+    assert!(text.contains("条告警\n") && text.len() <= 600, "{text}");
+}
+
+/// A description of any length is cut inside itself, so that a document stays well formed.
+#[test]
+fn html_stays_whole_when_a_text_is_too_long() {
+    let mut long = alert(AlertStatus::Firing);
+    long.annotations = vec![("description".into(), "<b>&".repeat(100_000)), ("runbook_url".into(), "javascript:alert(1)".into())];
+    let document = html(&notification(vec![long]), &style(Language::En), "t", &[], 80 << 10);
+    assert!(document.ends_with("</body></html>\n") && !document.contains("<b>") && !document.contains("href=\"javascript"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Limits are bytes of UTF-8 and are never exceeded; characters are never broken (a broken one would panic).
+    #[test]
+    fn no_limit_is_ever_exceeded(text in "\\PC{0,200}", entries in proptest::collection::vec("\\PC{0,80}", 0..6), limit in 0usize..400) {
+        for language in [Language::En, Language::Zh] {
+            prop_assert!(cut_bytes(&text, limit, language).len() <= limit.max(text.len().min(limit)));
+            prop_assert!(fit("head", &entries, &text, limit, language).len() <= limit);
+        }
+        prop_assert!(cut_chars(&text, limit.max(1)).chars().count() <= limit.max(1));
+    }
+}

@@ -1,0 +1,148 @@
+//! The words of the built-in texts, one row for each language.
+
+use std::borrow::Cow;
+
+/// The languages there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Language {
+    /// English.
+    En,
+    /// Chinese, simplified.
+    Zh,
+}
+
+/// Every fixed word.
+pub(super) struct Words {
+    pub alert: &'static str,
+    pub firing: &'static str,
+    pub resolved: &'static str,
+    pub rule: &'static str,
+    pub severity: &'static str,
+    pub place: &'static str,
+    pub value: &'static str,
+    pub value_now: &'static str,
+    pub threshold: &'static str,
+    pub peak: &'static str,
+    pub since: &'static str,
+    pub began: &'static str,
+    pub ended: &'static str,
+    pub duration: &'static str,
+    pub runbook: &'static str,
+    pub dashboard: &'static str,
+    pub expression: &'static str,
+    pub all_alerts: &'static str,
+    /// Between a word and what it names.
+    pub colon: &'static str,
+    language: Language,
+}
+
+static EN: Words = Words {
+    alert: "Alert",
+    firing: "FIRING",
+    resolved: "RESOLVED",
+    rule: "Alert",
+    severity: "Severity",
+    place: "Where",
+    value: "Value",
+    value_now: "Value now",
+    threshold: "Threshold",
+    peak: "Peak",
+    since: "Since",
+    began: "Began",
+    ended: "Ended",
+    duration: "Duration",
+    runbook: "Runbook",
+    dashboard: "Dashboard",
+    expression: "Expression",
+    all_alerts: "All alerts",
+    colon: ": ",
+    language: Language::En,
+};
+
+static ZH: Words = Words {
+    alert: "告警",
+    firing: "告警",
+    resolved: "恢复",
+    rule: "告警名称",
+    severity: "级别",
+    place: "位置",
+    value: "当前值",
+    value_now: "当前值",
+    threshold: "阈值",
+    peak: "峰值",
+    since: "开始时间",
+    began: "开始时间",
+    ended: "恢复时间",
+    duration: "持续时间",
+    runbook: "处理手册",
+    dashboard: "看板",
+    expression: "表达式",
+    all_alerts: "全部告警",
+    colon: "：",
+    language: Language::Zh,
+};
+
+impl Language {
+    pub(super) fn words(self) -> &'static Words {
+        match self {
+            Language::En => &EN,
+            Language::Zh => &ZH,
+        }
+    }
+
+    /// The severity as people of this language say it, the label's value kept beside it.
+    pub(super) fn severity(self, value: &str) -> Cow<'_, str> {
+        let said = match (self, value) {
+            (Language::Zh, "critical") => "严重",
+            (Language::Zh, "warning") => "警告",
+            (Language::Zh, "info") => "提示",
+            _ => return value.into(),
+        };
+        format!("{said} ({value})").into()
+    }
+
+    /// A duration (`5m30s`) in this language's units.
+    pub(super) fn duration(self, text: String) -> String {
+        if self == Language::En {
+            return text;
+        }
+        text.replace('d', "天").replace('h', "小时").replace('m', "分").replace('s', "秒")
+    }
+
+    /// What stands where `count` alerts were left out.
+    pub(super) fn more_alerts(self, count: usize) -> String {
+        match self {
+            Language::En => format!("… and {count} more alert{}", if count == 1 { "" } else { "s" }),
+            Language::Zh => format!("……另有 {count} 条告警"),
+        }
+    }
+
+    /// What stands where `count` characters were left out.
+    pub(super) fn more_characters(self, count: usize) -> String {
+        match self {
+            Language::En => format!("… [{count} characters cut]"),
+            Language::Zh => format!("……[省略 {count} 个字符]"),
+        }
+    }
+
+    /// Why the built-in text stands where a template was configured.
+    pub(crate) fn template_failed(self, key: &str, error: &str) -> String {
+        match self {
+            Language::En => format!("(The template of {key:?} failed, so this is the built-in text: {error})"),
+            Language::Zh => format!("（{key:?} 的模板出错，以上为内置文本：{error}）"),
+        }
+    }
+}
+
+impl Words {
+    /// `2 firing, 1 resolved, 3 not shown`.
+    pub(super) fn count(&self, firing: usize, resolved: usize, left_out: usize) -> String {
+        let parts: [(usize, [&str; 2]); 3] = match self.language {
+            Language::En => [(firing, ["", " firing"]), (resolved, ["", " resolved"]), (left_out, ["", " not shown"])],
+            Language::Zh => [(firing, ["", " 条告警中"]), (resolved, ["", " 条已恢复"]), (left_out, ["", " 条未显示"])],
+        };
+        let separator = if self.language == Language::Zh { "，" } else { ", " };
+        let said = parts.iter().filter(|(count, _)| *count > 0).map(|(count, [before, after])| format!("{before}{count}{after}"));
+        said.collect::<Vec<_>>().join(separator)
+    }
+}

@@ -1,0 +1,240 @@
+//! `slack_configs`: an incoming webhook (`api_url`) or a bot token with `chat.postMessage` (SEMANTICS 180).
+//! <https://api.slack.com/messaging/webhooks>, <https://api.slack.com/methods/chat.postMessage>.
+//!
+//! HTTP 200 proves nothing: the body must be `ok`, or JSON with `ok: true`. With `update_message` (bot token only) a group's later
+//! notifications change its first message; which message that is, is remembered in memory, so a restart begins a new one.
+
+mod attachment;
+
+use std::collections::VecDeque;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use crate::config::{Secret, Section};
+use crate::http::{HeaderName, HeaderValue, Request};
+
+use super::endpoint::{Answer, Endpoint, parse_url, quotable, secret_url};
+use super::error::{NotifyError, Reason};
+use super::field::{Field, Rendering};
+use super::message::Style;
+use super::notification::{AlertStatus, Notification};
+use super::{Notifier, NotifierKind};
+use attachment::Attachment;
+
+/// The kind's row in the table of notifiers.
+pub const KIND: NotifierKind = NotifierKind { key: "slack_configs", name: "slack", send_resolved: false, build };
+
+/// Slack's method to post a message.
+const POST_MESSAGE: &str = "https://slack.com/api/chat.postMessage";
+/// Most groups whose message is remembered.
+const MAX_POSTED: usize = 1000;
+
+/// A message that later notifications of its group change.
+struct Posted {
+    group_key: String,
+    channel: String,
+    ts: String,
+}
+
+struct Slack {
+    url: Option<Url>,
+    token: Option<HeaderValue>,
+    update: bool,
+    channel: Option<Field>,
+    username: Option<Field>,
+    icon_emoji: Option<Field>,
+    icon_url: Option<Field>,
+    message_text: Option<Field>,
+    link_names: bool,
+    attachment: Attachment,
+    endpoint: Endpoint,
+    style: Style,
+    posted: Mutex<VecDeque<Posted>>,
+}
+
+fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
+    let (own_url, own_token) = (section.secret("api_url"), section.secret("app_token"));
+    let global_token = global.and_then(|g| g.secret("slack_app_token"));
+    if own_url.is_some() && own_token.is_some() {
+        section.error("app_token", "stands beside api_url", "keep one of the two");
+    }
+    // What the integration itself says wins over what is global, whichever way it is (Alertmanager).
+    let token = if own_url.is_some() { None } else { own_token.or(global_token) };
+    let app_url = secret_url(section, "app_url", global.map(|g| (g, "slack_app_url")));
+    let url = match (&token, own_url) {
+        (Some(_), _) => app_url.or_else(|| Url::parse(POST_MESSAGE).ok()),
+        (None, Some(own)) => parse_url(section, "api_url", own),
+        (None, None) => {
+            let inherited = global.and_then(|g| g.secret("slack_api_url"));
+            if inherited.is_none() {
+                section.error(
+                    "",
+                    "has neither api_url nor app_token",
+                    "add api_url: https://hooks.slack.com/services/…, or set global.slack_api_url",
+                );
+            }
+            inherited.and_then(|text| parse_url(section, "api_url", text))
+        }
+    };
+    let update = section.or("update_message", false);
+    if update && token.is_none() {
+        section.error("update_message", "needs a bot token", "set app_token, or remove update_message");
+    }
+    Box::new(Slack {
+        url,
+        token: token.and_then(|t| bearer(section, &t)),
+        update,
+        channel: Field::read(section, "channel"),
+        username: Field::read(section, "username"),
+        icon_emoji: Field::read(section, "icon_emoji"),
+        icon_url: Field::read(section, "icon_url"),
+        message_text: Field::read(section, "message_text"),
+        link_names: section.or("link_names", false),
+        attachment: Attachment::read(section),
+        endpoint: Endpoint::read(section, global),
+        style: Style::read(section, global),
+        posted: Mutex::new(VecDeque::new()),
+    })
+}
+
+fn bearer(section: &Section<'_>, token: &Secret) -> Option<HeaderValue> {
+    match HeaderValue::from_str(&format!("Bearer {}", token.expose())) {
+        Ok(mut value) => {
+            value.set_sensitive(true);
+            Some(value)
+        }
+        Err(_) => {
+            section.error("app_token", "holds characters that a header cannot carry", "check for a line break at the end of the token");
+            None
+        }
+    }
+}
+
+impl Notifier for Slack {
+    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+        Box::pin(async move {
+            let payload = self.payload(notification);
+            if let Some((channel, ts)) = self.posted(&notification.group_key) {
+                match self.update(payload.clone(), channel, ts).await {
+                    // The message may have been deleted: then a new one is right.
+                    Err(error) if !error.retryable => self.forget(&notification.group_key),
+                    outcome => {
+                        self.forget_resolved(notification, outcome.is_ok());
+                        return outcome;
+                    }
+                }
+            }
+            let answer = self.send(self.url.clone(), &payload).await?;
+            if self.update && notification.status == AlertStatus::Firing {
+                self.remember(notification, &answer);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Slack {
+    fn payload(&self, n: &Notification) -> Value {
+        let mut rendering = Rendering::new(n, &self.style);
+        let mut payload = Map::new();
+        let fields = [
+            ("channel", &self.channel),
+            ("username", &self.username),
+            ("icon_emoji", &self.icon_emoji),
+            ("icon_url", &self.icon_url),
+            ("text", &self.message_text),
+        ];
+        for (name, field) in fields {
+            if let Some(text) = rendering.optional(field.as_ref()) {
+                payload.insert(name.into(), text.into());
+            }
+        }
+        payload.entry("username").or_insert_with(|| "nightbell".into());
+        if self.link_names {
+            payload.insert("link_names".into(), true.into());
+        }
+        // A message of its own (`message_text`) takes the attachment's place only in Slack's words: both are sent.
+        payload.insert("attachments".into(), json!([self.attachment.render(n, &self.style, &mut rendering)]));
+        Value::Object(payload)
+    }
+
+    async fn send(&self, url: Option<Url>, payload: &Value) -> Result<Value, NotifyError> {
+        let url = url.ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
+        let mut request = Request::post_json(url, payload, self.endpoint.timeout());
+        if let Some(token) = &self.token {
+            request = request.header(HeaderName::from_static("authorization"), token.clone());
+        }
+        verdict(self.endpoint.send(request).await?)
+    }
+
+    async fn update(&self, mut payload: Value, channel: String, ts: String) -> Result<(), NotifyError> {
+        payload["channel"] = channel.into();
+        payload["ts"] = ts.into();
+        let url = self.url.clone().map(|mut url| {
+            url.set_path(&url.path().replace("chat.postMessage", "chat.update"));
+            url
+        });
+        self.send(url, &payload).await.map(drop)
+    }
+
+    fn posted(&self, group_key: &str) -> Option<(String, String)> {
+        let posted = self.posted.lock();
+        posted.iter().find(|p| p.group_key == group_key).map(|p| (p.channel.clone(), p.ts.clone()))
+    }
+
+    fn forget(&self, group_key: &str) {
+        self.posted.lock().retain(|p| p.group_key != group_key);
+    }
+
+    /// A group that is over begins a new message when it fires again.
+    fn forget_resolved(&self, n: &Notification, delivered: bool) {
+        if delivered && n.status == AlertStatus::Resolved {
+            self.forget(&n.group_key);
+        }
+    }
+
+    fn remember(&self, n: &Notification, answer: &Value) {
+        let (Some(channel), Some(ts)) = (answer["channel"].as_str(), answer["ts"].as_str()) else { return };
+        let mut posted = self.posted.lock();
+        if posted.len() == MAX_POSTED {
+            posted.pop_front();
+        }
+        posted.push_back(Posted { group_key: n.group_key.clone(), channel: channel.to_owned(), ts: ts.to_owned() });
+    }
+}
+
+/// Slack's own success: `ok`, or JSON with `ok: true`.
+fn verdict(answer: Answer) -> Result<Value, NotifyError> {
+    let refusal = answer.text().unwrap_or_default();
+    let answer = answer.accepted().map_err(|mut error| {
+        // `no_service`, `channel_not_found`: Slack's codes are lower-case words, which no token is.
+        if refusal.len() <= 40 && !refusal.is_empty() && refusal.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+            error.message = format!("{}: {refusal}", error.message);
+        }
+        error
+    })?;
+    let text = answer.text()?;
+    if text.trim() == "ok" {
+        return Ok(Value::Null);
+    }
+    let Ok(json) = serde_json::from_str::<Value>(&text) else {
+        return Err(NotifyError::permanent(Reason::InvalidResponse, "answered neither ok nor JSON"));
+    };
+    if json["ok"] == Value::Bool(true) {
+        return Ok(json);
+    }
+    let code = json["error"].as_str().unwrap_or("");
+    let text = format!("answered {}", quotable(code));
+    Err(match code {
+        "ratelimited" | "rate_limited" => NotifyError::retryable(Reason::RateLimited, text).wait(answer.retry_after),
+        "internal_error" | "fatal_error" | "service_unavailable" | "request_timeout" => NotifyError::retryable(Reason::ServerError, text),
+        "invalid_auth" | "not_authed" | "token_revoked" | "token_expired" | "account_inactive" | "missing_scope" => {
+            NotifyError::permanent(Reason::Auth, text)
+        }
+        "" => NotifyError::permanent(Reason::InvalidResponse, "the answer has neither ok nor error"),
+        _ => NotifyError::permanent(Reason::Rejected, text),
+    })
+}

@@ -1,0 +1,109 @@
+//! `webhook_configs`: Alertmanager's JSON, version 4 (SEMANTICS 179), to any HTTP server.
+//!
+//! Each request carries `X-Nightbell-Delivery`, the same for every attempt at one delivery, so that a receiver can drop repeats.
+
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value, json};
+
+use crate::config::{Secret, Section};
+use crate::http::{HeaderName, HeaderValue, Request};
+use crate::model::Timestamp;
+
+use super::endpoint::Endpoint;
+use super::error::{NotifyError, Reason};
+use super::field::{Field, Rendering};
+use super::message::Style;
+use super::notification::{AlertStatus, Notification, NotifiedAlert};
+use super::{Notifier, NotifierKind};
+
+/// The kind's row in the table of notifiers.
+pub const KIND: NotifierKind = NotifierKind { key: "webhook_configs", name: "webhook", send_resolved: true, build };
+
+/// Names one delivery across its attempts.
+const DELIVERY: HeaderName = HeaderName::from_static("x-nightbell-delivery");
+
+struct Webhook {
+    url: Field,
+    max_alerts: usize,
+    endpoint: Endpoint,
+    style: Style,
+}
+
+fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
+    let url = section.secret("url").unwrap_or_else(|| {
+        section.error("", "has neither url nor url_file", "add url: https://…");
+        Secret::default()
+    });
+    let written = url.expose().trim();
+    if !written.is_empty() && !written.contains("{{") {
+        super::endpoint::parse_url(section, "url", url.clone());
+    }
+    Box::new(Webhook {
+        url: Field::new("url", written.to_owned()),
+        max_alerts: section.or("max_alerts", 0),
+        endpoint: Endpoint::read(section, global),
+        style: Style::read(section, global),
+    })
+}
+
+impl Notifier for Webhook {
+    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+        Box::pin(async move {
+            let kept = notification.first_alerts(self.max_alerts);
+            let address = Rendering::new(&kept, &self.style).address(&self.url)?;
+            let url = address.trim().parse().map_err(|_| NotifyError::permanent(Reason::Template, "url is not a URL"))?;
+            let mut request = Request::post_json(url, &payload(&kept), self.endpoint.timeout());
+            if let Ok(id) = HeaderValue::from_str(&kept.delivery_id) {
+                request = request.header(DELIVERY, id);
+            }
+            self.endpoint.send(request).await?.accepted().map(drop)
+        })
+    }
+}
+
+/// The body, keys in Alertmanager's order.
+fn payload(n: &Notification) -> Value {
+    json!({
+        "receiver": n.quoted_receiver(),
+        "status": n.status.as_str(),
+        "alerts": n.alerts.iter().map(alert).collect::<Vec<_>>(),
+        "notification_reason": n.reason,
+        "groupLabels": pairs(&n.group_labels),
+        "commonLabels": pairs(&n.common_labels),
+        "commonAnnotations": pairs(&n.common_annotations),
+        "externalURL": n.external_url,
+        "version": "4",
+        "groupKey": n.group_key,
+        "truncatedAlerts": n.truncated_alerts,
+    })
+}
+
+/// One alert in Alertmanager's JSON.
+pub(super) fn alert(alert: &NotifiedAlert) -> Value {
+    let ends_at = match (alert.status, alert.ends_at_ms) {
+        (AlertStatus::Resolved, Some(end)) => go_time(end),
+        // Go's zero time.
+        _ => "0001-01-01T00:00:00Z".to_owned(),
+    };
+    json!({
+        "status": alert.status.as_str(),
+        "labels": pairs(&alert.labels),
+        "annotations": pairs(&alert.annotations),
+        "startsAt": go_time(alert.starts_at_ms),
+        "endsAt": ends_at,
+        "generatorURL": alert.generator_url,
+        "fingerprint": alert.fingerprint,
+    })
+}
+
+pub(super) fn pairs(pairs: &[(String, String)]) -> Value {
+    Value::Object(pairs.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect::<Map<_, _>>())
+}
+
+/// RFC 3339 as Go prints it: no zeros at the end of the fraction.
+fn go_time(ms: i64) -> String {
+    let text = Timestamp(ms).rfc3339();
+    let trimmed = text.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.');
+    // Without a fraction, the zeros of the seconds belong to the time.
+    if ms % 1000 == 0 { text.replace(".000Z", "Z") } else { format!("{trimmed}Z") }
+}
