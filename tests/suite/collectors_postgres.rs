@@ -211,6 +211,61 @@ async fn least_privilege_costs_parts_and_says_so() {
     assert_eq!(value(&batch, "pg_stat_user_tables_n_live_tup", &[("datname", "app"), ("relname", "items")]), None);
 }
 
+/// C4: both ends of a replication: the replica and its slot on the primary, lag and receiver on the replica.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_and_its_primary_are_seen_from_both_ends() {
+    let primary = server();
+    let standby = primary.standby();
+    wait_until("it streams", Duration::from_secs(20), || {
+        primary.sql("postgres", "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'") == "1"
+    });
+    primary.sql("app", "INSERT INTO other VALUES (1)");
+    let position = primary.sql("postgres", "SELECT pg_current_wal_lsn()");
+    wait_until("it has replayed", Duration::from_secs(20), || {
+        standby.sql("postgres", &format!("SELECT pg_last_wal_replay_lsn() >= '{position}'")) == "t"
+    });
+    let (batch, result) = collect("postgres", &mut build("postgres", &format!("dsn: {}\n", primary.dsn("postgres", "postgres")))).await;
+    result.expect("all is well");
+    assert_eq!(value(&batch, "pg_replication_is_replica", &[]), Some(0.0));
+    let replica = [("application_name", "walreceiver"), ("client_addr", "127.0.0.1"), ("slot_name", "standby"), ("state", "streaming")];
+    assert!(value(&batch, "pg_stat_replication_pg_wal_lsn_diff", &replica).expect("a replica") >= 0.0);
+    let written = value(&batch, "pg_stat_replication_pg_current_wal_lsn_bytes", &replica).expect("a position");
+    let known: f64 = primary.sql("postgres", &format!("SELECT '{position}'::pg_lsn - '0/0'")).parse().expect("a number");
+    assert!(written >= known);
+    assert_eq!(value(&batch, "pg_replication_slots_active", &[("slot_name", "standby")]), Some(1.0));
+    assert!(value(&batch, "pg_replication_slots_pg_wal_lsn_diff", &[("slot_name", "standby")]).is_some());
+    let typed = [("slot_name", "standby"), ("slot_type", "physical")];
+    assert_eq!(value(&batch, "pg_replication_slots_slot_is_active", &typed), Some(1.0));
+    assert_eq!(value(&batch, "pg_replication_slots_wal_status", &[typed[0], typed[1], ("wal_status", "reserved")]), Some(1.0));
+    let (batch, result) = collect("postgres", &mut build("postgres", &format!("dsn: {}\n", standby.dsn("postgres", "app")))).await;
+    result.expect("a replica answers all of it");
+    assert_eq!(value(&batch, "pg_replication_is_replica", &[]), Some(1.0));
+    assert_eq!(value(&batch, "pg_replication_lag_seconds", &[]), Some(0.0), "it has replayed all that it received");
+    assert!(value(&batch, "pg_replication_last_replay_seconds", &[]).expect("a time") < 60.0);
+    let receiver = [("upstream_host", "127.0.0.1"), ("slot_name", "standby"), ("status", "streaming")];
+    assert_eq!(value(&batch, "pg_stat_wal_receiver_received_tli", &receiver), Some(1.0));
+    assert!(value(&batch, "pg_stat_wal_receiver_flushed_lsn", &receiver).expect("a position") >= known);
+    assert!(value(&batch, "pg_stat_user_tables_n_live_tup", &[("datname", "app"), ("relname", "other")]).is_some());
+}
+
+/// C4: the extension may live in any schema, and may be installed without being loaded: that costs its part only.
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_are_found_wherever_the_extension_lives() {
+    let mut postgres = Postgres::start(&["shared_preload_libraries=pg_stat_statements"]);
+    postgres.sql("postgres", "CREATE SCHEMA \"Ext\"");
+    postgres.sql("postgres", "CREATE EXTENSION pg_stat_statements SCHEMA \"Ext\"");
+    let yaml = format!("dsn: {}\n", postgres.dsn("postgres", "postgres"));
+    let (batch, result) = collect("postgres", &mut build("postgres", &yaml)).await;
+    result.expect("all is well");
+    assert!(batch.families.contains_key("pg_stat_statements_calls_total"));
+    postgres.stop();
+    postgres.set(&[]);
+    postgres.resume();
+    let (batch, result) = collect("postgres", &mut build("postgres", &yaml)).await;
+    result.expect("an extension that is not loaded is no failure");
+    assert_eq!(value(&batch, "pg_scrape_collector_success", &[("collector", "stat_statements")]), Some(0.0));
+}
+
 /// T3: a server that stops is down at once, and up again in the first collection after it is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_server_is_down_and_comes_back() {

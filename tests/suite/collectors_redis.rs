@@ -126,6 +126,27 @@ async fn a_replica_and_its_primary_are_seen_from_both_ends() {
     assert_eq!(value(&batch, "redis_slave_info", &[labels[0], labels[1], ("read_only", "1")]), Some(1.0));
 }
 
+/// C7: a node of a cluster and a sentinel say what they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn cluster_nodes_and_sentinels_are_understood() {
+    let node = Redis::start(&["--cluster-enabled", "yes"]);
+    node.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "99"]);
+    let (batch, result) = collect("redis", &mut build("redis", &format!("url: {}\n", node.url()))).await;
+    result.expect("all is well");
+    let of = |name: &str| value(&batch, name, &[]);
+    assert_eq!((of("redis_cluster_enabled"), of("redis_cluster_state")), (Some(1.0), Some(0.0)));
+    assert_eq!((of("redis_cluster_slots_assigned"), of("redis_cluster_known_nodes")), (Some(100.0), Some(1.0)));
+    let primary = Redis::start(&[]);
+    let sentinel = Redis::start_sentinel(&primary);
+    let (batch, result) = collect("redis", &mut build("redis", &format!("url: {}\n", sentinel.url()))).await;
+    result.expect("all is well");
+    assert_eq!(value(&batch, "redis_sentinel_masters", &[]), Some(1.0));
+    let address = format!("127.0.0.1:{}", primary.port);
+    let labels = [("master_name", "main"), ("master_address", address.as_str())];
+    assert_eq!(value(&batch, "redis_sentinel_master_status", &[labels[0], labels[1], ("master_status", "ok")]), Some(1.0));
+    assert_eq!(value(&batch, "redis_sentinel_master_sentinels", &labels), Some(1.0));
+}
+
 /// C7: patterns, single keys, streams, and the biggest keys; a large database is counted in bounded steps.
 #[tokio::test(flavor = "multi_thread")]
 async fn configured_keys_are_counted_and_measured() {

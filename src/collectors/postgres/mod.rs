@@ -302,6 +302,7 @@ impl Round<'_> {
             Ok(dropped) => state.dropped = state.dropped.map(|before| before + dropped),
             Err(Error::Lost(text)) => return Err(Error::Lost(text)),
             Err(Error::Denied(_)) => (state.success, state.denied) = (false, Some(true)),
+            Err(Error::Unavailable(_)) => state.success = false,
             Err(Error::Query(text)) => {
                 state.success = false;
                 self.failures.push(format!("{}: {text}", part.name));

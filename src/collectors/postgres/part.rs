@@ -17,7 +17,7 @@ pub struct Part {
     pub name: &'static str,
     /// How rows become samples.
     pub rows: Rows,
-    /// `FROM` and everything after it; `{limit}` stands for the number of rows that `limit` allows.
+    /// `FROM` and everything after it; `{limit}` stands for the number of rows that `limit` allows, `{schema}` for that of the statements.
     pub from: &'static str,
     /// The bound on rows, and the SQL that counts how many there would have been.
     pub limit: Option<(Limit, &'static str)>,
@@ -176,8 +176,8 @@ pub struct Query {
 }
 
 impl Query {
-    /// Assembles the text; `None` where this server version does not have the view.
-    pub fn assemble(part: &'static Part, version: u32, limits: &Limits) -> Option<Self> {
+    /// Assembles the text; `None` where this server version does not have the view. `schema` is that of `pg_stat_statements`, quoted.
+    pub fn assemble(part: &'static Part, version: u32, limits: &Limits, schema: &str) -> Option<Self> {
         if !(part.since..part.until).contains(&version) {
             return None;
         }
@@ -202,7 +202,8 @@ impl Query {
                 }
             }
         }
-        let _infallible = write!(sql, " {}", part.from.replace("{limit}", &limit.unwrap_or_default().to_string()));
+        let _infallible =
+            write!(sql, " {}", part.from.replace("{limit}", &limit.unwrap_or_default().to_string()).replace("{schema}", schema));
         Some(Query { part, sql: AssertSqlSafe(sql).into_sql_str(), measures, limit })
     }
 

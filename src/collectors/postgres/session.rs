@@ -20,6 +20,9 @@ pub enum Error {
     /// The role lacks a privilege.
     #[error("{0}")]
     Denied(String),
+    /// The server has not loaded what the query needs.
+    #[error("{0}")]
+    Unavailable(String),
     /// The server refused or gave up this one query.
     #[error("{0}")]
     Query(String),
@@ -32,6 +35,7 @@ impl Error {
                 let text = config.password.redact(&db.message().replace('\n', " "));
                 match db.code().as_deref().unwrap_or_default() {
                     "42501" => Error::Denied(text),
+                    "55000" => Error::Unavailable(text),
                     // Shutdown, crash, and trouble with the connection or the login.
                     code if ["57P0", "08", "28", "53300", "3D000"].iter().any(|class| code.starts_with(class)) => Error::Lost(text),
                     _ => Error::Query(text),
@@ -57,7 +61,8 @@ pub struct Server {
     /// The connected database.
     pub database: String,
     held: Vec<&'static str>,
-    statements: bool,
+    /// The schema of the extension `pg_stat_statements`, quoted; `None` where it is not installed.
+    statements: Option<String>,
 }
 
 impl Server {
@@ -77,7 +82,8 @@ pub struct Session {
 }
 
 const LEARN: &str = "SELECT current_setting('server_version_num')::int4, current_user::text, current_database()::text,
-    to_regclass('pg_stat_statements') IS NOT NULL, pg_has_role('pg_read_all_stats', 'USAGE'),
+    (SELECT quote_ident(nspname) FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'pg_stat_statements'),
+    pg_has_role('pg_read_all_stats', 'USAGE'),
     pg_has_role('pg_read_all_settings', 'USAGE'), pg_has_role('pg_monitor', 'USAGE')";
 
 impl Session {
@@ -90,7 +96,9 @@ impl Session {
         let lost = || Error::Lost("connect: timed out".into());
         let connected = timeout_at(deadline, options.connect()).await.map_err(|_| lost())?;
         let mut connection = connected.map_err(|e| match Error::from_sqlx(&e, config) {
-            Error::Lost(text) | Error::Denied(text) | Error::Query(text) => Error::Lost(format!("connect: {text}")),
+            Error::Lost(text) | Error::Denied(text) | Error::Unavailable(text) | Error::Query(text) => {
+                Error::Lost(format!("connect: {text}"))
+            }
         })?;
         // Half of what is left: one slow query must not cost the whole collection.
         let timeout = (deadline.saturating_duration_since(Instant::now()) / 2).max(Duration::from_millis(100)).as_millis();
@@ -102,10 +110,12 @@ impl Session {
         let server = learn(&row).map_err(|e| Error::from_sqlx(&e, config))?;
         let fits = |part: &&&'static Part| match part.scope {
             Scope::Server => database.is_none(),
-            Scope::Statements => database.is_none() && server.statements,
+            Scope::Statements => database.is_none() && server.statements.is_some(),
             Scope::Database => config.wants(&server.database),
         };
-        let queries = parts.iter().filter(fits).filter_map(|part| Query::assemble(part, server.version, &config.limits)).collect();
+        let schema = server.statements.as_deref().unwrap_or_default();
+        let assemble = |part: &&'static Part| Query::assemble(part, server.version, &config.limits, schema);
+        let queries = parts.iter().filter(fits).filter_map(assemble).collect();
         Ok(Session { connection, server, queries })
     }
 

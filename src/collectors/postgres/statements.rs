@@ -32,7 +32,7 @@ pub static STATEMENTS: Part = Part {
     from: "FROM (SELECT userid, dbid, queryid, sum(calls) AS calls, sum(rows) AS rows, sum(total_exec_time) AS total_exec_time,
             sum(total_exec_time) / greatest(sum(calls), 1) AS mean_exec_time, max(max_exec_time) AS max_exec_time,
             sum(blk_read_time) AS read_time, sum(blk_write_time) AS write_time
-        FROM pg_stat_statements WHERE queryid IS NOT NULL GROUP BY 1, 2, 3) s JOIN pg_database d ON d.oid = s.dbid
+        FROM {schema}.pg_stat_statements WHERE queryid IS NOT NULL GROUP BY 1, 2, 3) s JOIN pg_database d ON d.oid = s.dbid
         ORDER BY s.total_exec_time DESC LIMIT {limit}",
     limit: Some((Limit::Statements, "count(*) OVER ()")),
     scope: Scope::Statements,
@@ -49,7 +49,7 @@ pub static STATEMENTS_17: Part = Part {
     from: "FROM (SELECT userid, dbid, queryid, sum(calls) AS calls, sum(rows) AS rows, sum(total_exec_time) AS total_exec_time,
             sum(total_exec_time) / greatest(sum(calls), 1) AS mean_exec_time, max(max_exec_time) AS max_exec_time,
             sum(shared_blk_read_time) AS read_time, sum(shared_blk_write_time) AS write_time
-        FROM pg_stat_statements WHERE queryid IS NOT NULL GROUP BY 1, 2, 3) s JOIN pg_database d ON d.oid = s.dbid
+        FROM {schema}.pg_stat_statements WHERE queryid IS NOT NULL GROUP BY 1, 2, 3) s JOIN pg_database d ON d.oid = s.dbid
         ORDER BY s.total_exec_time DESC LIMIT {limit}",
     limit: Some((Limit::Statements, "count(*) OVER ()")),
     scope: Scope::Statements,

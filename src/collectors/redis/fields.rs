@@ -36,7 +36,7 @@ pub static METRICS: [MetricDesc; COUNT] = {
     out
 };
 
-const COUNT: usize = 174;
+const COUNT: usize = 179;
 
 /// Every field.
 pub static FIELDS: [Field; COUNT] = [
@@ -299,6 +299,12 @@ pub static FIELDS: [Field; COUNT] = [
         "seconds",
         "Time that the main thread was busy.",
     ),
+    // Sentinel
+    gauge("sentinel_masters", "redis_sentinel_masters", "", "Primaries that this sentinel watches."),
+    gauge("sentinel_tilt", "redis_sentinel_tilt", "", "1 while the sentinel distrusts its clock."),
+    gauge("sentinel_running_scripts", "redis_sentinel_running_scripts", "", "Scripts being run."),
+    gauge("sentinel_scripts_queue_length", "redis_sentinel_scripts_queue_length", "", "Scripts waiting to be run."),
+    gauge("sentinel_simulate_failure_flags", "redis_sentinel_simulate_failure_flags", "", "Failures being simulated."),
     // Cluster
     gauge("cluster_enabled", "redis_cluster_enabled", "", "1 when the server is part of a cluster."),
     gauge("cluster_state", "redis_cluster_state", "", "1 when the cluster can serve."),

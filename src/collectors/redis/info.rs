@@ -63,8 +63,21 @@ const INFO: MetricDesc = gauge("redis_instance_info", "", "1; the labels say wha
 const IO_THREAD: MetricDesc =
     counter("redis_active_time_io_thread_seconds_total", "seconds", "Time that the I/O thread was busy.", &["thread"]);
 
+const MASTER: &[&str] = &["master_name", "master_address"];
+const MASTER_STATUS: MetricDesc = gauge(
+    "redis_sentinel_master_status",
+    "",
+    "1; the label says how the sentinel sees the primary.",
+    &["master_name", "master_address", "master_status"],
+);
+const MASTER_REPLICAS: MetricDesc = gauge("redis_sentinel_master_slaves", "", "Replicas of the primary.", MASTER);
+const MASTER_SENTINELS: MetricDesc = gauge("redis_sentinel_master_sentinels", "", "Sentinels that watch the primary.", MASTER);
+
 /// Metrics made here.
-pub static METRICS: [MetricDesc; 21] = [
+pub static METRICS: [MetricDesc; 24] = [
+    MASTER_STATUS,
+    MASTER_REPLICAS,
+    MASTER_SENTINELS,
     CALLS,
     SECONDS,
     REJECTED,
@@ -91,6 +104,8 @@ pub static METRICS: [MetricDesc; 21] = [
 /// Commands and errors beyond these numbers are left out: the server knows a few hundred commands and 128 errors.
 const MAX_COMMANDS: usize = 400;
 const MAX_ERRORS: usize = 128;
+/// Primaries that a sentinel watches, at most.
+const MAX_MASTERS: usize = 100;
 
 /// Reads answers; keeps what it needs for looking fields up.
 pub struct Reader {
@@ -141,6 +156,7 @@ impl Reader {
                     "Latencystats" => percentiles(key, value, &seen, batch),
                     "Errorstats" => error(key, value, &mut seen, batch),
                     "Keyspace" => database(key, value, &mut seen, batch),
+                    "Sentinel" if value.starts_with("name=") => watched_master(key, value, batch),
                     // CLUSTER INFO is asked for by itself.
                     "Cluster Info" => {}
                     _ => {
@@ -237,6 +253,22 @@ fn database<'a>(key: &'a str, value: &str, seen: &mut Seen<'a>, batch: &mut Batc
         }
     }
     seen.databases.push(key);
+}
+
+/// `master0:name=mymaster,status=ok,address=127.0.0.1:6379,slaves=1,sentinels=3`.
+fn watched_master(key: &str, value: &str, batch: &mut Batch) {
+    let number_of = key.strip_prefix("master").and_then(|n| n.parse::<usize>().ok());
+    if number_of.is_none_or(|n| n >= MAX_MASTERS) {
+        return;
+    }
+    let text = |name: &str| part(value, name).unwrap_or_default();
+    let labels = [("master_name", text("name")), ("master_address", text("address"))];
+    batch.push(&MASTER_STATUS, &[labels[0], labels[1], ("master_status", text("status"))], 1.0);
+    for (desc, field) in [(&MASTER_REPLICAS, "slaves"), (&MASTER_SENTINELS, "sentinels")] {
+        if let Some(count) = number(value, field) {
+            batch.push(desc, &labels, count);
+        }
+    }
 }
 
 fn whole_server(seen: &Seen<'_>, batch: &mut Batch) {

@@ -40,14 +40,7 @@ fn owner(folder: &Path) -> Option<(u32, u32)> {
 impl Postgres {
     /// Starts a server with these settings (`name=value`).
     pub fn start(settings: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let owner = owner(folder.path());
-        if let Some((user, group)) = owner {
-            chown(folder.path(), Some(user), Some(group)).expect("chown");
-        }
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).expect("chmod");
-        let options = settings.iter().map(|s| (*s).to_owned()).collect();
-        let mut postgres = Postgres { port: free_port(), folder, options, owner, child: None };
+        let mut postgres = Self::prepare(settings.iter().map(|s| (*s).to_owned()).collect());
         let data = postgres.folder.path().join("data");
         let made =
             postgres.command("initdb").args(["-N", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-D"]).arg(data).output();
@@ -55,6 +48,42 @@ impl Postgres {
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         postgres.resume();
         postgres
+    }
+
+    /// Starts a streaming replica of this server that uses the slot `standby`, which this makes.
+    pub fn standby(&self) -> Self {
+        let mut standby = Self::prepare(self.options.clone());
+        let mut copy = standby.command("pg_basebackup");
+        copy.args([
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &self.port.to_string(),
+            "-U",
+            "postgres",
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+            "-C",
+            "-S",
+            "standby",
+        ]);
+        let copied = copy.arg("-D").arg(standby.folder.path().join("data")).output().expect("pg_basebackup runs");
+        assert!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
+        standby.resume();
+        standby
+    }
+
+    fn prepare(options: Vec<String>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let owner = owner(folder.path());
+        if let Some((user, group)) = owner {
+            chown(folder.path(), Some(user), Some(group)).expect("chown");
+        }
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).expect("chmod");
+        Postgres { port: free_port(), folder, options, owner, child: None }
     }
 
     fn command(&self, name: &str) -> Command {
@@ -78,6 +107,11 @@ impl Postgres {
         wait_until("PostgreSQL answers", Duration::from_secs(30), || {
             self.psql("postgres").args(["-c", "SELECT 1"]).output().is_ok_and(|o| o.status.success())
         });
+    }
+
+    /// Other settings for the next start.
+    pub fn set(&mut self, settings: &[&str]) {
+        self.options = settings.iter().map(|s| (*s).to_owned()).collect();
     }
 
     /// Stops it at once, sessions and all.

@@ -25,6 +25,22 @@ impl Redis {
         redis
     }
 
+    /// Starts a sentinel that watches `primary` under the name `main`.
+    pub fn start_sentinel(primary: &Redis) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("sentinel.conf");
+        std::fs::write(&file, format!("sentinel monitor main 127.0.0.1 {} 1\n", primary.port)).expect("written");
+        let mut redis = Redis {
+            port: free_port(),
+            tls_port: None,
+            folder,
+            options: vec![file.display().to_string(), "--sentinel".into()],
+            server: None,
+        };
+        redis.resume();
+        redis
+    }
+
     /// Starts a server that also listens with TLS; its certificate is signed by itself and names `localhost`.
     pub fn start_with_tls() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
@@ -64,9 +80,11 @@ impl Redis {
     /// Starts it again on the same port.
     pub fn resume(&mut self) {
         let child = Command::new("redis-server")
+            // A configuration file, if there is one, comes first.
+            .args(self.options.iter().filter(|o| o.ends_with(".conf")))
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
             .arg(self.folder.path())
-            .args(&self.options)
+            .args(self.options.iter().filter(|o| !o.ends_with(".conf")))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
