@@ -9,6 +9,7 @@ use url::Url;
 
 use super::config::HttpConfig;
 use super::error::{HttpError, HttpErrorKind};
+use super::tls;
 
 /// A client; cheap to clone. Connections are kept for reuse, at most two idle ones for each host.
 #[derive(Clone)]
@@ -78,35 +79,24 @@ impl Response {
 impl Client {
     /// Builds a client; errs on unusable certificates, headers or proxy.
     pub fn build(config: &HttpConfig) -> Result<Self, HttpError> {
-        // The process-wide provider is the first one installed; a second call is a no-op.
-        drop(rustls::crypto::ring::default_provider().install_default());
         let mut builder = reqwest::Client::builder()
             .pool_max_idle_per_host(2)
             .redirect(if config.follow_redirects { reqwest::redirect::Policy::limited(10) } else { reqwest::redirect::Policy::none() })
             .default_headers(default_headers(config)?)
-            .tls_danger_accept_invalid_certs(config.tls.insecure_skip_verify);
-        if let Some(ca) = &config.tls.ca {
-            let certificates =
-                reqwest::Certificate::from_pem_bundle(ca.expose().as_bytes()).map_err(|_| invalid("tls_config: ca is not PEM"))?;
-            builder = builder.tls_certs_only(certificates);
+            .tls_backend_preconfigured(tls::client_config(&config.tls)?);
+        if let Some(url) = &config.proxy_url {
+            let proxy = reqwest::Proxy::all(url.clone()).map_err(|_| invalid("proxy_url is not usable"))?;
+            builder = builder.proxy(proxy.no_proxy(config.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string)));
+        } else if !config.proxy_from_environment {
+            builder = builder.no_proxy();
         }
-        if let (Some(cert), Some(key)) = (&config.tls.cert, &config.tls.key) {
-            let pem = format!("{}\n{}", key.expose(), cert.expose());
-            builder = builder
-                .identity(reqwest::Identity::from_pem(pem.as_bytes()).map_err(|_| invalid("tls_config: cert and key are not a PEM pair"))?);
-        }
-        builder = match &config.proxy_url {
-            Some(url) => builder.proxy(reqwest::Proxy::all(url.clone()).map_err(|_| invalid("proxy_url is not usable"))?),
-            None => builder.no_proxy(),
-        };
         let inner = builder.build().map_err(HttpError::from)?;
         Ok(Client { inner, authorization: authorization(config)? })
     }
 
     /// A client with default settings, for callers that have already recorded why the wanted one cannot be built.
     pub fn plain() -> Self {
-        drop(rustls::crypto::ring::default_provider().install_default());
-        Client { inner: reqwest::Client::new(), authorization: None }
+        Client::build(&HttpConfig::default()).expect("the default settings are usable")
     }
 
     /// Sends a request and reads the whole answer.

@@ -18,6 +18,10 @@ pub struct HttpConfig {
     pub tls: TlsConfig,
     /// `proxy_url`.
     pub proxy_url: Option<Url>,
+    /// `no_proxy`: hosts, comma separated, that are reached without it.
+    pub no_proxy: Option<String>,
+    /// `proxy_from_environment`: take HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+    pub proxy_from_environment: bool,
     /// `follow_redirects`, true by default.
     pub follow_redirects: bool,
     /// `http_headers`: extra headers.
@@ -37,6 +41,54 @@ pub struct TlsConfig {
     pub server_name: Option<String>,
     /// `insecure_skip_verify`: accept any certificate.
     pub insecure_skip_verify: bool,
+    /// `min_version` and `max_version`.
+    pub versions: TlsVersions,
+}
+
+/// Which versions of TLS may be spoken; nothing older than 1.2 is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersions {
+    /// 1.2 and 1.3.
+    #[default]
+    Both,
+    /// `max_version: TLS12`.
+    Only12,
+    /// `min_version: TLS13`.
+    Only13,
+}
+
+impl TlsVersions {
+    fn read(section: &Section<'_>) -> Self {
+        let version = |key: &str| {
+            let word: Option<String> = section.get(key);
+            let known = word.filter(|w| {
+                let known = matches!(w.as_str(), "TLS10" | "TLS11" | "TLS12" | "TLS13");
+                if !known {
+                    section.error(key, "is not a TLS version", "give TLS12 or TLS13");
+                }
+                known
+            });
+            known.unwrap_or_default()
+        };
+        match (version("min_version").as_str(), version("max_version").as_str()) {
+            (_, "TLS10" | "TLS11") => section.error("max_version", "is older than TLS 1.2, the oldest spoken", "give TLS12 or TLS13"),
+            ("TLS13", "TLS12") => section.error("min_version", "is above max_version", "keep one of the two"),
+            ("TLS13", _) => return TlsVersions::Only13,
+            (_, "TLS12") => return TlsVersions::Only12,
+            _ => {}
+        }
+        TlsVersions::Both
+    }
+
+    pub(super) fn rustls(self) -> &'static [&'static rustls::SupportedProtocolVersion] {
+        static ONLY_12: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS12];
+        static ONLY_13: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+        match self {
+            TlsVersions::Both => rustls::DEFAULT_VERSIONS,
+            TlsVersions::Only12 => &ONLY_12,
+            TlsVersions::Only13 => &ONLY_13,
+        }
+    }
 }
 
 impl Default for HttpConfig {
@@ -46,6 +98,8 @@ impl Default for HttpConfig {
             authorization: None,
             tls: TlsConfig::default(),
             proxy_url: None,
+            no_proxy: None,
+            proxy_from_environment: false,
             follow_redirects: true,
             headers: BTreeMap::new(),
         }
@@ -83,11 +137,23 @@ impl HttpConfig {
             };
             headers.keys().iter().filter_map(one).collect()
         });
+        // HTTP/2 is never spoken; the key may stand where a Prometheus file has it.
+        section.get::<bool>("enable_http2");
+        for (key, remedy) in [
+            ("oauth2", "use authorization with credentials_file, and let a script renew that file's token before a reload"),
+            ("proxy_connect_header", "put a proxy that needs no extra headers in between"),
+        ] {
+            if section.node(key).is_some() {
+                section.error(key, "is not supported", remedy);
+            }
+        }
         HttpConfig {
             basic_auth,
             authorization: authorization.or(bearer),
             tls: section.section("tls_config").map(|s| TlsConfig::read(&s)).unwrap_or_default(),
             proxy_url: section.get("proxy_url"),
+            no_proxy: section.get("no_proxy"),
+            proxy_from_environment: section.or("proxy_from_environment", false),
             follow_redirects: section.or("follow_redirects", true),
             headers: headers.unwrap_or_default(),
         }
@@ -103,6 +169,7 @@ impl TlsConfig {
             key: section.secret("key"),
             server_name: section.get("server_name"),
             insecure_skip_verify: section.or("insecure_skip_verify", false),
+            versions: TlsVersions::read(section),
         };
         if config.cert.is_some() != config.key.is_some() {
             section.error("cert_file", "a client certificate needs its key", "give both cert_file and key_file");

@@ -59,11 +59,13 @@ impl From<reqwest::Error> for HttpError {
         // The innermost cause says what happened; the layers above only say where.
         let mut cause = error.to_string();
         let mut chain = String::new();
+        let mut is_tls = false;
         let mut source = error.source();
         while let Some(inner) = source {
             cause = inner.to_string();
             chain.push_str(&cause);
             chain.push(' ');
+            is_tls |= is_tls_error(inner);
             source = inner.source();
         }
         let lower = chain.to_lowercase();
@@ -71,7 +73,7 @@ impl From<reqwest::Error> for HttpError {
             HttpErrorKind::Timeout
         } else if lower.contains("dns error") || lower.contains("failed to lookup address") {
             HttpErrorKind::Dns
-        } else if lower.contains("certificate") || lower.contains("tls") || lower.contains("handshake") {
+        } else if is_tls || lower.contains("tls handshake") {
             HttpErrorKind::Tls
         } else if error.is_connect() {
             HttpErrorKind::Connect
@@ -82,4 +84,10 @@ impl From<reqwest::Error> for HttpError {
         };
         HttpError::new(kind, if kind == HttpErrorKind::Timeout { "timed out".into() } else { cause })
     }
+}
+
+/// Whether this layer of an error is one of TLS; I/O errors carry it inside.
+fn is_tls_error(error: &(dyn std::error::Error + 'static)) -> bool {
+    let within = error.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref());
+    error.is::<rustls::Error>() || within.is_some_and(|e| e.is::<rustls::Error>())
 }

@@ -3,9 +3,11 @@
 mod client;
 mod config;
 mod error;
+mod tls;
 
 pub use client::{Client, Incoming, Request, Response};
 pub use config::{HttpConfig, TlsConfig};
 pub use error::{HttpError, HttpErrorKind};
 pub use reqwest::Method;
 pub use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+pub use tls::client_config;

@@ -8,6 +8,7 @@ mod collectors_redis;
 mod collectors_sqlite;
 mod collectors_vector_store;
 mod exposition;
+mod http;
 mod notify;
 mod scrape;
 mod servers;

@@ -1,0 +1,145 @@
+//! TLS for outgoing connections from a `tls_config` block: one store of the system's roots for all clients, read when the first
+//! handshake needs it, so that a process that speaks no TLS pays nothing for it.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use super::config::TlsConfig;
+use super::error::{HttpError, HttpErrorKind};
+
+/// A client configuration for these settings; errs on unusable certificates, keys or names.
+pub fn client_config(tls: &TlsConfig) -> Result<ClientConfig, HttpError> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier = Verifier {
+        trust: match (&tls.ca, tls.insecure_skip_verify) {
+            (_, true) => Trust::Anyone,
+            (Some(pem), false) => {
+                let certificates = certificates_of(pem.expose())?;
+                let verifier = verifier_of(roots_of(&certificates)?).map_err(|_| invalid("ca holds no certificate"))?;
+                Trust::These(verifier, certificates)
+            }
+            (None, false) => Trust::System,
+        },
+        server_name: match &tls.server_name {
+            Some(name) => Some(ServerName::try_from(name.clone()).map_err(|_| invalid("server_name is not a host name"))?),
+            None => None,
+        },
+        provider: provider.clone(),
+    };
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(tls.versions.rustls())
+        .map_err(|_| invalid("min_version is above max_version"))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    match (&tls.cert, &tls.key) {
+        (Some(cert), Some(key)) => {
+            let pair = || invalid("cert and key are not a PEM pair");
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(cert.expose().as_bytes()).collect();
+            let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).map_err(|_| pair())?;
+            builder.with_client_auth_cert(chain.map_err(|_| pair())?, key).map_err(|_| pair())
+        }
+        _ => Ok(builder.with_no_client_auth()),
+    }
+}
+
+fn invalid(what: &str) -> HttpError {
+    HttpError::new(HttpErrorKind::Request, format!("tls_config: {what}"))
+}
+
+fn certificates_of(pem: &str) -> Result<Vec<CertificateDer<'static>>, HttpError> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|_| invalid("ca is not PEM"))
+}
+
+fn roots_of(certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, HttpError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate.clone()).map_err(|_| invalid("ca holds something that is not a certificate"))?;
+    }
+    Ok(roots)
+}
+
+fn verifier_of(roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, Error> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))
+        .build()
+        .map_err(|_| Error::General("no trusted root certificates are installed".into()))
+}
+
+/// The verifier with the system's roots, made once for the process.
+fn system() -> Result<&'static WebPkiServerVerifier, Error> {
+    static SYSTEM: OnceLock<Result<Arc<WebPkiServerVerifier>, Error>> = OnceLock::new();
+    let made = SYSTEM.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        verifier_of(roots)
+    });
+    made.as_deref().map_err(Clone::clone)
+}
+
+#[derive(Debug)]
+enum Trust {
+    System,
+    /// The certificates of `ca`, as roots, and as they are.
+    These(Arc<WebPkiServerVerifier>, Vec<CertificateDer<'static>>),
+    /// `insecure_skip_verify`: the handshake's signatures are still checked.
+    Anyone,
+}
+
+#[derive(Debug)]
+struct Verifier {
+    trust: Trust,
+    server_name: Option<ServerName<'static>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let name = self.server_name.as_ref().unwrap_or(server_name);
+        let verifier = match &self.trust {
+            Trust::System => system()?,
+            // A self-signed server certificate is often its own `ca`. Go accepts that; here too it is trusted as it stands, for its names.
+            Trust::These(_, certificates) if certificates.contains(&end_entity.clone().into_owned()) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
+                return Ok(ServerCertVerified::assertion());
+            }
+            Trust::These(verifier, _) => verifier,
+            Trust::Anyone => return Ok(ServerCertVerified::assertion()),
+        };
+        verifier.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

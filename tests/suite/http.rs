@@ -1,0 +1,147 @@
+//! The HTTP client against servers that misbehave: deadlines, bounds, kinds of errors, and no secret in any of them.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nightbell::config::Secret;
+use nightbell::http::{Client, HttpConfig, HttpErrorKind, Request, TlsConfig};
+use url::Url;
+
+use crate::servers::hostile::{Hostile, Manner, fields};
+use crate::servers::{Server, free_port, listens, wait_until};
+
+fn get(url: &str) -> Request {
+    let mut request = Request::get(Url::parse(url).expect("a URL"), Duration::from_millis(500));
+    request.max_body = 1 << 20;
+    request
+}
+
+/// D3: an error says what happened, in a closed set of kinds, within the deadline, and never quotes the URL or a header.
+#[tokio::test]
+async fn each_failure_has_its_kind_and_no_secret() {
+    let bomb = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&vec![0; 4 << 20]).expect("in memory");
+        encoder.finish().expect("in memory")
+    };
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", bomb.len());
+    let broken_gzip = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd".to_vec();
+    let cases = [
+        (Manner::Silent, HttpErrorKind::Timeout),
+        (Manner::SlowHead, HttpErrorKind::Timeout),
+        (Manner::Stalls, HttpErrorKind::Timeout),
+        (Manner::Endless, HttpErrorKind::TooLarge),
+        (Manner::Raw([head.into_bytes(), bomb].concat()), HttpErrorKind::TooLarge),
+        (Manner::Raw(broken_gzip), HttpErrorKind::Protocol),
+        (Manner::Raw(b"hello\r\n\r\n".to_vec()), HttpErrorKind::Protocol),
+        (Manner::Raw(Vec::new()), HttpErrorKind::Protocol),
+        (Manner::Raw([b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'x'; 1 << 20]].concat()), HttpErrorKind::Protocol),
+        (Manner::Truncated, HttpErrorKind::Protocol),
+        (Manner::RedirectLoop, HttpErrorKind::Protocol),
+    ];
+    let config = HttpConfig { basic_auth: Some(("user".into(), Secret::new("hunter2"))), ..HttpConfig::default() };
+    let client = Client::build(&config).expect("usable");
+    for (manner, kind) in cases {
+        let shown: String = format!("{manner:?}").chars().take(40).collect();
+        let server = Hostile::start(manner);
+        let start = Instant::now();
+        let Err(error) = client.send(get(&format!("http://{}/metrics?token=hunter2", server.address))).await else {
+            panic!("{shown}: an error expected")
+        };
+        assert_eq!(error.kind, kind, "{shown}: {error}");
+        assert!(start.elapsed() < Duration::from_secs(3), "{shown}: {:?}", start.elapsed());
+        assert!(!error.to_string().contains("hunter2") && !error.to_string().contains(&server.address), "{shown}: {error}");
+        assert!(fields(&server.heads()[0])["authorization"].starts_with("Basic "));
+    }
+}
+
+/// C10: what failed before any HTTP: the name, the connection, the handshake.
+#[tokio::test]
+async fn names_connections_and_handshakes_fail_as_such() {
+    let client = Client::plain();
+    // A server without TLS: it answers the first bytes of a handshake with an HTTP error.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+    let plain = listener.local_addr().expect("its address");
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        stream.read_exact(&mut [0]).expect("a byte");
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("written");
+    });
+    for (url, kind) in [
+        ("http://nightbell.invalid/?token=hunter2".to_owned(), HttpErrorKind::Dns),
+        (format!("http://127.0.0.1:{}/", free_port()), HttpErrorKind::Connect),
+        (format!("https://{plain}/"), HttpErrorKind::Tls),
+    ] {
+        let mut request = get(&url);
+        request.timeout = Duration::from_secs(5);
+        let Err(error) = client.send(request).await else { panic!("{url}: an error expected") };
+        assert_eq!(error.kind, kind, "{url}: {error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+}
+
+/// A self-signed certificate for a name, and a TLS server that shows it.
+struct TlsServer {
+    port: u16,
+    certificate: String,
+    _folder: tempfile::TempDir,
+    _server: Server,
+}
+
+fn openssl(arguments: &[&str]) -> Command {
+    let mut command = Command::new("openssl");
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+impl TlsServer {
+    fn start(name: &str, more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |file: &str| folder.path().join(file).display().to_string();
+        let (key, cert) = (path("key.pem"), path("cert.pem"));
+        let subject = format!("/CN={name}");
+        let names = format!("subjectAltName=DNS:{name}");
+        let request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+        let made = openssl(&request).args(["-keyout", &key, "-out", &cert, "-subj", &subject, "-addext", &names]).status();
+        assert!(made.expect("openssl is installed: run `tests/run` once").success());
+        let port = free_port();
+        let child = openssl(&["s_server", "-accept", &port.to_string(), "-cert", &cert, "-key", &key, "-www"]).args(more).spawn();
+        let server = Server(child.expect("openssl is installed: run `tests/run` once"));
+        wait_until("the TLS server", Duration::from_secs(10), || listens(port));
+        TlsServer { port, certificate: read(&cert), _folder: folder, _server: server }
+    }
+
+    async fn get(&self, tls: TlsConfig) -> Result<u16, (HttpErrorKind, String)> {
+        let client = Client::build(&HttpConfig { tls, ..HttpConfig::default() }).expect("usable");
+        let mut request = get(&format!("https://localhost:{}/", self.port));
+        request.timeout = Duration::from_secs(5);
+        client.send(request).await.map(|r| r.status).map_err(|e| (e.kind, e.to_string()))
+    }
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = PathBuf::from(path.as_ref());
+    std::fs::read_to_string(&path).expect("written by openssl")
+}
+
+/// C17: `tls_config` decides whom to trust and under which name.
+#[tokio::test]
+async fn certificates_are_verified_as_configured() {
+    let server = TlsServer::start("internal.example", &[]);
+    let ca = Some(Secret::new(server.certificate.clone()));
+    let name = Some("internal.example".to_owned());
+    let (kind, error) = server.get(TlsConfig::default()).await.expect_err("not trusted");
+    assert_eq!(kind, HttpErrorKind::Tls, "{error}");
+    let (kind, error) = server.get(TlsConfig { ca: ca.clone(), ..TlsConfig::default() }).await.expect_err("another name");
+    assert_eq!(kind, HttpErrorKind::Tls, "{error}");
+    assert!(error.contains("internal.example"), "{error}");
+    assert_eq!(server.get(TlsConfig { ca: ca.clone(), server_name: name.clone(), ..TlsConfig::default() }).await, Ok(200));
+    assert_eq!(server.get(TlsConfig { insecure_skip_verify: true, ..TlsConfig::default() }).await, Ok(200));
+    assert!(
+        Client::build(&HttpConfig { tls: TlsConfig { ca: Some(Secret::new("no PEM")), ..TlsConfig::default() }, ..HttpConfig::default() })
+            .is_err()
+    );
+}
