@@ -86,8 +86,10 @@ impl From<reqwest::Error> for HttpError {
     }
 }
 
-/// Whether this layer of an error is one of TLS; I/O errors carry it inside.
+/// Whether this layer of an error is one of TLS; I/O errors carry it inside, one within another.
 fn is_tls_error(error: &(dyn std::error::Error + 'static)) -> bool {
-    let within = error.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref());
-    error.is::<rustls::Error>() || within.is_some_and(|e| e.is::<rustls::Error>())
+    match error.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref()) {
+        Some(inner) => is_tls_error(inner),
+        None => error.is::<rustls::Error>(),
+    }
 }
