@@ -12,4 +12,5 @@ pub mod promql;
 pub mod rules;
 pub mod scrape;
 pub mod state;
+pub mod store;
 pub mod telemetry;

@@ -1,0 +1,92 @@
+//! Time columns: the series that one target exposes at one tick share its timestamp.
+//!
+//! A column is a growing run of instants. A series points into it and keeps only values; the n-th value belongs to the n-th instant after
+//! the one at which the series began. A series that misses a tick leaves the column.
+
+use std::sync::Arc;
+
+/// Instants in one column, and values in the head of one series, before the run is sealed.
+pub(super) const RUN: usize = 120;
+
+/// The index of a column.
+pub(super) type ColumnId = u32;
+
+/// A column of instants, ascending, in milliseconds.
+#[derive(Debug, Default)]
+pub(super) struct Column {
+    /// The instants so far, at most [`RUN`].
+    pub(super) times: Vec<i64>,
+    /// Series heads that point here.
+    users: u32,
+    /// Only one series may use it.
+    pub(super) private: bool,
+    frozen: Option<Arc<[i64]>>,
+}
+
+impl Column {
+    /// Whether no instant fits any more.
+    pub(super) fn is_full(&self) -> bool {
+        self.times.len() >= RUN
+    }
+
+    /// A shared copy of a full column; made once for all series that seal against it.
+    pub(super) fn freeze(&mut self) -> &Arc<[i64]> {
+        let times = &self.times;
+        self.frozen.get_or_insert_with(|| Arc::from(times.as_slice()))
+    }
+}
+
+/// All columns in use.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    columns: Vec<Column>,
+    free: Vec<ColumnId>,
+}
+
+impl Columns {
+    /// The column `id`.
+    pub(super) fn get(&self, id: ColumnId) -> &Column {
+        &self.columns[id as usize]
+    }
+
+    /// The column `id`, to write.
+    pub(super) fn get_mut(&mut self, id: ColumnId) -> &mut Column {
+        &mut self.columns[id as usize]
+    }
+
+    /// A fresh column that holds `times`, with no user yet.
+    pub(super) fn create(&mut self, times: &[i64], private: bool) -> ColumnId {
+        let column = Column { times: times.to_vec(), users: 0, private, frozen: None };
+        match self.free.pop() {
+            Some(id) => {
+                self.columns[id as usize] = column;
+                id
+            }
+            None => {
+                self.columns.push(column);
+                (self.columns.len() - 1) as ColumnId
+            }
+        }
+    }
+
+    /// One more series points to `id`.
+    pub(super) fn join(&mut self, id: ColumnId) {
+        self.columns[id as usize].users += 1;
+    }
+
+    /// One series fewer points to `id`; the last one frees it.
+    pub(super) fn leave(&mut self, id: ColumnId) {
+        let column = &mut self.columns[id as usize];
+        column.users = column.users.saturating_sub(1);
+        if column.users == 0 {
+            *column = Column::default();
+            self.free.push(id);
+        }
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn heap_size(&self) -> usize {
+        let each = |c: &Column| c.times.capacity() * 8 + c.frozen.as_ref().map_or(0, |f| f.len() * 8);
+        self.columns.iter().map(each).sum::<usize>() + self.columns.capacity() * size_of::<Column>()
+    }
+}

@@ -1,0 +1,401 @@
+//! The time series store: everything that was measured, in memory.
+//!
+//! Follows Prometheus's rules for accepting samples: a sample must be newer than its series' newest
+//! one; an exact repetition is accepted silently. The store knows nothing of PromQL; it gives windows of samples, left-open and
+//! right-closed, stale markers included. It refuses new series beyond [`Limits::max_series`], never a sample of a series that it knows.
+
+mod chunk;
+mod column;
+mod index;
+mod series;
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+
+use crate::model::{Labels, Matcher, Sample, Timestamp};
+pub use chunk::ChunkError;
+use column::{ColumnId, Columns};
+use index::Index;
+pub use series::Window;
+use series::{Outcome, Scratch, Series};
+
+/// Samples stamped further than this beyond the time of their scrape are out of bounds (SEMANTICS 11).
+const FUTURE: Duration = Duration::from_secs(600);
+
+/// Selections kept between two changes of the index.
+const SELECTIONS: usize = 4096;
+
+/// Series read before the lock is offered to a writer.
+const READ_BATCH: usize = 64;
+
+/// What the store refuses to exceed.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Series held at once.
+    pub max_series: usize,
+    /// Bytes of a series' names and values together.
+    pub max_labels_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { max_series: 1_000_000, max_labels_bytes: 16 << 10 }
+    }
+}
+
+/// A series in the store. Stays valid until retention drops the series; afterwards appends to it come back as `forgotten`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct SeriesId {
+    slot: u32,
+    version: u32,
+}
+
+/// Why a series was not created.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The store holds as many series as it may.
+    #[error("series limit of {0} reached")]
+    TooManySeries(usize),
+    /// The label set is too long.
+    #[error("labels take {length} bytes, more than the limit of {limit}")]
+    LabelsTooLong {
+        /// Bytes of this label set.
+        length: usize,
+        /// Most bytes allowed.
+        limit: usize,
+    },
+}
+
+/// How many samples of a batch were taken, and what became of the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Stored, or an exact repetition of what was stored.
+    pub appended: usize,
+    /// Same instant as the newest sample, another value.
+    pub duplicate: usize,
+    /// Older than the newest sample.
+    pub out_of_order: usize,
+    /// More than ten minutes after the batch's time.
+    pub out_of_bounds: usize,
+    /// Of series that were not created, see [`Refused`].
+    pub refused: usize,
+    /// Series that retention has dropped: ask for a new id and append again.
+    pub forgotten: Vec<SeriesId>,
+}
+
+impl Appended {
+    fn count(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Appended | Outcome::Repeated => self.appended += 1,
+            Outcome::Duplicate => self.duplicate += 1,
+            Outcome::OutOfOrder => self.out_of_order += 1,
+        }
+    }
+}
+
+/// What the store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Series.
+    pub series: usize,
+    /// Samples not yet compressed.
+    pub head_samples: usize,
+    /// Samples in sealed chunks.
+    pub sealed_samples: usize,
+    /// Bytes of sealed chunks.
+    pub sealed_bytes: usize,
+    /// Bytes of everything, about.
+    pub bytes: usize,
+    /// Series ever refused.
+    pub refused_series: u64,
+    /// Chunks that could not be read or written.
+    pub damaged_chunks: u64,
+}
+
+/// The series store. Shared between threads; each call locks for itself.
+#[derive(Debug)]
+pub struct Store {
+    limits: Limits,
+    inner: RwLock<Inner>,
+    selections: Mutex<Selections>,
+    damaged: std::sync::atomic::AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    by_labels: HashMap<Labels, u32, ahash::RandomState>,
+    index: Index,
+    columns: Columns,
+    /// Grows whenever a series comes or goes.
+    generation: u64,
+    refused: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    version: u32,
+    series: Option<Series>,
+}
+
+/// Posting lists by matchers, valid for one generation of the index.
+#[derive(Debug, Default)]
+struct Selections {
+    generation: u64,
+    found: HashMap<Box<[Matcher]>, Arc<[u32]>, ahash::RandomState>,
+}
+
+impl Inner {
+    fn series(&self, slot: u32) -> Option<&Series> {
+        self.slots.get(slot as usize)?.series.as_ref()
+    }
+
+    fn find_or_create(&mut self, labels: &Labels, limits: &Limits) -> Result<u32, Refused> {
+        if let Some(slot) = self.by_labels.get(labels) {
+            return Ok(*slot);
+        }
+        let refusal = if self.by_labels.len() >= limits.max_series {
+            Some(Refused::TooManySeries(limits.max_series))
+        } else if labels.heap_size() > limits.max_labels_bytes {
+            Some(Refused::LabelsTooLong { length: labels.heap_size(), limit: limits.max_labels_bytes })
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            self.refused += 1;
+            return Err(refusal);
+        }
+        let series = Some(Series::new(labels.clone()));
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot as usize].series = series;
+                slot
+            }
+            None => {
+                self.slots.push(Slot { version: 0, series });
+                (self.slots.len() - 1) as u32
+            }
+        };
+        self.by_labels.insert(labels.clone(), slot);
+        self.index.add(slot, labels);
+        self.generation += 1;
+        Ok(slot)
+    }
+
+    fn append(&mut self, slot: u32, at: i64, value: f64, current: &mut Option<ColumnId>) -> Option<Outcome> {
+        let series = self.slots.get_mut(slot as usize)?.series.as_mut()?;
+        Some(series.append(at, value, &mut self.columns, current))
+    }
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new(limits: Limits) -> Self {
+        Store {
+            limits,
+            inner: RwLock::new(Inner::default()),
+            selections: Mutex::new(Selections::default()),
+            damaged: std::sync::atomic::AtomicU64::new(0),
+        }
+    }
+
+    /// Appends what one scrape or collection at `at` brought; a sample with a timestamp of its own keeps it.
+    pub fn append(&self, at: Timestamp, samples: &[Sample]) -> Appended {
+        let mut result = Appended::default();
+        let mut current = None;
+        let bound = at + FUTURE;
+        let inner = &mut *self.inner.write();
+        for sample in samples {
+            let time = sample.timestamp.unwrap_or(at);
+            if time > bound {
+                result.out_of_bounds += 1;
+                continue;
+            }
+            let outcome = match inner.find_or_create(&sample.labels, &self.limits) {
+                Ok(slot) => inner.append(slot, time.0, sample.value, &mut current),
+                Err(_) => None,
+            };
+            match outcome {
+                Some(outcome) => result.count(outcome),
+                None => result.refused += 1,
+            }
+        }
+        result
+    }
+
+    /// The id of a series, which is created if need be.
+    pub fn series_id(&self, labels: &Labels) -> Result<SeriesId, Refused> {
+        let known = |inner: &Inner, slot: u32| SeriesId { slot, version: inner.slots[slot as usize].version };
+        {
+            let inner = self.inner.read();
+            if let Some(slot) = inner.by_labels.get(labels) {
+                return Ok(known(&inner, *slot));
+            }
+        }
+        let mut inner = self.inner.write();
+        let slot = inner.find_or_create(labels, &self.limits)?;
+        Ok(known(&inner, slot))
+    }
+
+    /// Appends one sample at `at` to each of these series.
+    pub fn append_ids(&self, at: Timestamp, samples: &[(SeriesId, f64)]) -> Appended {
+        let mut result = Appended::default();
+        let mut current = None;
+        let inner = &mut *self.inner.write();
+        for (id, value) in samples {
+            let valid = inner.slots.get(id.slot as usize).is_some_and(|slot| slot.version == id.version);
+            match valid.then(|| inner.append(id.slot, at.0, *value, &mut current)).flatten() {
+                Some(outcome) => result.count(outcome),
+                None => result.forgotten.push(*id),
+            }
+        }
+        result
+    }
+
+    /// Calls `visit` for every series that passes all matchers and has samples in `from < timestamp <= to`, in no particular order but
+    /// the same one each time, until it breaks.
+    ///
+    /// The window is borrowed; `visit` must not call the store. Errs when a chunk is damaged.
+    pub fn select(
+        &self,
+        matchers: &[Matcher],
+        from: Timestamp,
+        to: Timestamp,
+        mut visit: impl FnMut(&Labels, Window<'_>) -> ControlFlow<()>,
+    ) -> Result<(), ChunkError> {
+        let mut inner = self.inner.read();
+        let slots = self.selection(&inner, matchers);
+        let mut scratch = Scratch::default();
+        for (count, slot) in slots.iter().enumerate() {
+            if count > 0 && count % READ_BATCH == 0 {
+                RwLockReadGuard::bump(&mut inner);
+            }
+            // While a writer was let in, a slot may have been emptied or taken over.
+            let Some(series) = inner.series(*slot) else { continue };
+            let window = series.window(from.0, to.0, &inner.columns, &mut scratch).inspect_err(|_| {
+                self.damaged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            })?;
+            if !window.times.is_empty() && visit(&series.labels, window).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn selection(&self, inner: &Inner, matchers: &[Matcher]) -> Arc<[u32]> {
+        {
+            let mut selections = self.selections.lock();
+            if selections.generation != inner.generation || selections.found.len() >= SELECTIONS {
+                selections.found.clear();
+                selections.generation = inner.generation;
+            }
+            if let Some(slots) = selections.found.get(matchers) {
+                return Arc::clone(slots);
+            }
+        }
+        let slots: Arc<[u32]> = Arc::from(inner.index.select(matchers));
+        let mut selections = self.selections.lock();
+        if selections.generation == inner.generation {
+            selections.found.insert(matchers.into(), Arc::clone(&slots));
+        }
+        slots
+    }
+
+    /// The label sets of all series that pass the matchers and may have samples in `from < timestamp <= to`, sorted.
+    pub fn series(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<Labels> {
+        let inner = self.inner.read();
+        let slots = self.selection(&inner, matchers);
+        let here = slots.iter().filter_map(|slot| inner.series(*slot));
+        let mut found: Vec<Labels> =
+            here.filter(|series| series.overlaps(from.0, to.0, &inner.columns)).map(|series| series.labels.clone()).collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// The label names in use, sorted; with matchers, only those of series that [`Store::series`] returns.
+    pub fn label_names(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<String> {
+        if matchers.is_empty() {
+            return self.inner.read().index.names();
+        }
+        let mut names: Vec<String> = Vec::new();
+        for labels in self.series(matchers, from, to) {
+            for (name, _) in &labels {
+                if let Err(place) = names.binary_search_by(|n| n.as_str().cmp(name)) {
+                    names.insert(place, name.to_owned());
+                }
+            }
+        }
+        names
+    }
+
+    /// The values of one label, sorted; with matchers, only those of series that [`Store::series`] returns.
+    pub fn label_values(&self, name: &str, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<String> {
+        if matchers.is_empty() {
+            return self.inner.read().index.values(name);
+        }
+        let found = self.series(matchers, from, to);
+        let mut values: Vec<String> = found.iter().filter_map(|labels| labels.get(name)).map(str::to_owned).collect();
+        values.sort_unstable();
+        values.dedup();
+        values
+    }
+
+    /// Number of series.
+    pub fn series_count(&self) -> usize {
+        self.inner.read().by_labels.len()
+    }
+
+    /// Grows whenever a series comes or goes: tables derived from label sets are valid for one generation.
+    pub fn generation(&self) -> u64 {
+        self.inner.read().generation
+    }
+
+    /// Counts and sizes; walks all series.
+    pub fn stats(&self) -> Stats {
+        let inner = self.inner.read();
+        let mut stats = Stats { series: inner.by_labels.len(), refused_series: inner.refused, ..Stats::default() };
+        stats.damaged_chunks = self.damaged.load(std::sync::atomic::Ordering::Relaxed);
+        for series in inner.slots.iter().filter_map(|slot| slot.series.as_ref()) {
+            let (head, sealed) = series.counts();
+            let (head_bytes, sealed_bytes) = series.heap_sizes();
+            stats.head_samples += head;
+            stats.sealed_samples += sealed;
+            stats.sealed_bytes += sealed_bytes;
+            stats.bytes += head_bytes + sealed_bytes;
+            stats.damaged_chunks += u64::from(series.lost());
+        }
+        let map = inner.by_labels.capacity() * (size_of::<Labels>() + 5);
+        stats.bytes += inner.slots.capacity() * size_of::<Slot>() + inner.index.heap_size() + inner.columns.heap_size() + map;
+        stats
+    }
+
+    /// Drops the samples older than `before`, chunk by chunk, and series that have none left. Returns the number of series dropped.
+    pub fn retain(&self, before: Timestamp) -> usize {
+        let inner = &mut *self.inner.write();
+        let mut dropped = 0;
+        for number in 0..inner.slots.len() {
+            let Some(series) = inner.slots[number].series.as_mut() else { continue };
+            if !series.retain(before.0, &mut inner.columns) {
+                continue;
+            }
+            series.release(&mut inner.columns);
+            let labels = series.labels.clone();
+            let slot = number as u32;
+            inner.slots[number].series = None;
+            inner.slots[number].version = inner.slots[number].version.wrapping_add(1);
+            inner.free.push(slot);
+            inner.by_labels.remove(&labels);
+            inner.index.remove(slot, &labels);
+            dropped += 1;
+        }
+        if dropped > 0 {
+            inner.generation += 1;
+        }
+        dropped
+    }
+}

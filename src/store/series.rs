@@ -1,0 +1,236 @@
+//! One series: its labels, a head of raw values, and sealed chunks before it.
+
+use super::chunk::{Chunk, ChunkError};
+use super::column::{ColumnId, Columns, RUN};
+use crate::model::Labels;
+
+/// A run shorter than this that loses its column keeps its instants to itself from then on.
+const SHORT: usize = 16;
+
+/// How the store took one sample.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Outcome {
+    /// Stored.
+    Appended,
+    /// The same instant and the same bits as the newest sample: nothing to do.
+    Repeated,
+    /// The same instant as the newest sample, another value.
+    Duplicate,
+    /// Older than the newest sample.
+    OutOfOrder,
+}
+
+/// Samples of one series in ascending order of time, as parallel slices of equal length.
+#[derive(Clone, Copy, Debug)]
+pub struct Window<'a> {
+    /// Milliseconds since the Unix epoch.
+    pub times: &'a [i64],
+    /// The values; stale markers included, see [`crate::model::is_stale`].
+    pub values: &'a [f64],
+}
+
+/// Buffers that [`Series::window`] may fill; kept from one call to the next.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    times: Vec<i64>,
+    values: Vec<f64>,
+}
+
+/// A series and its samples.
+#[derive(Debug)]
+pub(super) struct Series {
+    /// What it is called.
+    pub(super) labels: Labels,
+    head: Vec<f64>,
+    column: Option<ColumnId>,
+    offset: u16,
+    chunks: Vec<Chunk>,
+    lost: u32,
+}
+
+impl Series {
+    /// A series without samples.
+    pub(super) fn new(labels: Labels) -> Self {
+        Series { labels, head: Vec::new(), column: None, offset: 0, chunks: Vec::new(), lost: 0 }
+    }
+
+    /// Milliseconds of the newest sample.
+    pub(super) fn last(&self, columns: &Columns) -> Option<i64> {
+        self.head_times(columns).last().copied().or_else(|| self.chunks.last().map(|c| c.last))
+    }
+
+    /// Adds a sample. `current` is the column that the series of this batch share, if one was opened already.
+    pub(super) fn append(&mut self, at: i64, value: f64, columns: &mut Columns, current: &mut Option<ColumnId>) -> Outcome {
+        if let Some(last) = self.last(columns) {
+            if at < last {
+                return Outcome::OutOfOrder;
+            }
+            if at == last {
+                return match self.newest() {
+                    Some(newest) if newest.to_bits() == value.to_bits() => Outcome::Repeated,
+                    _ => Outcome::Duplicate,
+                };
+            }
+        }
+        if !self.extend(at, columns) {
+            self.change_column(at, columns, current);
+        } else if self.column.is_some_and(|id| !columns.get(id).private) {
+            *current = self.column;
+        }
+        // Exact growth: doubling would leave a quarter of all head memory unused.
+        if self.head.len() == self.head.capacity() {
+            self.head.reserve_exact(24);
+        }
+        self.head.push(value);
+        Outcome::Appended
+    }
+
+    /// Whether the next instant of the series' column is `at`, or can be made so.
+    fn extend(&self, at: i64, columns: &mut Columns) -> bool {
+        let Some(id) = self.column else { return false };
+        let next = usize::from(self.offset) + self.head.len();
+        let column = columns.get_mut(id);
+        match column.times.get(next) {
+            Some(time) => *time == at,
+            None if column.is_full() => false,
+            None => {
+                column.times.push(at);
+                true
+            }
+        }
+    }
+
+    fn change_column(&mut self, at: i64, columns: &mut Columns, current: &mut Option<ColumnId>) {
+        if let Some(id) = self.column {
+            let short = self.head.len() < SHORT && !columns.get(id).is_full();
+            if short {
+                let mut times = self.head_times(columns).to_vec();
+                times.push(at);
+                columns.leave(id);
+                self.enter(columns.create(&times, true), 0, columns);
+                return;
+            }
+            self.seal(columns);
+        }
+        let (id, offset) = match *current {
+            Some(id) if columns.get(id).times.last() == Some(&at) => (id, columns.get(id).times.len() - 1),
+            _ => {
+                let id = columns.create(&[at], false);
+                *current = Some(id);
+                (id, 0)
+            }
+        };
+        self.enter(id, offset as u16, columns);
+    }
+
+    fn enter(&mut self, id: ColumnId, offset: u16, columns: &mut Columns) {
+        columns.join(id);
+        self.column = Some(id);
+        self.offset = offset;
+    }
+
+    /// Turns the head into a chunk and leaves the column.
+    fn seal(&mut self, columns: &mut Columns) {
+        let Some(id) = self.column.take() else { return };
+        let column = columns.get_mut(id);
+        let chunk = if column.is_full() && !column.private {
+            Chunk::shared(column.freeze(), self.offset, &self.head)
+        } else {
+            let start = usize::from(self.offset);
+            Chunk::own(&column.times[start..start + self.head.len()], &self.head)
+        };
+        columns.leave(id);
+        match chunk {
+            Ok(chunk) => self.chunks.push(chunk),
+            Err(_) => self.lost += 1,
+        }
+        self.head.clear();
+    }
+
+    fn newest(&self) -> Option<f64> {
+        if let Some(value) = self.head.last() {
+            return Some(*value);
+        }
+        let chunk = self.chunks.last()?;
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        chunk.read(chunk.last - 1, chunk.last, &mut times, &mut values).ok()?;
+        values.last().copied()
+    }
+
+    fn head_times<'a>(&self, columns: &'a Columns) -> &'a [i64] {
+        let start = usize::from(self.offset);
+        self.column.map_or(&[], |id| &columns.get(id).times[start..start + self.head.len()])
+    }
+
+    /// The samples with `from < timestamp <= to`: borrowed from the head where they all lie there, else copied into `scratch`.
+    pub(super) fn window<'a>(
+        &'a self,
+        from: i64,
+        to: i64,
+        columns: &'a Columns,
+        scratch: &'a mut Scratch,
+    ) -> Result<Window<'a>, ChunkError> {
+        let times = self.head_times(columns);
+        // Most windows end at the newest sample: look there before searching.
+        let end = if times.last().is_some_and(|t| *t <= to) { times.len() } else { times.partition_point(|t| *t <= to) };
+        let start = times[..end].partition_point(|t| *t <= from);
+        let first_chunk = self.chunks.partition_point(|c| c.last <= from);
+        if self.chunks.get(first_chunk).is_none_or(|c| c.first > to) {
+            return Ok(Window { times: &times[start..end], values: &self.head[start..end] });
+        }
+        scratch.times.clear();
+        scratch.values.clear();
+        for chunk in self.chunks[first_chunk..].iter().take_while(|c| c.first <= to) {
+            chunk.read(from, to, &mut scratch.times, &mut scratch.values)?;
+        }
+        scratch.times.extend_from_slice(&times[start..end]);
+        scratch.values.extend_from_slice(&self.head[start..end]);
+        Ok(Window { times: &scratch.times, values: &scratch.values })
+    }
+
+    /// Drops chunks that end before `before`; the head goes too when its newest sample is older. Returns whether nothing is left.
+    pub(super) fn retain(&mut self, before: i64, columns: &mut Columns) -> bool {
+        let keep = self.chunks.partition_point(|c| c.last < before);
+        self.chunks.drain(..keep);
+        if self.head_times(columns).last().is_some_and(|t| *t < before)
+            && let Some(id) = self.column.take()
+        {
+            columns.leave(id);
+            self.head = Vec::new();
+        }
+        self.head.is_empty() && self.chunks.is_empty()
+    }
+
+    /// Whether a sample may lie in `from < timestamp <= to`, without reading one.
+    pub(super) fn overlaps(&self, from: i64, to: i64, columns: &Columns) -> bool {
+        let times = self.head_times(columns);
+        let in_head = times.first().is_some_and(|f| *f <= to) && times.last().is_some_and(|l| *l > from);
+        in_head || self.chunks.iter().any(|c| c.first <= to && c.last > from)
+    }
+
+    /// Number of samples: in the head, and in chunks.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.head.len(), self.chunks.iter().map(|c| usize::from(c.count)).sum())
+    }
+
+    /// Bytes on the heap: of the head, and of chunks.
+    pub(super) fn heap_sizes(&self) -> (usize, usize) {
+        let chunks = self.chunks.iter().map(Chunk::heap_size).sum::<usize>() + self.chunks.capacity() * size_of::<Chunk>();
+        (self.labels.heap_size() + self.head.capacity() * size_of::<f64>(), chunks)
+    }
+
+    /// Runs that could not be compressed and are gone.
+    pub(super) fn lost(&self) -> u32 {
+        self.lost
+    }
+
+    /// Gives the column back; for a series that is about to be dropped.
+    pub(super) fn release(&mut self, columns: &mut Columns) {
+        if let Some(id) = self.column.take() {
+            columns.leave(id);
+        }
+    }
+}
+
+/// A full head seals on the next append, when the column is full too; private columns are bounded by the same length.
+const _: () = assert!(RUN <= u16::MAX as usize);
