@@ -119,8 +119,8 @@ impl Index {
 
     /// Bytes on the heap, about.
     pub(super) fn heap_size(&self) -> usize {
-        let value = |(text, postings): (&Box<str>, &Postings)| text.len() + 48 + postings.capacity() * 4;
-        self.names.values().map(|v| 96 + v.iter().map(value).sum::<usize>()).sum::<usize>() + self.all.capacity() * 4
+        let values = |values: &Values| values.iter().map(|(text, postings)| text.len() + 48 + postings.capacity() * 4).sum::<usize>();
+        self.names.values().map(|v| 96 + values(v)).sum::<usize>() + self.all.capacity() * 4
     }
 }
 
