@@ -2,6 +2,7 @@
 //!
 //! The modules stand on floors; each imports only from floors below its own. See `ARCHITECTURE.md`.
 
+pub mod alerting;
 pub mod collectors;
 pub mod config;
 pub mod exposition;

@@ -36,3 +36,7 @@ pub(super) fn put(row: &GroupRow) -> Statement {
 pub(super) fn remove(id: &str) -> Statement {
     statement("DELETE FROM alert_groups WHERE id = $1", [id.into()])
 }
+
+pub(super) fn clear() -> Statement {
+    statement("DELETE FROM alert_groups", [])
+}

@@ -87,3 +87,7 @@ pub(super) fn put(row: &AlertRow) -> Statement {
 pub(super) fn remove(fingerprint: u64) -> Statement {
     statement("DELETE FROM alerts WHERE fingerprint = $1", [format!("{fingerprint:016x}").into()])
 }
+
+pub(super) fn clear() -> Statement {
+    statement("DELETE FROM alerts", [])
+}

@@ -6,6 +6,8 @@ use super::{AlertRow, Error, GroupRow, LogRow, OutboxRow, State, alert_groups, a
 /// One step's changes.
 #[derive(Clone, Debug, Default)]
 pub struct Transition {
+    /// Whether `alerts` and `groups` are all there are: rows that are not among them go.
+    pub replace: bool,
     /// Alerts that are new or have changed.
     pub alerts: Vec<AlertRow>,
     /// Fingerprints of alerts that have been told to their end.
@@ -23,7 +25,8 @@ pub struct Transition {
 impl Transition {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.alerts.is_empty()
+        !self.replace
+            && self.alerts.is_empty()
             && self.gone_alerts.is_empty()
             && self.groups.is_empty()
             && self.gone_groups.is_empty()
@@ -39,6 +42,9 @@ impl State {
             return Ok(());
         }
         let mut statements: Vec<Statement> = Vec::new();
+        if transition.replace {
+            statements.extend([alerts::clear(), alert_groups::clear()]);
+        }
         statements.extend(transition.alerts.iter().map(alerts::put));
         statements.extend(transition.gone_alerts.iter().map(|fingerprint| alerts::remove(*fingerprint)));
         statements.extend(transition.groups.iter().map(alert_groups::put));

@@ -1,0 +1,270 @@
+//! The active alerts by fingerprint: how alerts come in, how a newer one is merged with what is known, when they are forgotten
+//! (Alertmanager's `provider/mem` and `types.Alert.Merge`).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::model::{Alert, Labels, Timestamp};
+use crate::state::AlertRow;
+
+/// Most alerts that are kept; more are refused and counted.
+pub const MAX_ALERTS: usize = 100_000;
+/// How long a resolved alert is remembered.
+const REMEMBER: Duration = Duration::from_secs(30 * 60);
+
+/// An alert as a client of the API posts it.
+#[derive(Clone, Debug, Default)]
+pub struct PostedAlert {
+    /// Identity; empty values vanish.
+    pub labels: Vec<(String, String)>,
+    /// Texts for people.
+    pub annotations: Vec<(String, String)>,
+    /// When it began, if known.
+    pub starts_at: Option<Timestamp>,
+    /// When it ended or will be taken as ended.
+    pub ends_at: Option<Timestamp>,
+    /// Link to its cause.
+    pub generator_url: String,
+}
+
+impl PostedAlert {
+    /// Fills in what is missing (SEMANTICS 136) or says why the alert is refused (137).
+    pub fn accept(self, now: Timestamp, resolve_timeout: Duration) -> Result<Incoming, String> {
+        if let Some((name, _)) = self.labels.iter().chain(&self.annotations).find(|(name, _)| name.is_empty()) {
+            return Err(format!("invalid label name {name:?}"));
+        }
+        let labels = Labels::from_pairs(self.labels);
+        if labels.is_empty() {
+            return Err("at least one label pair required".into());
+        }
+        let starts_at = self.starts_at.or(self.ends_at).unwrap_or(now);
+        let timeout = self.ends_at.is_none();
+        let ends_at = self.ends_at.unwrap_or(now + resolve_timeout);
+        if ends_at < starts_at {
+            return Err("start time must be before end time".into());
+        }
+        let alert = Alert {
+            labels,
+            annotations: Labels::from_pairs(self.annotations),
+            starts_at,
+            ends_at: Some(ends_at),
+            updated_at: now,
+            generator_url: self.generator_url,
+            value: None,
+            peak: None,
+        };
+        Ok(Incoming { alert, timeout })
+    }
+}
+
+/// An alert on its way in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incoming {
+    /// The alert.
+    pub alert: Alert,
+    /// Whether `ends_at` is only a time-out, not an end that the sender named.
+    pub timeout: bool,
+}
+
+impl From<Alert> for Incoming {
+    fn from(alert: Alert) -> Self {
+        Incoming { alert, timeout: false }
+    }
+}
+
+/// What a new report of an alert changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Not known before, or known as ended: groups must hear of it, and it must be written down.
+    News,
+    /// Ended now: written down, groups must hear of it.
+    Ended,
+    /// The same state with a later end or another text: groups hold it already.
+    Renewed,
+    /// It had ended before, and this says so again.
+    Repeated,
+    /// Too many alerts; it was not taken.
+    Refused,
+}
+
+/// The alerts that are known.
+#[derive(Debug, Default)]
+pub struct Alerts(HashMap<u64, AlertRow, ahash::RandomState>);
+
+impl Alerts {
+    /// Takes a report in and says what it changed.
+    pub fn put(&mut self, incoming: Incoming, now: Timestamp) -> Change {
+        let fingerprint = incoming.alert.fingerprint();
+        let new = AlertRow { alert: incoming.alert, timeout: incoming.timeout };
+        let Some(old) = self.0.get_mut(&fingerprint) else {
+            if self.0.len() >= MAX_ALERTS {
+                return Change::Refused;
+            }
+            self.0.insert(fingerprint, new);
+            return Change::News;
+        };
+        let was_over = old.alert.is_resolved(now);
+        let merged = if overlap(&old.alert, &new.alert) { merge(old, new, now) } else { new };
+        let is_over = merged.alert.is_resolved(now);
+        *old = merged;
+        match (was_over, is_over) {
+            (_, false) if was_over => Change::News,
+            (false, false) => Change::Renewed,
+            (false, true) => Change::Ended,
+            (true, _) => Change::Repeated,
+        }
+    }
+
+    /// Takes back what the database remembered. An alert that fired then is given time to be renewed before it counts as over: as long
+    /// as its sender had promised, at least `resolve_timeout`.
+    pub fn restore(&mut self, mut row: AlertRow, now: Timestamp, resolve_timeout: Duration) {
+        if !row.alert.is_resolved(row.alert.updated_at) {
+            let promised = row.alert.ends_at.map_or(Duration::ZERO, |end| end.since(row.alert.updated_at));
+            row.alert.ends_at = Some(now + promised.max(resolve_timeout));
+            row.timeout = true;
+        }
+        self.0.insert(row.alert.fingerprint(), row);
+    }
+
+    /// The alert with this fingerprint.
+    pub fn get(&self, fingerprint: u64) -> Option<&AlertRow> {
+        self.0.get(&fingerprint)
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &AlertRow> + Clone {
+        self.0.values()
+    }
+
+    /// The alerts that have not ended at `now`.
+    pub fn firing(&self, now: Timestamp) -> impl Iterator<Item = &Alert> + Clone {
+        self.0.values().map(|row| &row.alert).filter(move |alert| !alert.is_resolved(now))
+    }
+
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Forgets alerts that ended long ago and that no group still has to tell about.
+    pub fn collect_garbage(&mut self, now: Timestamp, held: impl Fn(u64) -> bool) {
+        self.0.retain(|fingerprint, row| !row.alert.is_resolved(now - REMEMBER) || held(*fingerprint));
+    }
+}
+
+fn end(alert: &Alert) -> Timestamp {
+    alert.ends_at.unwrap_or(Timestamp::MAX)
+}
+
+fn overlap(old: &Alert, new: &Alert) -> bool {
+    let inside = |instant: Timestamp| old.starts_at < instant && instant < end(old);
+    inside(end(new)) || inside(new.starts_at)
+}
+
+/// SEMANTICS 138: the younger one rules, but starts as early and ends as late as what is known for certain.
+fn merge(old: &AlertRow, new: AlertRow, now: Timestamp) -> AlertRow {
+    let (older, mut younger) = if new.alert.updated_at < old.alert.updated_at { (new, old.clone()) } else { (old.clone(), new) };
+    younger.alert.starts_at = younger.alert.starts_at.min(older.alert.starts_at);
+    let keep_older_end = match (older.alert.ends_at, younger.alert.ends_at) {
+        (Some(older_end), Some(younger_end)) if older_end > younger_end => {
+            if younger.alert.is_resolved(now) {
+                older.alert.is_resolved(now)
+            } else {
+                !older.timeout
+            }
+        }
+        _ => false,
+    };
+    if keep_older_end {
+        younger.alert.ends_at = older.alert.ends_at;
+    }
+    younger.alert.value = younger.alert.value.or(older.alert.value);
+    younger.alert.peak = younger.alert.peak.or(older.alert.peak);
+    younger
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alert(starts: i64, ends: Option<i64>, updated: i64) -> Alert {
+        Alert {
+            labels: Labels::from_pairs([("alertname", "A")]),
+            annotations: Labels::empty(),
+            starts_at: Timestamp(starts),
+            ends_at: ends.map(Timestamp),
+            updated_at: Timestamp(updated),
+            generator_url: String::new(),
+            value: None,
+            peak: None,
+        }
+    }
+
+    fn put_all(reports: &[(Alert, bool, i64)]) -> (Vec<Change>, AlertRow) {
+        let mut alerts = Alerts::default();
+        let put =
+            |(alert, timeout, now): &(Alert, bool, i64)| alerts.put(Incoming { alert: alert.clone(), timeout: *timeout }, Timestamp(*now));
+        let changes = reports.iter().map(put).collect();
+        let row = alerts.iter().next().expect("one alert").clone();
+        (changes, row)
+    }
+
+    /// SEMANTICS 138 and 139.
+    #[test]
+    fn overlapping_reports_are_merged_and_others_replace() {
+        // Renewal with a later end.
+        let (changes, row) = put_all(&[(alert(10, Some(100), 10), false, 10), (alert(10, Some(160), 70), false, 70)]);
+        assert_eq!((changes, row.alert.ends_at), (vec![Change::News, Change::Renewed], Some(Timestamp(160))));
+        // A younger report with an earlier end does not shorten an explicit one …
+        let (_, row) = put_all(&[(alert(10, Some(500), 10), false, 10), (alert(20, Some(300), 70), true, 70)]);
+        assert_eq!((row.alert.starts_at, row.alert.ends_at), (Timestamp(10), Some(Timestamp(500))));
+        // … but it does shorten a time-out.
+        let (_, row) = put_all(&[(alert(10, Some(500), 10), true, 10), (alert(20, Some(300), 70), true, 70)]);
+        assert_eq!(row.alert.ends_at, Some(Timestamp(300)));
+        // A resolve, its repetition, and a new trouble.
+        let (changes, row) = put_all(&[
+            (alert(10, None, 10), false, 10),
+            (alert(10, Some(50), 50), false, 50),
+            (alert(10, Some(50), 110), false, 110),
+            (alert(200, None, 200), false, 200),
+        ]);
+        assert_eq!(changes, [Change::News, Change::Ended, Change::Repeated, Change::News]);
+        assert_eq!((row.alert.starts_at, row.alert.ends_at), (Timestamp(200), None));
+    }
+
+    #[test]
+    fn a_restored_alert_is_given_time_to_be_renewed() {
+        let mut alerts = Alerts::default();
+        let row = |alert| AlertRow { alert, timeout: false };
+        alerts.restore(row(alert(0, Some(240_000), 0)), Timestamp(9_000_000), Duration::from_secs(300));
+        assert_eq!(alerts.iter().next().expect("one").alert.ends_at, Some(Timestamp(9_300_000)));
+        alerts.restore(row(alert(0, Some(900_000), 0)), Timestamp(9_000_000), Duration::from_secs(300));
+        assert_eq!(alerts.iter().next().expect("one").alert.ends_at, Some(Timestamp(9_900_000)), "as long as was promised");
+        alerts.restore(row(alert(0, Some(50), 50)), Timestamp(9_000_000), Duration::from_secs(300));
+        assert_eq!(alerts.iter().next().expect("one").alert.ends_at, Some(Timestamp(50)), "a real end stays");
+    }
+
+    /// SEMANTICS 136 and 137.
+    #[test]
+    fn a_posted_alert_is_completed_or_refused() {
+        let minute = Duration::from_secs(60);
+        let posted = |starts: Option<i64>, ends: Option<i64>| PostedAlert {
+            labels: vec![("a".into(), "1".into()), ("b".into(), String::new())],
+            starts_at: starts.map(Timestamp),
+            ends_at: ends.map(Timestamp),
+            ..PostedAlert::default()
+        };
+        let got = posted(None, None).accept(Timestamp(1000), minute).expect("accepted");
+        assert_eq!((got.alert.starts_at, got.alert.ends_at, got.timeout), (Timestamp(1000), Some(Timestamp(61_000)), true));
+        assert_eq!(got.alert.labels, Labels::from_pairs([("a", "1")]));
+        let got = posted(None, Some(500)).accept(Timestamp(1000), minute).expect("accepted");
+        assert_eq!((got.alert.starts_at, got.alert.ends_at, got.timeout), (Timestamp(500), Some(Timestamp(500)), false));
+        assert!(posted(Some(2), Some(1)).accept(Timestamp(1000), minute).is_err());
+        assert!(PostedAlert::default().accept(Timestamp(1000), minute).is_err());
+    }
+}

@@ -1,0 +1,321 @@
+//! `route`, `receivers`, `inhibit_rules` and `time_intervals` as in `alertmanager.yml`
+//! (<https://prometheus.io/docs/alerting/latest/configuration/>), inline in `nightbell.yml` or in a file of their own.
+//!
+//! A receiver's `*_configs` keys are the rows of [`NOTIFIERS`]; another of Alertmanager's keys is an error that says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::inhibit::InhibitRule;
+use super::route::{Route, Routes};
+use super::time_interval::TimeInterval;
+use crate::config::{ConfigErrors, Document, Environment, Loader, Section};
+use crate::model::{MatchOp, Matcher};
+use crate::notify::{NOTIFIERS, Notifier, NotifierKind};
+
+/// Keys of Alertmanager's `global` block. Notifiers read theirs; one that no configured notifier reads is no mistake.
+const GLOBAL_KEYS: &[&str] = &[
+    "http_config",
+    "jira_api_url",
+    "mattermost_webhook_url",
+    "mattermost_webhook_url_file",
+    "opsgenie_api_key",
+    "opsgenie_api_key_file",
+    "opsgenie_api_url",
+    "pagerduty_url",
+    "resolve_timeout",
+    "rocketchat_api_url",
+    "rocketchat_token",
+    "rocketchat_token_file",
+    "rocketchat_token_id",
+    "rocketchat_token_id_file",
+    "slack_api_url",
+    "slack_api_url_file",
+    "slack_app_token",
+    "slack_app_token_file",
+    "slack_app_url",
+    "smtp_auth_identity",
+    "smtp_auth_password",
+    "smtp_auth_password_file",
+    "smtp_auth_secret",
+    "smtp_auth_secret_file",
+    "smtp_auth_username",
+    "smtp_force_implicit_tls",
+    "smtp_from",
+    "smtp_hello",
+    "smtp_require_tls",
+    "smtp_smarthost",
+    "smtp_tls_config",
+    "telegram_api_url",
+    "telegram_bot_token",
+    "telegram_bot_token_file",
+    "victorops_api_key",
+    "victorops_api_key_file",
+    "victorops_api_url",
+    "webex_api_url",
+    "wechat_api_corp_id",
+    "wechat_api_secret",
+    "wechat_api_secret_file",
+    "wechat_api_url",
+];
+
+/// Receiver keys of Alertmanager, to tell "not yet" from a slip of the finger.
+const ALERTMANAGER_KINDS: &[&str] = &[
+    "discord_configs",
+    "email_configs",
+    "incidentio_configs",
+    "jira_configs",
+    "mattermost_configs",
+    "msteams_configs",
+    "msteamsv2_configs",
+    "opsgenie_configs",
+    "pagerduty_configs",
+    "pushover_configs",
+    "rocketchat_configs",
+    "slack_configs",
+    "sns_configs",
+    "telegram_configs",
+    "victorops_configs",
+    "webex_configs",
+    "webhook_configs",
+    "wechat_configs",
+];
+
+/// One notifier inside a receiver.
+#[derive(Clone)]
+pub struct Integration {
+    /// `receiver/notifier/index`: names it in the notification log and the outbox.
+    pub key: String,
+    /// The receiver's name.
+    pub receiver: String,
+    /// The notifier's name.
+    pub notifier: &'static str,
+    /// Whether resolved alerts are sent.
+    pub send_resolved: bool,
+    /// The courier.
+    pub courier: Arc<dyn Notifier>,
+}
+
+/// A name that routes send to.
+#[derive(Clone)]
+pub struct Receiver {
+    /// Its name.
+    pub name: String,
+    /// Its integrations; none means the alerts end here.
+    pub integrations: Vec<Integration>,
+}
+
+/// Everything the alerting side is configured with.
+#[derive(Clone)]
+pub struct Alerting {
+    /// The routing tree.
+    pub routes: Routes,
+    /// The receivers, in file order.
+    pub receivers: Vec<Receiver>,
+    /// The inhibition rules.
+    pub inhibit_rules: Vec<InhibitRule>,
+    /// Time intervals by name.
+    pub time_intervals: BTreeMap<String, Vec<TimeInterval>>,
+    /// Notification templates to load.
+    pub templates: Vec<PathBuf>,
+    /// When an alert without an end is taken as over, unless it is renewed.
+    pub resolve_timeout: Duration,
+    /// Where people reach this nightbell.
+    pub external_url: String,
+}
+
+impl Alerting {
+    /// Reads the blocks from `section`, which must have a `route`; `global` is Alertmanager's block of that name. Finishes neither.
+    pub fn read(section: &Section<'_>, global: Option<&Section<'_>>) -> Self {
+        let routes = match section.section("route") {
+            Some(route) => Routes::read(&route),
+            None => {
+                section.error("", "key \"route\" is missing", "add route: with at least a receiver");
+                Routes::of(Route::root(String::new()), Vec::new())
+            }
+        };
+        let alerting = Alerting {
+            receivers: read_receivers(section, global),
+            inhibit_rules: section.sections("inhibit_rules").iter().map(InhibitRule::read).collect(),
+            time_intervals: read_time_intervals(section),
+            templates: section.or("templates", Vec::new()),
+            resolve_timeout: resolve_timeout(global),
+            external_url: String::new(),
+            routes,
+        };
+        alerting.check_names(section);
+        alerting
+    }
+
+    /// Reads an `alertmanager.yml`.
+    pub fn read_file(path: &Path, environment: &Environment) -> Result<Self, ConfigErrors> {
+        let document = Document::read(path)?;
+        let loader = Loader::new(&document, environment, path.parent().unwrap_or(Path::new(".")));
+        let alerting = {
+            let root = loader.root();
+            let global = root.section("global");
+            let alerting = Self::read(&root, global.as_ref());
+            if let Some(global) = global {
+                global.finish();
+            }
+            // Alertmanager's tracing of itself: valid there, of no use here.
+            root.node("tracing");
+            root.finish();
+            alerting
+        };
+        loader.finish(alerting)
+    }
+
+    /// The routing when no `route` is written (N5): `section` maps a notifier's name to its settings, one or a list of them. Critical
+    /// goes everywhere, warning to all but e-mail, info to the webhook alone. The broadest one that is configured also takes what no
+    /// other takes, and an alert without a known severity counts as critical: in doubt, notify. Finishes the section.
+    pub fn read_default(section: &Section<'_>, global: Option<&Section<'_>>) -> Self {
+        let mut receivers: Vec<(u8, Receiver)> = Vec::new();
+        for kind in NOTIFIERS {
+            let settings = section.one_or_many(kind.name);
+            if !settings.is_empty() {
+                let integrations = settings.iter().enumerate().map(|(i, s)| read_integration(kind, kind.name, i, s, global)).collect();
+                receivers.push((breadth(kind.name), Receiver { name: kind.name.into(), integrations }));
+            }
+        }
+        section.finish();
+        receivers.sort_by_key(|(breadth, _)| *breadth);
+        let routes = default_routes(&receivers);
+        let mut receivers: Vec<Receiver> = receivers.into_iter().map(|(_, receiver)| receiver).collect();
+        if receivers.is_empty() {
+            receivers.push(Receiver { name: NOBODY.into(), integrations: Vec::new() });
+        }
+        Alerting {
+            routes,
+            receivers,
+            inhibit_rules: Vec::new(),
+            time_intervals: BTreeMap::new(),
+            templates: Vec::new(),
+            resolve_timeout: resolve_timeout(global),
+            external_url: String::new(),
+        }
+    }
+
+    /// The routing of a nightbell that was told of no receiver: alerts are kept and shown, nobody is told.
+    pub fn nobody() -> Self {
+        Alerting {
+            routes: default_routes(&[]),
+            receivers: vec![Receiver { name: NOBODY.into(), integrations: Vec::new() }],
+            inhibit_rules: Vec::new(),
+            time_intervals: BTreeMap::new(),
+            templates: Vec::new(),
+            resolve_timeout: RESOLVE_TIMEOUT,
+            external_url: String::new(),
+        }
+    }
+
+    /// The receiver of this name.
+    pub fn receiver(&self, name: &str) -> Option<&Receiver> {
+        self.receivers.iter().find(|r| r.name == name)
+    }
+
+    fn check_names(&self, section: &Section<'_>) {
+        let receivers: BTreeSet<&str> = self.receivers.iter().map(|r| r.name.as_str()).collect();
+        if receivers.len() < self.receivers.len() {
+            section.error("receivers", "two receivers have the same name", "give each its own");
+        }
+        for route in self.routes.nodes() {
+            if !receivers.contains(route.receiver.as_str()) && !route.receiver.is_empty() {
+                let known: Vec<&str> = receivers.iter().copied().collect();
+                let remedy = format!("define it under receivers; there is {}", known.join(", "));
+                section.error("route", format!("receiver {:?} is not defined", route.receiver), remedy);
+            }
+            for name in route.mute_time_intervals.iter().chain(&route.active_time_intervals) {
+                if !self.time_intervals.contains_key(name) {
+                    section.error("route", format!("time interval {name:?} is not defined"), "define it under time_intervals");
+                }
+            }
+        }
+    }
+}
+
+const NOBODY: &str = "nobody";
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+fn resolve_timeout(global: Option<&Section<'_>>) -> Duration {
+    let Some(global) = global else { return RESOLVE_TIMEOUT };
+    for key in GLOBAL_KEYS {
+        global.node(key);
+    }
+    global.or("resolve_timeout", RESOLVE_TIMEOUT)
+}
+
+/// N5's order: what takes more severities comes later.
+fn breadth(notifier: &str) -> u8 {
+    match notifier {
+        "email" => 0,
+        "webhook" => 2,
+        _ => 1,
+    }
+}
+
+fn default_routes(receivers: &[(u8, Receiver)]) -> Routes {
+    let broadest = receivers.last().map_or(NOBODY, |(_, receiver)| receiver.name.as_str());
+    let mut root = Route::root(broadest.to_owned());
+    root.group_by = super::route::GroupBy::Labels(BTreeSet::from(["alertname".to_owned()]));
+    root.group_wait = Duration::from_secs(5);
+    root.group_interval = Duration::from_secs(30);
+    let others = receivers.iter().filter(|(_, receiver)| receiver.name != broadest);
+    let narrow = others.map(|(breadth, receiver)| {
+        let spared = if *breadth == 0 { "warning|info|none" } else { "info|none" };
+        // A constant pattern compiles; without it the route would take more, never less.
+        let matchers = Matcher::new("severity", MatchOp::NotRegex, spared).into_iter().collect();
+        Route { receiver: receiver.name.clone(), continues: true, ..root.child(matchers) }
+    });
+    let mut children: Vec<Route> = narrow.collect();
+    if !children.is_empty() {
+        children.push(root.child(Vec::new()));
+    }
+    Routes::of(root, children)
+}
+
+fn read_receivers(section: &Section<'_>, global: Option<&Section<'_>>) -> Vec<Receiver> {
+    section.sections("receivers").iter().map(|receiver| read_receiver(receiver, global)).collect()
+}
+
+fn read_receiver(section: &Section<'_>, global: Option<&Section<'_>>) -> Receiver {
+    let name: String = section.require("name");
+    let mut integrations = Vec::new();
+    for kind in NOTIFIERS {
+        let settings = section.sections(kind.key);
+        integrations.extend(settings.iter().enumerate().map(|(i, s)| read_integration(kind, &name, i, s, global)));
+    }
+    for key in section.keys() {
+        if ALERTMANAGER_KINDS.contains(&key) && !NOTIFIERS.iter().any(|kind| kind.key == key) {
+            section.node(key);
+            let known: Vec<&str> = NOTIFIERS.iter().map(|kind| kind.key).collect();
+            section.error(key, "nightbell has no such notifier yet", format!("known here: {}", known.join(", ")));
+        }
+    }
+    section.finish();
+    Receiver { name, integrations }
+}
+
+fn read_integration(kind: &NotifierKind, receiver: &str, index: usize, section: &Section<'_>, global: Option<&Section<'_>>) -> Integration {
+    let send_resolved = section.or("send_resolved", kind.send_resolved);
+    let courier = Arc::from((kind.build)(section, global));
+    section.finish();
+    Integration { key: format!("{receiver}/{}/{index}", kind.name), receiver: receiver.into(), notifier: kind.name, send_resolved, courier }
+}
+
+fn read_time_intervals(section: &Section<'_>) -> BTreeMap<String, Vec<TimeInterval>> {
+    let mut intervals = BTreeMap::new();
+    for key in ["mute_time_intervals", "time_intervals"] {
+        for named in section.sections(key) {
+            let name: String = named.require("name");
+            let elements = named.sections("time_intervals").iter().map(TimeInterval::read).collect();
+            named.finish();
+            if intervals.insert(name.clone(), elements).is_some() {
+                named.error("name", format!("{name:?} is defined twice"), "give each time interval its own name");
+            }
+        }
+    }
+    intervals
+}

@@ -1,0 +1,287 @@
+//! Delivery: one task for each integration takes its messages from the outbox, in order, until the receiver has accepted each.
+//!
+//! The backlog lies in the database; a task holds one message. A failed attempt is retried after 500 ms, then ever later up to a minute
+//! (or when the place says so). Messages of other groups take their turn meanwhile, and messages of one group that pile up become one.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tracing::{debug, error, info, warn};
+
+use super::config::Integration;
+use super::message::merge;
+use super::metrics::{IntegrationLabels, Metrics};
+use crate::model::Timestamp;
+use crate::notify::{Notification, NotifyError, Reason};
+use crate::state::{DeadLetter, OutboxRow, State};
+
+/// Deadline of one attempt.
+const ATTEMPT: Duration = Duration::from_secs(30);
+/// First pause after a failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest pause of our own choice.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Longest pause that a place may ask for.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// Most messages of one group that are merged at once.
+const MERGE: i64 = 64;
+/// Most messages that are held in memory when the database cannot take them.
+const MAX_UNSAVED: usize = 1000;
+
+/// What the dispatcher and one integration's task share; it outlives a reload.
+#[derive(Default)]
+pub struct Mailbox {
+    unsaved: Mutex<VecDeque<OutboxRow>>,
+    /// Messages the receiver has accepted (or that were given up) but the database would not let go.
+    done: Mutex<HashSet<String>>,
+    wake: Notify,
+    /// Held by the one task that delivers: after a reload the successor waits for the last attempt of its predecessor.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Mailbox {
+    /// Says that there is something in the outbox.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Keeps a message that the database could not take. Beyond the bound the oldest one goes, and is returned.
+    pub fn keep(&self, message: OutboxRow) -> Option<OutboxRow> {
+        let mut unsaved = self.unsaved.lock();
+        unsaved.push_back(message);
+        let lost = if unsaved.len() > MAX_UNSAVED { unsaved.pop_front() } else { None };
+        self.wake();
+        lost
+    }
+
+    /// Takes out what the database could not take, to try again.
+    pub fn take_unsaved(&self) -> Vec<OutboxRow> {
+        self.unsaved.lock().drain(..).collect()
+    }
+
+    /// How many messages are held in memory alone.
+    pub fn unsaved(&self) -> usize {
+        self.unsaved.lock().len()
+    }
+}
+
+/// One integration's task.
+pub struct Deliverer {
+    integration: Integration,
+    state: State,
+    mailbox: Arc<Mailbox>,
+    metrics: Metrics,
+    labels: IntegrationLabels,
+    /// Place of the last message that was tried; the next one after it is next.
+    cursor: i64,
+    failures: u32,
+    last_error: Option<Reason>,
+    jitter: RandomState,
+}
+
+/// What a step came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is nothing to deliver.
+    Idle,
+    /// A message was dealt with: go on.
+    Done,
+    /// Try again after this time.
+    Pause(Duration),
+}
+
+struct Waiting {
+    message: OutboxRow,
+    /// Its place in the outbox; `None` when it is in memory alone.
+    place: Option<i64>,
+}
+
+impl Deliverer {
+    /// The task of `integration`.
+    pub fn new(integration: Integration, state: State, mailbox: Arc<Mailbox>, metrics: Metrics) -> Self {
+        let labels = IntegrationLabels::of(&integration);
+        // Series that exist from the start show their first increase.
+        drop(metrics.notifications.get_or_create(&labels));
+        let jitter = RandomState::new();
+        Deliverer { integration, state, mailbox, metrics, labels, cursor: 0, failures: 0, last_error: None, jitter }
+    }
+
+    /// Delivers until `stop` becomes true; an attempt under way is finished first.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mailbox = self.mailbox.clone();
+        let _turn = mailbox.turn.lock().await;
+        while !*stop.borrow_and_update() {
+            let pause = match self.step().await {
+                Step::Done => continue,
+                Step::Idle => None,
+                Step::Pause(pause) => Some(pause),
+            };
+            // Only an idle task is woken by a new message: a failing receiver is not tried more often because there is more to say.
+            let wait = async {
+                match pause {
+                    None => self.mailbox.wake.notified().await,
+                    Some(pause) => tokio::time::sleep(pause).await,
+                }
+            };
+            tokio::select! {
+                () = wait => {}
+                _ = stop.changed() => {}
+            }
+        }
+    }
+
+    /// Tries one message.
+    pub async fn step(&mut self) -> Step {
+        let waiting = match self.next().await {
+            Ok(Some(waiting)) => waiting,
+            Ok(None) => return Step::Idle,
+            // The outbox cannot be read: what it holds is not lost, so look again later.
+            Err(()) => return self.pause(None),
+        };
+        if let Some(place) = waiting.place {
+            self.cursor = place;
+        }
+        if self.mailbox.done.lock().contains(&waiting.message.delivery_id) {
+            return if self.leave(&waiting).await { Step::Done } else { self.pause(None) };
+        }
+        let (waiting, notification) = match self.merged(waiting).await {
+            Ok(merged) => merged,
+            Err((waiting, reason)) => {
+                let error = NotifyError::permanent(Reason::Template, format!("the stored message cannot be read: {reason}"));
+                self.bury(&waiting, &error).await;
+                return Step::Done;
+            }
+        };
+        let result = self.attempt(&notification).await;
+        self.settle(waiting, result).await
+    }
+
+    /// The next message: after the cursor, else from the beginning, else from memory.
+    async fn next(&mut self) -> Result<Option<Waiting>, ()> {
+        let key = &self.integration.key;
+        let mut found = self.state.next_message(key, self.cursor).await;
+        if self.cursor > 0 && matches!(found, Ok(None)) {
+            self.cursor = 0;
+            found = self.state.next_message(key, 0).await;
+        }
+        let in_memory = || self.mailbox.unsaved.lock().front().cloned().map(|message| Waiting { message, place: None });
+        match found {
+            Ok(Some((place, message))) => Ok(Some(Waiting { message, place: Some(place) })),
+            Ok(None) => Ok(in_memory()),
+            Err(error) => {
+                debug!(receiver = self.integration.receiver, notifier = self.integration.notifier, %error, "Outbox cannot be read.");
+                in_memory().map(Some).ok_or(())
+            }
+        }
+    }
+
+    /// Folds the messages of the same group that wait behind this one into the newest of them, in the database first.
+    async fn merged(&self, waiting: Waiting) -> Result<(Waiting, Notification), (Waiting, String)> {
+        let own = match serde_json::from_str::<Notification>(&waiting.message.body) {
+            Ok(own) => own,
+            Err(error) => return Err((waiting, error.to_string())),
+        };
+        let behind = match waiting.place {
+            Some(_) => self.state.group_messages(&self.integration.key, &waiting.message.group_key, MERGE).await.unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let done = self.mailbox.done.lock().clone();
+        let readable = behind.into_iter().filter(|(_, row)| !done.contains(&row.delivery_id)).filter_map(|(place, row)| {
+            let notification = serde_json::from_str::<Notification>(&row.body).ok()?;
+            Some((place, row, notification))
+        });
+        let mut readable: Vec<(i64, OutboxRow, Notification)> = readable.collect();
+        let Some((place, mut row, newest)) = (if readable.len() > 1 { readable.pop() } else { None }) else {
+            return Ok((waiting, own));
+        };
+        let superseded: Vec<String> = readable.iter().map(|(_, row, _)| row.delivery_id.clone()).collect();
+        let merged = readable.into_iter().rev().fold(newest, |newer, (_, _, older)| merge(older, newer));
+        row.body = serde_json::to_string(&merged).unwrap_or_default();
+        match self.state.merge_messages(&row.delivery_id, &row.body, &superseded).await {
+            Ok(()) => {
+                self.metrics.outbox.get_or_create(&self.labels).dec_by(i64::try_from(superseded.len()).unwrap_or(0));
+                Ok((Waiting { message: row, place: Some(place) }, merged))
+            }
+            Err(_) => Ok((waiting, own)),
+        }
+    }
+
+    async fn attempt(&self, notification: &Notification) -> Result<(), NotifyError> {
+        self.metrics.notifications.get_or_create(&self.labels).inc();
+        let started = Instant::now();
+        let result = match tokio::time::timeout(ATTEMPT, self.integration.courier.notify(notification)).await {
+            Ok(result) => result,
+            Err(_) => Err(NotifyError::retryable(Reason::Timeout, format!("no answer within {}s", ATTEMPT.as_secs()))),
+        };
+        self.metrics.duration.get_or_create(&self.labels).inc_by(started.elapsed().as_secs_f64());
+        result
+    }
+
+    async fn settle(&mut self, waiting: Waiting, result: Result<(), NotifyError>) -> Step {
+        let (receiver, notifier) = (self.integration.receiver.clone(), self.integration.notifier);
+        let error = match result {
+            Ok(()) => {
+                if self.last_error.take().is_some() {
+                    info!(receiver, notifier, "Receiver accepts messages again.");
+                }
+                debug!(receiver, notifier, group_key = waiting.message.group_key, "Message was accepted.");
+                self.failures = 0;
+                self.leave(&waiting).await;
+                return Step::Done;
+            }
+            Err(error) => error,
+        };
+        self.metrics.failed.get_or_create(&self.labels.because(error.reason.as_str())).inc();
+        if !error.retryable {
+            self.bury(&waiting, &error).await;
+            return Step::Done;
+        }
+        if self.last_error.replace(error.reason) != Some(error.reason) {
+            warn!(receiver, notifier, group_key = waiting.message.group_key, %error, "Message was not accepted; it will be tried again.");
+        }
+        self.pause(error.retry_after)
+    }
+
+    /// Takes a message that is dealt with out of the outbox; false when the database would not let it go. It is not sent again.
+    async fn leave(&self, waiting: &Waiting) -> bool {
+        let id = &waiting.message.delivery_id;
+        if waiting.place.is_none() {
+            self.mailbox.unsaved.lock().retain(|row| row.delivery_id != *id);
+            self.metrics.unsaved.dec();
+        }
+        // A message in memory may have reached the database after all: its commit can fail in our eyes alone.
+        let removed = self.state.remove_message(id).await.is_ok();
+        let mut done = self.mailbox.done.lock();
+        if removed {
+            done.remove(id);
+            self.metrics.outbox.get_or_create(&self.labels).dec();
+        } else {
+            done.insert(id.clone());
+        }
+        removed
+    }
+
+    async fn bury(&mut self, waiting: &Waiting, error: &NotifyError) {
+        let (receiver, notifier) = (&self.integration.receiver, self.integration.notifier);
+        error!(receiver, notifier, group_key = waiting.message.group_key, %error, "Message cannot be delivered; it is kept as a dead letter.");
+        self.metrics.dead.get_or_create(&self.labels.because(error.reason.as_str())).inc();
+        let letter = DeadLetter { message: waiting.message.clone(), died_at: Timestamp::now(), error: error.to_string() };
+        if let Err(error) = self.state.bury_message(&letter).await {
+            warn!(receiver, notifier, %error, "Dead letter could not be kept.");
+        }
+        self.leave(waiting).await;
+    }
+
+    /// 500 ms, then 1.5 times longer each, ± 50 %, at most a minute; never sooner than the place asks.
+    fn pause(&mut self, retry_after: Option<Duration>) -> Step {
+        let base = FIRST_PAUSE.mul_f64(1.5f64.powi(self.failures.min(30) as i32)).min(LONGEST_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        let random = self.jitter.hash_one(self.failures) as f64 / u64::MAX as f64;
+        let own = base.mul_f64(0.5 + random).min(LONGEST_PAUSE);
+        Step::Pause(own.max(retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER)))
+    }
+}

@@ -1,0 +1,318 @@
+//! The dispatch loop: takes commands, flushes what is due, and writes every transition down before anyone is told.
+//!
+//! [`Dispatch`] is the loop without the clock: each method takes `now`, so that tests drive it through days in milliseconds. [`Dispatch::run`]
+//! is the loop that reads the clock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use super::alerts::Incoming;
+use super::config::{Alerting, Integration};
+use super::deliver::{Deliverer, Mailbox};
+use super::dispatcher::{Dispatcher, Restored};
+use super::metrics::{IntegrationLabels, Metrics};
+use super::silence::{RETENTION, Silence, SilenceError};
+use crate::model::Timestamp;
+use crate::state::{DeadLetter, Error, OutboxRow, State, Transition};
+
+/// Longest sleep: a clock that jumps is noticed within it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(15);
+/// Time between two clean-ups.
+const CLEAN_UP: Duration = Duration::from_secs(15 * 60);
+
+/// What the handle asks of the loop.
+pub(super) enum Command {
+    Put(Vec<Incoming>, oneshot::Sender<()>),
+    SetSilence(Box<Silence>, oneshot::Sender<Result<String, SilenceError>>),
+    ExpireSilence(String, oneshot::Sender<Result<(), SilenceError>>),
+    Reload(Arc<Alerting>, oneshot::Sender<()>),
+}
+
+/// The dispatcher with its database and its couriers.
+pub struct Dispatch {
+    pub(super) memory: Arc<Mutex<Dispatcher>>,
+    state: State,
+    metrics: Metrics,
+    mailboxes: BTreeMap<String, Arc<Mailbox>>,
+    /// The database missed something: the next transition writes everything.
+    behind: bool,
+    cleaned_at: Timestamp,
+}
+
+impl Dispatch {
+    /// Goes on where the last process stopped. What cannot be read from the database is logged, counted and done without.
+    pub async fn restore(config: Arc<Alerting>, state: State, metrics: Metrics, now: Timestamp) -> Self {
+        // What could not be read stays where it is: the next start may be able to.
+        let read = |what: &str, error: Error| error!(what, %error, "State cannot be restored; going on without it.");
+        let (alerts, unreadable) = state.alerts().await.unwrap_or_else(|e| {
+            read("alerts", e);
+            Default::default()
+        });
+        let groups = state.alert_groups().await.map_err(|e| read("alert_groups", e)).unwrap_or_default();
+        let log = state.notification_log(now).await.map_err(|e| read("notification_log", e)).unwrap_or_default();
+        let silences = state.silences().await.map_err(|e| read("silences", e)).unwrap_or_default();
+        if unreadable > 0 {
+            error!(unreadable, "Alerts in the state database cannot be read; going on without them.");
+        }
+        let silences = silences.into_iter().filter_map(|row| {
+            let id = row.id.clone();
+            Silence::from_row(row).map_err(|error| error!(id, error, "Silence in the state database cannot be read.")).ok()
+        });
+        let restored = Restored { alerts, groups, log, silences: silences.collect() };
+        let memory = Arc::new(Mutex::new(Dispatcher::new(config, restored, now)));
+        let mut dispatch = Dispatch { memory, state, metrics, mailboxes: BTreeMap::new(), behind: false, cleaned_at: now };
+        dispatch.open_mailboxes(now).await;
+        dispatch
+    }
+
+    /// Takes alerts in; when it returns, they are written down (or the database is broken, and they are in memory).
+    pub async fn put(&mut self, incoming: Vec<Incoming>, now: Timestamp) {
+        self.metrics.received.inc_by(incoming.len() as u64);
+        let (transition, refused) = {
+            let mut memory = self.memory.lock();
+            let transition = memory.put(incoming, now);
+            (transition, std::mem::take(&mut memory.refused))
+        };
+        if refused > 0 {
+            self.metrics.refused.inc_by(refused);
+            error!(refused, "Alerts were refused because there are too many.");
+        }
+        self.commit(transition).await;
+    }
+
+    /// Flushes every group that is due. The messages are in the outbox when it returns.
+    pub async fn flush(&mut self, now: Timestamp) {
+        let mut transition = self.memory.lock().flush_due(now);
+        // A database that failed is tried again even when nothing happens.
+        transition.replace |= self.behind;
+        self.commit(transition).await;
+        if now.since(self.cleaned_at) >= CLEAN_UP || now < self.cleaned_at {
+            self.cleaned_at = now;
+            self.memory.lock().collect_garbage(now);
+            // A failure is counted by the state itself, and the next time comes soon.
+            let _ = self.state.prune_notification_log(now).await;
+            let _ = self.state.prune_silences(now - RETENTION).await;
+        }
+    }
+
+    /// When the next group is due.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.memory.lock().next_due()
+    }
+
+    /// Makes or changes a silence; it mutes only once it is written down.
+    pub async fn set_silence(&mut self, silence: Silence, now: Timestamp) -> Result<String, SilenceError> {
+        let changed = self.memory.lock().silences.plan_set(silence, new_id(), now)?;
+        let id = changed.last().map(|s| s.id.clone()).unwrap_or_default();
+        self.apply_silences(changed).await?;
+        Ok(id)
+    }
+
+    /// Ends a silence.
+    pub async fn expire_silence(&mut self, id: &str, now: Timestamp) -> Result<(), SilenceError> {
+        let changed = self.memory.lock().silences.plan_expire(id, now)?;
+        self.apply_silences(changed.into_iter().collect()).await
+    }
+
+    async fn apply_silences(&mut self, changed: Vec<Silence>) -> Result<(), SilenceError> {
+        let rows: Vec<_> = changed.iter().map(Silence::to_row).collect();
+        self.state.put_silences(&rows).await?;
+        self.memory.lock().silences.apply(changed);
+        Ok(())
+    }
+
+    /// Takes a new configuration; the caller replaces the couriers.
+    pub async fn reconfigure(&mut self, config: Arc<Alerting>, now: Timestamp) {
+        let transition = self.memory.lock().reconfigure(config, now);
+        self.commit(transition).await;
+        self.open_mailboxes(now).await;
+    }
+
+    /// One courier for each integration.
+    pub fn deliverers(&self) -> Vec<Deliverer> {
+        let integrations = self.integrations();
+        let mailbox = |key: &str| self.mailboxes.get(key).cloned().unwrap_or_default();
+        let deliverer = |i: Integration| Deliverer::new(i.clone(), self.state.clone(), mailbox(&i.key), self.metrics.clone());
+        integrations.into_iter().map(deliverer).collect()
+    }
+
+    fn integrations(&self) -> Vec<Integration> {
+        self.memory.lock().config.receivers.iter().flat_map(|r| r.integrations.iter().cloned()).collect()
+    }
+
+    /// Writes a transition down, then wakes the couriers. A database that fails costs durability, never a message.
+    async fn commit(&mut self, mut transition: Transition) {
+        let (alerts, groups) = {
+            let memory = self.memory.lock();
+            (memory.alerts.len(), memory.groups.len())
+        };
+        self.metrics.alerts.set(i64::try_from(alerts).unwrap_or(i64::MAX));
+        self.metrics.groups.set(i64::try_from(groups).unwrap_or(i64::MAX));
+        if transition.is_empty() {
+            return;
+        }
+        let fresh = transition.messages.len();
+        if self.behind {
+            let messages = std::mem::take(&mut transition.messages);
+            let unsaved: Vec<OutboxRow> = self.mailboxes.values().flat_map(|m| m.take_unsaved()).chain(messages).collect();
+            transition = Transition { messages: unsaved, ..self.memory.lock().everything() };
+        }
+        let newest = transition.messages.len() - fresh;
+        for message in &transition.messages[newest..] {
+            self.count_waiting(&message.integration, 1);
+        }
+        match self.state.record(&transition).await {
+            Ok(()) => {
+                if std::mem::take(&mut self.behind) {
+                    info!("State database is up to date again.");
+                }
+                let wake = |message: &OutboxRow| self.mailboxes.get(&message.integration).map(|m| m.wake());
+                transition.messages.iter().filter_map(wake).for_each(drop);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.behind, true) {
+                    error!(%error, "State database failed; messages are sent from memory.");
+                }
+                for message in transition.messages {
+                    self.keep_in_memory(message);
+                }
+            }
+        }
+        let unsaved: usize = self.mailboxes.values().map(|m| m.unsaved()).sum();
+        self.metrics.unsaved.set(i64::try_from(unsaved).unwrap_or(i64::MAX));
+    }
+
+    fn keep_in_memory(&self, message: OutboxRow) {
+        let Some(mailbox) = self.mailboxes.get(&message.integration) else { return };
+        if let Some(lost) = mailbox.keep(message) {
+            error!(integration = lost.integration, group_key = lost.group_key, "Too many messages wait in memory; the oldest is lost.");
+        }
+    }
+
+    fn count_waiting(&self, integration: &str, by: i64) {
+        if let Some(found) = self.integrations().iter().find(|i| i.key == integration) {
+            self.metrics.outbox.get_or_create(&IntegrationLabels::of(found)).inc_by(by);
+        }
+    }
+
+    /// A mailbox for each integration. Messages for one that is no longer configured become dead letters: nobody could send them.
+    async fn open_mailboxes(&mut self, now: Timestamp) {
+        let integrations = self.integrations();
+        self.mailboxes.retain(|key, _| integrations.iter().any(|i| i.key == *key));
+        for integration in &integrations {
+            self.mailboxes.entry(integration.key.clone()).or_default();
+        }
+        // Unreadable now: the couriers look again by themselves.
+        let Ok(waiting) = self.state.outbox_sizes().await else { return };
+        for (key, count) in waiting {
+            match integrations.iter().find(|i| i.key == key) {
+                Some(found) => drop(self.metrics.outbox.get_or_create(&IntegrationLabels::of(found)).set(count)),
+                None => self.bury_all(&key, now).await,
+            }
+        }
+    }
+
+    async fn bury_all(&self, integration: &str, now: Timestamp) {
+        warn!(integration, "Messages wait for an integration that is no longer configured; they are kept as dead letters.");
+        while let Ok(Some((_, message))) = self.state.next_message(integration, 0).await {
+            let letter = DeadLetter { message, died_at: now, error: "its integration is no longer configured".into() };
+            if self.state.bury_message(&letter).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Runs until `stop` becomes true, then lets attempts under way end. Errs when a courier ended by itself.
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut stop: watch::Receiver<bool>) -> Result<(), String> {
+        let mut couriers = Couriers::start(&self);
+        let result = loop {
+            self.flush(Timestamp::now()).await;
+            let now = Timestamp::now();
+            let sleep = self.next_due().map_or(LONGEST_SLEEP, |due| due.since(now).min(LONGEST_SLEEP));
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.obey(command, &mut couriers).await,
+                    None => break Ok(()),
+                },
+                () = tokio::time::sleep(sleep) => {}
+                Some(ended) = couriers.tasks.join_next(), if !couriers.tasks.is_empty() => {
+                    break Err(format!("a delivery task ended: {}", ended.err().map_or("without a reason".into(), |e| e.to_string())));
+                }
+                _ = stop.changed() => break Ok(()),
+            }
+        };
+        couriers.stop().await;
+        result
+    }
+
+    async fn obey(&mut self, command: Command, couriers: &mut Couriers) {
+        let now = Timestamp::now();
+        // Whoever asked may have gone away; what was asked is done all the same.
+        match command {
+            Command::Put(alerts, done) => {
+                self.put(alerts, now).await;
+                let _ = done.send(());
+            }
+            Command::SetSilence(silence, done) => drop(done.send(self.set_silence(*silence, now).await)),
+            Command::ExpireSilence(id, done) => drop(done.send(self.expire_silence(&id, now).await)),
+            Command::Reload(config, done) => {
+                self.reconfigure(config, now).await;
+                couriers.replace(self);
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+/// The running delivery tasks.
+struct Couriers {
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+    /// Tasks of former configurations that still finish an attempt; their successors wait at the mailbox.
+    retiring: JoinSet<()>,
+}
+
+impl Couriers {
+    fn start(dispatch: &Dispatch) -> Self {
+        let (tasks, stop) = Self::spawn(dispatch);
+        Couriers { tasks, stop, retiring: JoinSet::new() }
+    }
+
+    fn spawn(dispatch: &Dispatch) -> (JoinSet<()>, watch::Sender<bool>) {
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        for deliverer in dispatch.deliverers() {
+            tasks.spawn(deliverer.run(stopped.clone()));
+        }
+        (tasks, stop)
+    }
+
+    fn replace(&mut self, dispatch: &Dispatch) {
+        let (tasks, stop) = Self::spawn(dispatch);
+        let _ = std::mem::replace(&mut self.stop, stop).send(true);
+        let mut former = std::mem::replace(&mut self.tasks, tasks);
+        while self.retiring.try_join_next().is_some() {}
+        self.retiring.spawn(async move { while former.join_next().await.is_some() {} });
+    }
+
+    /// Attempts under way are finished first: each has a deadline.
+    async fn stop(&mut self) {
+        let _ = self.stop.send(true);
+        while self.tasks.join_next().await.is_some() {}
+        while self.retiring.join_next().await.is_some() {}
+    }
+}
+
+/// A random UUID (version 4). It names a silence and guards nothing, so the standard library's hash keys are random enough.
+fn new_id() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let (a, b) = (RandomState::new().hash_one(1u8), RandomState::new().hash_one(2u8));
+    let (c, d) = ((a & 0xffff_ffff_ffff_0fff) | 0x4000, (b & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000);
+    format!("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", c >> 32, (c >> 16) & 0xffff, c & 0xffff, d >> 48, d & 0xffff_ffff_ffff)
+}

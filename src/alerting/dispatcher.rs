@@ -1,0 +1,192 @@
+//! The dispatcher's memory and decisions: alerts in, groups and timers, transitions out. It does no I/O and asks no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::alerts::{Alerts, Change, Incoming};
+use super::config::Alerting;
+use super::dedup::NotificationLog;
+use super::group::{Group, group_id};
+use super::pipeline::{self, Flush, Mutes};
+use super::silence::{RETENTION, Silence, Silences};
+use crate::model::{Alert, Timestamp};
+use crate::state::{AlertRow, GroupRow, LogRow, Transition};
+
+/// What the database remembered.
+#[derive(Default)]
+pub struct Restored {
+    /// Alerts that were not told to their end.
+    pub alerts: Vec<AlertRow>,
+    /// Timers.
+    pub groups: Vec<GroupRow>,
+    /// The notification log.
+    pub log: Vec<LogRow>,
+    /// Silences.
+    pub silences: Vec<Silence>,
+}
+
+/// The dispatcher. Each method that changes something returns what has to be written down.
+pub struct Dispatcher {
+    pub(super) config: Arc<Alerting>,
+    pub(super) alerts: Alerts,
+    pub(super) groups: BTreeMap<String, Group>,
+    pub(super) silences: Silences,
+    log: NotificationLog,
+    /// Alerts that were not taken because there were too many.
+    pub(super) refused: u64,
+}
+
+impl Dispatcher {
+    /// A dispatcher that goes on where another one stopped.
+    pub fn new(config: Arc<Alerting>, restored: Restored, now: Timestamp) -> Self {
+        let mut dispatcher = Dispatcher {
+            alerts: Alerts::default(),
+            groups: BTreeMap::new(),
+            silences: Silences::default(),
+            log: NotificationLog::default(),
+            refused: 0,
+            config,
+        };
+        dispatcher.silences.apply(restored.silences);
+        for row in restored.log {
+            dispatcher.log.restore(row);
+        }
+        for row in restored.alerts {
+            dispatcher.alerts.restore(row, now, dispatcher.config.resolve_timeout);
+        }
+        // Whatever the database still holds has not been told to its end.
+        let live: Vec<Alert> = dispatcher.alerts.iter().map(|row| row.alert.clone()).collect();
+        dispatcher.regroup(&live, &restored.groups, now);
+        dispatcher
+    }
+
+    /// Takes a new configuration: every alert that is not told to its end is routed anew. Groups that stay keep their timers.
+    pub fn reconfigure(&mut self, config: Arc<Alerting>, now: Timestamp) -> Transition {
+        let timers: Vec<GroupRow> = self.groups.iter().map(|(id, group)| group.to_row(id)).collect();
+        let held = self.held();
+        let live = self.alerts.iter().map(|row| &row.alert).filter(|a| held.contains(&a.fingerprint()) || !a.is_resolved(now));
+        let live: Vec<Alert> = live.cloned().collect();
+        self.config = config;
+        self.regroup(&live, &timers, now);
+        self.everything()
+    }
+
+    fn regroup(&mut self, live: &[Alert], timers: &[GroupRow], now: Timestamp) {
+        self.groups.clear();
+        for alert in live {
+            self.insert(alert, now);
+        }
+        for row in timers {
+            if let Some(group) = self.groups.get_mut(&row.id) {
+                group.resume(row, now);
+            }
+        }
+    }
+
+    /// Takes alerts in.
+    pub fn put(&mut self, incoming: Vec<Incoming>, now: Timestamp) -> Transition {
+        let mut transition = Transition::default();
+        let mut touched: BTreeSet<String> = BTreeSet::new();
+        for report in incoming {
+            let fingerprint = report.alert.fingerprint();
+            match self.alerts.put(report, now) {
+                Change::News | Change::Ended => {
+                    let Some(row) = self.alerts.get(fingerprint).cloned() else { continue };
+                    touched.extend(self.insert(&row.alert, now));
+                    transition.alerts.push(row);
+                }
+                Change::Renewed | Change::Repeated => {}
+                Change::Refused => self.refused += 1,
+            }
+        }
+        let timers = touched.iter().filter_map(|id| Some(self.groups.get(id)?.to_row(id)));
+        transition.groups = timers.collect();
+        transition
+    }
+
+    /// Puts an alert into its groups; returns the groups that are new.
+    fn insert(&mut self, alert: &Alert, now: Timestamp) -> Vec<String> {
+        let mut made = Vec::new();
+        for index in self.config.routes.matching(&alert.labels) {
+            let Some(route) = self.config.routes.get(index) else { continue };
+            let labels = route.group_by.of(&alert.labels);
+            let id = group_id(route, &labels);
+            let group = self.groups.entry(id.clone()).or_insert_with(|| {
+                made.push(id);
+                Group::new(index, route, labels, now)
+            });
+            group.insert(alert, route.group_wait, now);
+        }
+        made
+    }
+
+    /// When the next group is due.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.groups.values().map(|g| g.next_flush).min()
+    }
+
+    /// Flushes every group that is due.
+    pub fn flush_due(&mut self, now: Timestamp) -> Transition {
+        let due: Vec<String> = self.groups.iter().filter(|(_, g)| g.next_flush <= now).map(|(id, _)| id.clone()).collect();
+        let mut transition = Transition::default();
+        let mut told: BTreeSet<u64> = BTreeSet::new();
+        for id in due {
+            told.extend(self.flush(&id, now, &mut transition));
+        }
+        let held: BTreeSet<u64> = if told.is_empty() { told.clone() } else { self.held() };
+        transition.gone_alerts = told.difference(&held).copied().collect();
+        transition
+    }
+
+    /// Flushes one group; returns the alerts it has told to their end.
+    fn flush(&mut self, id: &str, now: Timestamp, transition: &mut Transition) -> Vec<u64> {
+        let config = self.config.clone();
+        let Some(group) = self.groups.get_mut(id) else { return Vec::new() };
+        let Some(route) = config.routes.get(group.route) else { return Vec::new() };
+        let first = !std::mem::replace(&mut group.flushed, true);
+        group.next_flush = now + route.group_interval;
+
+        let group = &self.groups[id];
+        let alerts: Vec<&Alert> = group.alerts.iter().filter_map(|f| Some(&self.alerts.get(*f)?.alert)).collect();
+        let ended: Vec<u64> = alerts.iter().filter(|a| a.is_resolved(now)).map(|a| a.fingerprint()).collect();
+        let mutes = Mutes { config: &config, alerts: &self.alerts, silences: &self.silences };
+        let outcome = pipeline::flush(Flush { group, route, alerts, now }, &mutes, &mut self.log);
+
+        let (row, sent) = (group.to_row(id), !outcome.messages.is_empty());
+        transition.log.extend(outcome.log);
+        transition.messages.extend(outcome.messages);
+        let Some(group) = self.groups.get_mut(id) else { return ended };
+        group.alerts.retain(|fingerprint| !ended.contains(fingerprint));
+        if group.alerts.is_empty() {
+            self.groups.remove(id);
+            transition.gone_groups.push(id.to_owned());
+        } else if first || sent {
+            transition.groups.push(row);
+        }
+        ended
+    }
+
+    /// Forgets what is old.
+    pub fn collect_garbage(&mut self, now: Timestamp) {
+        let held = self.held();
+        self.alerts.collect_garbage(now, |fingerprint| held.contains(&fingerprint));
+        self.log.prune(now);
+        self.silences.prune(now - RETENTION);
+    }
+
+    /// All that the database should hold, to be written after it had failed: in place of what is there.
+    pub fn everything(&self) -> Transition {
+        let held = self.held();
+        Transition {
+            replace: true,
+            alerts: self.alerts.iter().filter(|row| held.contains(&row.alert.fingerprint())).cloned().collect(),
+            groups: self.groups.iter().map(|(id, group)| group.to_row(id)).collect(),
+            log: self.log.rows(),
+            ..Transition::default()
+        }
+    }
+
+    fn held(&self) -> BTreeSet<u64> {
+        self.groups.values().flat_map(|g| g.alerts.iter().copied()).collect()
+    }
+}

@@ -1,0 +1,58 @@
+//! An aggregation group: the alerts of one route that share the group labels, and the timer of their messages.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::route::Route;
+use crate::model::{Alert, Labels, Timestamp};
+use crate::state::GroupRow;
+
+/// One group. Its alerts are fingerprints; the alerts themselves live once, in [`super::alerts::Alerts`].
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Index of its route.
+    pub route: usize,
+    /// The labels it was made by.
+    pub labels: Labels,
+    /// Alertmanager's group key: `{}/{severity="page"}:{alertname="X"}`.
+    pub key: String,
+    /// The alerts it still has to tell about.
+    pub alerts: BTreeSet<u64>,
+    /// When it is flushed next.
+    pub next_flush: Timestamp,
+    /// Whether it was flushed at least once.
+    pub flushed: bool,
+}
+
+/// Names the group in maps and in the database. The group key does not: two routes may have the same matchers.
+pub fn group_id(route: &Route, labels: &Labels) -> String {
+    format!("{}:{}", route.id, labels.braced())
+}
+
+impl Group {
+    /// A new group, first flushed after `group_wait`.
+    pub fn new(index: usize, route: &Route, labels: Labels, now: Timestamp) -> Self {
+        let key = format!("{}:{}", route.key, labels.braced());
+        Group { route: index, labels, key, alerts: BTreeSet::new(), next_flush: now + route.group_wait, flushed: false }
+    }
+
+    /// Takes an alert in. Before the first flush, an alert that has waited long enough already is told at once; later ones never
+    /// shorten the wait.
+    pub fn insert(&mut self, alert: &Alert, group_wait: Duration, now: Timestamp) {
+        self.alerts.insert(alert.fingerprint());
+        if !self.flushed && alert.starts_at + group_wait < now {
+            self.next_flush = now;
+        }
+    }
+
+    /// Takes up the timer that the database remembered; one that went off meanwhile goes off now.
+    pub fn resume(&mut self, row: &GroupRow, now: Timestamp) {
+        self.flushed = row.flushed;
+        self.next_flush = row.next_flush.max(now);
+    }
+
+    /// As a row of the database.
+    pub fn to_row(&self, id: &str) -> GroupRow {
+        GroupRow { id: id.into(), next_flush: self.next_flush, flushed: self.flushed }
+    }
+}

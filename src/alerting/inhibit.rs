@@ -1,0 +1,57 @@
+//! Inhibition: a firing alert mutes others (<https://prometheus.io/docs/alerting/latest/configuration/#inhibit_rule>).
+//!
+//! Unlike Alertmanager, which indexes one source per tuple of equal labels, every candidate is looked at (SEMANTICS 163).
+
+use super::route::read_matchers;
+use crate::config::Section;
+use crate::model::{Alert, Labels, Matcher};
+
+/// One rule: while a source fires, targets with the same `equal` labels are muted.
+#[derive(Clone, Debug)]
+pub struct InhibitRule {
+    source: Vec<Matcher>,
+    target: Vec<Matcher>,
+    equal: Vec<String>,
+}
+
+impl InhibitRule {
+    /// Reads one rule and records its mistakes.
+    pub fn read(section: &Section<'_>) -> Self {
+        section.get::<String>("name");
+        let rule = InhibitRule {
+            source: read_matchers(section, "source_match", "source_match_re", "source_matchers"),
+            target: read_matchers(section, "target_match", "target_match_re", "target_matchers"),
+            equal: section.or("equal", Vec::new()),
+        };
+        section.finish();
+        rule
+    }
+
+    /// Whether `source`, which fires, mutes an alert with the labels `target`.
+    fn mutes(&self, source: &Labels, target: &Labels, target_is_source: bool) -> bool {
+        all_match(&self.source, source)
+            && !(target_is_source && all_match(&self.target, source))
+            && self.equal.iter().all(|name| source.value(name) == target.value(name))
+    }
+}
+
+fn all_match(matchers: &[Matcher], labels: &Labels) -> bool {
+    matchers.iter().all(|m| m.matches_labels(labels))
+}
+
+/// Fingerprints of the firing alerts that mute an alert with these labels: at most one for each rule. Silenced, muted and otherwise
+/// routed sources count too.
+pub fn inhibitors<'a>(rules: &[InhibitRule], firing: impl Iterator<Item = &'a Alert> + Clone, target: &Labels) -> Vec<u64> {
+    let muting = |rule: &InhibitRule| {
+        if !all_match(&rule.target, target) {
+            return None;
+        }
+        // A target that is a source itself is not muted by its like: no self-inhibition, no mutual muting.
+        let is_source = all_match(&rule.source, target);
+        firing.clone().find(|source| rule.mutes(&source.labels, target, is_source)).map(Alert::fingerprint)
+    };
+    let mut found: Vec<u64> = rules.iter().filter_map(muting).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}

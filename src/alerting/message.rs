@@ -1,0 +1,87 @@
+//! From a flush to the message that a courier carries, and from two waiting messages of one group to one.
+
+use sha2::{Digest, Sha256};
+
+use super::config::Integration;
+use super::dedup::NotifyReason;
+use crate::model::{Alert, Labels, Timestamp};
+use crate::notify::{AlertStatus, Notification, NotifiedAlert};
+
+/// What a message is about.
+pub struct Subject<'a> {
+    /// Alertmanager's group key.
+    pub group_key: &'a str,
+    /// The labels the group was made by.
+    pub group_labels: &'a Labels,
+    /// Where people reach this nightbell.
+    pub external_url: &'a str,
+    /// The instant of the flush.
+    pub now: Timestamp,
+}
+
+/// Builds the message of one integration. The delivery id follows from what the message is, so deciding twice yields one id.
+pub fn compose(subject: &Subject<'_>, integration: &Integration, reason: NotifyReason, alerts: Vec<NotifiedAlert>) -> Notification {
+    let mut notification = Notification {
+        delivery_id: delivery_id(&integration.key, subject.group_key, subject.now),
+        receiver: integration.receiver.clone(),
+        group_key: subject.group_key.to_owned(),
+        status: AlertStatus::Resolved,
+        alerts,
+        truncated_alerts: 0,
+        group_labels: pairs(subject.group_labels),
+        common_labels: Vec::new(),
+        common_annotations: Vec::new(),
+        external_url: subject.external_url.to_owned(),
+        reason: reason.as_str().to_owned(),
+        at_ms: subject.now.0,
+    };
+    summarise(&mut notification);
+    notification
+}
+
+/// The newer of two waiting messages about one group, with the alerts that only the older one names: a receiver that was away hears the
+/// present truth once, and no alert is lost.
+pub fn merge(older: Notification, mut newer: Notification) -> Notification {
+    let known: std::collections::HashSet<String> = newer.alerts.iter().map(|a| a.fingerprint.clone()).collect();
+    newer.alerts.extend(older.alerts.into_iter().filter(|a| !known.contains(&a.fingerprint)));
+    newer.alerts.sort_by(|a, b| (a.label("job"), a.label("instance"), &a.labels).cmp(&(b.label("job"), b.label("instance"), &b.labels)));
+    summarise(&mut newer);
+    newer
+}
+
+/// One alert as a message shows it, resolved if it has ended at `now`.
+pub fn notified(alert: &Alert, now: Timestamp) -> NotifiedAlert {
+    let resolved = alert.is_resolved(now);
+    NotifiedAlert {
+        status: if resolved { AlertStatus::Resolved } else { AlertStatus::Firing },
+        labels: pairs(&alert.labels),
+        annotations: pairs(&alert.annotations),
+        starts_at_ms: alert.starts_at.0,
+        ends_at_ms: alert.ends_at.filter(|_| resolved).map(|t| t.0),
+        generator_url: alert.generator_url.clone(),
+        fingerprint: format!("{:016x}", alert.fingerprint()),
+        value: alert.value,
+        peak: alert.peak,
+    }
+}
+
+fn summarise(notification: &mut Notification) {
+    let firing = notification.alerts.iter().any(|a| a.status == AlertStatus::Firing);
+    notification.status = if firing { AlertStatus::Firing } else { AlertStatus::Resolved };
+    notification.common_labels = shared(&notification.alerts, |a| &a.labels);
+    notification.common_annotations = shared(&notification.alerts, |a| &a.annotations);
+}
+
+fn shared(alerts: &[NotifiedAlert], of: fn(&NotifiedAlert) -> &Vec<(String, String)>) -> Vec<(String, String)> {
+    let Some((first, others)) = alerts.split_first() else { return Vec::new() };
+    of(first).iter().filter(|pair| others.iter().all(|a| of(a).contains(pair))).cloned().collect()
+}
+
+fn pairs(labels: &Labels) -> Vec<(String, String)> {
+    labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
+}
+
+fn delivery_id(integration: &str, group_key: &str, now: Timestamp) -> String {
+    let digest = Sha256::digest(format!("{integration}\0{group_key}\0{}", now.0));
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,81 @@
+//! What the alerting side counts about itself, in Alertmanager's spirit.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::config::Integration;
+use crate::telemetry::Telemetry;
+
+/// Which integration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct IntegrationLabels {
+    receiver: String,
+    notifier: &'static str,
+}
+
+/// Which integration, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FailureLabels {
+    receiver: String,
+    notifier: &'static str,
+    reason: &'static str,
+}
+
+impl IntegrationLabels {
+    /// The labels of an integration.
+    pub fn of(integration: &Integration) -> Self {
+        IntegrationLabels { receiver: integration.receiver.clone(), notifier: integration.notifier }
+    }
+
+    /// The same with a reason.
+    pub fn because(&self, reason: &'static str) -> FailureLabels {
+        FailureLabels { receiver: self.receiver.clone(), notifier: self.notifier, reason }
+    }
+}
+
+/// The counters; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Metrics {
+    /// Attempts.
+    pub notifications: Family<IntegrationLabels, Counter>,
+    /// Failed attempts.
+    pub failed: Family<FailureLabels, Counter>,
+    /// Messages given up.
+    pub dead: Family<FailureLabels, Counter>,
+    /// Messages that wait.
+    pub outbox: Family<IntegrationLabels, Gauge>,
+    /// Seconds that attempts took, and nothing else: with the attempts, their mean.
+    pub duration: Family<IntegrationLabels, Counter<f64, std::sync::atomic::AtomicU64>>,
+    /// Alerts that came in.
+    pub received: Counter,
+    /// Alerts that were refused because there are too many.
+    pub refused: Counter,
+    /// Active alerts.
+    pub alerts: Gauge,
+    /// Aggregation groups.
+    pub groups: Gauge,
+    /// Messages held in memory alone, because the database failed.
+    pub unsaved: Gauge,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn register(telemetry: &Telemetry) -> Self {
+        let m = Metrics::default();
+        telemetry.register(|r| {
+            r.register("notifications", "Attempts to deliver a message.", m.notifications.clone());
+            r.register("notifications_failed", "Attempts to deliver a message that failed, by reason.", m.failed.clone());
+            r.register("notifications_dead", "Messages given up after a permanent error, kept as dead letters.", m.dead.clone());
+            r.register("notification_duration_seconds", "Time spent in attempts to deliver.", m.duration.clone());
+            r.register("outbox_messages", "Messages that a receiver has not accepted yet.", m.outbox.clone());
+            r.register("outbox_unsaved_messages", "Messages held in memory alone because the state database failed.", m.unsaved.clone());
+            r.register("alerts_received", "Reports of alerts that came in.", m.received.clone());
+            r.register("alerts_refused", "Reports of alerts refused because there are too many.", m.refused.clone());
+            r.register("alerts", "Alerts that fire.", m.alerts.clone());
+            r.register("alert_groups", "Aggregation groups.", m.groups.clone());
+        });
+        m
+    }
+}

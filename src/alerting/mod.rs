@@ -1,0 +1,133 @@
+//! Alerting: active alerts are routed, grouped, muted and told to receivers, as Alertmanager does it
+//! (<https://prometheus.io/docs/alerting/latest/alertmanager/>), without losing any.
+//!
+//! A flush decides and, in one transaction, writes the decision and its messages to the state database; delivery tasks bring the messages
+//! and take each out when its receiver has accepted it. So `kill -9` loses nothing, and repeats at most the message in flight, with the
+//! same delivery id. Clustering by gossip is refused: several instances share a database.
+
+pub mod alerts;
+pub mod config;
+pub mod dedup;
+pub mod deliver;
+pub mod dispatch;
+pub mod dispatcher;
+pub mod group;
+pub mod inhibit;
+pub mod matchers;
+pub mod message;
+pub mod metrics;
+pub mod pipeline;
+pub mod route;
+pub mod silence;
+pub mod time_interval;
+pub mod view;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::model::{Alert, Timestamp};
+use crate::state::State;
+use crate::telemetry::Telemetry;
+
+pub use alerts::{Incoming, PostedAlert};
+pub use config::{Alerting, Integration, Receiver};
+pub use silence::{Silence, SilenceError, SilenceState};
+pub use view::{AlertView, GroupView};
+
+use dispatch::{Command, Dispatch};
+use dispatcher::Dispatcher;
+use metrics::Metrics;
+
+/// Batches of alerts that may wait for the dispatcher; more make their senders wait.
+const QUEUE: usize = 64;
+
+/// The way to the dispatcher. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    memory: Arc<Mutex<Dispatcher>>,
+    commands: mpsc::Sender<Command>,
+}
+
+/// Restores the dispatcher from `state` and returns its handle and its loop. The loop runs until `stop` becomes true (then it lets
+/// attempts under way end) and errs when a delivery task dies.
+pub async fn start(
+    config: Alerting,
+    state: State,
+    telemetry: &Telemetry,
+    stop: watch::Receiver<bool>,
+) -> (Handle, impl Future<Output = Result<(), String>> + Send + 'static) {
+    let metrics = Metrics::register(telemetry);
+    let dispatch = Dispatch::restore(Arc::new(config), state, metrics, Timestamp::now()).await;
+    let (commands, queue) = mpsc::channel(QUEUE);
+    let handle = Handle { memory: dispatch.memory.clone(), commands };
+    (handle, dispatch.run(queue, stop))
+}
+
+impl Handle {
+    /// Takes the alerts of a rule evaluation: firing ones (again and again) and those that ended. When it returns, they are written down.
+    pub async fn put(&self, alerts: Vec<Alert>) {
+        self.post(alerts.into_iter().map(Incoming::from).collect()).await;
+    }
+
+    /// Takes alerts that came from outside; see [`PostedAlert::accept`].
+    pub async fn post(&self, alerts: Vec<Incoming>) {
+        if alerts.is_empty() {
+            return;
+        }
+        let (done, wait) = oneshot::channel();
+        // The loop ends only with the process; what it did not take then, the rules send again after the start.
+        if self.commands.send(Command::Put(alerts, done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+
+    /// The alerts that have not ended, with who muted them, ordered by fingerprint.
+    pub fn alerts(&self, now: Timestamp) -> Vec<AlertView> {
+        self.memory.lock().alert_views(now)
+    }
+
+    /// The aggregation groups.
+    pub fn groups(&self, now: Timestamp) -> Vec<GroupView> {
+        self.memory.lock().group_views(now)
+    }
+
+    /// The silences, expired ones included for five days.
+    pub fn silences(&self) -> Vec<Silence> {
+        self.memory.lock().silences.iter().cloned().collect()
+    }
+
+    /// The silence with this id.
+    pub fn silence(&self, id: &str) -> Option<Silence> {
+        self.memory.lock().silences.get(id).cloned()
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Alerting> {
+        self.memory.lock().config.clone()
+    }
+
+    /// Makes a silence (empty id) or changes one; returns its id, which is another one when the change made a new silence.
+    pub async fn set_silence(&self, silence: Silence) -> Result<String, SilenceError> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::SetSilence(Box::new(silence), done)).await.map_err(|_| SilenceError::Stopped)?;
+        wait.await.map_err(|_| SilenceError::Stopped)?
+    }
+
+    /// Ends a silence; no error when it is over already.
+    pub async fn expire_silence(&self, id: &str) -> Result<(), SilenceError> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::ExpireSilence(id.to_owned(), done)).await.map_err(|_| SilenceError::Stopped)?;
+        wait.await.map_err(|_| SilenceError::Stopped)?
+    }
+
+    /// Puts a new configuration in force: attempts under way end, every alert is routed anew, nothing is told twice.
+    pub async fn reload(&self, config: Alerting) {
+        let (done, wait) = oneshot::channel();
+        if self.commands.send(Command::Reload(Arc::new(config), done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+}

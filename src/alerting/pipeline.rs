@@ -1,0 +1,129 @@
+//! One flush of one group, top to bottom: inhibition, active intervals, mute intervals, silences, then for each integration the
+//! decision and the message (SEMANTICS 153). Nothing is sent here: the messages go to the outbox.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::alerts::Alerts;
+use super::config::{Alerting, Integration};
+use super::dedup::{Found, LogEntry, NotificationLog, should_notify};
+use super::group::Group;
+use super::inhibit::inhibitors;
+use super::message::{Subject, compose, notified};
+use super::route::Route;
+use super::silence::Silences;
+use crate::model::{Alert, Timestamp};
+use crate::notify::AlertStatus;
+use crate::state::{LogRow, OutboxRow};
+
+/// Longest time an entry of the notification log is kept.
+const RETENTION: Duration = Duration::from_secs(120 * 3600);
+
+/// What decides about muting.
+pub struct Mutes<'a> {
+    /// Inhibition rules, time intervals, receivers.
+    pub config: &'a Alerting,
+    /// Every alert: the sources of inhibition.
+    pub alerts: &'a Alerts,
+    /// The silences.
+    pub silences: &'a Silences,
+}
+
+/// One group at one instant.
+pub struct Flush<'a> {
+    /// The group.
+    pub group: &'a Group,
+    /// Its route.
+    pub route: &'a Route,
+    /// Its alerts.
+    pub alerts: Vec<&'a Alert>,
+    /// The instant.
+    pub now: Timestamp,
+}
+
+/// What came of a flush.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Messages for the outbox.
+    pub messages: Vec<OutboxRow>,
+    /// Changed entries of the notification log.
+    pub log: Vec<LogRow>,
+}
+
+/// Runs one flush.
+pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog) -> Outcome {
+    let mut outcome = Outcome::default();
+    let now = flush.now;
+    let Some(receiver) = mutes.config.receiver(&flush.route.receiver) else { return outcome };
+    sort(&mut flush.alerts);
+
+    let (passing, suppressed): (Vec<&Alert>, Vec<&Alert>) = flush.alerts.iter().copied().partition(|alert| {
+        inhibitors(&mutes.config.inhibit_rules, mutes.alerts.firing(now), &alert.labels).is_empty()
+            && muting_intervals(flush.route, mutes.config, now).is_empty()
+            && mutes.silences.muting(&alert.labels, now).is_empty()
+    });
+
+    // An alert that ended unheard leaves the group without a word; should it fire again, it must count as new (SEMANTICS 158).
+    let unheard: BTreeSet<u64> = suppressed.iter().filter(|a| a.is_resolved(now)).map(|a| a.fingerprint()).collect();
+    for integration in &receiver.integrations {
+        if !passing.is_empty() {
+            tell(&flush, &passing, mutes.config, integration, log, &mut outcome);
+        }
+        if !unheard.is_empty() {
+            outcome.log.extend(log.forget(&flush.group.key, &integration.key, &unheard));
+        }
+    }
+    outcome
+}
+
+/// Decides for one integration, and if it is to be told, writes the message and the log entry.
+fn tell(
+    flush: &Flush<'_>,
+    alerts: &[&Alert],
+    config: &Alerting,
+    integration: &Integration,
+    log: &mut NotificationLog,
+    outcome: &mut Outcome,
+) {
+    let (now, key) = (flush.now, &flush.group.key);
+    let of_state = |resolved: bool| alerts.iter().filter(|a| a.is_resolved(now) == resolved).map(|a| a.fingerprint()).collect();
+    let found = Found { firing: of_state(false), resolved: of_state(true) };
+    let entry = log.get(key, &integration.key, now);
+    let repeat = flush.route.repeat_interval;
+    let Some(reason) = should_notify(entry, &found, repeat, integration.send_resolved, now) else { return };
+
+    let shown = alerts.iter().map(|alert| notified(alert, now));
+    let shown: Vec<_> = shown.filter(|a| integration.send_resolved || a.status == AlertStatus::Firing).collect();
+    let entry = LogEntry { sent_at: now, firing: found.firing, resolved: found.resolved, expires_at: now + RETENTION.min(repeat * 2) };
+    outcome.log.push(log.put(key, &integration.key, entry));
+    if shown.is_empty() {
+        return;
+    }
+    let subject = Subject { group_key: key, group_labels: &flush.group.labels, external_url: &config.external_url, now };
+    let message = compose(&subject, integration, reason, shown);
+    outcome.messages.push(OutboxRow {
+        delivery_id: message.delivery_id.clone(),
+        integration: integration.key.clone(),
+        group_key: key.clone(),
+        created_at: now,
+        // Strings, numbers and lists of them always have a JSON form.
+        body: serde_json::to_string(&message).unwrap_or_default(),
+    });
+}
+
+/// Names of the time intervals because of which a route is quiet at `now`.
+pub fn muting_intervals<'a>(route: &'a Route, config: &Alerting, now: Timestamp) -> Vec<&'a str> {
+    let inside = |name: &&String| config.time_intervals.get(*name).is_some_and(|elements| elements.iter().any(|e| e.contains(now)));
+    if !route.active_time_intervals.is_empty() && !route.active_time_intervals.iter().any(|name| inside(&name)) {
+        return route.active_time_intervals.iter().map(String::as_str).collect();
+    }
+    route.mute_time_intervals.iter().filter(inside).map(String::as_str).collect()
+}
+
+/// Alertmanager's order: `job`, then `instance`, then all labels.
+fn sort(alerts: &mut [&Alert]) {
+    alerts.sort_by(|a, b| {
+        let key = |alert: &'_ Alert| (alert.labels.value("job").to_owned(), alert.labels.value("instance").to_owned());
+        key(a).cmp(&key(b)).then_with(|| a.labels.cmp(&b.labels))
+    });
+}
