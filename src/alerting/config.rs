@@ -118,7 +118,7 @@ pub struct Alerting {
     pub inhibit_rules: Vec<InhibitRule>,
     /// Time intervals by name.
     pub time_intervals: BTreeMap<String, Vec<TimeInterval>>,
-    /// Notification templates to load.
+    /// Files of notification templates. This version names them and uses its built-in texts.
     pub templates: Vec<PathBuf>,
     /// When an alert without an end is taken as over, unless it is renewed.
     pub resolve_timeout: Duration,
@@ -146,6 +146,9 @@ impl Alerting {
             routes,
         };
         alerting.check_names(section);
+        if !alerting.templates.is_empty() {
+            tracing::warn!("Files under templates are not read by this version; messages use the built-in texts.");
+        }
         alerting
     }
 
@@ -170,13 +173,15 @@ impl Alerting {
 
     /// The routing when no `route` is written (N5): `section` maps a notifier's name to its settings, one or a list of them. Critical
     /// goes everywhere, warning to all but e-mail, info to the webhook alone. The broadest one that is configured also takes what no
-    /// other takes, and an alert without a known severity counts as critical: in doubt, notify. Finishes the section.
+    /// other takes, and an alert without a known severity counts as critical: in doubt, notify. Unlike in `alertmanager.yml`, every kind is
+    /// told of the end unless `send_resolved` says no. Finishes the section.
     pub fn read_default(section: &Section<'_>, global: Option<&Section<'_>>) -> Self {
         let mut receivers: Vec<(u8, Receiver)> = Vec::new();
         for kind in NOTIFIERS {
             let settings = section.one_or_many(kind.name);
             if !settings.is_empty() {
-                let integrations = settings.iter().enumerate().map(|(i, s)| read_integration(kind, kind.name, i, s, global)).collect();
+                let integrations =
+                    settings.iter().enumerate().map(|(i, s)| read_integration((kind, i, true), kind.name, s, global)).collect();
                 receivers.push((breadth(kind.name), Receiver { name: kind.name.into(), integrations }));
             }
         }
@@ -285,7 +290,7 @@ fn read_receiver(section: &Section<'_>, global: Option<&Section<'_>>) -> Receive
     let mut integrations = Vec::new();
     for kind in NOTIFIERS {
         let settings = section.sections(kind.key);
-        integrations.extend(settings.iter().enumerate().map(|(i, s)| read_integration(kind, &name, i, s, global)));
+        integrations.extend(settings.iter().enumerate().map(|(i, s)| read_integration((kind, i, kind.send_resolved), &name, s, global)));
     }
     for key in section.keys() {
         if ALERTMANAGER_KINDS.contains(&key) && !NOTIFIERS.iter().any(|kind| kind.key == key) {
@@ -298,8 +303,13 @@ fn read_receiver(section: &Section<'_>, global: Option<&Section<'_>>) -> Receive
     Receiver { name, integrations }
 }
 
-fn read_integration(kind: &NotifierKind, receiver: &str, index: usize, section: &Section<'_>, global: Option<&Section<'_>>) -> Integration {
-    let send_resolved = section.or("send_resolved", kind.send_resolved);
+fn read_integration(
+    (kind, index, send_resolved): (&NotifierKind, usize, bool),
+    receiver: &str,
+    section: &Section<'_>,
+    global: Option<&Section<'_>>,
+) -> Integration {
+    let send_resolved = section.or("send_resolved", send_resolved);
     let courier = Arc::from((kind.build)(section, global));
     section.finish();
     Integration { key: format!("{receiver}/{}/{index}", kind.name), receiver: receiver.into(), notifier: kind.name, send_resolved, courier }

@@ -44,6 +44,7 @@ fn alert(name: &str) -> AlertRow {
 async fn what_was_recorded_is_read_back_unchanged_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let transition = Transition {
+        replace: false,
         alerts: vec![alert("A"), alert("B")],
         gone_alerts: Vec::new(),
         groups: vec![GroupRow { id: "{}/0:{}".into(), next_flush: Timestamp(5), flushed: true }],
