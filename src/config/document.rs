@@ -129,6 +129,8 @@ impl Document {
 
     /// Parses text; `file` is used in messages only.
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+        // Some editors put a byte order mark before the first character.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut composer = Composer { file, parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
         let (root, has_more) = composer.document()?;
         Ok(Document { file: file.into(), source: Arc::from(text), root, has_more })

@@ -22,7 +22,17 @@ pub struct Loader<'a> {
 impl<'a> Loader<'a> {
     /// Relative paths in the document are taken from `folder`.
     pub fn new(document: &'a Document, environment: &'a Environment, folder: &Path) -> Self {
-        Loader { document, environment, folder: folder.to_owned(), errors: RefCell::new(Vec::new()) }
+        let mut errors = Vec::new();
+        if document.has_more {
+            errors.push(ConfigError {
+                file: document.file.clone(),
+                position: None,
+                key: String::new(),
+                problem: "holds more than one YAML document".into(),
+                remedy: "remove the line --- and what follows it, or put that into a file of its own".into(),
+            });
+        }
+        Loader { document, environment, folder: folder.to_owned(), errors: RefCell::new(errors) }
     }
 
     /// The root mapping.

@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::model::{Labels, parse_duration};
 
-use super::document::{Node, ScalarStyle, Value};
+use super::document::{Node, Value};
 use super::secret::Secret;
 use super::section::Section;
 
@@ -44,9 +44,22 @@ fn parsed<T>(section: &Section<'_>, key: &str, node: &Node, wanted: &str, parse:
     let text = text(section, key, node, wanted)?;
     let value = parse(&text);
     if value.is_none() {
-        section.error_at(node.position, key, format!("{text:?} is not valid here"), format!("give {wanted}"));
+        section.error_at(node.position, key, format!("{} is not valid here", shown(key, node)), format!("give {wanted}"));
     }
     value
+}
+
+/// A wrong value for a message: as it is written, so that a variable's value never shows; not at all under a key that may hold a secret.
+fn shown(key: &str, node: &Node) -> String {
+    const SECRET: [&str; 8] = ["password", "secret", "token", "credential", "key", "dsn", "auth", "cookie"];
+    const LONGEST: usize = 60;
+    let key = key.to_lowercase();
+    match &node.value {
+        Value::Scalar { text, .. } if text.chars().count() <= LONGEST && !SECRET.iter().any(|word| key.contains(word)) => {
+            format!("{text:?}")
+        }
+        _ => "the value".into(),
+    }
 }
 
 impl FromNode for String {
@@ -66,9 +79,9 @@ impl FromNode for Secret {
 
 impl FromNode for bool {
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
-        let quoted = matches!(node.value, Value::Scalar { style: ScalarStyle::Quoted, .. });
+        // A quoted word is accepted too: "${FLAG}" must be quoted in many editors' eyes.
         parsed(section, key, node, "true or false", |t| match t {
-            "true" | "True" | "TRUE" if !quoted || t.starts_with('t') => Some(true),
+            "true" | "True" | "TRUE" => Some(true),
             "false" | "False" | "FALSE" => Some(false),
             // YAML 1.1 spellings, which go-yaml accepts for a boolean field.
             "yes" | "on" | "Yes" | "On" => Some(true),
@@ -83,7 +96,8 @@ macro_rules! whole_numbers {
         impl FromNode for $kind {
             fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
                 let wanted = format!("a whole number from {} to {}", <$kind>::MIN, <$kind>::MAX);
-                parsed(section, key, node, &wanted, |t| t.replace('_', "").parse().ok())
+                // A leading zero would mean an octal number to YAML 1.1 and a decimal one to YAML 1.2: neither is guessed.
+                parsed(section, key, node, &wanted, |t| if t.len() > 1 && t.starts_with('0') { None } else { t.parse().ok() })
             }
         }
     )*};

@@ -118,6 +118,9 @@ impl HttpConfig {
         let authorization = section.section("authorization").map(|auth| {
             let scheme = auth.or("type", "Bearer".to_owned());
             let credentials = auth.secret("credentials").unwrap_or_default();
+            if scheme.eq_ignore_ascii_case("basic") {
+                auth.error("type", "is basic", "use basic_auth with username and password instead");
+            }
             auth.finish();
             (scheme, credentials)
         });
@@ -131,7 +134,13 @@ impl HttpConfig {
                 let value = header.get::<Vec<String>>("values").and_then(|v| v.into_iter().next()).map(Secret::new);
                 let secrets = header.get::<Vec<Secret>>("secrets").and_then(|v| v.into_iter().next());
                 let files = header.get::<Vec<PathBuf>>("files").and_then(|v| v.into_iter().next());
-                let file = files.and_then(|path| std::fs::read_to_string(path).ok()).map(|t| Secret::new(t.trim_end()));
+                let file = files.and_then(|path| match std::fs::read_to_string(&path) {
+                    Ok(text) => Some(Secret::new(text.trim_end())),
+                    Err(e) => {
+                        header.error("files", format!("{}: cannot be read: {e}", path.display()), "check the path and its permissions");
+                        None
+                    }
+                });
                 header.finish();
                 Some(((*name).to_owned(), value.or(secrets).or(file)?))
             };

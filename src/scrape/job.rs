@@ -173,6 +173,8 @@ impl Job {
             section.error("", error.to_string(), "check tls_config, http_headers and proxy_url");
             Client::plain()
         });
+        let relabel = read_rules(section, "relabel_configs");
+        let groups = section.sections("static_configs");
         let job = Job {
             name: section.require("job_name"),
             interval,
@@ -191,9 +193,10 @@ impl Job {
                     Protocol::Text1 | Protocol::Text0 | Protocol::Protobuf => Some(Format::Text),
                 }
             }),
-            groups: section.sections("static_configs").iter().map(|s| TargetGroup::read(s, "static")).collect(),
+            // As in Prometheus: with relabelling a URL may be meant (a prober's target), without it is the commonest slip.
+            groups: groups.iter().map(|s| TargetGroup::read(s, relabel.is_empty())).collect(),
             files: section.sections("file_sd_configs").iter().flat_map(read_files).collect(),
-            relabel: read_rules(section, "relabel_configs"),
+            relabel,
             metric_relabel: read_rules(section, "metric_relabel_configs"),
             limits: Limits::read(section, &global.limits),
             client,
@@ -218,16 +221,14 @@ impl Job {
 }
 
 impl TargetGroup {
-    /// Reads `targets` and `labels`.
-    pub fn read(section: &Section<'_>, source: &str) -> Self {
+    fn read(section: &Section<'_>, only_addresses: bool) -> Self {
         let group = TargetGroup {
             targets: section.or("targets", Vec::new()),
             labels: section.or("labels", Labels::empty()),
-            source: source.to_owned(),
+            source: "static".into(),
         };
         for (index, target) in group.targets.iter().enumerate() {
-            // Prometheus's rule: an address is host:port, a URL is the commonest slip.
-            if target.contains('/') {
+            if only_addresses && target.contains('/') {
                 section.error(
                     "targets",
                     format!("target {index} is not host:port"),

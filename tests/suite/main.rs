@@ -7,6 +7,7 @@ mod collectors_postgres;
 mod collectors_redis;
 mod collectors_sqlite;
 mod collectors_vector_store;
+mod config;
 mod exposition;
 mod http;
 mod notify;
