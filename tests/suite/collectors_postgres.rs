@@ -79,6 +79,11 @@ async fn a_server_brings_the_families_of_the_established_exporter() {
     assert_eq!(settings.to_string(), wanted);
     assert!(batch.families.iter().filter(|(n, _)| n.starts_with("pg_settings_")).all(|(_, f)| f.kind == MetricKind::Gauge));
     assert_eq!(collector.address(), format!("postgres://127.0.0.1:{}/postgres", postgres.port));
+    // Over its socket, too.
+    let socket = format!("dsn: postgres:///postgres?host={}&port={}&user=postgres\n", postgres.socket_folder().display(), postgres.port);
+    let (batch, result) = collect("postgres", &mut build("postgres", &socket)).await;
+    result.expect("all is well");
+    assert_eq!(value(&batch, "pg_up", &[]), Some(1.0));
 }
 
 /// C4: the values are the server's own, asked through another client.
@@ -359,6 +364,29 @@ async fn a_server_that_never_answers_is_given_up_at_the_deadline() {
     assert_eq!(value(&batch, "pg_up", &[]), Some(0.0));
     let reason = result.expect_err("no answer").reason;
     assert_eq!(reason, "connect: timed out");
+}
+
+/// Issue 2, proof 3: a server that streams without end, or is something else, is refused before anything is buffered.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_postgres_is_refused_at_once() {
+    for (bytes, wanted) in [
+        (&b"NNNNNNNNNNNNNNNN"[..], "connect: not a PostgreSQL server"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "connect: not a PostgreSQL server"),
+        (b"", "connect: the server closed the connection"),
+    ] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("its address").port();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                // What was asked is read first: a close with unread bytes would be a reset.
+                let _asked = std::io::Read::read(&mut stream, &mut [0; 64]);
+                while !bytes.is_empty() && stream.write_all(bytes).is_ok() {}
+            }
+        });
+        let mut collector = build("postgres", &format!("dsn: postgres://u@127.0.0.1:{port}/x\n"));
+        let (batch, result) = collect("postgres", &mut collector).await;
+        assert_eq!((value(&batch, "pg_up", &[]), result.expect_err("refused").reason.as_str()), (Some(0.0), wanted));
+    }
 }
 
 /// A refused login names the role, never the password.

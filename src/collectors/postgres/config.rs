@@ -1,5 +1,6 @@
 //! The section `postgres`: where the server is, and how much of it is looked at.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
@@ -108,18 +109,18 @@ fn parse_dsn(dsn: &str) -> Option<(PgConnectOptions, Secret, String)> {
     let url = Url::parse(&format!("postgres://{rest}")).ok()?;
     let options: PgConnectOptions = url.as_str().parse().ok()?;
     let options = options.application_name("nightbell").statement_cache_capacity(64).disable_statement_logging();
-    let host = match options.get_socket() {
-        Some(path) => path.display().to_string(),
-        None => options.get_host().to_owned(),
-    };
+    let host = socket_folder(&options).map_or_else(|| options.get_host().to_owned(), |folder| folder.display().to_string());
     let address = format!("postgres://{host}:{}/{}", options.get_port(), options.get_database().unwrap_or_default());
     Some((options, Secret::new(url.password().unwrap_or_default()), address))
 }
 
+/// The folder of the server's socket, which a DSN may give as its host; `None` for TCP.
+pub fn socket_folder(options: &PgConnectOptions) -> Option<&Path> {
+    options.get_socket().map(PathBuf::as_path).or_else(|| Some(Path::new(options.get_host())).filter(|host| host.is_absolute()))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::config::{Document, Environment, Loader};
 

@@ -2,13 +2,16 @@
 //!
 //! No message made here holds the DSN or the password.
 
+use std::io;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _, SqlStr};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
-use super::config::Config;
+use super::config::{Config, socket_folder};
 use super::part::{Grant, Part, Query, Scope};
 
 /// Why an answer did not come.
@@ -94,6 +97,10 @@ impl Session {
             None => config.options.clone(),
         };
         let lost = || Error::Lost("connect: timed out".into());
+        if database.is_none() {
+            let known = timeout_at(deadline, knock(&options)).await.map_err(|_| lost())?;
+            known.map_err(|e| Error::Lost(format!("connect: {e}")))?;
+        }
         let connected = timeout_at(deadline, options.connect()).await.map_err(|_| lost())?;
         let mut connection = connected.map_err(|e| match Error::from_sqlx(&e, config) {
             Error::Lost(text) | Error::Denied(text) | Error::Unavailable(text) | Error::Query(text) => {
@@ -131,6 +138,31 @@ impl Session {
     pub async fn close(self, deadline: Instant) {
         // A server that does not take the goodbye has lost nothing.
         let _best_effort = timeout_at(deadline, self.connection.close()).await;
+    }
+}
+
+/// Asks whether the server speaks TLS, which PostgreSQL answers with exactly one byte. The client library believes any length that a
+/// server announces and would buffer gigabytes of whatever else listens there.
+async fn knock(options: &PgConnectOptions) -> io::Result<()> {
+    match socket_folder(options) {
+        Some(folder) => {
+            let path = folder.join(format!(".s.PGSQL.{}", options.get_port()));
+            answers_as_postgres(UnixStream::connect(path).await?).await
+        }
+        None => answers_as_postgres(TcpStream::connect((options.get_host(), options.get_port())).await?).await,
+    }
+}
+
+/// <https://www.postgresql.org/docs/current/protocol-message-formats.html>, SSLRequest; `E` is an error message instead.
+async fn answers_as_postgres(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
+    stream.write_all(&SSL_REQUEST).await?;
+    let mut answer = [0; 16];
+    match stream.read(&mut answer).await? {
+        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")),
+        1 if matches!(answer[0], b'S' | b'N') => Ok(()),
+        _ if answer[0] == b'E' => Ok(()),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "not a PostgreSQL server")),
     }
 }
 
