@@ -2,6 +2,7 @@
 //!
 //! To add one, copy the nearest file, export `KIND`, and list it in [`COLLECTORS`].
 
+mod host;
 mod llm_provider;
 mod postgres;
 mod redis;
@@ -66,4 +67,4 @@ impl CollectError {
 }
 
 /// Every kind there is, in the order of the reference.
-pub const COLLECTORS: &[CollectorKind] = &[llm_provider::KIND, postgres::KIND, redis::KIND, sqlite::KIND, vector_store::KIND];
+pub const COLLECTORS: &[CollectorKind] = &[host::KIND, llm_provider::KIND, postgres::KIND, redis::KIND, sqlite::KIND, vector_store::KIND];

@@ -2,6 +2,7 @@
 
 mod architecture;
 mod collecting;
+mod collectors_host;
 mod collectors_llm_provider;
 mod collectors_postgres;
 mod collectors_redis;

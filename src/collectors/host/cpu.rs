@@ -1,0 +1,124 @@
+//! `/proc/stat`: CPU time by mode, interrupts, context switches, forks, start of the machine (proc(5)); `/proc/schedstat`.
+
+use crate::model::MetricDesc;
+
+use super::kernel::PartError;
+use super::part::{Context, Lane, Part, counter, gauge};
+use super::scan::{lines, text, whole, words};
+
+/// CPU time.
+pub const CPU: Part = Part { name: "cpu", default: true, lane: Lane::Kernel, metrics: &[SECONDS, GUEST], read: read_cpu };
+/// The rest of `/proc/stat`.
+pub const STAT: Part = Part { name: "stat", default: true, lane: Lane::Kernel, metrics: &STATS, read: read_stat };
+/// The scheduler's statistics.
+pub const SCHEDSTAT: Part = Part { name: "schedstat", default: true, lane: Lane::Kernel, metrics: &SCHED, read: read_schedstat };
+
+/// Ticks of a CPU time in one second: fixed in the kernel's interface (`USER_HZ`).
+const USER_HZ: f64 = 100.0;
+/// A counter that falls by more than this many ticks belongs to a CPU that was away; a smaller fall is the kernel's rounding of idle time.
+const REAL_FALL: u64 = 300;
+const MODES: [&str; 8] = ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"];
+const FIELDS: usize = 10;
+
+const SECONDS: MetricDesc =
+    counter("node_cpu_seconds_total", "seconds", "Time the CPUs spent in each mode.", &["cpu", "mode"], "/proc/stat cpuN");
+const GUEST: MetricDesc = counter(
+    "node_cpu_guest_seconds_total",
+    "seconds",
+    "Time the CPUs spent running virtual machines, for each mode; it is part of the mode's time.",
+    &["cpu", "mode"],
+    "/proc/stat cpuN guest, guest_nice",
+);
+const STATS: [MetricDesc; 6] = [
+    counter("node_intr_total", "", "Interrupts served since the start.", &[], "/proc/stat intr"),
+    counter("node_context_switches_total", "", "Context switches since the start.", &[], "/proc/stat ctxt"),
+    gauge("node_boot_time_seconds", "seconds", "When the machine started, as Unix time.", &[], "/proc/stat btime"),
+    counter("node_forks_total", "", "Processes and threads made since the start.", &[], "/proc/stat processes"),
+    gauge("node_procs_running", "", "Tasks that are running or ready to.", &[], "/proc/stat procs_running"),
+    gauge("node_procs_blocked", "", "Tasks that wait for a disk or the like.", &[], "/proc/stat procs_blocked"),
+];
+const STAT_FIELDS: [&[u8]; 6] = [b"intr", b"ctxt", b"btime", b"processes", b"procs_running", b"procs_blocked"];
+const SCHED: [MetricDesc; 3] = [
+    counter("node_schedstat_running_seconds_total", "seconds", "Time tasks ran on the CPU.", &["cpu"], "/proc/schedstat cpuN field 7"),
+    counter("node_schedstat_waiting_seconds_total", "seconds", "Time tasks waited for the CPU.", &["cpu"], "/proc/schedstat cpuN field 8"),
+    counter("node_schedstat_timeslices_total", "", "Time slices run on the CPU.", &["cpu"], "/proc/schedstat cpuN field 9"),
+];
+
+/// The last CPU times. The kernel lets `idle` and `iowait` fall a little; a counter that falls would look like a restart of the machine.
+#[derive(Default)]
+pub struct CpuTimes(Vec<(String, [u64; FIELDS])>);
+
+impl CpuTimes {
+    /// Takes new times and returns what to show for them.
+    fn settle(&mut self, cpu: &str, new: [u64; FIELDS]) -> [u64; FIELDS] {
+        let Some((_, old)) = self.0.iter_mut().find(|(name, _)| name == cpu) else {
+            self.0.push((cpu.to_owned(), new));
+            return new;
+        };
+        if new[3] + REAL_FALL < old[3] {
+            *old = new;
+        } else {
+            for (old, new) in old.iter_mut().zip(new) {
+                *old = new.max(*old);
+            }
+        }
+        *old
+    }
+}
+
+fn read_cpu(context: &mut Context<'_>) -> Result<(), PartError> {
+    for line in lines(context.kernel.proc("stat")?) {
+        let mut parts = words(line);
+        let Some(cpu) = parts.next().and_then(|word| word.strip_prefix(b"cpu")).filter(|id| !id.is_empty()) else { continue };
+        let cpu = text(cpu);
+        let mut times = [0; FIELDS];
+        for time in &mut times {
+            *time = parts.next().map_or(Some(0), whole).ok_or(PartError::Malformed { path: "stat" })?;
+        }
+        let times = context.memory.cpu.settle(&cpu, times).map(|ticks| ticks as f64 / USER_HZ);
+        for (mode, seconds) in MODES.iter().zip(times) {
+            context.batch.push(&SECONDS, &[("cpu", &cpu), ("mode", mode)], seconds);
+        }
+        for (mode, seconds) in [("user", times[8]), ("nice", times[9])] {
+            context.batch.push(&GUEST, &[("cpu", &cpu), ("mode", mode)], seconds);
+        }
+    }
+    Ok(())
+}
+
+fn read_stat(context: &mut Context<'_>) -> Result<(), PartError> {
+    for line in lines(context.kernel.proc("stat")?) {
+        let mut parts = words(line);
+        let Some(index) = parts.next().and_then(|word| STAT_FIELDS.iter().position(|f| *f == word)) else { continue };
+        let value = parts.next().and_then(whole).ok_or(PartError::Malformed { path: "stat" })?;
+        context.batch.push(&STATS[index], &[], value as f64);
+    }
+    Ok(())
+}
+
+fn read_schedstat(context: &mut Context<'_>) -> Result<(), PartError> {
+    for line in lines(context.kernel.proc("schedstat")?) {
+        let mut parts = words(line);
+        let Some(cpu) = parts.next().and_then(|word| word.strip_prefix(b"cpu")) else { continue };
+        let cpu = text(cpu);
+        for (desc, (value, scale)) in SCHED.iter().zip(parts.skip(6).filter_map(whole).zip([1e9, 1e9, 1.0])) {
+            context.batch.push(desc, &[("cpu", &cpu)], value as f64 / scale);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_time_that_falls_a_little_stands_still_and_a_cpu_that_was_away_starts_again() {
+        let mut times = CpuTimes::default();
+        let at = |idle| [0, 0, 0, idle, 7, 0, 0, 0, 0, 0];
+        assert_eq!(times.settle("0", at(1000))[3], 1000);
+        assert_eq!(times.settle("0", at(990))[3], 1000);
+        assert_eq!(times.settle("0", at(1010))[3], 1010);
+        assert_eq!(times.settle("0", at(5))[3], 5);
+    }
+}

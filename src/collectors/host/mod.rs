@@ -1,0 +1,229 @@
+//! The host: what the kernel tells in `/proc` and `/sys`, under node_exporter's names (<https://github.com/prometheus/node_exporter>).
+//!
+//! Names, types, labels and values are node_exporter's, so that its dashboards and rules work unchanged. A part that this kernel or
+//! machine lacks brings nothing and is no failure. On top of node_exporter's defaults it shows the fields of vmstat and netstat that
+//! dashboards use, `tcpstat`, `processes`, listening ports, and configured groups of processes. Not offered: systemd units (they need
+//! D-Bus), `timex` (no safe `adjtimex`), the counters of XFS, Btrfs, ZFS, NFS and InfiniBand.
+//!
+//! Parts run in lanes, each on one thread: a sensor that does not answer costs the sensors, not the memory.
+
+mod cpu;
+mod cpufreq;
+mod disk;
+mod filesystem;
+mod hardware;
+mod hwmon;
+mod identity;
+mod interrupts;
+mod kernel;
+mod lane;
+mod load;
+mod memory;
+mod netstat;
+mod network;
+mod numbers;
+mod part;
+mod process;
+mod raid;
+mod scan;
+mod settings;
+mod socket;
+mod sockstat;
+mod softnet;
+mod textfile;
+mod time;
+mod vmstat;
+
+use std::time::Instant;
+
+use futures_util::future::{BoxFuture, join, join_all};
+
+use crate::config::Section;
+use crate::model::{Batch, MetricDesc};
+
+use super::{CollectError, Collector, CollectorKind, Target};
+use filesystem::Filesystem;
+use kernel::PartError;
+use lane::{Outcome, Worker};
+use part::{Lane, Part, gauge};
+use settings::Settings;
+
+/// The kind's row in the table of collectors.
+pub const KIND: CollectorKind = CollectorKind {
+    name: "host",
+    about: "this machine: CPU, memory, disks, file systems, network, load, pressure, sensors, processes, ports",
+    metrics: &METRICS,
+    build,
+};
+
+/// The part that is not in a lane: each mount has a deadline of its own.
+const FILESYSTEM: &str = "filesystem";
+
+/// Every part, in the order of the reference.
+const PARTS: &[Part] = &[
+    cpu::CPU,
+    cpu::STAT,
+    cpu::SCHEDSTAT,
+    cpufreq::FREQUENCY,
+    cpufreq::THROTTLE,
+    memory::PART,
+    vmstat::PART,
+    load::LOAD,
+    load::PRESSURE,
+    disk::PART,
+    network::NETDEV,
+    network::NETCLASS,
+    network::BONDING,
+    netstat::PART,
+    sockstat::PART,
+    socket::TCP,
+    socket::UDP,
+    softnet::SOFTNET,
+    softnet::CONNTRACK,
+    softnet::ARP,
+    numbers::FILEFD,
+    numbers::ENTROPY,
+    numbers::HUNG,
+    numbers::SELINUX,
+    time::PART,
+    identity::UNAME,
+    identity::OS,
+    raid::MDADM,
+    raid::ZFS,
+    identity::DMI,
+    hwmon::HWMON,
+    hwmon::THERMAL,
+    hardware::POWER,
+    hardware::EDAC,
+    hardware::NVME,
+    textfile::PART,
+    process::PROCESSES,
+    process::GROUPS,
+    memory::NUMA,
+    interrupts::INTERRUPTS,
+    interrupts::BUDDYINFO,
+];
+
+const SUCCESS: MetricDesc = gauge(
+    "node_scrape_collector_success",
+    "",
+    "1 when the part could be read; absent where the kernel lacks it.",
+    &["collector"],
+    "nightbell",
+);
+const DURATION: MetricDesc =
+    gauge("node_scrape_collector_duration_seconds", "seconds", "Time that reading the part took.", &["collector"], "nightbell");
+const OMITTED: MetricDesc = gauge(
+    "host_omitted_objects",
+    "",
+    "Disks, interfaces, mounts, ports or files left out because there are too many.",
+    &["collector"],
+    "nightbell",
+);
+/// What belongs to no part.
+const OWN: &[MetricDesc] = &[SUCCESS, DURATION, OMITTED];
+
+/// The tables of all parts, of the file systems, and our own.
+const METRICS: [&[MetricDesc]; PARTS.len() + 2] = {
+    let mut all: [&[MetricDesc]; PARTS.len() + 2] = [&[]; PARTS.len() + 2];
+    let mut index = 0;
+    while index < PARTS.len() {
+        all[index] = PARTS[index].metrics;
+        index += 1;
+    }
+    all[index] = filesystem::METRICS;
+    all[index + 1] = OWN;
+    all
+};
+
+struct Host {
+    address: String,
+    lanes: Vec<Worker>,
+    filesystem: Option<Filesystem>,
+    failing: Vec<(&'static str, String)>,
+}
+
+fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
+    let settings = Settings::read(section, target.timeout);
+    let lanes = [Lane::Kernel, Lane::Device, Lane::Process].map(|lane| Worker::new(lane, &settings));
+    Box::new(Host {
+        address: settings.roots.procfs.display().to_string(),
+        lanes: lanes.into(),
+        filesystem: settings.filesystem.then(|| Filesystem::new(settings)),
+        failing: Vec::new(),
+    })
+}
+
+impl Collector for Host {
+    fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
+        Box::pin(async move {
+            let mut mounts = Batch::new();
+            let filesystem = async {
+                let filesystem = self.filesystem.as_mut()?;
+                let start = Instant::now();
+                let result = filesystem.read(&mut mounts).await;
+                let omitted = result.as_ref().ok().copied();
+                Some(Outcome { part: FILESYSTEM, took: start.elapsed(), result: result.map(drop), omitted })
+            };
+            let (lanes, filesystem) = join(join_all(self.lanes.iter_mut().map(Worker::run)), filesystem).await;
+            let (mut outcomes, mut stuck) = (Vec::from_iter(filesystem), Vec::new());
+            for (lane, done) in self.lanes.iter().zip(lanes) {
+                match done {
+                    Some(done) => {
+                        batch.append(done.batch);
+                        outcomes.extend(done.outcomes);
+                    }
+                    None => stuck.push(lane.describe()),
+                }
+            }
+            batch.append(mounts);
+            let read = outcomes.iter().filter(|outcome| outcome.result.is_ok()).count();
+            self.report(outcomes, batch);
+            if read == 0 {
+                return Err(CollectError::new(format!("`{}`: nothing could be read", self.address)));
+            }
+            if stuck.is_empty() {
+                Ok(())
+            } else {
+                Err(CollectError::new(format!("no answer from the kernel in time: {}", stuck.join(", "))))
+            }
+        })
+    }
+
+    fn address(&self) -> String {
+        self.address.clone()
+    }
+}
+
+impl Host {
+    /// Shows how each part fared. A part that begins to fail, or fails in another way, is logged once.
+    fn report(&mut self, outcomes: Vec<Outcome>, batch: &mut Batch) {
+        for outcome in outcomes {
+            let labels = [("collector", outcome.part)];
+            let known = self.failing.iter().position(|(part, _)| *part == outcome.part);
+            match outcome.result {
+                Err(PartError::Absent) => continue,
+                Err(error) => {
+                    batch.push(&SUCCESS, &labels, 0.0);
+                    let text = error.to_string();
+                    if known.is_none_or(|index| self.failing[index].1 != text) {
+                        tracing::warn!(collector = "host", part = outcome.part, error = %text, "Part of the host cannot be read.");
+                    }
+                    known.map(|index| self.failing.swap_remove(index));
+                    self.failing.push((outcome.part, text));
+                }
+                Ok(()) => {
+                    batch.push(&SUCCESS, &labels, 1.0);
+                    if let Some(index) = known {
+                        tracing::info!(collector = "host", part = outcome.part, "Part of the host can be read again.");
+                        self.failing.swap_remove(index);
+                    }
+                }
+            }
+            batch.push(&DURATION, &labels, outcome.took.as_secs_f64());
+            if let Some(count) = outcome.omitted {
+                batch.push(&OMITTED, &labels, count as f64);
+            }
+        }
+    }
+}

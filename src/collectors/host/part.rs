@@ -1,0 +1,104 @@
+//! A part of the host collector: one kernel source, its metrics, and the function that reads it.
+
+use crate::model::{Batch, MetricDesc, MetricKind};
+
+use super::cpu::CpuTimes;
+use super::kernel::{Kernel, PartError};
+use super::process::Groups;
+use super::settings::Settings;
+
+/// One part. Its name is that of node_exporter's collector where there is one: it is the `collector` label of `node_scrape_collector_*`.
+pub struct Part {
+    /// The name.
+    pub name: &'static str,
+    /// Whether it runs without being asked for.
+    pub default: bool,
+    /// The thread it runs on.
+    pub lane: Lane,
+    /// Every metric it can emit, those apart whose names the kernel makes up.
+    pub metrics: &'static [MetricDesc],
+    /// Reads and pushes.
+    pub read: fn(&mut Context<'_>) -> Result<(), PartError>,
+}
+
+/// Parts that may hang together. A broken sensor stops the device lane, and no other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lane {
+    /// Files that the kernel answers from memory.
+    Kernel,
+    /// Files whose reading asks a device: sensors, batteries, memory controllers, and textfiles on any file system.
+    Device,
+    /// Files of single processes, which wait for the process's memory lock.
+    Process,
+}
+
+/// What a part reads from, and writes to.
+pub struct Context<'a> {
+    /// The kernel's files.
+    pub kernel: &'a mut Kernel,
+    /// The configuration.
+    pub settings: &'a Settings,
+    /// What is remembered from one collection to the next.
+    pub memory: &'a mut Memory,
+    /// Where samples go.
+    pub batch: &'a mut Batch,
+}
+
+/// What is remembered from one collection to the next.
+#[derive(Default)]
+pub struct Memory {
+    /// CPU times, which must not fall.
+    pub cpu: CpuTimes,
+    /// Process groups.
+    pub groups: Groups,
+    /// How many objects (disks, interfaces, …) the part that is being read left out for its cap; `None` where it has none.
+    pub omitted: Option<usize>,
+}
+
+/// A gauge.
+pub const fn gauge(
+    name: &'static str,
+    unit: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+    source: &'static str,
+) -> MetricDesc {
+    MetricDesc { name, kind: MetricKind::Gauge, unit, help, labels, source }
+}
+
+/// A counter.
+pub const fn counter(
+    name: &'static str,
+    unit: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+    source: &'static str,
+) -> MetricDesc {
+    MetricDesc { name, kind: MetricKind::Counter, unit, help, labels, source }
+}
+
+/// A number whose type node_exporter leaves open.
+pub const fn untyped(name: &'static str, help: &'static str, source: &'static str) -> MetricDesc {
+    MetricDesc { name, kind: MetricKind::Untyped, unit: "", help, labels: &[], source }
+}
+
+/// The description with this name in a table sorted by name.
+pub fn find(sorted: &'static [MetricDesc], name: &str) -> Option<&'static MetricDesc> {
+    sorted.binary_search_by(|desc| desc.name.cmp(name)).ok().map(|index| &sorted[index])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::PARTS;
+    use super::find;
+
+    /// The parts that look names up have sorted tables.
+    #[test]
+    fn every_metric_of_a_sorted_table_is_found() {
+        for part in PARTS.iter().filter(|p| ["meminfo", "vmstat", "netstat", "sockstat", "hwmon"].contains(&p.name)) {
+            for desc in part.metrics {
+                assert_eq!(find(part.metrics, desc.name).map(|d| d.name), Some(desc.name), "{}", part.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Processes: all of them by state (`/proc/PID/stat`), and groups of them by name or command line (C2), under process-exporter's names.
+//!
+//! sysinfo keeps the process table; what it does not know of a group's members (user and system time, threads, faults) is read here.
+//! A group's counters never fall: what an ended process had used stays counted.
+
+use std::collections::HashMap;
+
+use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
+
+use crate::model::{Batch, MetricDesc};
+
+use super::kernel::{Kernel, PartError};
+use super::part::{Context, Lane, Part, counter, gauge};
+use super::scan::{whole, words};
+use super::settings::GroupRule;
+
+/// All processes by state.
+pub const PROCESSES: Part = Part { name: "processes", default: true, lane: Lane::Process, metrics: &ALL, read: read_processes };
+/// Configured groups.
+pub const GROUPS: Part = Part { name: "process_groups", default: true, lane: Lane::Process, metrics: &GROUP, read: read_groups };
+
+const ALL: [MetricDesc; 5] = [
+    gauge("node_processes_pids", "", "Processes.", &[], "/proc"),
+    gauge("node_processes_threads", "", "Threads of all processes.", &[], "/proc/PID/stat num_threads"),
+    gauge("node_processes_max_processes", "", "Processes there can be.", &[], "/proc/sys/kernel/pid_max"),
+    gauge("node_processes_max_threads", "", "Threads there can be.", &[], "/proc/sys/kernel/threads-max"),
+    STATE,
+];
+const STATE: MetricDesc =
+    gauge("node_processes_state", "", "Processes in each state, by the kernel's letter.", &["state"], "/proc/PID/stat state");
+const NAME: &[&str] = &["groupname"];
+const GROUP: [MetricDesc; 8] = [
+    gauge("namedprocess_namegroup_num_procs", "", "Processes of the group.", NAME, "/proc"),
+    gauge("namedprocess_namegroup_num_threads", "", "Threads of the group.", NAME, "/proc/PID/stat num_threads"),
+    gauge("namedprocess_namegroup_open_filedesc", "", "Open files of the group.", NAME, "/proc/PID/fd"),
+    gauge(
+        "namedprocess_namegroup_worst_fd_ratio",
+        "ratio",
+        "Open files of the process nearest to its limit, as a share of the limit.",
+        NAME,
+        "/proc/PID/fd, limits",
+    ),
+    gauge(
+        "namedprocess_namegroup_oldest_start_time_seconds",
+        "seconds",
+        "When the oldest process of the group started, as Unix time.",
+        NAME,
+        "/proc/PID/stat starttime",
+    ),
+    MEMORY,
+    CPU,
+    FAULTS,
+];
+const MEMORY: MetricDesc = gauge(
+    "namedprocess_namegroup_memory_bytes",
+    "bytes",
+    "Memory of the group: in RAM (resident) or as addressed (virtual).",
+    &["groupname", "memtype"],
+    "/proc/PID/statm",
+);
+const CPU: MetricDesc = counter(
+    "namedprocess_namegroup_cpu_seconds_total",
+    "seconds",
+    "CPU time of the group, processes that have ended since included.",
+    &["groupname", "mode"],
+    "/proc/PID/stat utime, stime",
+);
+const FAULTS: MetricDesc = counter(
+    "namedprocess_namegroup_major_page_faults_total",
+    "",
+    "Page faults of the group that needed the disk.",
+    NAME,
+    "/proc/PID/stat majflt",
+);
+/// Ticks of a CPU time in one second (`USER_HZ`).
+const USER_HZ: f64 = 100.0;
+
+/// What `/proc/PID/stat` tells of one process.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Stat {
+    state: u8,
+    threads: u64,
+    user: u64,
+    system: u64,
+    faults: u64,
+}
+
+/// `PID (name) S …`; the name may hold anything, so the last parenthesis counts.
+fn stat_of(content: &[u8]) -> Option<Stat> {
+    let tail = &content[memchr::memrchr(b')', content)? + 1..];
+    let mut parts = words(tail);
+    let state = *parts.next()?.first()?;
+    let mut rest = parts.map(whole);
+    let mut field = |skip: usize| rest.nth(skip)?;
+    // Fields 12, 14, 15 and 20 of proc(5); tpgid (8) may be -1, which is skipped like the others.
+    let faults = field(8)?;
+    let (user, system) = (field(1)?, field(0)?);
+    let threads = field(4)?;
+    Some(Stat { state, threads, user, system, faults })
+}
+
+fn read_processes(context: &mut Context<'_>) -> Result<(), PartError> {
+    let mut states = [0_u32; 128];
+    let (mut pids, mut threads) = (0_u64, 0);
+    let folder = context.kernel.in_proc("");
+    let entries = std::fs::read_dir(&folder).map_err(|e| PartError::of_read(&folder, e))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if whole(name.as_encoded_bytes()).is_none() {
+            continue;
+        }
+        // It may have ended meanwhile.
+        let Ok(content) = context.kernel.once(&entry.path().join("stat")) else { continue };
+        let Some(stat) = stat_of(content) else { continue };
+        pids += 1;
+        threads += stat.threads;
+        states[usize::from(stat.state & 127)] += 1;
+    }
+    for (desc, value) in ALL.iter().zip([pids, threads]) {
+        context.batch.push(desc, &[], value as f64);
+    }
+    for (desc, path) in ALL[2..].iter().zip(["sys/kernel/pid_max", "sys/kernel/threads-max"]) {
+        let value = whole(context.kernel.proc(path)?.trim_ascii()).ok_or(PartError::Malformed { path })?;
+        context.batch.push(desc, &[], value as f64);
+    }
+    for (letter, count) in (0_u8..).zip(states).filter(|(_, count)| *count > 0) {
+        context.batch.push(&STATE, &[("state", char::from(letter).encode_utf8(&mut [0; 4]))], f64::from(count));
+    }
+    Ok(())
+}
+
+/// The process table and the counters of the groups.
+#[derive(Default)]
+pub struct Groups {
+    table: Option<System>,
+    seen: HashMap<(u32, u64), Stat>,
+    totals: HashMap<String, Stat>,
+}
+
+/// One group at one instant.
+#[derive(Default)]
+struct Sum {
+    processes: u64,
+    threads: u64,
+    files: u64,
+    worst: f64,
+    oldest: Option<u64>,
+    resident: u64,
+    virtual_memory: u64,
+}
+
+fn read_groups(context: &mut Context<'_>) -> Result<(), PartError> {
+    let rules = &context.settings.processes;
+    if rules.is_empty() {
+        return Err(PartError::Absent);
+    }
+    let groups = &mut context.memory.groups;
+    if groups.table.is_none() {
+        groups.table = System::new().ok();
+    }
+    let Some(table) = &mut groups.table else { return Err(PartError::Absent) };
+    let wanted = ProcessRefreshKind::nothing().without_tasks().with_memory().with_cmd(UpdateKind::OnlyIfNotSet);
+    table.refresh_processes_specifics(ProcessesToUpdate::All, true, wanted);
+    let mut sums: Vec<Sum> = rules.iter().map(|_| Sum::default()).collect();
+    let mut alive = HashMap::new();
+    for (pid, process) in table.processes() {
+        let Some(index) = group_of(rules, process) else { continue };
+        let sum = &mut sums[index];
+        sum.add(process);
+        let key = (pid.as_u32(), process.start_time());
+        let now = stat_at(context.kernel, key.0).unwrap_or_default();
+        sum.threads += now.threads;
+        let before = groups.seen.get(&key).copied().unwrap_or_default();
+        let total = groups.totals.entry(rules[index].name.clone()).or_default();
+        total.user += now.user.saturating_sub(before.user);
+        total.system += now.system.saturating_sub(before.system);
+        total.faults += now.faults.saturating_sub(before.faults);
+        alive.insert(key, now);
+    }
+    groups.seen = alive;
+    for (rule, sum) in rules.iter().zip(&sums) {
+        let total = groups.totals.get(&rule.name).copied().unwrap_or_default();
+        push(&rule.name, sum, &total, context.batch);
+    }
+    Ok(())
+}
+
+/// The first rule that fits.
+fn group_of(rules: &[GroupRule], process: &sysinfo::Process) -> Option<usize> {
+    let name = process.name().to_string_lossy();
+    let mut line = String::new();
+    if rules.iter().any(|rule| rule.cmdline.is_some()) {
+        for word in process.cmd() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(&word.to_string_lossy());
+        }
+    }
+    rules.iter().position(|rule| rule.fits(&name, &line))
+}
+
+fn stat_at(kernel: &mut Kernel, pid: u32) -> Option<Stat> {
+    let path = kernel.in_proc(&format!("{pid}/stat"));
+    stat_of(kernel.once(&path).ok()?)
+}
+
+impl Sum {
+    fn add(&mut self, process: &sysinfo::Process) {
+        self.processes += 1;
+        self.resident += process.memory();
+        self.virtual_memory += process.virtual_memory();
+        self.oldest = Some(self.oldest.unwrap_or(u64::MAX).min(process.start_time()));
+        if let Some(files) = process.open_files() {
+            self.files += files as u64;
+            if let Some(limit) = process.open_files_limit().filter(|limit| *limit > 0) {
+                self.worst = self.worst.max(files as f64 / limit as f64);
+            }
+        }
+    }
+}
+
+fn push(name: &str, sum: &Sum, total: &Stat, batch: &mut Batch) {
+    let group = ("groupname", name);
+    let numbers = [sum.processes as f64, sum.threads as f64, sum.files as f64, sum.worst];
+    for (desc, value) in GROUP.iter().zip(numbers) {
+        batch.push(desc, &[group], value);
+    }
+    if let Some(start) = sum.oldest {
+        batch.push(&GROUP[4], &[group], start as f64);
+    }
+    batch.push(&MEMORY, &[group, ("memtype", "resident")], sum.resident as f64);
+    batch.push(&MEMORY, &[group, ("memtype", "virtual")], sum.virtual_memory as f64);
+    batch.push(&CPU, &[group, ("mode", "user")], total.user as f64 / USER_HZ);
+    batch.push(&CPU, &[group, ("mode", "system")], total.system as f64 / USER_HZ);
+    batch.push(&FAULTS, &[group], total.faults as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_may_carry_any_name() {
+        let line = b"12 (a) S b) S 1 12 12 0 -1 4194560 100 0 7 0 250 50 0 0 20 0 3 0 5 1 2";
+        let line: Vec<u8> = line.iter().copied().chain(*b"\n").collect();
+        // tpgid is -1: it is no number here, and nothing asks for it.
+        let stat = stat_of(&line).expect("read");
+        assert_eq!(stat, Stat { state: b'S', threads: 3, user: 250, system: 50, faults: 7 });
+        assert_eq!(stat_of(b"12 (a"), None);
+    }
+}

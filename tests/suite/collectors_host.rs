@@ -1,0 +1,225 @@
+//! The `host` collector against captured kernel files and what node_exporter 1.11 makes of the same files (C1, C2).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use nightbell::exposition::{Format, Item, Lines, labels};
+use nightbell::model::{Batch, LabelsBuilder, MetricKind};
+
+use crate::collecting::{build, collect, kind, try_build, value};
+use crate::servers::Server;
+
+fn captured() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/collectors/host")
+}
+
+/// The collector on the captured files; the file systems of a capture cannot be asked.
+fn on_captured(more: &str) -> Box<dyn nightbell::collectors::Collector> {
+    let root = captured();
+    let root = root.display();
+    build("host", &format!("procfs: {root}/proc\nsysfs: {root}/sys\nrootfs: {root}/root\ndisable: [filesystem]\n{more}"))
+}
+
+/// Series to value, and family to type.
+type Seen = (BTreeMap<String, f64>, BTreeMap<String, MetricKind>);
+
+fn of_page(page: &str) -> Seen {
+    let (mut values, mut kinds) = (BTreeMap::new(), BTreeMap::new());
+    let mut lines = Lines::new(page.as_bytes(), Format::Text);
+    let mut kind = MetricKind::Untyped;
+    while let Some(item) = lines.next(b"").expect("the golden file is in the text format") {
+        match item {
+            Item::Help(..) => {}
+            Item::Type(name, k) => {
+                kind = k;
+                kinds.insert(name.into_owned(), k);
+            }
+            Item::Sample(line) => {
+                let mut builder = LabelsBuilder::new();
+                labels(line.series, kind, &mut builder).expect("a series");
+                values.insert(builder.build().to_string(), line.value);
+            }
+        }
+    }
+    (values, kinds)
+}
+
+fn of_batch(batch: &Batch) -> Seen {
+    let values = batch.samples().map(|s| (s.labels.to_string(), s.value)).collect();
+    (values, batch.families.iter().map(|(name, family)| (name.to_string(), family.kind)).collect())
+}
+
+/// Families that nightbell has beyond node_exporter's, or that it measures itself.
+const OURS: [&str; 18] = [
+    "host_",
+    // From netlink in node_exporter, from sysfs here.
+    "node_network_receive_nohandler_total",
+    // Fields of meminfo that node_exporter showed until 1.7.
+    "node_memory_Balloon_bytes",
+    "node_memory_FileHugePages_bytes",
+    "node_memory_FilePmdMapped_bytes",
+    "node_memory_Hugetlb_bytes",
+    "node_memory_KReclaimable_bytes",
+    "node_memory_SecPageTables_bytes",
+    "node_scrape_",
+    "node_uname_",
+    "node_time_seconds",
+    "node_time_zone",
+    "node_selinux",
+    "node_netstat_",
+    "node_vmstat_",
+    "node_textfile",
+    "node_tcp_connection",
+    "node_zfs_",
+];
+/// Families of node_exporter's that nightbell leaves out.
+const LEFT_OUT: [&str; 3] = ["node_processes_threads_state", "node_md_raid_disks", "node_md_degraded"];
+
+/// C1: every family, label, value and type that node_exporter reads from the same files.
+#[tokio::test]
+async fn captured_kernel_files_become_what_node_exporter_makes_of_them() {
+    let golden = std::fs::read_to_string(captured().join("node_exporter.prom")).expect("the golden file");
+    let (wanted, wanted_kinds) = of_page(&golden);
+    let mut collector = on_captured("enable: [interrupts, buddyinfo]\n");
+    let (batch, result) = collect("host", &mut collector).await;
+    result.expect("read");
+    let (got, kinds) = of_batch(&batch);
+    let mut wrong = Vec::new();
+    for (series, value) in wanted.iter().filter(|(s, _)| !LEFT_OUT.iter().any(|p| s.starts_with(p))) {
+        match got.get(series) {
+            Some(ours) if (ours - value).abs() <= value.abs() * 1e-12 => {}
+            Some(ours) => wrong.push(format!("{series} is {ours}, not {value}")),
+            None => wrong.push(format!("{series} is missing")),
+        }
+    }
+    for series in got.keys().filter(|s| !wanted.contains_key(*s) && !OURS.iter().any(|p| s.starts_with(p))) {
+        wrong.push(format!("{series} is too much"));
+    }
+    for (family, kind) in &kinds {
+        if wanted_kinds.get(family).is_some_and(|wanted| wanted != kind) {
+            wrong.push(format!("{family} is a {}", kind.as_str()));
+        }
+    }
+    assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(wanted.len() > 500, "the golden file has only {} series", wanted.len());
+}
+
+/// C2: listening ports, connections to them, sockets by state, from captured tables.
+#[tokio::test]
+async fn ports_that_listen_and_ports_that_should_are_shown_with_their_connections() {
+    let mut collector = on_captured("ports: [22, 8000]\n");
+    let (batch, _) = collect("host", &mut collector).await;
+    let of = |name: &str, port: &str| value(&batch, name, &[("port", port)]);
+    assert_eq!((of("host_tcp_listening", "22"), of("host_tcp_connections", "22")), (Some(1.0), Some(2.0)));
+    assert_eq!((of("host_tcp_listening", "80"), of("host_tcp_connections", "80")), (Some(1.0), Some(1.0)));
+    assert_eq!((of("host_tcp_listening", "5432"), of("host_tcp_connections", "5432")), (Some(1.0), Some(0.0)));
+    assert_eq!((of("host_tcp_listening", "8000"), of("host_tcp_connections", "8000")), (Some(0.0), Some(0.0)));
+    assert_eq!(of("host_tcp_listening", "53920"), None);
+    let state = |state: &str| value(&batch, "node_tcp_connection_states", &[("state", state)]);
+    assert_eq!((state("established"), state("listen"), state("time_wait")), (Some(3.0), Some(3.0), Some(1.0)));
+    assert_eq!((state("tx_queued_bytes"), state("rx_queued_bytes")), (Some(21.0), Some(1.0)));
+    assert_eq!(value(&batch, "node_zfs_zpool_state", &[("zpool", "tank"), ("state", "degraded")]), Some(1.0));
+}
+
+/// What a kernel lacks brings nothing and is no failure; what cannot be read is named, and costs only its part.
+#[tokio::test]
+async fn a_part_that_is_missing_is_silent_and_a_part_that_is_broken_fails_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("loadavg"), "0.43 0.50 0.43 2/180 411\n").expect("written");
+    std::fs::write(folder.path().join("stat"), "cpu0 garbage\n").expect("written");
+    let yaml = format!("procfs: {0}\nsysfs: {0}\nrootfs: {0}\n", folder.path().display());
+    let (batch, result) = collect("host", &mut build("host", &yaml)).await;
+    result.expect("the load is there");
+    let success = |part: &str| value(&batch, "node_scrape_collector_success", &[("collector", part)]);
+    assert_eq!((success("loadavg"), success("cpu"), success("meminfo"), success("hwmon")), (Some(1.0), Some(0.0), None, None));
+    assert_eq!(value(&batch, "node_load1", &[]), Some(0.43));
+    assert_eq!(value(&batch, "node_memory_MemTotal_bytes", &[]), None);
+}
+
+/// C1: on the machine of the test, with its real kernel.
+#[tokio::test]
+async fn this_machine_is_measured() {
+    let (batch, result) = collect("host", &mut build("host", "")).await;
+    result.expect("a Linux machine");
+    assert!(value(&batch, "node_memory_MemTotal_bytes", &[]).expect("memory") > 1e8);
+    assert!(value(&batch, "node_cpu_seconds_total", &[("cpu", "0"), ("mode", "idle")]).expect("a CPU") > 0.0);
+    assert!(value(&batch, "node_time_seconds", &[]).expect("a clock") > 1.7e9);
+    assert!(value(&batch, "node_filesystem_size_bytes", &[("mountpoint", "/")]).is_none_or(|size| size > 0.0));
+    let failed = batch.families["node_scrape_collector_success"].samples.iter().find(|s| s.value != 1.0);
+    assert!(failed.is_none(), "{failed:?}");
+}
+
+/// C2: a group is counted, its CPU time stays counted when a member ends, and a group without member is 0, not absent.
+#[tokio::test]
+async fn groups_of_processes_are_found_by_command_line_and_their_counters_never_fall() {
+    let mark = format!("nightbell-test-{}", std::process::id());
+    let spawn = || {
+        let script = format!(": {mark}; while :; do :; done");
+        Server(Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).spawn().expect("sh is everywhere"))
+    };
+    let yaml = format!("processes:\n- name: busy\n  comm: (ba|da)?sh\n  cmdline: {mark}\n- name: nobody\n  comm: no-such-program\n");
+    let mut collector = build("host", &yaml);
+    let group = |batch: &Batch, name: &str, labels: &[(&str, &str)]| {
+        let labels: Vec<(&str, &str)> = [("groupname", "busy")].iter().chain(labels).copied().collect();
+        value(batch, name, &labels)
+    };
+    let processes = [spawn(), spawn()];
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let busy = loop {
+        let (batch, result) = collect("host", &mut collector).await;
+        result.expect("read");
+        let cpu = group(&batch, "namedprocess_namegroup_cpu_seconds_total", &[("mode", "user")]).expect("a counter");
+        if cpu > 0.1 {
+            break batch;
+        }
+        assert!(std::time::Instant::now() < limit, "no CPU time is seen");
+    };
+    assert_eq!(group(&busy, "namedprocess_namegroup_num_procs", &[]), Some(2.0));
+    assert!(group(&busy, "namedprocess_namegroup_memory_bytes", &[("memtype", "resident")]).expect("memory") > 1e5);
+    assert!(group(&busy, "namedprocess_namegroup_open_filedesc", &[]).expect("files") >= 2.0);
+    assert!(group(&busy, "namedprocess_namegroup_oldest_start_time_seconds", &[]).expect("a start") > 1.7e9);
+    assert_eq!(value(&busy, "namedprocess_namegroup_num_procs", &[("groupname", "nobody")]), Some(0.0));
+    let before = group(&busy, "namedprocess_namegroup_cpu_seconds_total", &[("mode", "user")]);
+    drop(processes);
+    let (batch, _) = collect("host", &mut collector).await;
+    assert_eq!(group(&batch, "namedprocess_namegroup_num_procs", &[]), Some(0.0));
+    assert!(group(&batch, "namedprocess_namegroup_cpu_seconds_total", &[("mode", "user")]) >= before);
+}
+
+/// C1: text files of jobs are shown as they are; a broken one is left out and seen.
+#[tokio::test]
+async fn text_files_are_shown_and_a_broken_one_is_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = "# TYPE backup_last_success_timestamp_seconds gauge\nbackup_last_success_timestamp_seconds{job=\"nightly\"} 1.7e+09\n";
+    std::fs::write(folder.path().join("backup.prom"), page).expect("written");
+    let mut collector = build("host", &format!("textfile_directory: {}\n", folder.path().display()));
+    let mut batch = Batch::new();
+    collector.collect(&mut batch).await.expect("read");
+    assert_eq!(value(&batch, "backup_last_success_timestamp_seconds", &[("job", "nightly")]), Some(1.7e9));
+    assert_eq!(batch.families["backup_last_success_timestamp_seconds"].kind, MetricKind::Gauge);
+    assert_eq!(value(&batch, "node_textfile_scrape_error", &[]), Some(0.0));
+    std::fs::write(folder.path().join("broken.prom"), "half{a=\"").expect("written");
+    let mut batch = Batch::new();
+    collector.collect(&mut batch).await.expect("read");
+    assert_eq!(value(&batch, "node_textfile_scrape_error", &[]), Some(1.0));
+    assert_eq!(value(&batch, "backup_last_success_timestamp_seconds", &[("job", "nightly")]), Some(1.7e9));
+}
+
+#[test]
+fn mistakes_in_its_configuration_are_named() {
+    let yaml = "disks_exclude: '('\nenable: [cpus]\nprocesses:\n- name: web\n";
+    let errors = try_build("host", yaml).err().expect("mistakes").to_string();
+    assert!(errors.contains("disks_exclude: \"(\" is not a regular expression"), "{errors}");
+    assert!(errors.contains("there is no part \"cpus\"; known: filesystem, cpu, stat"), "{errors}");
+    assert!(errors.contains("processes[0]: says nothing about its processes"), "{errors}");
+}
+
+/// The lookups by name rely on it, and one name has one description.
+#[test]
+fn no_metric_is_declared_twice() {
+    let mut names: Vec<&str> = kind("host").metrics.iter().flat_map(|m| m.iter()).map(|d| d.name).collect();
+    names.sort_unstable();
+    let twice: Vec<_> = names.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+}
