@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use crate::model::MetricKind;
 
-use super::sink::SeriesId;
+use crate::store::SeriesId;
 
 /// Dead entries that are kept for series that may come back, beside a quarter of the living ones.
 const SPARE: usize = 256;
@@ -16,6 +16,8 @@ const SPARE: usize = 256;
 pub(super) struct Entry<V> {
     /// Its number; `None` when relabelling drops it or the store had no room.
     pub(super) id: Option<SeriesId>,
+    /// Whether the store had no room: it must be asked again.
+    pub(super) refused: bool,
     /// The TYPE that stood above it: bounds are spelled by it.
     pub(super) kind: MetricKind,
     /// What else the owner keeps.
@@ -29,7 +31,13 @@ pub(super) struct Entry<V> {
 impl<V> Entry<V> {
     /// An entry that no page has shown yet.
     pub(super) fn new(id: Option<SeriesId>, kind: MetricKind, extra: V) -> Self {
-        Entry { id, kind, extra, stamped: false, seen: 0, follower: 0 }
+        Entry { id, refused: false, kind, extra, stamped: false, seen: 0, follower: 0 }
+    }
+
+    /// The same, marked as refused by the store.
+    pub(super) fn refused_if(mut self, refused: bool) -> Self {
+        self.refused = refused;
+        self
     }
 }
 
@@ -89,6 +97,20 @@ impl<K: std::hash::Hash + Eq, V> Cache<K, V> {
         self.map.insert_full(key, entry).0
     }
 
+    /// Forgets entries, so that the next page asks the store for them again.
+    pub(super) fn forget(&mut self, which: impl Fn(&Entry<V>) -> bool) {
+        let before = self.map.len();
+        self.map.retain(|_, entry| !which(entry));
+        if self.map.len() != before {
+            self.follow_in_order();
+        }
+    }
+
+    fn follow_in_order(&mut self) {
+        self.map.values_mut().enumerate().for_each(|(i, e)| e.follower = i as u32 + 1);
+        self.first = 0;
+    }
+
     /// Ends a page that showed these entries in this order (index, and whether with a timestamp of its own). `used` is called for each that
     /// counts, in order: the first showing of an entry (SEMANTICS 27). An empty page ends everything (SEMANTICS 12 to 14).
     pub(super) fn finish(
@@ -130,8 +152,7 @@ impl<K: std::hash::Hash + Eq, V> Cache<K, V> {
             self.spare_the_living(&mut changes.gone);
             if dead > living / 4 + SPARE {
                 self.map.retain(|_, e| e.seen == page);
-                self.map.values_mut().enumerate().for_each(|(i, e)| e.follower = i as u32 + 1);
-                self.first = 0;
+                self.follow_in_order();
             }
         }
         changes
@@ -160,13 +181,20 @@ impl<K: std::hash::Hash + Eq, V> Cache<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Labels, METRIC_NAME};
+    use crate::store::{Limits, Store};
 
-    fn page(cache: &mut Cache<&'static str, ()>, keys: &[&'static str]) -> Changes {
+    /// The number of a series; names with the same first letter are spellings of one series.
+    fn number(store: &Store, name: &str) -> SeriesId {
+        store.series_id(&Labels::from_pairs([(METRIC_NAME, &name[..1])])).expect("room")
+    }
+
+    fn page(store: &Store, cache: &mut Cache<&'static str, ()>, keys: &[&'static str]) -> Changes {
         let mut shown = Vec::new();
         for key in keys {
             let index = match cache.find(key) {
                 Some((index, _)) => index,
-                None => cache.put(key, Entry::new(key.bytes().next().map(u64::from), MetricKind::Untyped, ())),
+                None => cache.put(key, Entry::new(Some(number(store, key)), MetricKind::Untyped, ())),
             };
             shown.push((index, false));
         }
@@ -176,28 +204,29 @@ mod tests {
     /// SEMANTICS 12, 14, 27.
     #[test]
     fn series_come_go_and_repeat() {
-        let mut cache = Cache::new();
-        assert_eq!(page(&mut cache, &["a", "b", "b"]), Changes { added: 2, repeated: 1, gone: vec![] });
-        assert_eq!(page(&mut cache, &["b"]), Changes { added: 0, repeated: 0, gone: vec![97] });
-        assert_eq!(page(&mut cache, &["b"]), Changes::default(), "a marker is written once");
-        assert_eq!(page(&mut cache, &["a", "b"]), Changes { added: 1, repeated: 0, gone: vec![] });
-        assert_eq!(page(&mut cache, &[]), Changes { added: 0, repeated: 0, gone: vec![97, 98] });
+        let (store, mut cache) = (Store::new(Limits::default()), Cache::new());
+        let (a, b) = (number(&store, "a"), number(&store, "b"));
+        assert_eq!(page(&store, &mut cache, &["a", "b", "b"]), Changes { added: 2, repeated: 1, gone: vec![] });
+        assert_eq!(page(&store, &mut cache, &["b"]), Changes { added: 0, repeated: 0, gone: vec![a] });
+        assert_eq!(page(&store, &mut cache, &["b"]), Changes::default(), "a marker is written once");
+        assert_eq!(page(&store, &mut cache, &["a", "b"]), Changes { added: 1, repeated: 0, gone: vec![] });
+        assert_eq!(page(&store, &mut cache, &[]), Changes { added: 0, repeated: 0, gone: vec![a, b] });
         assert!(cache.alive().is_empty());
     }
 
-    /// Keys `a…` share the number of their first letter, as two spellings of one series do.
+    /// `{a="1",b="2"}` and `{b="2",a="1"}` are one series.
     #[test]
     fn another_spelling_keeps_a_series_alive() {
-        let mut cache = Cache::new();
-        page(&mut cache, &["a1"]);
-        assert_eq!(page(&mut cache, &["a2"]).gone, Vec::<SeriesId>::new());
+        let (store, mut cache) = (Store::new(Limits::default()), Cache::new());
+        page(&store, &mut cache, &["a1"]);
+        assert_eq!(page(&store, &mut cache, &["a2"]).gone, Vec::<SeriesId>::new());
     }
 
     #[test]
     fn the_order_of_the_page_is_learnt() {
-        let mut cache = Cache::new();
-        page(&mut cache, &["a", "b", "c"]);
-        page(&mut cache, &["c", "a", "b"]);
+        let (store, mut cache) = (Store::new(Limits::default()), Cache::new());
+        page(&store, &mut cache, &["a", "b", "c"]);
+        page(&store, &mut cache, &["c", "a", "b"]);
         let first = cache.probable(None).map(|(i, k, _)| (i, *k)).expect("learnt");
         assert_eq!(first.1, "c");
         assert_eq!(cache.probable(Some(first.0)).map(|(_, k, _)| *k), Some("a"));
@@ -206,10 +235,10 @@ mod tests {
     #[test]
     fn a_target_that_renames_its_series_each_time_does_not_grow() {
         let mut cache: Cache<String, ()> = Cache::new();
-        for round in 0..50u64 {
-            let shown: Vec<(usize, bool)> = (0..100)
-                .map(|n| (cache.put(format!("{round}-{n}"), Entry::new(Some(round * 100 + n), MetricKind::Untyped, ())), false))
-                .collect();
+        let id = number(&Store::new(Limits::default()), "a");
+        for round in 0..50 {
+            let shown: Vec<(usize, bool)> =
+                (0..100).map(|n| (cache.put(format!("{round}-{n}"), Entry::new(Some(id), MetricKind::Untyped, ())), false)).collect();
             cache.finish(shown.into_iter(), false, |_, _| {});
         }
         assert!(cache.len() < 100 + 100 / 4 + SPARE + 101, "{}", cache.len());

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use crate::collectors::Collector;
 use crate::exposition::{EncodedFamily, Format, Page};
 use crate::model::{Batch, Labels, MetricKind, Timestamp, stale_nan};
+use crate::store::{Appended, SeriesId, Store};
 use crate::telemetry::Telemetry;
 
 use super::cache::{Cache, Entry};
@@ -19,7 +20,6 @@ use super::labelling::Labelling;
 use super::metrics::Metrics;
 use super::report::{Figures, Report};
 use super::scan::{Hit, PageCache, Slot, scan};
-use super::sink::{SeriesId, Sink};
 use super::target::{Health, LastPage, ScrapedPage, Shared, Status};
 
 /// How far in the future an exposed timestamp may lie (SEMANTICS 11).
@@ -51,7 +51,7 @@ pub(super) struct Collection {
     pub(super) labelling: Arc<Labelling>,
     pub(super) stamps: Stamps,
     pub(super) report: Report,
-    pub(super) sink: Arc<dyn Sink>,
+    pub(super) store: Arc<Store>,
     pub(super) metrics: Metrics,
 }
 
@@ -62,6 +62,8 @@ struct Outcome {
     stamped: Vec<(Timestamp, SeriesId, f64)>,
     families: Vec<EncodedFamily>,
     scraped: Option<(Bytes, Format)>,
+    /// Samples of series for which the store had no room.
+    refused: usize,
     figures: Figures,
     error: String,
 }
@@ -97,7 +99,7 @@ impl Collection {
         };
         outcome.figures.seconds = start.elapsed().as_secs_f64();
         outcome.figures.up = outcome.error.is_empty();
-        self.store(at, &mut outcome);
+        self.write(at, &mut outcome);
         self.publish(at, outcome);
     }
 
@@ -108,7 +110,7 @@ impl Collection {
             Source::Http(_, cache) | Source::Own(_, cache) => cache.alive(),
         };
         let marks: Vec<(SeriesId, f64)> = alive.into_iter().chain(self.report.ids()).map(|id| (id, stale_nan())).collect();
-        self.sink.append_ids(at, &marks);
+        self.store.append_ids(at, &marks);
     }
 
     /// What a collector pushed, before an error too; what it did not push this time is marked (SEMANTICS 19).
@@ -134,8 +136,9 @@ impl Collection {
                     Some(index) => index,
                     None => match self.labelling.of_labels(&sample.labels) {
                         Ok(Some(labels)) => {
-                            let id = self.sink.series_id(&labels);
-                            cache.put(sample.labels.clone(), Entry::new(id, MetricKind::Untyped, labels))
+                            let id = self.store.series_id(&labels).ok();
+                            let entry = Entry::new(id, MetricKind::Untyped, labels).refused_if(id.is_none());
+                            cache.put(sample.labels.clone(), entry)
                         }
                         Ok(None) => continue,
                         Err(_) => {
@@ -151,7 +154,7 @@ impl Collection {
         let mut series = String::new();
         let shown = hits.iter().map(|(index, _, _, stamp)| (*index, stamp.is_some()));
         let (families, samples, stamped) = (&mut outcome.families, &mut outcome.samples, &mut outcome.stamped);
-        let mut no_room = 0;
+        let mut refused = 0;
         let changes = cache.finish(shown, self.stamps.track, |position, entry| {
             let (_, family, value, timestamp) = hits[position];
             series.clear();
@@ -160,10 +163,10 @@ impl Collection {
             match (entry.id, timestamp) {
                 (Some(id), None) => samples.push((id, value)),
                 (Some(id), Some(timestamp)) => stamped.push((timestamp, id, value)),
-                (None, _) => no_room += 1,
+                (None, _) => refused += 1,
             }
         });
-        self.metrics.no_room.inc_by(no_room);
+        outcome.refused = refused;
         self.metrics.repeated.inc_by(changes.repeated as u64);
         outcome.figures.kept = hits.len();
         outcome.figures.added = changes.added;
@@ -181,8 +184,9 @@ impl Collection {
             return Outcome { figures, ..self.take_nothing(error) };
         }
         let put = |new: super::scan::NewSeries<'_>| {
-            let id = new.labels.and_then(|labels| self.sink.series_id(&labels));
-            cache.put(new.key.into(), Entry::new(id, new.kind, ()))
+            let id = new.labels.as_ref().and_then(|labels| self.store.series_id(labels).ok());
+            let refused = new.labels.is_some() && id.is_none();
+            cache.put(new.key.into(), Entry::new(id, new.kind, ()).refused_if(refused))
         };
         let added: Vec<usize> = scanned.new.into_iter().map(put).collect();
         let hits = scanned.hits;
@@ -192,6 +196,7 @@ impl Collection {
             Slot::New(index) => added[index as usize],
         };
         let mut outcome = Outcome { samples: Vec::with_capacity(hits.len() + 8), ..Outcome::default() };
+        let mut refused = 0;
         let (samples, stamped) = (&mut outcome.samples, &mut outcome.stamped);
         let shown = hits.iter().map(|hit| (place(hit), honor && hit.timestamp.is_some()));
         let changes = cache.finish(shown, self.stamps.track, |position, entry| {
@@ -199,9 +204,10 @@ impl Collection {
             match (entry.id, hit.timestamp.filter(|_| honor)) {
                 (Some(id), None) => samples.push((id, hit.value)),
                 (Some(id), Some(timestamp)) => stamped.push((timestamp, id, hit.value)),
-                (None, _) => {}
+                (None, _) => refused += usize::from(entry.refused),
             }
         });
+        outcome.refused = refused;
         self.metrics.repeated.inc_by(changes.repeated as u64);
         figures.added = changes.added;
         outcome.samples.extend(changes.gone.into_iter().map(|id| (id, stale_nan())));
@@ -224,14 +230,39 @@ impl Collection {
         self.metrics.out_of_bounds.inc_by((before - outcome.stamped.len()) as u64);
     }
 
-    fn store(&self, at: Timestamp, outcome: &mut Outcome) {
+    fn write(&mut self, at: Timestamp, outcome: &mut Outcome) {
         self.report.samples(&outcome.figures, &mut outcome.samples);
         outcome.stamped.sort_by_key(|(timestamp, _, _)| *timestamp);
         for run in outcome.stamped.chunk_by(|a, b| a.0 == b.0) {
             let samples: Vec<(SeriesId, f64)> = run.iter().map(|(_, id, value)| (*id, *value)).collect();
-            self.sink.append_ids(run[0].0, &samples);
+            let appended = self.store.append_ids(run[0].0, &samples);
+            self.account(&appended);
         }
-        self.sink.append_ids(at, &outcome.samples);
+        let appended = self.store.append_ids(at, &outcome.samples);
+        self.account(&appended);
+        if outcome.refused > 0 {
+            self.metrics.no_room.inc_by(outcome.refused as u64);
+            self.forget(&[]);
+        }
+    }
+
+    /// Single samples that the store refused are counted and fail nothing (SEMANTICS 10).
+    fn account(&mut self, appended: &Appended) {
+        self.metrics.duplicate.inc_by(appended.duplicate as u64);
+        self.metrics.out_of_order.inc_by(appended.out_of_order as u64);
+        if !appended.forgotten.is_empty() {
+            self.forget(&appended.forgotten);
+        }
+    }
+
+    /// Forgets series that retention dropped, and those that the store refused: the next page asks for them again.
+    fn forget(&mut self, ids: &[SeriesId]) {
+        let ids: std::collections::HashSet<SeriesId> = ids.iter().copied().collect();
+        let gone = |id: Option<SeriesId>, refused: bool| refused || id.is_some_and(|id| ids.contains(&id));
+        match &mut self.source {
+            Source::Collector(_, cache) => cache.forget(|e| gone(e.id, e.refused)),
+            Source::Http(_, cache) | Source::Own(_, cache) => cache.forget(|e| gone(e.id, e.refused)),
+        }
     }
 
     /// Sets the page for /metrics and the status; a failure is logged when it begins, when its text changes and when it ends.

@@ -15,6 +15,8 @@ pub(super) struct Metrics {
     pub(super) repeated: Counter,
     pub(super) out_of_bounds: Counter,
     pub(super) no_room: Counter,
+    pub(super) duplicate: Counter,
+    pub(super) out_of_order: Counter,
 }
 
 impl Metrics {
@@ -34,6 +36,16 @@ impl Metrics {
                 "scrape_samples_out_of_bounds",
                 "Samples dropped because they are stamped too far in the future",
                 metrics.out_of_bounds.clone(),
+            );
+            registry.register(
+                "scrape_samples_duplicate",
+                "Samples refused for another value at the same instant",
+                metrics.duplicate.clone(),
+            );
+            registry.register(
+                "scrape_samples_out_of_order",
+                "Samples refused for being older than their series",
+                metrics.out_of_order.clone(),
             );
             registry.register(
                 "scrape_samples_without_room",

@@ -16,7 +16,6 @@ mod report;
 mod scan;
 mod schedule;
 mod scraper;
-mod sink;
 mod target;
 
 pub use crate::exposition::Format;
@@ -25,5 +24,4 @@ pub use global::{Global, Limits};
 pub use job::{Job, Protocol, TargetGroup, accept_header, read_jobs};
 pub use relabel::{RelabelRule, apply as apply_relabelling, read_rules};
 pub use scraper::{DroppedTarget, Plan, Scraper, TaskEnded};
-pub use sink::{SeriesId, Sink};
 pub use target::{Health, Status, TargetInfo, TargetSnapshot};

@@ -2,9 +2,9 @@
 
 use crate::exposition::EncodedFamily;
 use crate::model::{Labels, METRIC_NAME};
+use crate::store::{SeriesId, Store};
 
 use super::page::single;
-use super::sink::{SeriesId, Sink};
 
 /// What a collection reports about itself.
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,10 +38,10 @@ pub(super) struct Report {
 
 impl Report {
     /// `collector` is the kind of a collector; `None` for pages that are scraped.
-    pub(super) fn new(target: &Labels, collector: Option<&str>, sink: &dyn Sink) -> Self {
+    pub(super) fn new(target: &Labels, collector: Option<&str>, store: &Store) -> Self {
         let row = |row: Row, labels: &Labels| {
             let labels = labels.with(METRIC_NAME, row.0);
-            let id = sink.series_id(&labels);
+            let id = store.series_id(&labels).ok();
             (row, labels, id)
         };
         let mut rows: Vec<_> = ALL.into_iter().map(|r| row(r, target)).collect();

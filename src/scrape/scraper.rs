@@ -10,6 +10,7 @@ use tracing::warn;
 
 use crate::exposition::{EncodedFamily, Page};
 use crate::model::Labels;
+use crate::store::Store;
 use crate::telemetry::Telemetry;
 
 use super::cache::Cache;
@@ -22,7 +23,6 @@ use super::labelling::Labelling;
 use super::metrics::Metrics;
 use super::report::Report;
 use super::schedule;
-use super::sink::Sink;
 use super::target::{Shared, TargetInfo, TargetSnapshot};
 
 /// How often group files are looked at, and tasks checked.
@@ -60,7 +60,7 @@ pub struct TaskEnded {
 
 /// Runs one task for each target.
 pub struct Scraper {
-    sink: Arc<dyn Sink>,
+    store: Arc<Store>,
     telemetry: Telemetry,
     metrics: Metrics,
     state: Mutex<State>,
@@ -86,8 +86,8 @@ struct Running {
 
 impl Scraper {
     /// Nothing runs until [`Scraper::apply`].
-    pub fn new(sink: Arc<dyn Sink>, telemetry: &Telemetry) -> Self {
-        Scraper { sink, telemetry: telemetry.clone(), metrics: Metrics::register(telemetry), state: Mutex::default() }
+    pub fn new(store: Arc<Store>, telemetry: &Telemetry) -> Self {
+        Scraper { store, telemetry: telemetry.clone(), metrics: Metrics::register(telemetry), state: Mutex::default() }
     }
 
     /// Makes the running targets those of the plan: equal ones keep running untouched, others stop, new ones start at once. Must be called
@@ -214,7 +214,7 @@ impl Scraper {
 
     fn start(&self, key: u64, info: TargetInfo, source: Source, labelling: Labelling, stamps: Stamps, scraped: bool) -> Running {
         let kind = matches!(source, Source::Collector(..)).then_some(info.kind);
-        let report = Report::new(&info.labels, kind, &*self.sink);
+        let report = Report::new(&info.labels, kind, &self.store);
         let shared = Arc::new(Shared::new(info));
         let collection = Collection {
             shared: shared.clone(),
@@ -222,7 +222,7 @@ impl Scraper {
             labelling: Arc::new(labelling),
             stamps,
             report,
-            sink: self.sink.clone(),
+            store: self.store.clone(),
             metrics: self.metrics.clone(),
         };
         let (stop, stopped) = watch::channel(false);

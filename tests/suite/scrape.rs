@@ -1,6 +1,6 @@
 //! The collection loop: labels, staleness, limits, hostile targets, reload; and the configuration that drives it.
 
-use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,60 +10,51 @@ use nightbell::collectors::{CollectError, Collector, CollectorKind};
 use nightbell::config::{ConfigErrors, Document, Environment, Loader};
 use nightbell::exposition::Format;
 use nightbell::exposition::encode::render;
-use nightbell::model::{Batch, Labels, MetricKind, Timestamp, is_stale};
-use nightbell::scrape::{Global, Health, Plan, Scraper, SeriesId, Sink, TargetSnapshot, read_jobs, read_kinds};
+use nightbell::model::{Batch, MetricKind, Timestamp, is_stale};
+use nightbell::scrape::{Global, Health, Plan, Scraper, TargetSnapshot, read_jobs, read_kinds};
+use nightbell::store::{Limits, Store};
 use nightbell::telemetry::Telemetry;
-use parking_lot::Mutex;
 
 use crate::servers::hostile::{Hostile, Manner, fields};
 
-/// Keeps what the loop writes.
-#[derive(Default)]
-struct Recorder {
-    ids: Mutex<Vec<Labels>>,
-    samples: Mutex<Vec<(SeriesId, Timestamp, f64)>>,
-}
+/// Reads the store as the loop filled it.
+struct Written(Arc<Store>);
 
-impl Sink for Recorder {
-    fn series_id(&self, labels: &Labels) -> Option<SeriesId> {
-        let mut ids = self.ids.lock();
-        let at = ids.iter().position(|l| l == labels).unwrap_or(ids.len());
-        if at == ids.len() {
-            ids.push(labels.clone());
-        }
-        Some(at as SeriesId)
+impl Written {
+    fn samples(&self) -> Vec<(String, Vec<(i64, f64)>)> {
+        let mut found = Vec::new();
+        let all = self.0.select(&[], Timestamp::MIN, Timestamp::MAX, |labels, window| {
+            found.push((labels.to_string(), window.times.iter().copied().zip(window.values.iter().copied()).collect()));
+            ControlFlow::Continue(())
+        });
+        all.expect("no damaged chunk");
+        found
     }
 
-    fn append_ids(&self, at: Timestamp, samples: &[(SeriesId, f64)]) {
-        self.samples.lock().extend(samples.iter().map(|(id, value)| (*id, at, *value)));
+    fn of(&self, series: &str) -> Vec<(i64, f64)> {
+        self.samples().into_iter().find(|(name, _)| name == series).map(|(_, samples)| samples).unwrap_or_default()
     }
-}
 
-impl Recorder {
     /// Values of a series in order; a stale marker is `None`.
     fn values(&self, series: &str) -> Vec<Option<f64>> {
-        let ids = self.ids.lock();
-        let of = |(id, _, value): &(SeriesId, Timestamp, f64)| {
-            (ids[*id as usize].to_string() == series).then_some(if is_stale(*value) { None } else { Some(*value) })
-        };
-        self.samples.lock().iter().filter_map(of).collect()
+        self.of(series).into_iter().map(|(_, value)| (!is_stale(value)).then_some(value)).collect()
     }
 
     fn series(&self) -> Vec<String> {
-        self.ids.lock().iter().map(ToString::to_string).collect()
+        self.samples().into_iter().map(|(name, _)| name).collect()
     }
 }
 
 struct Loop {
     scraper: Scraper,
-    sink: Arc<Recorder>,
+    written: Written,
     telemetry: Telemetry,
 }
 
 impl Loop {
     fn new() -> Self {
-        let (sink, telemetry) = (Arc::new(Recorder::default()), Telemetry::new());
-        Loop { scraper: Scraper::new(sink.clone(), &telemetry), sink, telemetry }
+        let (store, telemetry) = (Arc::new(Store::new(Limits::default())), Telemetry::new());
+        Loop { scraper: Scraper::new(store.clone(), &telemetry), written: Written(store), telemetry }
     }
 
     fn apply(&self, text: &str) {
@@ -165,12 +156,12 @@ async fn a_scraped_page_is_stored_under_its_targets_labels() {
     run.health(&server.address, Health::Up).await;
     let instance = &server.address;
     let series = format!("a_total{{exported_job=\"x\", instance=\"{instance}\", job=\"app\"}}");
-    until("two scrapes", || run.sink.values(&series).len() > 1).await;
-    assert!(run.sink.values(&series).iter().all(|v| *v == Some(5.0)));
+    until("two scrapes", || run.written.values(&series).len() > 1).await;
+    assert!(run.written.values(&series).iter().all(|v| *v == Some(5.0)));
     for (name, value) in [("up", 1.0), ("scrape_samples_scraped", 1.0), ("scrape_samples_post_metric_relabeling", 1.0)] {
-        assert_eq!(run.sink.values(&format!("{name}{{instance=\"{instance}\", job=\"app\"}}"))[0], Some(value), "{name}");
+        assert_eq!(run.written.values(&format!("{name}{{instance=\"{instance}\", job=\"app\"}}"))[0], Some(value), "{name}");
     }
-    let added = run.sink.values(&format!("scrape_series_added{{instance=\"{instance}\", job=\"app\"}}"));
+    let added = run.written.values(&format!("scrape_series_added{{instance=\"{instance}\", job=\"app\"}}"));
     assert_eq!(added[..2], [Some(1.0), Some(0.0)]);
     let head = server.heads()[0].clone();
     assert!(head.starts_with("GET /m?q=1&q=2 HTTP/1.1\r\n"), "{head}");
@@ -196,17 +187,17 @@ async fn series_that_go_are_marked_and_a_failure_marks_all() {
     let name = |metric: &str| format!("{metric}{{instance=\"{}\", job=\"app\"}}", server.address);
     run.health(&server.address, Health::Up).await;
     server.become_(Manner::Serve("text/plain", b"a 1\n".to_vec()));
-    until("b is marked", || run.sink.values(&name("b")).last() == Some(&None)).await;
-    assert_eq!(run.sink.values(&name("a")).last(), Some(&Some(1.0)));
+    until("b is marked", || run.written.values(&name("b")).last() == Some(&None)).await;
+    assert_eq!(run.written.values(&name("a")).last(), Some(&Some(1.0)));
     server.become_(Manner::Raw(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n".to_vec()));
     let error = run.health(&server.address, Health::Down).await;
     assert_eq!(error, "server returned HTTP status 503");
-    assert_eq!(run.sink.values(&name("a")).last(), Some(&None));
-    assert_eq!(run.sink.values(&name("up")).last(), Some(&Some(0.0)));
+    assert_eq!(run.written.values(&name("a")).last(), Some(&None));
+    assert_eq!(run.written.values(&name("up")).last(), Some(&Some(0.0)));
     assert!(!run.metrics().contains("\na{"));
-    let failures = run.sink.values(&name("up")).len();
-    until("another failure", || run.sink.values(&name("up")).len() > failures).await;
-    assert_eq!(run.sink.values(&name("b")).iter().filter(|v| v.is_none()).count(), 1, "a marker is written once");
+    let failures = run.written.values(&name("up")).len();
+    until("another failure", || run.written.values(&name("up")).len() > failures).await;
+    assert_eq!(run.written.values(&name("b")).iter().filter(|v| v.is_none()).count(), 1, "a marker is written once");
     // An empty page is a success with nothing on it.
     server.become_(Manner::Serve("text/plain", Vec::new()));
     run.health(&server.address, Health::Up).await;
@@ -269,16 +260,16 @@ async fn a_hostile_target_loses_only_its_own_up() {
         assert!(got.starts_with(error), "{name}: {got}");
         assert!(!got.contains("hunter2"), "{name}: {got}");
         let up = format!("up{{instance=\"{}\", job=\"{name}\"}}", server.address);
-        assert!(run.sink.values(&up).iter().all(|v| *v == Some(0.0)), "{name}");
+        assert!(run.written.values(&up).iter().all(|v| *v == Some(0.0)), "{name}");
     }
-    let good_up = || run.sink.values(&format!("up{{instance=\"{}\", job=\"good\"}}", good.address));
+    let good_up = || run.written.values(&format!("up{{instance=\"{}\", job=\"good\"}}", good.address));
     until("the good target was collected", || good_up().len() >= 3).await;
     assert!(good_up().iter().all(|v| *v == Some(1.0)), "{:?}", good_up());
     let start = Instant::now();
     let page = run.metrics();
     assert!(start.elapsed() < Duration::from_millis(500), "/metrics took {:?}", start.elapsed());
     assert!(page.contains("fine{") && !page.contains("endless{"));
-    assert!(!run.sink.series().iter().any(|s| s.starts_with("m{") || s.starts_with("endless{")), "an unsound page leaves no series");
+    assert!(!run.written.series().iter().any(|s| s.starts_with("m{") || s.starts_with("endless{")), "an unsound page leaves no series");
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -297,15 +288,15 @@ async fn a_collector_that_fails_hangs_or_panics_is_collected_again() {
     for (manner, error) in [("fails", "no luck"), ("hangs", "timed out after 100ms"), ("panics", "the collector panicked")] {
         assert_eq!(run.health(manner, Health::Down).await, error);
         let count = format!("count_total{{instance=\"{manner}\", job=\"counting\", zone=\"eu\"}}");
-        until("collected again", || run.sink.values(&count).len() > 1).await;
-        assert_eq!(run.sink.values(&count)[..2], [Some(1.0), Some(2.0)]);
+        until("collected again", || run.written.values(&count).len() > 1).await;
+        assert_eq!(run.written.values(&count)[..2], [Some(1.0), Some(2.0)]);
         let labels = format!("{{collector=\"counting\", instance=\"{manner}\", job=\"counting\", target=\"{manner}\", zone=\"eu\"}}");
-        assert_eq!(run.sink.values(&format!("nightbell_collector_success{labels}"))[0], Some(0.0));
-        assert!(run.sink.values(&format!("nightbell_collector_duration_seconds{labels}"))[0].is_some());
+        assert_eq!(run.written.values(&format!("nightbell_collector_success{labels}"))[0], Some(0.0));
+        assert!(run.written.values(&format!("nightbell_collector_duration_seconds{labels}"))[0].is_some());
     }
     let odd = "odd{instance=\"alternates\", job=\"counting\", n=\"1\", zone=\"eu\"}";
-    until("odd came, went and came", || run.sink.values(odd).len() > 2).await;
-    assert_eq!(run.sink.values(odd)[..3], [Some(1.0), None, Some(1.0)]);
+    until("odd came, went and came", || run.written.values(odd).len() > 2).await;
+    assert_eq!(run.written.values(odd)[..3], [Some(1.0), None, Some(1.0)]);
     assert!(run.telemetry.encode().contains("nightbell_scrape_collector_panics_total"));
     let page = run.metrics();
     assert!(
@@ -341,10 +332,10 @@ async fn a_reload_keeps_equal_targets_and_marks_the_removed() {
     run.apply(&format!("collectors: {{counting: {{interval: 200ms}}}}\nscrape_configs:\n{}", job("kept", &kept.address, "")));
     assert!(run.target(&removed.address).is_none());
     let series = format!("b{{instance=\"{}\", job=\"removed\"}}", removed.address);
-    until("b is marked", || run.sink.values(&series).last() == Some(&None)).await;
+    until("b is marked", || run.written.values(&series).last() == Some(&None)).await;
     let up = format!("up{{instance=\"{}\", job=\"removed\"}}", removed.address);
-    assert_eq!(run.sink.values(&up).last(), Some(&None));
-    let counts: Vec<f64> = run.sink.values("count_total{instance=\"counting\", job=\"counting\"}").into_iter().flatten().collect();
+    assert_eq!(run.written.values(&up).last(), Some(&None));
+    let counts: Vec<f64> = run.written.values("count_total{instance=\"counting\", job=\"counting\"}").into_iter().flatten().collect();
     assert!(counts.windows(2).all(|w| w[1] == w[0] + 1.0), "the collector was not built anew: {counts:?}");
 }
 
@@ -427,23 +418,15 @@ async fn jobs_shape_what_they_store() {
     run.apply(&format!("scrape_configs:\n{}{}", job("x", &server.address, more), job("y", &server.address, ", honor_timestamps: false")));
     let instance = &server.address;
     until("both scraped twice", || {
-        ["x", "y"].iter().all(|j| run.sink.values(&format!("up{{instance=\"{instance}\", job=\"{j}\"}}")).len() > 1)
+        ["x", "y"].iter().all(|j| run.written.values(&format!("up{{instance=\"{instance}\", job=\"{j}\"}}")).len() > 1)
     })
     .await;
-    assert!(!run.sink.values(&format!("a{{instance=\"{instance}\", job=\"own\"}}")).is_empty());
-    assert!(!run.sink.series().iter().any(|s| s.starts_with("secret{") && s.contains("job=\"x\"")));
-    let counted = run.sink.values(&format!("scrape_samples_post_metric_relabeling{{instance=\"{instance}\", job=\"x\"}}"));
+    assert!(!run.written.values(&format!("a{{instance=\"{instance}\", job=\"own\"}}")).is_empty());
+    assert!(!run.written.series().iter().any(|s| s.starts_with("secret{") && s.contains("job=\"x\"")));
+    let counted = run.written.values(&format!("scrape_samples_post_metric_relabeling{{instance=\"{instance}\", job=\"x\"}}"));
     assert_eq!(counted[0], Some(3.0));
-    assert!(run.sink.values(&format!("far{{instance=\"{instance}\", job=\"x\"}}")).is_empty(), "too far in the future");
-    let times: BTreeMap<String, Vec<Timestamp>> = ["x", "y"]
-        .into_iter()
-        .map(|j| {
-            let ids = run.sink.ids.lock();
-            let series = format!("b{{instance=\"{instance}\", job=\"{j}\"}}");
-            let of = |(id, at, _): &(SeriesId, Timestamp, f64)| (ids[*id as usize].to_string() == series).then_some(*at);
-            (j.to_owned(), run.sink.samples.lock().iter().filter_map(of).collect())
-        })
-        .collect();
-    assert!(times["x"].iter().all(|t| t.0 == now.0 - 1000), "{times:?}");
-    assert!(times["y"].iter().all(|t| *t >= now), "{times:?}");
+    assert!(run.written.values(&format!("far{{instance=\"{instance}\", job=\"x\"}}")).is_empty(), "too far in the future");
+    let times = |job: &str| run.written.of(&format!("b{{instance=\"{instance}\", job=\"{job}\"}}"));
+    assert!(times("x").iter().all(|(at, _)| *at == now.0 - 1000), "{:?}", times("x"));
+    assert!(times("y").iter().all(|(at, _)| *at >= now.0), "{:?}", times("y"));
 }
