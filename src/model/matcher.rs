@@ -5,6 +5,7 @@ use std::fmt;
 use regex::Regex;
 
 use super::labels::Labels;
+use super::regex::translate;
 use super::text::{is_legacy_label_name, quote};
 
 /// How a matcher compares.
@@ -38,7 +39,7 @@ impl MatchOp {
 pub struct MatcherError {
     /// The pattern as written.
     pub pattern: String,
-    /// What the regular expression parser says, one line.
+    /// What is wrong with it, in the words of Go's parser where it refuses too.
     pub reason: String,
 }
 
@@ -89,7 +90,8 @@ impl Matcher {
 /// Compiles a pattern anchored at both ends, the dot matching newlines (Prometheus 3).
 pub fn anchored(pattern: &str) -> Result<Regex, MatcherError> {
     let fail = |reason: String| MatcherError { pattern: pattern.to_owned(), reason };
-    Regex::new(&format!("^(?s:{pattern})$")).map_err(|e| {
+    let translated = translate(pattern).map_err(fail)?;
+    Regex::new(&format!("^(?s:{translated})$")).map_err(|e| {
         let text = e.to_string();
         fail(text.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("").trim().trim_start_matches("error: ").to_owned())
     })

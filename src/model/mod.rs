@@ -6,6 +6,7 @@ pub mod alert;
 pub mod labels;
 pub mod matcher;
 pub mod metric;
+pub mod regex;
 pub mod sample;
 pub mod text;
 pub mod time;

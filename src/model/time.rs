@@ -85,6 +85,14 @@ pub enum DurationError {
     /// Wrong form, or units out of order.
     #[error("not a valid duration string: {0:?}")]
     Invalid(String),
+    /// A unit that does not exist.
+    #[error("unknown unit {unit:?} in duration {text:?}")]
+    UnknownUnit {
+        /// The unit as written.
+        unit: String,
+        /// The whole duration as written.
+        text: String,
+    },
     /// Beyond what the form can hold (about 292 years).
     #[error("duration out of range")]
     OutOfRange,
@@ -105,10 +113,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     while !rest.is_empty() {
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, tail) = rest.split_at(digits);
-        let letters = tail.len() - tail.trim_start_matches(|c: char| c.is_ascii_lowercase()).len();
-        let (unit, tail) = tail.split_at(letters);
-        let index = UNITS.iter().position(|(name, _)| *name == unit).ok_or_else(invalid)?;
-        if number.is_empty() || index < next_unit {
+        let (unit, tail) = tail.split_at(tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len()));
+        if number.is_empty() || unit.is_empty() {
+            return Err(invalid());
+        }
+        let unknown = || DurationError::UnknownUnit { unit: unit.to_owned(), text: text.to_owned() };
+        let index = UNITS.iter().position(|(name, _)| *name == unit).ok_or_else(unknown)?;
+        if index < next_unit {
             return Err(invalid());
         }
         next_unit = index + 1;
@@ -120,7 +131,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     if total > (i64::MAX / 1_000_000) as u64 { Err(DurationError::OutOfRange) } else { Ok(Duration::from_millis(total)) }
 }
 
-/// Writes a duration as Prometheus does: `1h30m`, `1w`, `0s`; years, weeks and days only when they come out even.
+/// Writes a duration as Prometheus does: `1h30m`, `1w`, `0s`; years and weeks only when they come out even.
 pub fn format_duration(duration: Duration) -> String {
     let mut ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if ms == 0 {
@@ -129,7 +140,7 @@ pub fn format_duration(duration: Duration) -> String {
     let mut out = String::new();
     for (index, (name, size)) in UNITS.iter().enumerate() {
         let count = ms / size;
-        if count == 0 || (index < 3 && ms % size != 0) {
+        if count == 0 || (index < 2 && ms % size != 0) {
             continue;
         }
         out.push_str(&format!("{count}{name}"));
@@ -161,10 +172,10 @@ mod tests {
             ("5m", 300_000, "5m"),
             ("1h", 3_600_000, "1h"),
             ("4d", 345_600_000, "4d"),
-            ("4d1h", 349_200_000, "97h"),
+            ("4d1h", 349_200_000, "4d1h"),
             ("14d", 1_209_600_000, "2w"),
             ("3w", 1_814_400_000, "3w"),
-            ("3w2d1h", 1_990_800_000, "553h"),
+            ("3w2d1h", 1_990_800_000, "23d1h"),
             ("10y", 315_360_000_000, "10y"),
             ("1h30m", 5_400_000, "1h30m"),
         ] {

@@ -11,7 +11,7 @@ use super::functions::Function;
 use crate::model::{Matcher, Timestamp};
 
 /// Greatest height of a tree that the parser returns.
-pub const MAX_DEPTH: usize = 1_000;
+pub const MAX_DEPTH: usize = 500;
 
 /// A half-open range of bytes in the text of the expression.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -176,7 +176,7 @@ pub enum At {
 /// A vector selector; inside a [`MatrixSelector`] it carries the modifiers that follow the range.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VectorSelector {
-    /// The metric name written before or first inside the braces, `""` if there is none.
+    /// The metric name written before the braces, `""` if there is none.
     pub name: String,
     /// All matchers, the one for the name included.
     pub matchers: Vec<Matcher>,

@@ -12,6 +12,7 @@ mod config;
 mod exposition;
 mod http;
 mod notify;
+mod promql_syntax;
 mod scrape;
 mod servers;
 mod state;

@@ -1,0 +1,85 @@
+//! PromQL's syntax against Prometheus 3.5: the verdict, the canonical form and the error text of hundreds of expressions, recorded from the
+//! real server's `/api/v1/format_query`.
+
+use std::fs;
+use std::path::Path;
+
+use nightbell::promql::{ParseOptions, parse, parse_with};
+
+/// The recorded cases of a file: expression, whether it is valid, and the canonical form or the error.
+fn cases(file: &str) -> Vec<(String, bool, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promql_syntax").join(file);
+    let text = fs::read_to_string(&path).expect("the recorded cases are part of the project");
+    text.lines().map(|line| serde_json::from_str(line).expect("one JSON array per line")).collect()
+}
+
+fn differences(file: &str, options: ParseOptions) -> (usize, Vec<String>) {
+    let cases = cases(file);
+    let count = cases.len();
+    let wrong = cases.into_iter().filter_map(|(text, valid, wanted)| {
+        let got = match parse_with(&text, options) {
+            Ok(expr) => (true, expr.to_string()),
+            Err(e) => (false, e.to_string()),
+        };
+        (got != (valid, wanted.clone())).then(|| format!("{text:?}\n   got {got:?}\n  want {:?}", (valid, wanted)))
+    });
+    (count, wrong.collect())
+}
+
+/// SEMANTICS 47 to 51 and 91 to 92: the stable language.
+#[test]
+fn every_recorded_expression_is_read_printed_and_refused_as_prometheus_does() {
+    for file in ["cases.jsonl", "generated.jsonl"] {
+        let (count, wrong) = differences(file, ParseOptions::default());
+        assert!(count > 200, "{file} is nearly empty");
+        assert!(wrong.is_empty(), "{file}: {} of {count} differ:\n{}", wrong.len(), wrong.join("\n"));
+    }
+}
+
+/// SEMANTICS 53: recorded from a server with `--enable-feature=promql-experimental-functions`.
+#[test]
+fn experimental_functions_need_the_switch() {
+    let (count, wrong) = differences("experimental.jsonl", ParseOptions { experimental: true });
+    assert!(count > 10 && wrong.is_empty(), "{} of {count} differ:\n{}", wrong.len(), wrong.join("\n"));
+    for (text, valid, _) in cases("experimental.jsonl") {
+        assert!(!valid || parse(&text).is_err(), "{text} must need the switch");
+    }
+}
+
+/// What is printed reads back as the same text: the canonical form is a fixed point.
+#[test]
+fn the_canonical_form_is_a_fixed_point() {
+    for (text, _, printed) in cases("cases.jsonl").into_iter().chain(cases("generated.jsonl")).filter(|c| c.1) {
+        // An infinite sign and a folded unary plus are printed in a form that reads as a sign and a number.
+        let again = parse(&printed).map(|e| e.to_string());
+        assert_eq!(again.as_deref(), Ok(printed.as_str()), "from {text}");
+    }
+}
+
+#[test]
+fn hostile_expressions_are_refused_without_harm() {
+    let deep = |open: &str, close: &str| format!("{}a{}", open.repeat(100_000), close.repeat(100_000));
+    for text in [
+        deep("(", ")"),
+        deep("-", ""),
+        deep("abs(", ")"),
+        deep("sum by (x) (", ")"),
+        "a+".repeat(100_000) + "a",
+        "a^".repeat(100_000) + "a",
+        "a".to_owned() + &"[1m:]".repeat(100_000),
+        format!("a[{}1m]", "-".repeat(100_000)),
+        format!("a[{}1m]", "(".repeat(100_000)),
+        "a or ".repeat(300_000),
+        format!("a{{b=~\"{}\"}}", "(".repeat(100_000)),
+        format!("a{{b=~\"{}\"}}", "(x{900})".repeat(5_000)),
+    ] {
+        parse(&text).expect_err("must be refused");
+    }
+}
+
+/// A long rule is no attack.
+#[test]
+fn a_chain_of_four_hundred_operators_is_read() {
+    let text = vec!["a"; 400].join(" or ");
+    assert_eq!(parse(&text).expect("valid").to_string(), text);
+}
