@@ -6,6 +6,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
@@ -125,6 +126,11 @@ impl Answer {
     pub(super) fn text(&self) -> Result<String, NotifyError> {
         let body = self.body.as_deref().ok_or_else(|| unreadable("the answer broke off or is too large"))?;
         Ok(String::from_utf8_lossy(body).into_owned())
+    }
+
+    /// The body as JSON.
+    pub(super) fn json(&self) -> Result<Value, NotifyError> {
+        serde_json::from_str(&self.text()?).map_err(|_| unreadable("the answer is not JSON"))
     }
 }
 

@@ -2,14 +2,26 @@
 //!
 //! They know no routes, silences or retries. To add one, copy the nearest file, export `KIND`, and list it in [`NOTIFIERS`].
 
+mod dingtalk;
+mod discord;
 mod email;
 mod endpoint;
 mod error;
+mod feishu;
 mod field;
 mod message;
+mod msteams;
+mod msteamsv2;
 mod notification;
+mod opsgenie;
+mod pagerduty;
+mod robot;
+mod served;
 mod slack;
+mod sms;
+mod telegram;
 mod webhook;
+mod wecom;
 
 use futures_util::future::BoxFuture;
 
@@ -37,4 +49,18 @@ pub trait Notifier: Send + Sync {
 }
 
 /// Every kind there is.
-pub const NOTIFIERS: &[NotifierKind] = &[email::KIND, slack::KIND, webhook::KIND];
+pub const NOTIFIERS: &[NotifierKind] = &[
+    email::KIND,
+    slack::KIND,
+    webhook::KIND,
+    dingtalk::KIND,
+    wecom::KIND,
+    feishu::KIND,
+    sms::KIND,
+    pagerduty::KIND,
+    telegram::KIND,
+    discord::KIND,
+    msteams::KIND,
+    msteamsv2::KIND,
+    opsgenie::KIND,
+];

@@ -8,12 +8,10 @@ mod compose;
 mod session;
 mod tls;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use lettre::Address;
-use parking_lot::Mutex;
 
 use crate::config::{Section, Value};
 
@@ -21,6 +19,7 @@ use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering};
 use super::message::Style;
 use super::notification::Notification;
+use super::served::Served;
 use super::{Notifier, NotifierKind};
 use compose::Composer;
 use session::Server;
@@ -30,8 +29,6 @@ pub const KIND: NotifierKind = NotifierKind { key: "email_configs", name: "email
 
 /// Deadline of one attempt where `timeout` is not written or 0.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Most deliveries whose served recipients are remembered.
-const MAX_PARTIAL: usize = 64;
 
 struct Email {
     to: Field,
@@ -40,7 +37,7 @@ struct Email {
     style: Style,
     timeout: Duration,
     /// Recipients that already have a delivery that others refused.
-    served: Mutex<VecDeque<(String, Vec<Address>)>>,
+    served: Served,
 }
 
 fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
@@ -66,7 +63,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         composer,
         style: Style::read(section, global),
         timeout: section.get::<Duration>("timeout").filter(|t| !t.is_zero()).unwrap_or(DEFAULT_TIMEOUT),
-        served: Mutex::new(VecDeque::new()),
+        served: Served::default(),
     })
 }
 
@@ -83,33 +80,17 @@ impl Notifier for Email {
         Box::pin(async move {
             let mut rendering = Rendering::new(notification, &self.style);
             let to = compose::mailboxes("to", &rendering.address(&self.to)?)?;
-            let served = self.served(&notification.delivery_id);
-            let waiting: Vec<Address> = to.iter().map(|m| m.email.clone()).filter(|a| !served.contains(a)).collect();
+            let delivery = &notification.delivery_id;
+            let waiting = self.served.waiting(delivery, to.iter().map(|m| m.email.to_string()));
+            let tried: Vec<Address> = to.iter().map(|m| m.email.clone()).filter(|a| waiting.contains(&a.to_string())).collect();
             let (from, mail) = self.composer.compose(notification, &self.style, &to, &mut rendering)?;
-            let sent = tokio::time::timeout(self.timeout, self.server.send(&from, &waiting, &mail));
+            let sent = tokio::time::timeout(self.timeout, self.server.send(&from, &tried, &mail));
             let refused = sent.await.map_err(|_| NotifyError::retryable(Reason::Timeout, "timed out"))??;
-            self.settle(&notification.delivery_id, waiting, refused)
+            let has_it = tried.iter().filter(|address| refused.iter().all(|r| r.address != **address)).map(ToString::to_string);
+            self.served.settle(delivery, has_it, refused.is_empty());
+            let Some(first) = refused.first() else { return Ok(()) };
+            let text = format!("{} of {} recipients refused: {}", refused.len(), tried.len(), first.reason);
+            Err(NotifyError::retryable(Reason::Rejected, text))
         })
-    }
-}
-
-impl Email {
-    fn served(&self, delivery: &str) -> Vec<Address> {
-        self.served.lock().iter().find(|(id, _)| id == delivery).map(|(_, a)| a.clone()).unwrap_or_default()
-    }
-
-    /// Success if nobody was refused; else remembers who has the mail, and errs.
-    fn settle(&self, delivery: &str, tried: Vec<Address>, refused: Vec<session::Refused>) -> Result<(), NotifyError> {
-        let mut served = self.served.lock();
-        let mut done =
-            served.iter().position(|(id, _)| id == delivery).and_then(|at| served.remove(at)).map(|(_, a)| a).unwrap_or_default();
-        let Some(first) = refused.first() else { return Ok(()) };
-        let text = format!("{} of {} recipients refused: {}", refused.len(), tried.len(), first.reason);
-        done.extend(tried.into_iter().filter(|address| refused.iter().all(|r| r.address != *address)));
-        if served.len() == MAX_PARTIAL {
-            served.pop_front();
-        }
-        served.push_back((delivery.to_owned(), done));
-        Err(NotifyError::retryable(Reason::Rejected, text))
     }
 }

@@ -1,9 +1,9 @@
 //! The built-in body in the markup of each kind of place: plain text, Slack's mrkdwn, Markdown, Telegram's HTML.
 
-use crate::notify::notification::{AlertStatus, Notification};
+use crate::notify::notification::{AlertStatus, Notification, NotifiedAlert};
 
 use super::shorten::fit;
-use super::{Entry, Style, entry, headcount, link};
+use super::{Entry, Style, entry, format_value, headcount, link, subject};
 
 /// How one kind of place writes.
 pub(crate) struct Markup {
@@ -31,8 +31,40 @@ pub(crate) const SLACK: Markup = Markup {
     bullet: "",
 };
 
+/// Markdown with backslash escapes (Discord).
+pub(crate) const MARKDOWN: Markup = Markup {
+    escape: escape_markdown,
+    bold: |text| format!("**{text}**"),
+    link: Some(|text, url| format!("[{text}]({})", url.replace('(', "%28").replace(')', "%29"))),
+    line_end: "\n",
+    bullet: "",
+};
+
+/// The Markdown of group robots (DingTalk, Feishu, Teams): no escapes; two spaces before a line's end keep the break.
+pub(crate) const ROBOT: Markup = Markup { escape: str::to_owned, line_end: "  \n", ..MARKDOWN };
+
+/// Telegram's HTML: <https://core.telegram.org/bots/api#html-style>.
+pub(crate) const TELEGRAM: Markup = Markup {
+    escape: escape_angles,
+    bold: |text| format!("<b>{text}</b>"),
+    link: Some(|text, url| format!("<a href=\"{}\">{text}</a>", escape_angles(url).replace('"', "&quot;"))),
+    line_end: "\n",
+    bullet: "",
+};
+
 pub(super) fn escape_angles(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+fn escape_markdown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '\\' | '`' | '*' | '[' | ']' | '<' | '>' | '|') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
 }
 
 /// The body: how many, then each alert, then where to see all; in at most `limit` bytes.
@@ -42,6 +74,20 @@ pub(crate) fn body(n: &Notification, style: &Style, markup: &Markup, limit: usiz
     let entries: Vec<String> = n.alerts.iter().map(|alert| one(&entry(alert, style, n.at_ms, limit), style, markup)).collect();
     let tail = if n.external_url.is_empty() { String::new() } else { reference(words.all_alerts, &link(n), style, markup) };
     fit(&head, &entries, &tail, limit, style.language)
+}
+
+/// One line for each alert, for places that carry a few hundred bytes: subject, then headline, place and value.
+pub(crate) fn brief(n: &Notification, style: &Style, limit: usize) -> String {
+    let head = format!("{}\n", subject(n));
+    let line = |alert: &NotifiedAlert| {
+        let entry = entry(alert, style, n.at_ms, limit);
+        let said = [alert.label("instance").to_owned(), alert.value.map(format_value).unwrap_or_default()];
+        let said: Vec<String> = said.into_iter().filter(|t| !t.is_empty()).collect();
+        let detail = if said.is_empty() { String::new() } else { format!(" ({})", said.join(", ")) };
+        format!("{}{detail}\n", entry.headline)
+    };
+    let entries: Vec<String> = n.alerts.iter().map(line).collect();
+    fit(&head, &entries, "", limit, style.language).trim_end().to_owned()
 }
 
 fn one(entry: &Entry<'_>, style: &Style, markup: &Markup) -> String {

@@ -17,7 +17,7 @@ use crate::model::format_duration;
 use super::notification::{AlertStatus, Notification, NotifiedAlert};
 
 pub(super) use html::html;
-pub(super) use markup::{PLAIN, SLACK, body};
+pub(super) use markup::{MARKDOWN, PLAIN, ROBOT, SLACK, TELEGRAM, body, brief};
 pub(super) use shorten::{cut_bytes, cut_chars};
 pub(super) use words::Language;
 use words::Words;
@@ -157,7 +157,8 @@ fn entry<'a>(alert: &'a NotifiedAlert, style: &Style, now_ms: i64, limit: usize)
         headline: cut(headline, 8),
         text: cut(description, 4),
         facts,
-        links: links.into_iter().filter(|(_, url)| !url.is_empty()).collect(),
+        // A link that is cut leads nowhere.
+        links: links.into_iter().filter(|(_, url)| !url.is_empty() && url.len() <= (limit / 8).max(200)).collect(),
     }
 }
 

@@ -1,0 +1,89 @@
+//! `discord_configs`: a channel's webhook (SEMANTICS 186). <https://discord.com/developers/docs/resources/webhook#execute-webhook>.
+//! Nobody is pinged by what an alert's text happens to say.
+
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::config::Section;
+use crate::http::Request;
+
+use super::endpoint::{Endpoint, secret_url};
+use super::error::{NotifyError, Reason};
+use super::field::{Field, Rendering};
+use super::message::{MARKDOWN, Style, body, cut_bytes, cut_chars, subject};
+use super::notification::{AlertStatus, Notification};
+use super::{Notifier, NotifierKind};
+
+/// The kind's row in the table of notifiers.
+pub const KIND: NotifierKind = NotifierKind { key: "discord_configs", name: "discord", send_resolved: true, build };
+
+/// Longest title, description and content, in characters; the bytes of the built-in text stay below.
+const MAX_TITLE: usize = 256;
+const MAX_DESCRIPTION: usize = 4096;
+const MAX_CONTENT: usize = 2000;
+
+struct Discord {
+    url: Option<Url>,
+    title: Option<Field>,
+    message: Option<Field>,
+    content: Option<Field>,
+    username: Option<Field>,
+    avatar_url: Option<Field>,
+    endpoint: Endpoint,
+    style: Style,
+}
+
+fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
+    let url = secret_url(section, "webhook_url", None);
+    if section.node("webhook_url").is_none() && section.node("webhook_url_file").is_none() {
+        section.error("", "has neither webhook_url nor webhook_url_file", "add webhook_url: https://discord.com/api/webhooks/…");
+    }
+    Box::new(Discord {
+        url,
+        title: Field::read(section, "title"),
+        message: Field::read(section, "message"),
+        content: Field::read(section, "content"),
+        username: Field::read(section, "username"),
+        avatar_url: Field::read(section, "avatar_url"),
+        endpoint: Endpoint::read(section, global),
+        style: Style::read(section, global),
+    })
+}
+
+impl Notifier for Discord {
+    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+        Box::pin(async move {
+            let url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
+            let request = Request::post_json(url, &self.payload(notification), self.endpoint.timeout());
+            self.endpoint.send(request).await?.accepted().map(drop)
+        })
+    }
+}
+
+impl Discord {
+    fn payload(&self, n: &Notification) -> Value {
+        let mut rendering = Rendering::new(n, &self.style);
+        let title = rendering.text(self.title.as_ref(), || subject(n));
+        let content = rendering.text(self.content.as_ref(), String::new);
+        let message = rendering.text(self.message.as_ref(), || body(n, &self.style, &MARKDOWN, MAX_DESCRIPTION));
+        let mut out = json!({
+            "content": cut_chars(&content, MAX_CONTENT),
+            "embeds": [{
+                "title": cut_chars(&title, MAX_TITLE),
+                "description": "",
+                // Dark red and green, as Alertmanager has them.
+                "color": if n.status == AlertStatus::Firing { 0x99_2d_22 } else { 0x2e_cc_71 },
+            }],
+            "allowed_mentions": {"parse": []},
+        });
+        for (name, field) in [("username", &self.username), ("avatar_url", &self.avatar_url)] {
+            if let Some(text) = rendering.optional(field.as_ref()) {
+                out[name] = text.into();
+            }
+        }
+        let description = rendering.with_notes(message);
+        out["embeds"][0]["description"] = cut_bytes(&description, MAX_DESCRIPTION, self.style.language).into_owned().into();
+        out
+    }
+}

@@ -1,0 +1,196 @@
+//! `pagerduty_configs`: the Events API v2 (`routing_key`), or v1 (`service_key`) (SEMANTICS 182). One incident for each group.
+//! <https://developer.pagerduty.com/docs/events-api-v2/trigger-events/>.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use crate::config::{Secret, Section};
+use crate::http::Request;
+
+use super::endpoint::Endpoint;
+use super::error::{NotifyError, Reason};
+use super::field::{Field, Rendering};
+use super::message::{Style, cut_chars, link, subject};
+use super::notification::{AlertStatus, Notification};
+use super::webhook;
+use super::{Notifier, NotifierKind};
+
+/// The kind's row in the table of notifiers.
+pub const KIND: NotifierKind = NotifierKind { key: "pagerduty_configs", name: "pagerduty", send_resolved: true, build };
+
+/// Longest summary, in characters.
+const MAX_SUMMARY: usize = 1024;
+/// Largest event, in bytes.
+const MAX_EVENT: usize = 512_000;
+
+/// Which of the two interfaces, and its key.
+enum Key {
+    V1(Secret),
+    V2(Secret),
+}
+
+struct PagerDuty {
+    url: Option<Url>,
+    key: Key,
+    description: Option<Field>,
+    client: Option<Field>,
+    client_url: Option<Field>,
+    source: Option<Field>,
+    severity: Option<Field>,
+    /// `class`, `component`, `group`.
+    others: Vec<(&'static str, Field)>,
+    details: Vec<(String, Field)>,
+    images: Vec<Vec<(&'static str, Field)>>,
+    links: Vec<Vec<(&'static str, Field)>>,
+    endpoint: Endpoint,
+    style: Style,
+}
+
+fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
+    let key = match (section.secret("routing_key"), section.secret("service_key")) {
+        (Some(key), None) => Key::V2(key),
+        (None, Some(key)) => Key::V1(key),
+        (both, _) => {
+            let (problem, remedy) = match both {
+                Some(_) => ("has both routing_key and service_key", "keep one of the two"),
+                None => ("has neither routing_key nor service_key", "add routing_key: …"),
+            };
+            section.error("", problem, remedy);
+            Key::V2(Secret::default())
+        }
+    };
+    let inherited = global.and_then(|g| g.get::<Url>("pagerduty_url"));
+    let default = match key {
+        Key::V1(_) => "https://events.pagerduty.com/generic/2010-04-15/create_event.json",
+        Key::V2(_) => "https://events.pagerduty.com/v2/enqueue",
+    };
+    let read = |section: &Section<'_>, keys: &[&'static str]| -> Vec<(&'static str, Field)> {
+        keys.iter().filter_map(|key| Some((*key, Field::read(section, key)?))).collect()
+    };
+    let list = |key: &str, keys: &[&'static str]| {
+        let one = |item: Section<'_>| {
+            let fields = read(&item, keys);
+            item.finish();
+            fields
+        };
+        section.sections(key).into_iter().map(one).collect::<Vec<_>>()
+    };
+    let details: BTreeMap<String, String> = section.get("details").unwrap_or_default();
+    Box::new(PagerDuty {
+        url: section.get::<Url>("url").or(inherited).or_else(|| Url::parse(default).ok()),
+        key,
+        description: Field::read(section, "description"),
+        client: Field::read(section, "client"),
+        client_url: Field::read(section, "client_url"),
+        source: Field::read(section, "source"),
+        severity: Field::read(section, "severity"),
+        others: read(section, &["class", "component", "group"]),
+        details: details.into_iter().map(|(name, text)| (name, Field::new("details", text))).collect(),
+        images: list("images", &["src", "alt", "href"]),
+        links: list("links", &["href", "text"]),
+        endpoint: Endpoint::read(section, global),
+        style: Style::read(section, global),
+    })
+}
+
+impl Notifier for PagerDuty {
+    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+        Box::pin(async move {
+            let url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
+            let body = match &self.key {
+                Key::V1(key) => self.v1(notification, key),
+                Key::V2(key) => self.v2(notification, key),
+            };
+            let outcome = self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?.accepted();
+            match (&self.key, outcome) {
+                (_, Ok(_)) => Ok(()),
+                // Version 1 says "slow down" with 403 (SEMANTICS 172).
+                (Key::V1(_), Err(error)) if error.message.ends_with("403") => {
+                    Err(NotifyError { reason: Reason::RateLimited, retryable: true, ..error })
+                }
+                (_, Err(error)) => Err(error),
+            }
+        })
+    }
+}
+
+impl PagerDuty {
+    fn v2(&self, n: &Notification, key: &Secret) -> Value {
+        let mut rendering = Rendering::new(n, &self.style);
+        let summary = rendering.text(self.description.as_ref(), || subject(n));
+        let mut payload = Map::new();
+        payload.insert("summary".into(), cut_chars(&summary, MAX_SUMMARY).into_owned().into());
+        // PagerDuty knows four severities; an alert's own is used where it is one of them.
+        payload.insert("source".into(), rendering.text(self.source.as_ref(), || "nightbell".to_owned()).into());
+        payload.insert("severity".into(), rendering.text(self.severity.as_ref(), || severity(n).to_owned()).into());
+        for (name, field) in &self.others {
+            if let Some(text) = rendering.optional(Some(field)) {
+                payload.insert((*name).into(), text.into());
+            }
+        }
+        payload.insert("custom_details".into(), self.details(n, &mut rendering));
+        let mut out = Map::new();
+        out.insert("routing_key".into(), key.expose().into());
+        out.insert("dedup_key".into(), n.group_key_hash().into());
+        out.insert("event_action".into(), if n.status == AlertStatus::Firing { "trigger" } else { "resolve" }.into());
+        out.insert("payload".into(), Value::Object(payload));
+        out.insert("client".into(), rendering.text(self.client.as_ref(), || "nightbell".to_owned()).into());
+        out.insert("client_url".into(), rendering.text(self.client_url.as_ref(), || link(n)).into());
+        for (name, list) in [("images", &self.images), ("links", &self.links)] {
+            if !list.is_empty() {
+                let one = |fields: &Vec<(&'static str, Field)>| -> Map<String, Value> {
+                    fields.iter().map(|(name, field)| ((*name).to_owned(), rendering.text(Some(field), String::new).into())).collect()
+                };
+                out.insert(name.into(), list.iter().map(one).collect());
+            }
+        }
+        let mut out = Value::Object(out);
+        if out.to_string().len() > MAX_EVENT {
+            let note = format!("{} alerts: the details are larger than PagerDuty takes and were left out", n.alerts.len());
+            out["payload"]["custom_details"] = json!({ "error": note });
+        }
+        out
+    }
+
+    fn v1(&self, n: &Notification, key: &Secret) -> Value {
+        let mut rendering = Rendering::new(n, &self.style);
+        let description = rendering.text(self.description.as_ref(), || subject(n));
+        json!({
+            "service_key": key.expose(),
+            "incident_key": n.group_key_hash(),
+            "event_type": if n.status == AlertStatus::Firing { "trigger" } else { "resolve" },
+            "description": cut_chars(&description, MAX_SUMMARY),
+            "client": rendering.text(self.client.as_ref(), || "nightbell".to_owned()),
+            "client_url": rendering.text(self.client_url.as_ref(), || link(n)),
+            "details": self.details(n, &mut rendering),
+        })
+    }
+
+    /// Alertmanager's default details, the configured ones over them, and what failed.
+    fn details(&self, n: &Notification, rendering: &mut Rendering<'_>) -> Value {
+        let of = |status| n.alerts.iter().filter(|a| a.status == status).map(webhook::alert).collect::<Vec<_>>();
+        let mut out = json!({
+            "firing": of(AlertStatus::Firing),
+            "resolved": of(AlertStatus::Resolved),
+            "num_firing": n.count(AlertStatus::Firing),
+            "num_resolved": n.count(AlertStatus::Resolved),
+        });
+        for (name, field) in &self.details {
+            out[name.as_str()] = rendering.text(Some(field), String::new).into();
+        }
+        if !rendering.notes().is_empty() {
+            out["template_errors"] = rendering.notes().join("\n").into();
+        }
+        out
+    }
+}
+
+/// The severity all firing alerts share, if PagerDuty knows it; else `error`, as Alertmanager has it.
+fn severity(n: &Notification) -> &'static str {
+    let known = ["critical", "error", "warning", "info"];
+    let shared = n.common_labels.iter().find(|(name, _)| name == "severity").map_or("", |(_, value)| value);
+    known.into_iter().find(|k| *k == shared).unwrap_or("error")
+}

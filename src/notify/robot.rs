@@ -1,0 +1,155 @@
+//! What the group robots of chat programs share: an answer's own code, mentions by severity, a robot's own rate limit, a body within a size.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::config::Section;
+
+use super::endpoint::Answer;
+use super::error::{NotifyError, Reason};
+use super::notification::{AlertStatus, Notification};
+
+/// What a place's own codes mean; a code that stands nowhere is a refusal.
+pub(super) struct Codes {
+    /// Where the code stands, the first that is there.
+    pub keys: &'static [&'static str],
+    /// Too many messages; how long to wait, in seconds.
+    pub rate_limited: (&'static [i64], u64),
+    /// Key, signature or origin refused.
+    pub auth: &'static [i64],
+    /// A fault of the place.
+    pub busy: &'static [i64],
+}
+
+impl Codes {
+    /// HTTP 200 proves nothing (SEMANTICS 217): the code must be there and be 0.
+    pub(super) fn verdict(&self, answer: Answer) -> Result<(), NotifyError> {
+        let answer = answer.accepted()?;
+        let json = answer.json()?;
+        let Some(code) = self.keys.iter().find_map(|key| json[*key].as_i64()) else {
+            // A gateway's block page, for example: it passes.
+            return Err(NotifyError::retryable(Reason::InvalidResponse, format!("the answer has no {}", self.keys.join(" or "))));
+        };
+        let text = format!("answered {} {code}", self.keys[0]);
+        if code == 0 {
+            return Ok(());
+        }
+        let (limited, wait) = self.rate_limited;
+        Err(if limited.contains(&code) {
+            NotifyError::retryable(Reason::RateLimited, text).wait(Some(answer.retry_after.unwrap_or(Duration::from_secs(wait))))
+        } else if self.busy.contains(&code) {
+            NotifyError::retryable(Reason::ServerError, text)
+        } else if self.auth.contains(&code) {
+            NotifyError::permanent(Reason::Auth, text)
+        } else {
+            NotifyError::permanent(Reason::Rejected, text)
+        })
+    }
+}
+
+/// Whom a message calls by name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Mention {
+    /// `all`: everybody in the group.
+    All,
+    /// A mobile number.
+    Mobile(String),
+    /// The place's own user id.
+    Id(String),
+}
+
+/// `mentions`: a list of people for each severity.
+pub(super) struct Mentions(BTreeMap<String, Vec<Mention>>);
+
+impl Mentions {
+    /// Reads `mentions: {critical: [all], warning: ["13800000000", zhang]}`.
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        let written: BTreeMap<String, Vec<String>> = section.get("mentions").unwrap_or_default();
+        let mention = |text: String| match text.as_str() {
+            "all" | "@all" => Mention::All,
+            _ if text.trim_start_matches('+').bytes().all(|b| b.is_ascii_digit() || b == b'-') => Mention::Mobile(text),
+            _ => Mention::Id(text),
+        };
+        Mentions(written.into_iter().map(|(severity, list)| (severity, list.into_iter().map(mention).collect())).collect())
+    }
+
+    /// Those whom the firing alerts call; nobody is called because something is over.
+    pub(super) fn of(&self, n: &Notification) -> Vec<&Mention> {
+        let mut out: Vec<&Mention> = Vec::new();
+        for alert in n.alerts.iter().filter(|a| a.status == AlertStatus::Firing) {
+            for mention in self.0.get(alert.label("severity")).into_iter().flatten() {
+                if !out.contains(&mention) {
+                    out.push(mention);
+                }
+            }
+        }
+        out
+    }
+}
+
+/// A robot's own limit: so many messages in a time. What is beyond it is not sent, and told to wait.
+pub(super) struct Bucket {
+    most: usize,
+    within: Duration,
+    sent: Mutex<VecDeque<Instant>>,
+}
+
+impl Bucket {
+    pub(super) fn new(most: usize, within: Duration) -> Self {
+        Bucket { most, within, sent: Mutex::new(VecDeque::with_capacity(most)) }
+    }
+
+    /// Takes one message's place.
+    pub(super) fn take(&self, now: Instant) -> Result<(), NotifyError> {
+        let mut sent = self.sent.lock();
+        while sent.front().is_some_and(|first| now.duration_since(*first) >= self.within) {
+            sent.pop_front();
+        }
+        if let Some(first) = sent.front().filter(|_| sent.len() >= self.most) {
+            let wait = self.within.saturating_sub(now.duration_since(*first));
+            let text = format!("held back: the robot takes {} messages in {:?}", self.most, self.within);
+            return Err(NotifyError::retryable(Reason::RateLimited, text).wait(Some(wait)));
+        }
+        sent.push_back(now);
+        Ok(())
+    }
+}
+
+/// A body of at most `limit` bytes of JSON: `build` gets how many bytes its text may have, less each time the escapes make it too large.
+pub(super) fn within(limit: usize, build: impl Fn(usize) -> Value) -> Value {
+    let mut text = limit.saturating_sub(limit / 8);
+    loop {
+        let body = build(text);
+        let size = body.to_string().len();
+        if size <= limit || text < 64 {
+            return body;
+        }
+        // A little below the proportion, so that every round gains.
+        text = (text * limit / size).saturating_sub(16);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_robot_is_never_asked_for_more_than_it_takes() {
+        let bucket = Bucket::new(2, Duration::from_secs(60));
+        let start = Instant::now();
+        assert!(bucket.take(start).is_ok() && bucket.take(start + Duration::from_secs(10)).is_ok());
+        let refused = bucket.take(start + Duration::from_secs(30)).expect_err("the third within a minute");
+        assert_eq!((refused.reason, refused.retry_after), (Reason::RateLimited, Some(Duration::from_secs(30))));
+        assert!(bucket.take(start + Duration::from_secs(60)).is_ok());
+    }
+
+    #[test]
+    fn a_body_shrinks_until_its_escapes_fit() {
+        let body = within(1000, |text| Value::String("\"".repeat(text)));
+        assert!((500..=1000).contains(&body.to_string().len()), "{}", body.to_string().len());
+    }
+}

@@ -1,0 +1,91 @@
+//! `sms_configs`: text messages through Twilio or Aliyun (SEMANTICS 227-229).
+//!
+//! Neither place drops repeats, so who has a message is remembered, and only the others are tried again.
+
+mod aliyun;
+mod twilio;
+
+use futures_util::future::BoxFuture;
+
+use crate::config::{Section, Value};
+
+use super::endpoint::Endpoint;
+use super::error::{NotifyError, Reason};
+use super::field::{Field, Rendering};
+use super::message::{Style, brief};
+use super::notification::Notification;
+use super::served::Served;
+use super::{Notifier, NotifierKind};
+use aliyun::Aliyun;
+use twilio::Twilio;
+
+/// The kind's row in the table of notifiers.
+pub const KIND: NotifierKind = NotifierKind { key: "sms_configs", name: "sms", send_resolved: true, build };
+
+/// Largest built-in text, in bytes: three messages of the network.
+const MAX_TEXT: usize = 400;
+
+enum Provider {
+    Twilio(Twilio),
+    Aliyun(Aliyun),
+}
+
+struct Sms {
+    provider: Provider,
+    to: Field,
+    text: Option<Field>,
+    endpoint: Endpoint,
+    style: Style,
+    served: Served,
+}
+
+fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
+    let provider = match section.require::<String>("provider").as_str() {
+        "aliyun" => Provider::Aliyun(Aliyun::read(section)),
+        "twilio" => Provider::Twilio(Twilio::read(section)),
+        other => {
+            if !other.is_empty() {
+                section.error("provider", format!("{other:?} is not known"), "give twilio or aliyun");
+            }
+            Provider::Twilio(Twilio::read(section))
+        }
+    };
+    let to = match section.node("to").map(|n| &n.value) {
+        Some(Value::List(_)) => section.or("to", Vec::<String>::new()).join(","),
+        _ => section.or("to", String::new()),
+    };
+    if to.is_empty() {
+        section.error("", "has no recipient", "add to: ['+8613800000000']");
+    }
+    Box::new(Sms {
+        provider,
+        to: Field::new("to", to),
+        text: Field::read(section, "text"),
+        endpoint: Endpoint::read(section, global),
+        style: Style::read(section, global),
+        served: Served::default(),
+    })
+}
+
+impl Notifier for Sms {
+    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+        Box::pin(async move {
+            let mut rendering = Rendering::new(notification, &self.style);
+            let text = rendering.text(self.text.as_ref(), || brief(notification, &self.style, MAX_TEXT));
+            let text = rendering.with_notes(text);
+            let all = rendering.address(&self.to)?;
+            let all = all.split(',').map(|n| n.trim().to_owned()).filter(|n| !n.is_empty());
+            let delivery = &notification.delivery_id;
+            let waiting = self.served.waiting(delivery, all);
+            let outcome = match &self.provider {
+                Provider::Aliyun(aliyun) => aliyun.send(&self.endpoint, notification, &mut rendering, &waiting, &text).await,
+                Provider::Twilio(twilio) => {
+                    let (done, outcome) = twilio.send_each(&self.endpoint, &waiting, &text).await;
+                    self.served.settle(delivery, done, outcome.is_ok());
+                    outcome
+                }
+            };
+            if waiting.is_empty() { Err(NotifyError::permanent(Reason::Rejected, "there is no recipient")) } else { outcome }
+        })
+    }
+}

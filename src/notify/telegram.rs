@@ -1,0 +1,133 @@
+//! `telegram_configs`: `sendMessage` of the Bot API (SEMANTICS 184). <https://core.telegram.org/bots/api#sendmessage>.
+//! Every error of the API may be tried again (SEMANTICS 172).
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::config::{Secret, Section};
+use crate::http::Request;
+
+use super::endpoint::Endpoint;
+use super::error::{NotifyError, Reason};
+use super::field::{Field, Rendering};
+use super::message::{PLAIN, Style, TELEGRAM, body, cut_chars, subject};
+use super::notification::Notification;
+use super::{Notifier, NotifierKind};
+
+/// The kind's row in the table of notifiers.
+pub const KIND: NotifierKind = NotifierKind { key: "telegram_configs", name: "telegram", send_resolved: true, build };
+
+/// Longest message, in characters.
+const MAX_MESSAGE: usize = 4096;
+
+struct Telegram {
+    url: Option<Url>,
+    chat_id: String,
+    thread_id: Option<i64>,
+    message: Option<Field>,
+    parse_mode: String,
+    silent: bool,
+    endpoint: Endpoint,
+    style: Style,
+}
+
+fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
+    let inherited = global.and_then(|g| g.secret("telegram_bot_token"));
+    let token = section.secret("bot_token").or(inherited).unwrap_or_else(|| {
+        section.error("", "has neither bot_token nor bot_token_file", "add bot_token: …");
+        Secret::default()
+    });
+    let inherited = global.and_then(|g| g.get::<Url>("telegram_api_url"));
+    let base = section.get::<Url>("api_url").or(inherited).or_else(|| Url::parse("https://api.telegram.org").ok());
+    let url = base.map(|mut url| {
+        url.set_path(&format!("{}/bot{}/sendMessage", url.path().trim_end_matches('/'), token.expose()));
+        url
+    });
+    let chat_id = section.secret("chat_id").map(|s| s.expose().trim().to_owned()).unwrap_or_default();
+    if chat_id.parse::<i64>().is_err() && !chat_id.starts_with('@') {
+        section.error("chat_id", "is not the number of a chat", "give for example chat_id: -1001234567890");
+    }
+    let parse_mode = section.or("parse_mode", "HTML".to_owned());
+    if !matches!(parse_mode.as_str(), "" | "HTML" | "Markdown" | "MarkdownV2") {
+        section.error("parse_mode", "is not known to Telegram", "give HTML, Markdown, MarkdownV2 or ''");
+    }
+    Box::new(Telegram {
+        url,
+        chat_id,
+        thread_id: section.get("message_thread_id"),
+        message: Field::read(section, "message"),
+        parse_mode,
+        silent: section.or("disable_notifications", false),
+        endpoint: Endpoint::read(section, global),
+        style: Style::read(section, global),
+    })
+}
+
+impl Notifier for Telegram {
+    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+        Box::pin(async move {
+            let url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
+            let request = Request::post_json(url, &self.payload(notification), self.endpoint.timeout());
+            let answer = self.endpoint.send(request).await?;
+            // The API explains itself in JSON, whatever the status.
+            let told = answer.json().ok();
+            let wait = told.as_ref().and_then(|t| t["parameters"]["retry_after"].as_u64()).map(|s| Duration::from_secs(s.min(3600)));
+            let outcome = answer.accepted().and_then(|_| match told.as_ref().map(|t| &t["ok"]) {
+                Some(Value::Bool(true)) => Ok(()),
+                _ => Err(NotifyError::retryable(Reason::InvalidResponse, "the answer is not ok")),
+            });
+            outcome.map_err(|error| NotifyError { retryable: true, retry_after: wait.or(error.retry_after), ..error })
+        })
+    }
+}
+
+impl Telegram {
+    fn payload(&self, n: &Notification) -> Value {
+        let (text, mode) = self.text(n);
+        let mut out = Map::new();
+        out.insert("chat_id".into(), self.chat_id.clone().into());
+        out.insert("text".into(), text.into());
+        if !mode.is_empty() {
+            out.insert("parse_mode".into(), mode.into());
+        }
+        if let Some(thread) = self.thread_id {
+            out.insert("message_thread_id".into(), thread.into());
+        }
+        out.insert("disable_web_page_preview".into(), true.into());
+        if self.silent {
+            out.insert("disable_notification".into(), true.into());
+        }
+        Value::Object(out)
+    }
+
+    /// The text and its parse mode. An own text that is too long is cut, except HTML, which would break: the built-in text takes its place.
+    fn text(&self, n: &Notification) -> (String, &str) {
+        let mut rendering = Rendering::new(n, &self.style);
+        let own = self.message.as_ref().map(|field| rendering.text(Some(field), String::new)).filter(|_| rendering.notes().is_empty());
+        match own {
+            Some(text) if text.chars().count() <= MAX_MESSAGE => return (text, &self.parse_mode),
+            Some(text) if self.parse_mode != "HTML" => return (cut_chars(&text, MAX_MESSAGE).into_owned(), &self.parse_mode),
+            _ => {}
+        }
+        let notes: String = rendering.notes().concat();
+        let title = subject(n);
+        let built = |markup, bold: &dyn Fn(&str) -> String, room: usize| {
+            let head = bold(&cut_chars(&title, 256));
+            format!("{head}\n{}{notes}", body(n, &self.style, markup, room.saturating_sub(head.len() + notes.len() + 1)))
+        };
+        let html = |text: &str| (TELEGRAM.bold)(&(TELEGRAM.escape)(text));
+        // Bytes are at least characters: three times the room first, for Chinese.
+        let fitting = [3 * MAX_MESSAGE, MAX_MESSAGE].map(|room| built(&TELEGRAM, &html, room));
+        if notes.is_empty() {
+            for text in fitting {
+                if text.chars().count() <= MAX_MESSAGE && text.matches('<').count() == text.matches('>').count() {
+                    return (text, "HTML");
+                }
+            }
+        }
+        (cut_chars(&built(&PLAIN, &str::to_owned, MAX_MESSAGE), MAX_MESSAGE).into_owned(), "")
+    }
+}

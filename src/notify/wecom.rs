@@ -1,0 +1,104 @@
+//! `wecom_configs`: a group robot of WeCom, 企业微信 (SEMANTICS 222-223). <https://developer.work.weixin.qq.com/document/path/91770>.
+//!
+//! A message is Markdown; where people are called by mobile number, or all are, it is text, because only text can do that.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use url::Url;
+
+use crate::config::Section;
+use crate::http::Request;
+
+use super::endpoint::{Endpoint, secret_url};
+use super::error::{NotifyError, Reason};
+use super::field::{Field, Rendering};
+use super::message::{PLAIN, ROBOT, Style, body, cut_bytes, subject};
+use super::notification::{AlertStatus, Notification};
+use super::robot::{Bucket, Codes, Mention, Mentions};
+use super::{Notifier, NotifierKind};
+
+/// The kind's row in the table of notifiers.
+pub const KIND: NotifierKind = NotifierKind { key: "wecom_configs", name: "wecom", send_resolved: true, build };
+
+/// Largest content of a text message, in bytes.
+const MAX_TEXT: usize = 2048;
+/// Largest content of a Markdown message, in bytes.
+const MAX_MARKDOWN: usize = 4096;
+
+const CODES: Codes = Codes { keys: &["errcode"], rate_limited: (&[45_009], 60), auth: &[93_000], busy: &[-1] };
+
+struct WeCom {
+    url: Option<Url>,
+    text: Option<Field>,
+    mentions: Mentions,
+    bucket: Bucket,
+    endpoint: Endpoint,
+    style: Style,
+}
+
+fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
+    let key = section.secret("key");
+    let mut url = secret_url(section, "url", None);
+    if let Some(key) = key {
+        let mut base = url.or_else(|| Url::parse("https://qyapi.weixin.qq.com/cgi-bin/webhook/send").ok());
+        if let Some(base) = &mut base {
+            base.query_pairs_mut().append_pair("key", key.expose());
+        }
+        url = base;
+    } else if section.node("url").is_none() && section.node("url_file").is_none() {
+        section.error("", "has neither key nor url", "add key: …, or the robot's whole url");
+    }
+    Box::new(WeCom {
+        url,
+        text: Field::read(section, "text"),
+        mentions: Mentions::read(section),
+        bucket: Bucket::new(20, Duration::from_secs(60)),
+        endpoint: Endpoint::read(section, global),
+        style: Style::read(section, global),
+    })
+}
+
+impl Notifier for WeCom {
+    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+        Box::pin(async move {
+            let url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
+            self.bucket.take(Instant::now())?;
+            let request = Request::post_json(url, &self.payload(notification), self.endpoint.timeout());
+            CODES.verdict(self.endpoint.send(request).await?)
+        })
+    }
+}
+
+impl WeCom {
+    fn payload(&self, n: &Notification) -> Value {
+        let mentions = self.mentions.of(n);
+        let as_text = mentions.iter().any(|m| !matches!(m, Mention::Id(_)));
+        let (limit, markup) = if as_text { (MAX_TEXT, &PLAIN) } else { (MAX_MARKDOWN, &ROBOT) };
+        let colour = if n.status == AlertStatus::Firing { "warning" } else { "info" };
+        let title = subject(n);
+        let title = cut_bytes(&title, limit / 8, self.style.language);
+        let title = if as_text { title.into_owned() } else { format!("### <font color=\"{colour}\">{title}</font>") };
+        let mut rendering = Rendering::new(n, &self.style);
+        let text = rendering.text(self.text.as_ref(), || format!("{title}\n{}", body(n, &self.style, markup, limit - title.len() - 1)));
+        let text = rendering.with_notes(text);
+        if as_text {
+            let ids: Vec<&str> = mentions
+                .iter()
+                .filter_map(|m| match m {
+                    Mention::All => Some("@all"),
+                    Mention::Id(id) => Some(id.as_str()),
+                    Mention::Mobile(_) => None,
+                })
+                .collect();
+            let mobiles: Vec<&String> = mentions.iter().filter_map(|m| if let Mention::Mobile(m) = m { Some(m) } else { None }).collect();
+            let content = cut_bytes(&text, limit, self.style.language);
+            return json!({"msgtype": "text", "text": {"content": content, "mentioned_list": ids, "mentioned_mobile_list": mobiles}});
+        }
+        let calls: String = mentions.iter().filter_map(|m| if let Mention::Id(id) = m { Some(format!("<@{id}>")) } else { None }).collect();
+        let content = format!("{}{calls}", cut_bytes(&text, limit.saturating_sub(calls.len()), self.style.language));
+        json!({"msgtype": "markdown", "markdown": {"content": content}})
+    }
+}
