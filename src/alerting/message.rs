@@ -1,5 +1,7 @@
 //! From a flush to the message that a courier carries, and from two waiting messages of one group to one.
 
+use std::cmp::Ordering;
+
 use sha2::{Digest, Sha256};
 
 use super::config::Integration;
@@ -44,7 +46,7 @@ pub fn compose(subject: &Subject<'_>, integration: &Integration, reason: NotifyR
 pub fn merge(older: Notification, mut newer: Notification) -> Notification {
     let known: std::collections::HashSet<String> = newer.alerts.iter().map(|a| a.fingerprint.clone()).collect();
     newer.alerts.extend(older.alerts.into_iter().filter(|a| !known.contains(&a.fingerprint)));
-    newer.alerts.sort_by(|a, b| (a.label("job"), a.label("instance"), &a.labels).cmp(&(b.label("job"), b.label("instance"), &b.labels)));
+    newer.alerts.sort_by_cached_key(|alert| Ordered(Labels::from_pairs(alert.labels.iter().map(|(n, v)| (n, v)))));
     summarise(&mut newer);
     newer
 }
@@ -62,6 +64,36 @@ pub fn notified(alert: &Alert, now: Timestamp) -> NotifiedAlert {
         fingerprint: format!("{:016x}", alert.fingerprint()),
         value: alert.value,
         peak: alert.peak,
+    }
+}
+
+/// Alertmanager's order: by `job`, then `instance`, alerts without them last; then fewer labels first, then by value, name by name.
+pub fn order(a: &Labels, b: &Labels) -> Ordering {
+    let absent_last = |name: &str| match (a.get(name), b.get(name)) {
+        (Some(x), Some(y)) => x.cmp(y),
+        (x, y) => y.is_some().cmp(&x.is_some()),
+    };
+    let by_value = || {
+        // At the first name that only one of the two has, the one without it comes first: the one whose next name is greater.
+        let step =
+            |((name_a, value_a), (name_b, value_b)): ((&str, &str), (&str, &str))| name_b.cmp(name_a).then_with(|| value_a.cmp(value_b));
+        a.iter().zip(b.iter()).map(step).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
+    };
+    absent_last("job").then_with(|| absent_last("instance")).then_with(|| a.len().cmp(&b.len())).then_with(by_value)
+}
+
+#[derive(PartialEq, Eq)]
+struct Ordered(Labels);
+
+impl Ord for Ordered {
+    fn cmp(&self, other: &Self) -> Ordering {
+        order(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for Ordered {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

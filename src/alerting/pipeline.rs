@@ -9,7 +9,7 @@ use super::config::{Alerting, Integration};
 use super::dedup::{Found, LogEntry, NotificationLog, should_notify};
 use super::group::Group;
 use super::inhibit::inhibitors;
-use super::message::{Subject, compose, notified};
+use super::message::{Subject, compose, notified, order};
 use super::route::Route;
 use super::silence::Silences;
 use crate::model::{Alert, Timestamp};
@@ -55,7 +55,7 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
     let mut outcome = Outcome::default();
     let now = flush.now;
     let Some(receiver) = mutes.config.receiver(&flush.route.receiver) else { return outcome };
-    sort(&mut flush.alerts);
+    flush.alerts.sort_by(|a, b| order(&a.labels, &b.labels));
 
     let (passing, suppressed): (Vec<&Alert>, Vec<&Alert>) = flush.alerts.iter().copied().partition(|alert| {
         inhibitors(&mutes.config.inhibit_rules, mutes.alerts.firing(now), &alert.labels).is_empty()
@@ -118,12 +118,4 @@ pub fn muting_intervals<'a>(route: &'a Route, config: &Alerting, now: Timestamp)
         return route.active_time_intervals.iter().map(String::as_str).collect();
     }
     route.mute_time_intervals.iter().filter(inside).map(String::as_str).collect()
-}
-
-/// Alertmanager's order: `job`, then `instance`, then all labels.
-fn sort(alerts: &mut [&Alert]) {
-    alerts.sort_by(|a, b| {
-        let key = |alert: &'_ Alert| (alert.labels.value("job").to_owned(), alert.labels.value("instance").to_owned());
-        key(a).cmp(&key(b)).then_with(|| a.labels.cmp(&b.labels))
-    });
 }

@@ -1,5 +1,6 @@
 //! The one integration binary. Each module says what belongs there.
 
+mod alerting;
 mod architecture;
 mod collecting;
 mod collectors_host;

@@ -1,0 +1,217 @@
+//! Delivery: retries, permanent errors, messages that pile up, a receiver that hangs, a database that fails.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use nightbell::alerting::deliver::{Deliverer, Step};
+use nightbell::alerting::dispatch::Dispatch;
+use nightbell::alerting::metrics::Metrics;
+use nightbell::alerting::{Alerting, Incoming};
+use nightbell::model::Timestamp;
+use nightbell::notify::{AlertStatus, Notification, Notifier, NotifyError, Reason};
+use nightbell::state::State;
+use nightbell::telemetry::Telemetry;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::{START, alert, heard, read_config};
+
+/// What a scripted receiver does with the next message.
+pub enum Answer {
+    Refuse(NotifyError),
+    /// Takes the message and never says so.
+    Hang,
+}
+
+/// A receiver that follows a script, then accepts everything.
+#[derive(Default)]
+pub struct Scripted {
+    pub told: Mutex<Vec<Notification>>,
+    pub script: Mutex<VecDeque<Answer>>,
+    pub tried: tokio::sync::Notify,
+}
+
+impl Notifier for Scripted {
+    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+        Box::pin(async move {
+            let answer = self.script.lock().pop_front();
+            self.tried.notify_one();
+            if let Some(Answer::Refuse(error)) = answer {
+                return Err(error);
+            }
+            self.told.lock().push(notification.clone());
+            if answer.is_some() {
+                std::future::pending::<()>().await;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Receivers `ops` and `other`, each a scripted one; alerts with team=other go to `other`, all go to `ops`.
+pub fn scripted() -> (Alerting, Arc<Scripted>, Arc<Scripted>) {
+    let mut config = read_config(
+        "route:\n  receiver: ops\n  group_by: [alertname]\n  group_wait: 1s\n  group_interval: 5s\n  routes:\n    \
+         - {receiver: other, matchers: [team=other], continue: true}\n    - {receiver: ops}\nreceivers:\n  \
+         - {name: ops, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}\n  - {name: other, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}\n",
+    )
+    .expect("valid");
+    let couriers: Vec<Arc<Scripted>> = (0..2).map(|_| Arc::new(Scripted::default())).collect();
+    for (receiver, courier) in config.receivers.iter_mut().zip(&couriers) {
+        receiver.integrations[0].courier = courier.clone();
+    }
+    (config, couriers[0].clone(), couriers[1].clone())
+}
+
+async fn dispatch(config: &Alerting, state: &State) -> (Dispatch, Deliverer) {
+    let dispatch = Dispatch::restore(Arc::new(config.clone()), state.clone(), Metrics::default(), START).await;
+    let deliverer = dispatch.deliverers().into_iter().next().expect("one");
+    (dispatch, deliverer)
+}
+
+fn firing(labels: &str, at: Timestamp) -> Vec<Incoming> {
+    vec![alert(labels, at, None, at).into()]
+}
+
+fn busy() -> Answer {
+    Answer::Refuse(NotifyError::retryable(Reason::ServerError, "503"))
+}
+
+fn at(seconds: u64) -> Timestamp {
+    START + Duration::from_secs(seconds)
+}
+
+/// SEMANTICS 171: the pauses grow from 500 ms by half, give or take half of them; the message leaves the outbox once it is accepted.
+#[tokio::test]
+async fn a_message_is_tried_again_until_it_is_accepted() {
+    let state = State::in_memory().await.expect("a database");
+    let (config, ops, _) = scripted();
+    let (mut dispatch, mut deliverer) = dispatch(&config, &state).await;
+    assert_eq!(deliverer.step().await, Step::Idle);
+    dispatch.put(firing("alertname=A n=1", at(0)), at(0)).await;
+    dispatch.flush(at(1)).await;
+    ops.script.lock().extend((0..12).map(|_| busy()));
+    ops.script.lock().push_back(Answer::Refuse(NotifyError {
+        reason: Reason::RateLimited,
+        retryable: true,
+        retry_after: Some(Duration::from_secs(90)),
+        message: "429".into(),
+    }));
+    for attempt in 0..12 {
+        let Step::Pause(pause) = deliverer.step().await else { panic!("attempt {attempt} failed, so there is a pause") };
+        let middle = Duration::from_millis(500).mul_f64(1.5f64.powi(attempt)).min(Duration::from_secs(60));
+        let within = middle.mul_f64(0.5)..=middle.mul_f64(1.5).min(Duration::from_secs(60));
+        assert!(within.contains(&pause), "attempt {attempt}: {pause:?}");
+        assert_eq!(state.outbox(10).await.expect("read").len(), 1);
+    }
+    assert_eq!(deliverer.step().await, Step::Pause(Duration::from_secs(90)), "as the receiver asked");
+    assert_eq!(deliverer.step().await, Step::Done);
+    assert_eq!(state.outbox(10).await.expect("read"), []);
+    assert_eq!(ops.told.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_message_becomes_a_dead_letter_and_others_go_on() {
+    let state = State::in_memory().await.expect("a database");
+    let (config, ops, _) = scripted();
+    let (mut dispatch, mut deliverer) = dispatch(&config, &state).await;
+    dispatch.put([firing("alertname=A n=1", at(0)), firing("alertname=B n=2", at(0))].concat(), at(0)).await;
+    dispatch.flush(at(1)).await;
+    ops.script.lock().push_back(Answer::Refuse(NotifyError::permanent(Reason::Rejected, "400: no such room")));
+    assert_eq!((deliverer.step().await, deliverer.step().await, deliverer.step().await), (Step::Done, Step::Done, Step::Idle));
+    let letters = state.dead_letters(10).await.expect("read");
+    assert_eq!((letters.len(), letters[0].error.as_str()), (1, "400: no such room"));
+    assert_eq!(heard(&ops.told.lock(), AlertStatus::Firing).into_iter().collect::<Vec<_>>(), ["2"]);
+}
+
+/// A receiver that was away for hours hears the present truth once, and of every alert.
+#[tokio::test]
+async fn messages_of_one_group_that_pile_up_become_one() {
+    let state = State::in_memory().await.expect("a database");
+    let (config, ops, _) = scripted();
+    let (mut dispatch, mut deliverer) = dispatch(&config, &state).await;
+    dispatch.put(firing("alertname=A n=1", at(0)), at(0)).await;
+    dispatch.put(firing("alertname=Z n=9", at(0)), at(0)).await;
+    dispatch.flush(at(1)).await;
+    ops.script.lock().push_back(busy());
+    assert!(matches!(deliverer.step().await, Step::Pause(_)));
+    dispatch.put(vec![alert("alertname=A n=1", at(0), Some(at(3)), at(3)).into()], at(3)).await;
+    dispatch.put(firing("alertname=A n=2", at(3)), at(3)).await;
+    dispatch.flush(at(6)).await;
+    dispatch.put(firing("alertname=A n=3", at(8)), at(8)).await;
+    dispatch.flush(at(11)).await;
+    assert_eq!(state.outbox(10).await.expect("read").len(), 4);
+    let newest = state.outbox(10).await.expect("read").pop().expect("a message").delivery_id;
+    while deliverer.step().await != Step::Idle {}
+    let told = ops.told.lock().clone();
+    let of_a: Vec<&Notification> = told.iter().filter(|m| m.group_key.contains("\"A\"")).collect();
+    assert_eq!((told.len(), of_a.len()), (2, 1), "one for each group");
+    let signs: Vec<(&str, AlertStatus)> = of_a[0].alerts.iter().map(|a| (a.label("n"), a.status)).collect();
+    assert_eq!(signs, [("1", AlertStatus::Resolved), ("2", AlertStatus::Firing), ("3", AlertStatus::Firing)]);
+    assert_eq!(of_a[0].delivery_id, newest);
+}
+
+#[tokio::test]
+async fn a_message_that_always_fails_does_not_hold_up_other_groups() {
+    let state = State::in_memory().await.expect("a database");
+    let (config, ops, _) = scripted();
+    let (mut dispatch, mut deliverer) = dispatch(&config, &state).await;
+    dispatch.put([firing("alertname=A n=1", at(0)), firing("alertname=B n=2", at(0))].concat(), at(0)).await;
+    dispatch.flush(at(1)).await;
+    ops.script.lock().push_back(busy());
+    assert!(matches!(deliverer.step().await, Step::Pause(_)));
+    assert_eq!(deliverer.step().await, Step::Done);
+    assert_eq!(heard(&ops.told.lock(), AlertStatus::Firing).into_iter().collect::<Vec<_>>(), ["2"]);
+}
+
+/// In doubt, notify: without a database the message is sent from memory, once, and what was missed is written when it is back.
+#[tokio::test]
+async fn a_broken_database_does_not_stop_a_message() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = State::open(&folder.path().join("state.db")).await.expect("a state file");
+    let (config, ops, _) = scripted();
+    let (mut dispatch, mut deliverer) = dispatch(&config, &state).await;
+    state.close().await;
+    dispatch.put(firing("alertname=A n=1", at(0)), at(0)).await;
+    dispatch.flush(at(1)).await;
+    assert_eq!(deliverer.step().await, Step::Done);
+    assert_eq!(ops.told.lock().len(), 1);
+    assert!(matches!(deliverer.step().await, Step::Pause(_)), "the outbox cannot be read, so it is looked at again later");
+    assert_eq!(ops.told.lock().len(), 1, "told once");
+}
+
+/// N7: one receiver hangs, the other hears at once. The whole loop runs, on the real clock.
+#[tokio::test]
+async fn a_receiver_that_hangs_does_not_delay_another() {
+    let state = State::in_memory().await.expect("a database");
+    let (config, ops, other) = scripted();
+    ops.script.lock().push_back(Answer::Hang);
+    let telemetry = Telemetry::new();
+    let (stop, stopped) = watch::channel(false);
+    let (handle, run) = nightbell::alerting::start(config, state.clone(), &telemetry, stopped).await;
+    let running = tokio::spawn(run);
+    let now = Timestamp::now();
+    // It fired a while ago, so group_wait is over.
+    let old = now - Duration::from_secs(10);
+    handle.put(vec![alert("alertname=A team=other n=1", old, None, now)]).await;
+    tokio::time::timeout(Duration::from_secs(10), other.tried.notified()).await.expect("the other receiver hears within its time");
+    tokio::time::timeout(Duration::from_secs(10), ops.tried.notified()).await.expect("the hanging one is tried too");
+    let views = handle.alerts(Timestamp::now());
+    assert_eq!((views.len(), views[0].receivers.join(","), views[0].state()), (1, "other,ops".to_owned(), "active"));
+    assert_eq!(handle.groups(Timestamp::now()).len(), 2);
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        let text = telemetry.encode();
+        if text.contains("nightbell_outbox_messages{receiver=\"other\",notifier=\"webhook\"} 0")
+            && text.contains("nightbell_outbox_messages{receiver=\"ops\",notifier=\"webhook\"} 1")
+        {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{text}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    running.abort();
+    drop(stop);
+}
