@@ -3,6 +3,8 @@
 //! The modules stand on floors; each imports only from floors below its own. See `ARCHITECTURE.md`.
 
 pub mod alerting;
+pub mod app;
+pub mod cli;
 pub mod collectors;
 pub mod config;
 pub mod exposition;
@@ -10,8 +12,10 @@ pub mod http;
 pub mod model;
 pub mod notify;
 pub mod promql;
+pub mod remote;
 pub mod rules;
 pub mod scrape;
 pub mod state;
 pub mod store;
 pub mod telemetry;
+pub mod web;

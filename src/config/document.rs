@@ -79,6 +79,11 @@ impl Node {
         matches!(&self.value, Value::Scalar { text, style: ScalarStyle::Plain } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
+    /// An empty mapping at the same place, to build a node from.
+    pub fn clone_place(&self) -> Node {
+        Node { position: self.position, offset: self.offset, value: Value::Map(Vec::new()) }
+    }
+
     /// What the node is, in words.
     pub fn kind(&self) -> &'static str {
         match &self.value {

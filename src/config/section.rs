@@ -201,6 +201,11 @@ impl<'a> Section<'a> {
         self.loader.errors.borrow_mut().push(ConfigError { file: self.file().into(), position: Some(position), key, problem, remedy });
     }
 
+    /// Records a mistake that was found in another file, which this one names.
+    pub fn include(&self, error: ConfigError) {
+        self.loader.errors.borrow_mut().push(error);
+    }
+
     /// Records every key that nobody asked for as unknown, naming the nearest one that exists.
     pub fn finish(&self) {
         let Value::Map(entries) = &self.node.value else { return };

@@ -1,0 +1,41 @@
+//! The few lines that nightbell prints when it has started: what it watches, where to look, what is not configured.
+
+use std::net::SocketAddr;
+
+use super::config::Config;
+
+/// The lines, for standard output.
+pub fn banner(config: &Config, address: SocketAddr, state: &str, rules: usize) -> String {
+    let mut text = format!("nightbell {} — settings: {}\n", env!("CARGO_PKG_VERSION"), config.name);
+    let mut watched: Vec<String> = config.collectors.iter().map(|c| format!("{} {}", c.kind, c.target.name)).collect();
+    for job in &config.jobs {
+        watched.push(format!("app_metrics {}", job.name));
+    }
+    let mut line = |label: &str, value: &str| text.push_str(&format!("  {label:<8} {value}\n"));
+    line("watches", &if watched.is_empty() { "nothing: add collectors or scrape_configs".to_owned() } else { watched.join(", ") });
+    line("judges", &format!("{rules} rules every {}", crate::model::format_duration(config.evaluation_interval())));
+    line("tells", &receivers(config));
+    line("look at", &format!("http://{address}/  /metrics  /health  /api/v1/query"));
+    line("state", state);
+    for (variable, reason) in &config.environment.unusable {
+        line("unused", &format!("{variable}: {reason}"));
+    }
+    if !config.environment.missing.is_empty() {
+        line("not set", &format!("{} (watched when set in the environment or in --env-file)", config.environment.missing.join(", ")));
+    }
+    text
+}
+
+fn receivers(config: &Config) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for receiver in config.alerting.receivers.iter().filter(|r| !r.integrations.is_empty()) {
+        let kinds: Vec<&str> = receiver.integrations.iter().map(|i| i.notifier).collect();
+        names.push(format!("{} ({})", receiver.name, kinds.join(", ")));
+    }
+    match (names.is_empty(), config.outside.endpoints.len()) {
+        (true, 0) => "nobody yet: add notify: {email, slack, webhook}, or route and receivers".to_owned(),
+        (true, n) => format!("{n} Alertmanager(s)"),
+        (false, 0) => names.join(", "),
+        (false, n) => format!("{}, and {n} Alertmanager(s)", names.join(", ")),
+    }
+}

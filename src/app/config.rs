@@ -1,0 +1,270 @@
+//! The root of the configuration: it only lists the sections, each read by the module that it configures.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::alerting::Alerting;
+use crate::config::{ConfigError, ConfigErrors, Document, Environment, FromNode, Loader, Node, Section, Value};
+use crate::scrape::{self, CollectorTarget, Global, Job, Plan};
+use crate::web::WebConfig;
+
+use super::environment::{EnvironmentTargets, discover};
+use super::outside::{OutsideAlertmanagers, read_alerting};
+
+/// Keys of a prometheus.yml that nightbell takes and does not act on; each is named in a warning.
+const WITHOUT_EFFECT: [&str; 7] = ["remote_write", "remote_read", "storage", "tracing", "otlp", "runtime", "scrape_config_files"];
+
+/// The configuration when there is no file: this host, and what the environment names.
+const BUILT_IN: &str = "watch_environment: true\ncollectors:\n  host: {}\n";
+
+/// Everything that a configuration file says.
+pub struct Config {
+    /// The file's name for people, `built-in settings` without one.
+    pub name: String,
+    /// The text that was read, secrets behind `${NAME}` not replaced.
+    pub text: String,
+    /// `global`.
+    pub global: Global,
+    /// `scrape_configs`.
+    pub jobs: Vec<Job>,
+    /// `collectors`, and the targets that the environment names.
+    pub collectors: Vec<CollectorTarget>,
+    /// `rule_files`, in file order, patterns resolved.
+    pub rule_files: Vec<PathBuf>,
+    /// `rules`: which of the shipped rules are loaded.
+    pub shipped: ShippedConfig,
+    /// `route`, `receivers` and their kin; or `alertmanager`; or `notify`.
+    pub alerting: Alerting,
+    /// `alerting`: Alertmanagers elsewhere.
+    pub outside: OutsideAlertmanagers,
+    /// `state`.
+    pub state: StateConfig,
+    /// `web`.
+    pub web: WebConfig,
+    /// What the environment named.
+    pub environment: EnvironmentTargets,
+    /// What is accepted without effect, for a warning at start.
+    pub warnings: Vec<String>,
+}
+
+/// The block `rules`.
+#[derive(Clone, Debug)]
+pub struct ShippedConfig {
+    /// Whether the built-in rules are loaded; true by default.
+    pub shipped: bool,
+    /// A folder of rule files in place of the built-in ones.
+    pub folder: Option<PathBuf>,
+    /// Applications whose own figures are loaded besides.
+    pub profiles: Vec<String>,
+}
+
+/// The block `state`.
+#[derive(Clone, Debug, Default)]
+pub struct StateConfig {
+    /// A PostgreSQL URL instead of the SQLite file in the state folder.
+    pub url: Option<crate::config::Secret>,
+    /// How long samples are kept in memory.
+    pub retention: Option<Duration>,
+}
+
+impl Config {
+    /// Reads a file, or the built-in settings.
+    pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigErrors> {
+        let document = match file {
+            Some(path) => Document::read(path)?,
+            None => Document::parse("built-in settings", BUILT_IN)?,
+        };
+        let folder = file.and_then(Path::parent).filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let document = with_environment(document, environment)?;
+        let loader = Loader::new(&document, environment, folder);
+        let config = {
+            let root = loader.root();
+            let config = Self::read(&root, environment);
+            root.finish();
+            config
+        };
+        loader.finish(config)
+    }
+
+    fn read(root: &Section<'_>, environment: &Environment) -> Self {
+        let global_section = root.section("global");
+        let global = Global::read(global_section.as_ref());
+        let alerting = read_notification(root, global_section.as_ref(), environment);
+        if let Some(section) = &global_section {
+            section.finish();
+        }
+        let warnings = WITHOUT_EFFECT
+            .iter()
+            .filter(|key| root.node(key).is_some_and(|n| !n.is_null()))
+            .map(|key| format!("{}: {key} has no effect in this version", root.file()))
+            .collect();
+        let named = root.or("watch_environment", false);
+        Config {
+            name: root.file().to_owned(),
+            text: String::new(),
+            jobs: scrape::read_jobs(root, &global),
+            collectors: scrape::read_collectors(root, &global),
+            rule_files: rule_files(root),
+            shipped: root.section("rules").map(|s| ShippedConfig::read(&s)).unwrap_or_default(),
+            alerting,
+            outside: read_alerting(root),
+            state: root.section("state").map(|s| StateConfig::read(&s)).unwrap_or_default(),
+            web: root.section("web").map(|s| WebConfig::read(&s)).unwrap_or_default(),
+            environment: if named { discover(environment) } else { EnvironmentTargets::default() },
+            warnings,
+            global,
+        }
+    }
+
+    /// What shall be collected, our own registry included; leaves the configuration without it.
+    pub fn take_plan(&mut self) -> Plan {
+        let own = Some(("nightbell".to_owned(), self.global.collector_interval));
+        Plan { collectors: std::mem::take(&mut self.collectors), jobs: std::mem::take(&mut self.jobs), own }
+    }
+
+    /// The interval of rule groups that name none.
+    pub fn evaluation_interval(&self) -> Duration {
+        self.global.evaluation_interval.unwrap_or(self.global.collector_interval)
+    }
+}
+
+impl Default for ShippedConfig {
+    fn default() -> Self {
+        ShippedConfig { shipped: true, folder: None, profiles: Vec::new() }
+    }
+}
+
+impl ShippedConfig {
+    fn read(section: &Section<'_>) -> Self {
+        let config = ShippedConfig {
+            shipped: section.or("shipped", true),
+            folder: section.get("folder"),
+            profiles: section.or("profiles", Vec::new()),
+        };
+        let known: Vec<&str> = super::shipped::PROFILES.iter().map(|p| p.name).collect();
+        for profile in config.profiles.iter().filter(|p| !known.contains(&p.as_str())) {
+            section.error("profiles", format!("{profile:?} is not known"), format!("there is {}", known.join(", ")));
+        }
+        if let Some(folder) = config.folder.as_ref().filter(|f| !f.is_dir()) {
+            section.error("folder", format!("{} is not a folder", folder.display()), "check the path");
+        }
+        section.finish();
+        config
+    }
+}
+
+impl StateConfig {
+    fn read(section: &Section<'_>) -> Self {
+        let config = StateConfig { url: section.secret("url"), retention: section.get("retention") };
+        if let Some(url) = &config.url
+            && !url.expose().starts_with("postgres://")
+            && !url.expose().starts_with("postgresql://")
+        {
+            section.error("url", "is not a PostgreSQL URL", "give postgres://user:password@host/database, or leave it out for SQLite");
+        }
+        section.finish();
+        config
+    }
+}
+
+/// `alertmanager: FILE`, or `route` and `receivers` here, or the short form `notify`, or nobody.
+fn read_notification(root: &Section<'_>, global: Option<&Section<'_>>, environment: &Environment) -> Alerting {
+    let file = root.get::<PathBuf>("alertmanager");
+    let inline = root.node("route").is_some() || root.node("receivers").is_some();
+    let short = root.section("notify");
+    if usize::from(file.is_some()) + usize::from(inline) + usize::from(short.is_some()) > 1 {
+        root.error("", "says more than once who is told", "keep one of alertmanager, route with receivers, notify");
+    }
+    if let Some(path) = file {
+        return Alerting::read_file(&path, environment).unwrap_or_else(|errors| {
+            for error in errors.0 {
+                root.include(error);
+            }
+            Alerting::nobody()
+        });
+    }
+    match short {
+        _ if inline => Alerting::read(root, global),
+        Some(section) => Alerting::read_default(&section, global),
+        None => Alerting::nobody(),
+    }
+}
+
+/// The paths that `rule_files` names. A pattern may match nothing; a path without a star must exist.
+fn rule_files(root: &Section<'_>) -> Vec<PathBuf> {
+    let Some(Node { value: Value::List(items), .. }) = root.node("rule_files") else {
+        return root.or("rule_files", Vec::new());
+    };
+    let mut files = Vec::new();
+    for (index, node) in items.iter().enumerate() {
+        let key = format!("rule_files[{index}]");
+        let Some(pattern) = PathBuf::from_node(root, &key, node) else { continue };
+        match expand(&pattern) {
+            Ok(found) => files.extend(found),
+            Err(problem) => root.error_at(node.position, &key, problem, "check the path".into()),
+        }
+    }
+    files
+}
+
+/// The files that a path or a pattern with `*` and `?` in its last part names, sorted.
+pub fn expand(pattern: &Path) -> Result<Vec<PathBuf>, String> {
+    let name = pattern.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    if !name.contains(['*', '?']) {
+        return if pattern.is_file() { Ok(vec![pattern.to_owned()]) } else { Err(format!("{} does not exist", pattern.display())) };
+    }
+    let folder = pattern.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let regex = regex::escape(&name).replace(r"\*", ".*").replace(r"\?", ".");
+    let regex = regex::Regex::new(&format!("^{regex}$")).map_err(|e| e.to_string())?;
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
+    let mut found: Vec<PathBuf> =
+        entries.flatten().filter(|e| regex.is_match(&e.file_name().to_string_lossy())).map(|e| e.path()).filter(|p| p.is_file()).collect();
+    found.sort();
+    Ok(found)
+}
+
+/// Adds the targets that the environment names to the file's `collectors`, when the file asks for them.
+fn with_environment(mut document: Document, environment: &Environment) -> Result<Document, ConfigError> {
+    let asked = matches!(document.root.get("watch_environment").map(|n| &n.value), Some(Value::Scalar { text, .. }) if text == "true");
+    let targets = discover(environment);
+    if !asked || targets.yaml.is_empty() {
+        return Ok(document);
+    }
+    let found = Document::parse("environment", &format!("collectors:\n{}", targets.yaml))?.root;
+    let Some((_, Value::Map(kinds))) = found.get("collectors").map(|n| (n.position, n.value.clone())) else { return Ok(document) };
+    let place = document.root.clone_place();
+    if let Value::Map(entries) = &mut document.root.value {
+        match entries.iter_mut().find(|(key, _, _)| key == "collectors") {
+            Some((_, _, node)) => merge(node, kinds),
+            None => {
+                let node = Node { value: Value::Map(kinds), ..place };
+                entries.push(("collectors".into(), node.position, node));
+            }
+        }
+    }
+    Ok(document)
+}
+
+/// Adds collectors to a `collectors` mapping: a kind that is there already gets further targets.
+fn merge(collectors: &mut Node, kinds: Vec<(String, crate::config::Position, Node)>) {
+    if collectors.is_null() {
+        collectors.value = Value::Map(Vec::new());
+    }
+    let Value::Map(entries) = &mut collectors.value else { return };
+    for (kind, position, node) in kinds {
+        match entries.iter_mut().find(|(key, _, _)| *key == kind) {
+            None => entries.push((kind, position, node)),
+            Some((_, _, present)) => {
+                let Value::List(more) = node.value else { continue };
+                match &mut present.value {
+                    Value::List(items) => items.extend(more),
+                    _ => {
+                        let one = std::mem::replace(&mut present.value, Value::List(Vec::new()));
+                        let first = Node { value: one, ..present.clone_place() };
+                        present.value = Value::List(std::iter::once(first).chain(more).collect());
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The composition root: builds everything from the configuration, connects it, runs it, and stops it in reverse order.
+
+mod banner;
+mod config;
+mod environment;
+mod outside;
+mod reload;
+mod shipped;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use parking_lot::RwLock;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use crate::alerting;
+use crate::model::Timestamp;
+use crate::scrape::{Plan, Scraper};
+use crate::state::State;
+use crate::store::{Limits, Store};
+use crate::telemetry::Telemetry;
+use crate::web;
+use reload::ReloadMetrics;
+
+pub use config::Config;
+pub use reload::{environment, load};
+pub use shipped::{PROFILES, RULES};
+
+/// Where nightbell serves unless it is told otherwise.
+const LISTEN: &str = "127.0.0.1:9908";
+/// How long samples are kept in memory unless the configuration says otherwise.
+const RETENTION: Duration = Duration::from_secs(6 * 3600);
+/// How long the last deliveries and answers may take after a signal to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How the process runs: the flags.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// Files of `NAME=value` lines.
+    pub env_files: Vec<PathBuf>,
+    /// Folder of the state database.
+    pub state_dir: Option<PathBuf>,
+    /// Address to serve on.
+    pub listen: Option<SocketAddr>,
+    /// Folder of rule files in place of the built-in ones.
+    pub rules: Option<PathBuf>,
+}
+
+/// A nightbell that is built and restored; [`App::run`] sets it going.
+pub struct App {
+    parts: Arc<Parts>,
+    plan: Plan,
+    listener: tokio::net::TcpListener,
+    stop: watch::Sender<bool>,
+    alerting_loop: Loop<String>,
+    ready: Arc<AtomicBool>,
+}
+
+/// What a reload changes.
+struct Parts {
+    options: Options,
+    state: State,
+    store: Arc<Store>,
+    scraper: Arc<Scraper>,
+    alerting: alerting::Handle,
+    web: Arc<RwLock<web::WebConfig>>,
+    reloads: ReloadMetrics,
+    started_at: Timestamp,
+    /// One reload at a time.
+    reloading: tokio::sync::Mutex<()>,
+}
+
+impl App {
+    /// Builds everything and restores what the state database remembers. Nothing is collected before [`App::run`].
+    pub async fn start(options: Options) -> anyhow::Result<Self> {
+        let started_at = Timestamp::now();
+        let mut config = reload::load(&options)?;
+        let address = listen_address(&options, &config)?;
+        let listener = tokio::net::TcpListener::bind(address)
+            .await
+            .with_context(|| format!("{address} cannot be listened on; another nightbell? --listen takes another address"))?;
+        let telemetry = Telemetry::new();
+        let (state, state_name) = open_state(&options, &config).await?;
+        state.register(&telemetry);
+        let store = Arc::new(Store::new(Limits::default()));
+        let scraper = Arc::new(Scraper::new(store.clone(), &telemetry));
+        let reloads = ReloadMetrics::register(&telemetry);
+        reloads.succeeded(started_at);
+        // Whoever wants quiet sends standard output away; the lines say where to look, so they are not a log.
+        print!("{}", banner::banner(&config, listener.local_addr()?, &state_name, 0));
+        let plan = config.take_plan();
+        let (stop, stopped) = watch::channel(false);
+        let (alerting, alerting_loop) = alerting::start(config.alerting, state.clone(), &telemetry, stopped).await;
+        let web = Arc::new(RwLock::new(config.web));
+        let reloading = tokio::sync::Mutex::new(());
+        let parts = Parts { options, state, store, scraper, alerting, web, reloads, started_at, reloading };
+        let (parts, ready) = (Arc::new(parts), Arc::new(AtomicBool::new(false)));
+        Ok(App { parts, plan, listener, stop, alerting_loop: tokio::spawn(alerting_loop), ready })
+    }
+
+    /// Runs until SIGINT or SIGTERM, then stops in reverse order. Errs when a loop ends by itself: no quiet half-life.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let App { parts, plan, listener, stop, mut alerting_loop, ready } = self;
+        parts.scraper.apply(plan);
+        ready.store(true, Ordering::Relaxed);
+        let context = parts.clone().context(&ready);
+        let mut server = tokio::spawn(web::serve(listener, context, ended(stop.subscribe())));
+        let verdict = parts.clone().supervise(&mut alerting_loop, &mut server).await;
+        info!("Stopping.");
+        parts.scraper.stop();
+        stop.send_replace(true);
+        if verdict.is_ok() {
+            let rest = async { (alerting_loop.await.is_ok(), server.await.is_ok()) };
+            if tokio::time::timeout(STOP_TIMEOUT, rest).await.is_err() {
+                warn!("The last deliveries and answers took too long; deliveries are kept for the next start.");
+            }
+        }
+        parts.state.close().await;
+        verdict
+    }
+}
+
+impl Parts {
+    /// Waits for a signal to stop, or for the end of a loop that must not end.
+    async fn supervise(self: Arc<Self>, alerting: &mut Loop<String>, server: &mut Loop<std::io::Error>) -> anyhow::Result<()> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return Ok(()),
+                // A configuration that is refused has been logged and counted; the old one runs on.
+                _ = hangup.recv() => drop(self.reload().await),
+                ended = self.scraper.run() => return Err(ended.into()),
+                ended = &mut *alerting => anyhow::bail!("the alerting loop ended: {}", reason(ended)),
+                ended = &mut *server => anyhow::bail!("the web server ended: {}", reason(ended)),
+            }
+        }
+    }
+
+    /// What the web's answers are made of.
+    fn context(self: Arc<Self>, ready: &Arc<AtomicBool>) -> web::Context {
+        let parts = self.clone();
+        web::Context {
+            scraper: self.scraper.clone(),
+            state: self.state.clone(),
+            started_at: self.started_at,
+            settings: self.web.clone(),
+            ready: ready.clone(),
+            reload: Arc::new(move || {
+                let parts = parts.clone();
+                Box::pin(async move { parts.reload().await })
+            }),
+        }
+    }
+}
+
+/// A loop of this process; it ends only when told to.
+type Loop<E> = JoinHandle<Result<(), E>>;
+
+/// Why a loop ended.
+fn reason<E: std::fmt::Display>(ended: Result<Result<(), E>, tokio::task::JoinError>) -> String {
+    match ended {
+        Ok(Ok(())) => "without a reason".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => format!("it panicked: {error}"),
+    }
+}
+
+/// Ends when `stop` becomes true.
+async fn ended(mut stop: watch::Receiver<bool>) {
+    // The sender goes away only with the process.
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+fn listen_address(options: &Options, config: &Config) -> anyhow::Result<SocketAddr> {
+    match (options.listen, &config.web.listen) {
+        (Some(address), _) => Ok(address),
+        (None, text) => {
+            let text = text.as_deref().unwrap_or(LISTEN);
+            text.parse().with_context(|| format!("web.listen: {text:?} is not an address and a port"))
+        }
+    }
+}
+
+/// Opens the state database. A broken one must not silence us: then the state lives in memory, and that is said.
+async fn open_state(options: &Options, config: &Config) -> anyhow::Result<(State, String)> {
+    let (opened, name) = match &config.state.url {
+        Some(url) => (State::connect(url.expose()).await, "PostgreSQL (state.url)".to_owned()),
+        None => {
+            let folder = state_folder(options)?;
+            let file = folder.join("state.db");
+            let made = std::fs::create_dir_all(&folder)
+                .with_context(|| format!("{}: cannot be made; --state-dir takes another folder", folder.display()));
+            made?;
+            (State::open(&file).await, file.display().to_string())
+        }
+    };
+    match opened {
+        Ok(state) => Ok((state, name)),
+        Err(error) => {
+            error!(%error, "The state database cannot be opened; alerts are kept in memory and may be repeated after a restart.");
+            Ok((State::in_memory().await?, format!("in memory only: {name}: {error}")))
+        }
+    }
+}
+
+/// `--state-dir`, systemd's `$STATE_DIRECTORY`, or the user's state folder.
+fn state_folder(options: &Options) -> anyhow::Result<PathBuf> {
+    if let Some(folder) = &options.state_dir {
+        return Ok(folder.clone());
+    }
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    set("STATE_DIRECTORY")
+        .or_else(|| set("XDG_STATE_HOME").map(|home| home.join("nightbell")))
+        .or_else(|| set("HOME").map(|home| home.join(".local/state/nightbell")))
+        .context("no folder for the state database: give --state-dir")
+}

@@ -1,0 +1,85 @@
+//! R2: reading the configuration with everything it names, at start and while running. Everything new is built and checked before
+//! anything running is touched; an invalid file changes nothing.
+
+use prometheus_client::metrics::gauge::Gauge;
+use tracing::{error, info};
+
+use crate::config::Environment;
+use crate::model::Timestamp;
+use crate::telemetry::Telemetry;
+
+use super::config::Config;
+use super::{Options, Parts};
+
+/// What is known about the last reload.
+#[derive(Clone, Default)]
+pub struct ReloadMetrics {
+    successful: Gauge,
+    at: Gauge<f64, std::sync::atomic::AtomicU64>,
+}
+
+impl ReloadMetrics {
+    /// Publishes them.
+    pub fn register(telemetry: &Telemetry) -> Self {
+        let metrics = ReloadMetrics::default();
+        telemetry.register(|registry| {
+            registry.register(
+                "config_last_reload_successful",
+                "Whether the last attempt to load the configuration succeeded.",
+                metrics.successful.clone(),
+            );
+            registry.register(
+                "config_last_reload_success_timestamp_seconds",
+                "When the configuration was last loaded.",
+                metrics.at.clone(),
+            );
+        });
+        metrics
+    }
+
+    /// Notes that the configuration of this instant is in force.
+    pub fn succeeded(&self, now: Timestamp) {
+        self.successful.set(1);
+        self.at.set(now.seconds());
+    }
+
+    /// Notes that a configuration was refused.
+    pub fn failed(&self) {
+        self.successful.set(0);
+    }
+}
+
+impl Parts {
+    /// Reads the configuration again and puts it in force; the error is for people, and then nothing has changed.
+    pub(super) async fn reload(&self) -> Result<(), String> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let mut config = match load(&self.options) {
+            Ok(config) => config,
+            Err(refused) => {
+                self.reloads.failed();
+                error!(error = %refused, "The configuration was not reloaded; the old one runs on.");
+                return Err(refused.to_string());
+            }
+        };
+        self.scraper.apply(config.take_plan());
+        self.alerting.reload(config.alerting).await;
+        *self.web.write() = config.web;
+        self.reloads.succeeded(Timestamp::now());
+        info!(settings = config.name, "The configuration was reloaded.");
+        Ok(())
+    }
+}
+
+/// The environment of this process and of the files that the flags name.
+pub fn environment(options: &Options) -> anyhow::Result<Environment> {
+    let mut environment = Environment::of_process();
+    for file in &options.env_files {
+        environment.add_file(file)?;
+    }
+    Ok(environment)
+}
+
+/// Reads a configuration with everything it names, without starting anything.
+pub fn load(options: &Options) -> anyhow::Result<Config> {
+    Ok(Config::load(options.config.as_deref(), &environment(options)?)?)
+}

@@ -1,0 +1,55 @@
+//! `nightbell health`: asks a running nightbell how everything is, for people, scripts and containers.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use url::Url;
+
+use crate::http::{Client, Request};
+
+/// Whom to ask.
+#[derive(Args)]
+pub struct HealthArgs {
+    /// The running nightbell
+    #[arg(long, default_value = "http://127.0.0.1:9908", env = "NIGHTBELL_URL")]
+    url: Url,
+    /// The token of web.admin_token, to see each check
+    #[arg(long, env = "NIGHTBELL_ADMIN_TOKEN", hide_env_values = true)]
+    admin_token: Option<String>,
+}
+
+/// Prints the health; exit status 1 when it is unhealthy or nobody answers.
+pub async fn health(args: &HealthArgs) -> ExitCode {
+    let mut url = args.url.clone();
+    url.set_path(if args.admin_token.is_some() { "/health/detailed" } else { "/health" });
+    let mut request = Request::get(url, Duration::from_secs(10));
+    if let Some(token) = &args.admin_token {
+        match format!("Bearer {token}").parse() {
+            Ok(value) => drop(request.headers.insert("authorization", value)),
+            Err(_) => {
+                eprintln!("nightbell: the token holds characters that a header cannot carry");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    let response = match Client::plain().send(request).await {
+        Ok(response) => response,
+        Err(error) => {
+            eprintln!("nightbell: {} does not answer: {error}", args.url.host_str().unwrap_or("the server"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let json: serde_json::Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    let Some(status) = json["status"].as_str() else {
+        eprintln!("nightbell: status {}: {}", response.status, response.text().trim());
+        return ExitCode::FAILURE;
+    };
+    println!("{status}: {} of {} checks failed", json["checks_failed"], json["checks_total"]);
+    for check in json["checks"].as_array().into_iter().flatten() {
+        let word = |key: &str| check[key].as_str().unwrap_or("").to_owned();
+        let mark = if word("status") == "healthy" { "ok  " } else { "FAIL" };
+        println!("  {mark} {:<14} {:<30} {:>8.1} ms  {}", word("kind"), word("name"), check["response_time_ms"].as_f64().unwrap_or(0.0), word("error"));
+    }
+    if status == "unhealthy" { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

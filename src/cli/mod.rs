@@ -1,0 +1,91 @@
+//! The commands. Each is one file; this one only says what they are called.
+
+mod config;
+mod health;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::telemetry::LogFormat;
+
+/// Watches this machine and its services, judges what it sees with Prometheus rules, and rings the bell.
+///
+/// Without a configuration file it watches this host and whatever DATABASE_URL, REDIS_URL, CHROMA_URL, OPENAI_API_KEY,
+/// DEEPSEEK_API_KEY, ANTHROPIC_API_KEY, DASHSCOPE_API_KEY and LLM_PROVIDER name, with the rules that are built in.
+#[derive(Parser)]
+#[command(
+    name = "nightbell",
+    version,
+    after_help = "Exit status: 0 success, 1 a check failed or the program could not go on, 2 wrong usage."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// How the process runs; what it watches stands in the file.
+#[derive(Args)]
+pub struct RunArgs {
+    /// Configuration file; a prometheus.yml is one too. Default: built-in settings
+    #[arg(long, short, value_name = "FILE", env = "NIGHTBELL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Files of NAME=value lines for ${NAME} in the configuration; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// Folder for the state database [default: $STATE_DIRECTORY, else $XDG_STATE_HOME/nightbell, else ~/.local/state/nightbell]
+    #[arg(long, value_name = "DIR", env = "NIGHTBELL_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Address and port to serve on [default: web.listen, else 127.0.0.1:9908]
+    #[arg(long, value_name = "ADDR", env = "NIGHTBELL_LISTEN")]
+    pub listen: Option<std::net::SocketAddr>,
+    /// Folder of rule files to use in place of the built-in ones
+    #[arg(long, value_name = "DIR")]
+    pub rules: Option<PathBuf>,
+    /// error, warn, info, debug, trace, or a filter such as info,nightbell::scrape=debug
+    #[arg(long, default_value = "info", env = "NIGHTBELL_LOG")]
+    pub log_level: String,
+    /// How a log line is written
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say what is wrong with files, before they are used
+    #[command(subcommand)]
+    Check(Check),
+    /// Ask a running nightbell how everything is
+    Health(health::HealthArgs),
+}
+
+#[derive(Subcommand)]
+enum Check {
+    /// Configuration files (nightbell.yml or prometheus.yml) with everything they name
+    Config(config::CheckConfigArgs),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        Some(Command::Check(Check::Config(args))) => config::check(&args),
+        Some(Command::Health(args)) => wait_for(health::health(&args)),
+        None => run::run(&cli.run),
+    }
+}
+
+/// Runs a command that talks to others, on a runtime of its own.
+fn wait_for(command: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => {
+            eprintln!("nightbell: the runtime cannot be started: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

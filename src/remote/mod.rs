@@ -1,0 +1,3 @@
+//! Other servers that nightbell talks to.
+
+pub mod alertmanager;

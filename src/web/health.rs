@@ -1,0 +1,150 @@
+//! P1: health of the whole and of its parts, from the last collection of every target; nothing is asked anew, so a slow target cannot
+//! make this slow.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router, routing::get};
+use serde::Serialize;
+
+use crate::model::Timestamp;
+use crate::scrape::{Health, TargetSnapshot};
+
+use super::error::ApiError;
+use super::{Context, admin};
+
+/// One check as `/health/detailed` shows it.
+#[derive(Serialize)]
+struct Check {
+    name: String,
+    kind: &'static str,
+    status: &'static str,
+    response_time_ms: f64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checked_at: Option<String>,
+}
+
+/// The whole.
+#[derive(Serialize)]
+struct Report {
+    status: &'static str,
+    version: &'static str,
+    uptime_seconds: f64,
+    timestamp: String,
+    checks_total: usize,
+    checks_failed: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<Vec<Check>>,
+}
+
+/// The routes of this file.
+pub fn routes() -> Router<Context> {
+    Router::new()
+        .route("/health", get(whole))
+        .route("/health/detailed", get(detailed))
+        .route("/health/db", get(databases))
+        .route("/health/redis", get(redis))
+        .route("/-/healthy", get(async || "nightbell is healthy.\n"))
+        .route("/-/ready", get(ready))
+}
+
+async fn ready(State(context): State<Context>) -> Response {
+    if context.is_ready() {
+        "nightbell is ready.\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "nightbell is starting.\n").into_response()
+    }
+}
+
+async fn whole(State(context): State<Context>) -> Response {
+    answer(&context, all_checks(&context), false)
+}
+
+async fn detailed(State(context): State<Context>, headers: HeaderMap) -> Result<Response, ApiError> {
+    admin::check(context.settings().admin_token.as_ref(), &headers)?;
+    Ok(answer(&context, all_checks(&context), true))
+}
+
+async fn databases(State(context): State<Context>) -> Result<Response, ApiError> {
+    part(&context, &["postgres", "sqlite"], "DATABASE_URL or collectors.postgres")
+}
+
+async fn redis(State(context): State<Context>) -> Result<Response, ApiError> {
+    part(&context, &["redis"], "REDIS_URL or collectors.redis")
+}
+
+fn part(context: &Context, kinds: &[&str], remedy: &str) -> Result<Response, ApiError> {
+    let checks: Vec<Check> = context.scraper.targets().iter().filter(|t| kinds.contains(&t.info.kind)).map(check).collect();
+    if checks.is_empty() {
+        return Err(ApiError::new(StatusCode::NOT_FOUND, format!("nothing of this kind is watched: set {remedy}")));
+    }
+    Ok(answer(context, checks, false))
+}
+
+fn all_checks(context: &Context) -> Vec<Check> {
+    let mut checks: Vec<Check> = context.scraper.targets().iter().filter(|t| t.info.kind != "nightbell").map(check).collect();
+    let healthy = context.state.is_healthy();
+    checks.push(Check {
+        name: "state database".into(),
+        kind: "nightbell",
+        status: if healthy { "healthy" } else { "unhealthy" },
+        response_time_ms: 0.0,
+        error: if healthy { String::new() } else { "the last operation failed; see the log".into() },
+        checked_at: None,
+    });
+    checks
+}
+
+fn check(target: &TargetSnapshot) -> Check {
+    Check {
+        name: target.info.labels.value("instance").to_owned(),
+        kind: target.info.kind,
+        status: match target.status.health {
+            Health::Up => "healthy",
+            Health::Down => "unhealthy",
+            Health::Unknown => "unknown",
+        },
+        response_time_ms: (target.status.duration.as_secs_f64() * 1e6).round() / 1e3,
+        error: target.status.error.clone(),
+        checked_at: target.status.at.map(Timestamp::rfc3339),
+    }
+}
+
+/// Healthy with no failed check, degraded with fewer than half, else unhealthy (503).
+fn verdict(failed: usize, total: usize) -> (&'static str, StatusCode) {
+    match failed {
+        0 => ("healthy", StatusCode::OK),
+        _ if failed * 2 < total => ("degraded", StatusCode::OK),
+        _ => ("unhealthy", StatusCode::SERVICE_UNAVAILABLE),
+    }
+}
+
+fn answer(context: &Context, checks: Vec<Check>, detailed: bool) -> Response {
+    let failed = checks.iter().filter(|c| c.status == "unhealthy").count();
+    let (status, code) = verdict(failed, checks.len());
+    let now = Timestamp::now();
+    let report = Report {
+        status,
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: now.since(context.started_at).as_secs_f64(),
+        timestamp: now.rfc3339(),
+        checks_total: checks.len(),
+        checks_failed: failed,
+        checks: detailed.then_some(checks),
+    };
+    (code, Json(report)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// P1: healthy with no failed check, degraded with fewer than half, else unhealthy.
+    #[test]
+    fn the_verdict_follows_the_share_of_failed_checks() {
+        let words = [(0, 4), (1, 4), (2, 4), (4, 4), (1, 1), (0, 0)].map(|(failed, total)| verdict(failed, total).0);
+        assert_eq!(words, ["healthy", "degraded", "unhealthy", "unhealthy", "unhealthy", "healthy"]);
+    }
+}

@@ -1,0 +1,111 @@
+//! Everything that answers HTTP: `/metrics`, health, control, the Prometheus and Alertmanager APIs, the page.
+
+pub mod admin;
+mod control;
+mod error;
+mod health;
+mod metrics;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use futures_util::future::BoxFuture;
+use parking_lot::RwLock;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use crate::config::{Secret, Section};
+use crate::model::Timestamp;
+use crate::scrape::Scraper;
+use crate::state;
+
+/// Deadline of one answer.
+const TIMEOUT: Duration = Duration::from_secs(130);
+/// Greatest request body, in bytes.
+const MAX_BODY: usize = 8 << 20;
+
+/// The block `web`.
+#[derive(Clone, Debug, Default)]
+pub struct WebConfig {
+    /// The token of the administrator, for `/health/detailed`.
+    pub admin_token: Option<Secret>,
+    /// `host:port` to listen on; the flag `--listen` wins.
+    pub listen: Option<String>,
+    /// Where people reach this nightbell, for links in messages.
+    pub external_url: Option<String>,
+}
+
+impl WebConfig {
+    /// Reads the block.
+    pub fn read(section: &Section<'_>) -> Self {
+        let config = WebConfig {
+            admin_token: section.secret("admin_token"),
+            listen: section.get("listen"),
+            external_url: section.get::<url::Url>("external_url").map(|u| u.to_string().trim_end_matches('/').to_owned()),
+        };
+        if let Some(listen) = &config.listen
+            && listen.parse::<std::net::SocketAddr>().is_err()
+        {
+            section.error("listen", format!("{listen:?} is not an address and a port"), "give 127.0.0.1:9908");
+        }
+        section.finish();
+        config
+    }
+}
+
+/// Builds everything anew from the configuration file; the error is for people.
+pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// What the answers are made of. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// The targets.
+    pub scraper: Arc<Scraper>,
+    /// The state database.
+    pub state: state::State,
+    /// When this process began.
+    pub started_at: Timestamp,
+    /// Reloads the configuration.
+    pub reload: Reload,
+    /// Settings that a reload may change.
+    pub settings: Arc<RwLock<WebConfig>>,
+    /// Whether the first evaluation is done.
+    pub ready: Arc<AtomicBool>,
+}
+
+impl Context {
+    fn settings(&self) -> WebConfig {
+        self.settings.read().clone()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+}
+
+/// Every route.
+pub fn router(context: Context) -> Router {
+    Router::new()
+        .merge(metrics::routes())
+        .merge(health::routes())
+        .merge(control::routes())
+        .layer(RequestBodyLimitLayer::new(MAX_BODY))
+        .layer(CompressionLayer::new())
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))
+        .layer(CatchPanicLayer::new())
+        .with_state(context)
+}
+
+/// Serves until `stop` ends.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    context: Context,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(context)).with_graceful_shutdown(stop).await
+}
