@@ -31,7 +31,13 @@ pub fn check(args: &CheckConfigArgs) -> ExitCode {
                 for warning in &config.warnings {
                     println!("  WARNING: {warning}");
                 }
-                println!("  SUCCESS: {} is a valid configuration: {} collectors, {} scrape jobs, {} rules", name, config.collectors.len(), config.jobs.len(), config.rule_count());
+                println!(
+                    "  SUCCESS: {} is a valid configuration: {} collectors, {} scrape jobs, {} rule files",
+                    name,
+                    config.collectors.len(),
+                    config.jobs.len(),
+                    config.rule_files.len()
+                );
             }
             Err(error) => {
                 println!("  FAILED:");

@@ -49,7 +49,13 @@ pub async fn health(args: &HealthArgs) -> ExitCode {
     for check in json["checks"].as_array().into_iter().flatten() {
         let word = |key: &str| check[key].as_str().unwrap_or("").to_owned();
         let mark = if word("status") == "healthy" { "ok  " } else { "FAIL" };
-        println!("  {mark} {:<14} {:<30} {:>8.1} ms  {}", word("kind"), word("name"), check["response_time_ms"].as_f64().unwrap_or(0.0), word("error"));
+        println!(
+            "  {mark} {:<14} {:<30} {:>8.1} ms  {}",
+            word("kind"),
+            word("name"),
+            check["response_time_ms"].as_f64().unwrap_or(0.0),
+            word("error")
+        );
     }
     if status == "unhealthy" { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

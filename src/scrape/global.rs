@@ -126,17 +126,17 @@ const WITHOUT_EFFECT: [&str; 9] = [
 ];
 
 impl Global {
-    /// Reads the block `global` of the file's root; absent, it is the default.
-    pub fn read(root: &Section<'_>) -> Self {
-        let Some(section) = root.section("global") else { return Global::default() };
+    /// Reads the block `global`; absent, it is the default. Does not finish it: Alertmanager's settings may stand there too.
+    pub fn read(section: Option<&Section<'_>>) -> Self {
+        let Some(section) = section else { return Global::default() };
         let written = section.get("scrape_interval");
         let timeout = section.get("scrape_timeout");
         let scrape_interval = written.unwrap_or(SCRAPE_INTERVAL);
-        check_interval(&section, "scrape_interval", scrape_interval);
-        check_timeout(&section, timeout, scrape_interval);
+        check_interval(section, "scrape_interval", scrape_interval);
+        check_timeout(section, timeout, scrape_interval);
         let evaluation_interval = section.get("evaluation_interval");
         if let Some(interval) = evaluation_interval {
-            check_interval(&section, "evaluation_interval", interval);
+            check_interval(section, "evaluation_interval", interval);
         }
         let global = Global {
             scrape_interval,
@@ -145,13 +145,12 @@ impl Global {
             evaluation_interval,
             rule_query_offset: section.or("rule_query_offset", Duration::ZERO),
             external_labels: section.or("external_labels", Labels::empty()),
-            scrape_protocols: super::job::read_protocols(&section),
-            limits: Limits::read(&section, &Limits::default()),
+            scrape_protocols: super::job::read_protocols(section),
+            limits: Limits::read(section, &Limits::default()),
         };
         for key in WITHOUT_EFFECT {
             section.node(key);
         }
-        section.finish();
         global
     }
 }

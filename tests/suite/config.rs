@@ -32,10 +32,14 @@ fn read_text(name: &str, text: &str) -> Result<Read, ConfigErrors> {
     let environment = Environment::from_pairs([("API_TOKEN", "hunter2")]);
     let loader = Loader::new(&document, &environment, Path::new("/etc/nightbell"));
     let root = loader.root();
-    let global = Global::read(&root);
+    let block = root.section("global");
+    let global = Global::read(block.as_ref());
+    if let Some(block) = &block {
+        block.finish();
+    }
     let read = Read { jobs: read_jobs(&root, &global), collectors: read_collectors(&root, &global), global };
     root.finish();
-    drop(root);
+    drop((block, root));
     loader.finish(read)
 }
 

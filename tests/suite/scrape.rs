@@ -106,10 +106,14 @@ fn plan_in(text: &str, folder: &Path) -> Result<Plan, ConfigErrors> {
     let environment = Environment::default();
     let loader = Loader::new(&document, &environment, folder);
     let root = loader.root();
-    let global = Global::read(&root);
+    let block = root.section("global");
+    let global = Global::read(block.as_ref());
+    if let Some(block) = &block {
+        block.finish();
+    }
     let plan = Plan { collectors: read_kinds(&root, &global, &[COUNTING]), jobs: read_jobs(&root, &global), own: None };
     root.finish();
-    drop(root);
+    drop((block, root));
     loader.finish(plan)
 }
 
