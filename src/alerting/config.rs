@@ -19,6 +19,7 @@ use crate::notify::{NOTIFIERS, Notifier, NotifierKind};
 const GLOBAL_KEYS: &[&str] = &[
     "http_config",
     "jira_api_url",
+    "language",
     "mattermost_webhook_url",
     "mattermost_webhook_url_file",
     "opsgenie_api_key",
@@ -36,6 +37,7 @@ const GLOBAL_KEYS: &[&str] = &[
     "slack_app_token",
     "slack_app_token_file",
     "slack_app_url",
+    "slack_app_url_file",
     "smtp_auth_identity",
     "smtp_auth_password",
     "smtp_auth_password_file",
@@ -51,6 +53,7 @@ const GLOBAL_KEYS: &[&str] = &[
     "telegram_api_url",
     "telegram_bot_token",
     "telegram_bot_token_file",
+    "timezone",
     "victorops_api_key",
     "victorops_api_key_file",
     "victorops_api_url",

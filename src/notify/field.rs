@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::config::Section;
+use serde_json::Value;
+
+use crate::config::{self, Node, ScalarStyle, Section};
 
 use super::error::{NotifyError, Reason};
 use super::message::Style;
@@ -34,8 +36,13 @@ impl Field {
         self.source.is_empty()
     }
 
+    /// Whether it holds a template.
+    pub(super) fn is_template(&self) -> bool {
+        self.source.contains("{{")
+    }
+
     fn render(&self, _: &Notification) -> Result<Cow<'_, str>, String> {
-        if !self.source.contains("{{") {
+        if !self.is_template() {
             return Ok(Cow::Borrowed(&self.source));
         }
         Err("templates of notifications are not supported yet".into())
@@ -94,5 +101,61 @@ impl<'a> Rendering<'a> {
             text.push_str(note);
         }
         text
+    }
+}
+
+/// A tree of the configuration whose texts may hold templates: `payload` of a webhook, `details` of PagerDuty.
+#[derive(Clone, Debug)]
+pub(super) enum Tree {
+    /// A text.
+    Text(Field),
+    /// A number or a boolean, as it was written.
+    Plain(Value),
+    /// A list.
+    List(Vec<Tree>),
+    /// A mapping, in file order.
+    Map(Vec<(String, Tree)>),
+}
+
+impl Tree {
+    /// The tree under `key`, if it is there.
+    pub(super) fn read(section: &Section<'_>, key: &'static str) -> Option<Self> {
+        section.node(key).filter(|node| !node.is_null()).map(|node| Tree::of(section, key, node))
+    }
+
+    fn of(section: &Section<'_>, key: &'static str, node: &Node) -> Self {
+        match &node.value {
+            config::Value::List(items) => Tree::List(items.iter().map(|item| Tree::of(section, key, item)).collect()),
+            config::Value::Map(entries) => Tree::Map(entries.iter().map(|(k, _, v)| (k.clone(), Tree::of(section, key, v))).collect()),
+            config::Value::Scalar { text, style } => {
+                let plain = || serde_json::from_str::<Value>(text).ok().filter(|v| v.is_number() || v.is_boolean());
+                match Some(()).filter(|()| *style == ScalarStyle::Plain).and_then(|()| plain()) {
+                    Some(value) => Tree::Plain(value),
+                    None if node.is_null() => Tree::Plain(Value::Null),
+                    None => {
+                        let text = section.environment().expand(text).unwrap_or_else(|name| {
+                            let remedy = format!("set it, or write ${{{name}:-default}}");
+                            section.error_at(node.position, key, format!("environment variable {name} is not set"), remedy);
+                            String::new()
+                        });
+                        Tree::Text(Field::new(key, text))
+                    }
+                }
+            }
+        }
+    }
+
+    /// The tree with its texts rendered; a template that gives a JSON list or object becomes that (SEMANTICS 179).
+    pub(super) fn render(&self, rendering: &mut Rendering<'_>) -> Value {
+        match self {
+            Tree::Plain(value) => value.clone(),
+            Tree::List(items) => items.iter().map(|item| item.render(rendering)).collect(),
+            Tree::Map(entries) => Value::Object(entries.iter().map(|(name, tree)| (name.clone(), tree.render(rendering))).collect()),
+            Tree::Text(field) => {
+                let text = rendering.text(Some(field), String::new);
+                let structure = serde_json::from_str::<Value>(&text).ok().filter(|v| v.is_array() || v.is_object());
+                structure.filter(|_| field.is_template()).unwrap_or(Value::String(text))
+            }
+        }
     }
 }

@@ -32,6 +32,7 @@ struct Opsgenie {
     description: Option<Field>,
     source: Option<Field>,
     tags: Option<Field>,
+    actions: Option<Field>,
     /// Texts without a built-in one.
     others: Vec<(&'static str, Field)>,
     details: Vec<(String, Field)>,
@@ -77,6 +78,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         description: Field::read(section, "description"),
         source: Field::read(section, "source"),
         tags: Field::read(section, "tags"),
+        actions: Field::read(section, "actions"),
         others: read(section, &["note", "priority", "entity"]),
         details: details.into_iter().map(|(name, text)| (name, Field::new("details", text))).collect(),
         responders,
@@ -125,9 +127,10 @@ impl Opsgenie {
             };
             out.insert("responders".into(), self.responders.iter().map(one).collect());
         }
-        if let Some(tags) = rendering.optional(self.tags.as_ref()) {
-            let tags: Vec<Value> = tags.split(',').map(str::trim).filter(|t| !t.is_empty()).map(Value::from).collect();
-            out.insert("tags".into(), tags.into());
+        for (name, field) in [("tags", &self.tags), ("actions", &self.actions)] {
+            if let Some(list) = rendering.optional(field.as_ref()) {
+                out.insert(name.into(), list.split(',').map(str::trim).filter(|t| !t.is_empty()).map(Value::from).collect());
+            }
         }
         for (name, field) in &self.others {
             if let Some(text) = rendering.optional(Some(field)) {

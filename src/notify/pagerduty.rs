@@ -1,8 +1,6 @@
 //! `pagerduty_configs`: the Events API v2 (`routing_key`), or v1 (`service_key`) (SEMANTICS 182). One incident for each group.
 //! <https://developer.pagerduty.com/docs/events-api-v2/trigger-events/>.
 
-use std::collections::BTreeMap;
-
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -12,7 +10,7 @@ use crate::http::Request;
 
 use super::endpoint::Endpoint;
 use super::error::{NotifyError, Reason};
-use super::field::{Field, Rendering};
+use super::field::{Field, Rendering, Tree};
 use super::message::{Style, cut_chars, link, subject};
 use super::notification::{AlertStatus, Notification};
 use super::webhook;
@@ -42,7 +40,7 @@ struct PagerDuty {
     severity: Option<Field>,
     /// `class`, `component`, `group`.
     others: Vec<(&'static str, Field)>,
-    details: Vec<(String, Field)>,
+    details: Option<Tree>,
     images: Vec<Vec<(&'static str, Field)>>,
     links: Vec<Vec<(&'static str, Field)>>,
     endpoint: Endpoint,
@@ -78,7 +76,6 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         };
         section.sections(key).into_iter().map(one).collect::<Vec<_>>()
     };
-    let details: BTreeMap<String, String> = section.get("details").unwrap_or_default();
     Box::new(PagerDuty {
         url: section.get::<Url>("url").or(inherited).or_else(|| Url::parse(default).ok()),
         key,
@@ -88,7 +85,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         source: Field::read(section, "source"),
         severity: Field::read(section, "severity"),
         others: read(section, &["class", "component", "group"]),
-        details: details.into_iter().map(|(name, text)| (name, Field::new("details", text))).collect(),
+        details: Tree::read(section, "details"),
         images: list("images", &["src", "alt", "href"]),
         links: list("links", &["href", "text"]),
         endpoint: Endpoint::read(section, global),
@@ -178,8 +175,8 @@ impl PagerDuty {
             "num_firing": n.count(AlertStatus::Firing),
             "num_resolved": n.count(AlertStatus::Resolved),
         });
-        for (name, field) in &self.details {
-            out[name.as_str()] = rendering.text(Some(field), String::new).into();
+        if let (Some(Value::Object(own)), Some(all)) = (self.details.as_ref().map(|d| d.render(rendering)), out.as_object_mut()) {
+            all.extend(own);
         }
         if !rendering.notes().is_empty() {
             out["template_errors"] = rendering.notes().join("\n").into();

@@ -11,7 +11,7 @@ use crate::model::Timestamp;
 
 use super::endpoint::Endpoint;
 use super::error::{NotifyError, Reason};
-use super::field::{Field, Rendering};
+use super::field::{Field, Rendering, Tree};
 use super::message::Style;
 use super::notification::{AlertStatus, Notification, NotifiedAlert};
 use super::{Notifier, NotifierKind};
@@ -25,6 +25,8 @@ const DELIVERY: HeaderName = HeaderName::from_static("x-nightbell-delivery");
 struct Webhook {
     url: Field,
     max_alerts: usize,
+    /// Takes the place of Alertmanager's body.
+    payload: Option<Tree>,
     endpoint: Endpoint,
     style: Style,
 }
@@ -41,6 +43,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
     Box::new(Webhook {
         url: Field::new("url", written.to_owned()),
         max_alerts: section.or("max_alerts", 0),
+        payload: Tree::read(section, "payload"),
         endpoint: Endpoint::read(section, global),
         style: Style::read(section, global),
     })
@@ -52,12 +55,22 @@ impl Notifier for Webhook {
             let kept = notification.first_alerts(self.max_alerts);
             let address = Rendering::new(&kept, &self.style).address(&self.url)?;
             let url = address.trim().parse().map_err(|_| NotifyError::permanent(Reason::Template, "url is not a URL"))?;
-            let mut request = Request::post_json(url, &payload(&kept), self.endpoint.timeout());
+            let body = self.own_payload(&kept).unwrap_or_else(|| payload(&kept));
+            let mut request = Request::post_json(url, &body, self.endpoint.timeout());
             if let Ok(id) = HeaderValue::from_str(&kept.delivery_id) {
                 request = request.header(DELIVERY, id);
             }
             self.endpoint.send(request).await?.accepted().map(drop)
         })
+    }
+}
+
+impl Webhook {
+    /// The configured body; none where a template in it fails: then the built-in one is the message.
+    fn own_payload(&self, n: &Notification) -> Option<Value> {
+        let mut rendering = Rendering::new(n, &self.style);
+        let body = self.payload.as_ref()?.render(&mut rendering);
+        rendering.notes().is_empty().then_some(body)
     }
 }
 

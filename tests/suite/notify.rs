@@ -28,6 +28,8 @@ pub fn try_build(name: &str, yaml: &str) -> Result<Box<dyn Notifier>, ConfigErro
         let root = loader.root();
         let global = root.section("global");
         let section = root.section("receiver").expect("a receiver");
+        // The routing reads this one.
+        section.node("send_resolved");
         let notifier = (kind.build)(&section, global.as_ref());
         section.finish();
         if let Some(global) = global {
@@ -217,6 +219,46 @@ fn every_http_notifier_stands_in_these_tests() {
     for kind in NOTIFIERS {
         assert!(tested.contains(&kind.name), "{} has no row in PLACES", kind.name);
     }
+}
+
+/// D.10: every key that Alertmanager 0.33 documents for a receiver is read, so that its files are valid here.
+#[test]
+fn every_key_of_alertmanager_is_known() {
+    let common = "send_resolved: true, http_config: {follow_redirects: false}";
+    for (name, keys) in [
+        ("webhook", "url: 'http://x', max_alerts: 3, timeout: 5s, payload: {a: b}"),
+        (
+            "slack",
+            "api_url: 'http://x', channel: c, username: u, color: c, title: t, title_link: l, pretext: p, text: t, message_text: m, \
+             fields: [{title: a, value: b, short: true}], short_fields: true, footer: f, fallback: f, callback_id: c, icon_emoji: e, icon_url: u, \
+             image_url: u, thumb_url: u, link_names: true, mrkdwn_in: [text], actions: [{type: button, text: t, url: u, style: s, name: n, \
+             value: v, confirm: {text: t, title: t, ok_text: o, dismiss_text: d}}], timeout: 5s",
+        ),
+        ("slack", "app_token: t, app_url: 'http://x', channel: c, update_message: true"),
+        (
+            "pagerduty",
+            "routing_key: k, url: 'http://x', client: c, client_url: u, description: d, details: {a: b, c: {d: [e]}}, \
+             images: [{href: h, src: s, alt: a}], links: [{href: h, text: t}], source: s, severity: s, class: c, component: c, group: g, timeout: 5s",
+        ),
+        (
+            "opsgenie",
+            "api_key: k, api_url: 'http://x', message: m, description: d, source: s, details: {a: b}, entity: e, \
+             responders: [{id: i, name: n, username: u, type: team}], actions: 'a,b', tags: 'a,b', note: n, priority: P1, update_alerts: true",
+        ),
+        (
+            "telegram",
+            "bot_token: t, api_url: 'http://x', chat_id: 1, message_thread_id: 2, message: m, disable_notifications: true, parse_mode: Markdown",
+        ),
+        ("discord", "webhook_url: 'http://x', content: c, title: t, message: m, username: u, avatar_url: a"),
+        ("msteams", "webhook_url: 'http://x', title: t, summary: s, text: t"),
+        ("msteamsv2", "webhook_url: 'http://x', title: t, text: t"),
+    ] {
+        build(name, &format!("receiver: {{{common}, {keys}}}"));
+    }
+    let email = "to: a@b.c, from: d@e.f, hello: h, smarthost: 'h:25', auth_username: u, auth_password: p, auth_secret: s, auth_identity: i, \
+                 headers: {A: b}, html: h, text: t, require_tls: false, force_implicit_tls: false, tls_config: {insecure_skip_verify: true}, \
+                 threading: {enabled: true, thread_by_date: none}";
+    build("email", &format!("receiver: {{send_resolved: true, {email}}}"));
 }
 
 /// What depends on the clock is checked by a test of its own.

@@ -70,6 +70,15 @@ async fn logging_in_works_and_the_url_may_stand_in_a_file() {
     assert_eq!((request.path.as_str(), request.headers["authorization"].as_str()), ("/from-file", "Bearer abc"));
 }
 
+/// SEMANTICS 179: `payload` takes the place of the body.
+#[tokio::test]
+async fn an_own_payload_takes_the_place_of_the_body() {
+    let sink = HttpSink::start([OK]);
+    let yaml = format!("receiver: {{url: '{}', payload: {{a: text, b: [1, true, '2'], c: {{d: null}}, e: '[1]'}}}}", sink.url);
+    build("webhook", &yaml).notify(&firing()).await.expect("accepted");
+    assert_eq!(sink.last().body, r#"{"a":"text","b":[1,true,"2"],"c":{"d":null},"e":"[1]"}"#);
+}
+
 #[test]
 fn mistakes_are_found_before_anything_is_sent() {
     for (yaml, wanted) in [
