@@ -1,15 +1,25 @@
 //! PromQL: text to typed tree, tree to value.
 //!
-//! [`parse`] reads, checks and returns an [`Expr`]; its `Display` is Prometheus's canonical form.
+//! [`parse`] reads, checks and returns an [`Expr`]; its `Display` is Prometheus's canonical form. An [`Engine`] evaluates it over a
+//! [`crate::store::Store`]. Native histograms are not stored, and so not evaluated.
 
+mod aggregate;
 pub mod ast;
+mod binary;
 mod check;
+mod engine;
+mod eval;
+mod frame;
 pub mod functions;
 mod lexer;
 mod literal;
 mod parser;
 mod printer;
+mod selector;
 mod selector_syntax;
+mod value;
 
 pub use ast::{Expr, Span, ValueType};
+pub use engine::Engine;
 pub use parser::{ParseError, ParseOptions, parse, parse_selector, parse_with};
+pub use value::{Annotation, EvalError, Evaluated, Interrupt, MatrixSeries, Severity, Value, VectorSample};

@@ -1,0 +1,295 @@
+//! Binary operators: arithmetic, comparison, set operators, and the matching of two vectors.
+
+use std::collections::{HashMap, HashSet};
+
+use super::ast::{Binary, BinaryOp, Cardinality, Matching};
+use super::eval::{Evaluator, drop_names};
+use super::frame::{Frame, Node, absent, is_absent};
+use super::value::EvalError;
+use crate::model::{Labels, METRIC_NAME};
+
+type Map<K, V> = HashMap<K, V, ahash::RandomState>;
+
+/// The value of a binary expression.
+pub(super) fn eval(evaluator: &Evaluator<'_>, binary: &Binary) -> Result<Node, EvalError> {
+    let lhs = evaluator.eval(&binary.lhs)?;
+    let rhs = evaluator.eval(&binary.rhs)?;
+    match (lhs, rhs) {
+        (Node::Scalar(mut a), Node::Scalar(b)) => {
+            for (x, y) in a.iter_mut().zip(b) {
+                *x = scalar_value(binary.op, *x, y);
+            }
+            Ok(Node::Scalar(a))
+        }
+        (Node::Vector(v), Node::Scalar(s)) => with_scalar(binary, v, &s, false).map(Node::Vector),
+        (Node::Scalar(s), Node::Vector(v)) => with_scalar(binary, v, &s, true).map(Node::Vector),
+        (Node::Vector(a), Node::Vector(b)) => {
+            let default = Matching {
+                cardinality: Cardinality::OneToOne,
+                on: false,
+                labels: Vec::new(),
+                include: Vec::new(),
+                fill_left: None,
+                fill_right: None,
+            };
+            let matching = binary.matching.as_ref().unwrap_or(&default);
+            let frame = match binary.op {
+                BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => set_operation(binary.op, matching, a, b),
+                _ => matched(binary, matching, &a, &b)?,
+            };
+            frame.merged().map(Node::Vector)
+        }
+        _ => Err(EvalError::new(format!("operator {} does not take strings", binary.op))),
+    }
+}
+
+/// `a op b`; a comparison gives 1 or 0.
+fn scalar_value(op: BinaryOp, a: f64, b: f64) -> f64 {
+    match compared(op, a, b) {
+        Some(truth) => f64::from(u8::from(truth)),
+        None => computed(op, a, b),
+    }
+}
+
+fn compared(op: BinaryOp, a: f64, b: f64) -> Option<bool> {
+    Some(match op {
+        BinaryOp::Equal => a == b,
+        BinaryOp::NotEqual => a != b,
+        BinaryOp::Less => a < b,
+        BinaryOp::LessOrEqual => a <= b,
+        BinaryOp::Greater => a > b,
+        BinaryOp::GreaterOrEqual => a >= b,
+        _ => return None,
+    })
+}
+
+fn computed(op: BinaryOp, a: f64, b: f64) -> f64 {
+    match op {
+        BinaryOp::Add => a + b,
+        BinaryOp::Sub => a - b,
+        BinaryOp::Mul => a * b,
+        BinaryOp::Div => a / b,
+        BinaryOp::Mod => a % b,
+        BinaryOp::Pow => power(a, b),
+        BinaryOp::Atan2 => a.atan2(b),
+        _ => f64::NAN,
+    }
+}
+
+/// Go's `math.Pow` agrees with C's, with which Rust's agrees too.
+fn power(a: f64, b: f64) -> f64 {
+    a.powf(b)
+}
+
+fn with_scalar(binary: &Binary, mut vector: Frame, scalar: &[f64], swapped: bool) -> Result<Frame, EvalError> {
+    let steps = vector.steps;
+    for row in 0..vector.rows.len() {
+        for (value, s) in vector.values[row * steps..(row + 1) * steps].iter_mut().zip(scalar) {
+            if is_absent(*value) {
+                continue;
+            }
+            let (a, b) = if swapped { (*s, *value) } else { (*value, *s) };
+            *value = match (compared(binary.op, a, b), binary.return_bool) {
+                (None, _) => computed(binary.op, a, b),
+                (Some(truth), true) => f64::from(u8::from(truth)),
+                (Some(true), false) => *value,
+                (Some(false), false) => absent(),
+            };
+        }
+    }
+    if binary.return_bool || !binary.op.is_comparison() {
+        drop_names(&mut vector);
+    }
+    vector.merged()
+}
+
+/// The labels on which two series meet.
+fn key(labels: &Labels, matching: &Matching) -> Labels {
+    let listed = |name: &str| matching.labels.iter().any(|l| l == name);
+    if matching.on { labels.filtered(listed) } else { labels.filtered(|name| name != METRIC_NAME && !listed(name)) }
+}
+
+fn set_operation(op: BinaryOp, matching: &Matching, mut left: Frame, mut right: Frame) -> Frame {
+    let steps = left.steps;
+    let mut keys: Map<Labels, usize> = Map::default();
+    let mut group_of = |labels: &Labels| {
+        let next = keys.len();
+        *keys.entry(key(labels, matching)).or_insert(next)
+    };
+    let left_groups: Vec<usize> = left.rows.iter().map(&mut group_of).collect();
+    let right_groups: Vec<usize> = right.rows.iter().map(&mut group_of).collect();
+    // For each group and step, whether the deciding side has a value.
+    let mut present = vec![false; keys.len() * steps];
+    let (deciding, groups) = if op == BinaryOp::Or { (&left, &left_groups) } else { (&right, &right_groups) };
+    for (row, group) in groups.iter().enumerate() {
+        for (step, value) in deciding.row(row).iter().enumerate() {
+            present[group * steps + step] |= !is_absent(*value);
+        }
+    }
+    let (target, groups, wanted) = match op {
+        BinaryOp::Or => (&mut right, &right_groups, false),
+        op => (&mut left, &left_groups, op == BinaryOp::And),
+    };
+    for (row, group) in groups.iter().enumerate() {
+        for (step, value) in target.row_mut(row).iter_mut().enumerate() {
+            if present[group * steps + step] != wanted {
+                *value = absent();
+            }
+        }
+    }
+    if op == BinaryOp::Or {
+        left.rows.append(&mut right.rows);
+        left.values.append(&mut right.values);
+    }
+    left
+}
+
+/// Series of both sides that share a match key.
+#[derive(Default)]
+struct Group {
+    key: Labels,
+    many: Vec<usize>,
+    one: Vec<usize>,
+}
+
+fn groups(matching: &Matching, many: &Frame, one: &Frame) -> Vec<Group> {
+    let mut index: Map<Labels, usize> = Map::default();
+    let mut groups: Vec<Group> = Vec::new();
+    let mut place = |labels: &Labels, groups: &mut Vec<Group>| {
+        let key = key(labels, matching);
+        *index.entry(key).or_insert_with_key(|key| {
+            groups.push(Group { key: key.clone(), ..Group::default() });
+            groups.len() - 1
+        })
+    };
+    for (row, labels) in one.rows.iter().enumerate() {
+        let group = place(labels, &mut groups);
+        groups[group].one.push(row);
+    }
+    for (row, labels) in many.rows.iter().enumerate() {
+        let group = place(labels, &mut groups);
+        groups[group].many.push(row);
+    }
+    groups
+}
+
+/// Arithmetic and comparison of two vectors.
+fn matched(binary: &Binary, matching: &Matching, left: &Frame, right: &Frame) -> Result<Frame, EvalError> {
+    let swapped = matching.cardinality == Cardinality::OneToMany;
+    let (many, one) = if swapped { (right, left) } else { (left, right) };
+    let steps = left.steps;
+    let fills = (matching.fill_left, matching.fill_right);
+    let groups = groups(matching, many, one);
+    // A vector that is empty at a step ends the operation there before anything is checked.
+    let crowded = groups.iter().any(|g| g.one.len() > 1 || g.many.len() > 1);
+    let both: Vec<bool> = match crowded && fills == (None, None) {
+        true => (0..steps).map(|step| left.any_at(step) && right.any_at(step)).collect(),
+        false => vec![true; steps],
+    };
+    let mut out = Frame::new(steps);
+    let operate = |m: f64, o: f64| -> (f64, bool) {
+        let (a, b) = if swapped { (o, m) } else { (m, o) };
+        match (compared(binary.op, a, b), binary.return_bool) {
+            (None, _) => (computed(binary.op, a, b), true),
+            (Some(truth), true) => (f64::from(u8::from(truth)), true),
+            (Some(truth), false) => (a, truth),
+        }
+    };
+    for group in &groups {
+        check_duplicates(group, one, &both, swapped)?;
+    }
+    for group in &groups {
+        let mut taken = vec![false; if crowded && matching.cardinality == Cardinality::OneToOne { steps } else { 0 }];
+        let mut labels_taken: Vec<HashSet<Labels, ahash::RandomState>> = Vec::new();
+        if group.many.len() > 1 && matching.cardinality != Cardinality::OneToOne {
+            labels_taken.resize_with(steps, HashSet::default);
+        }
+        for &many_row in &group.many {
+            for &one_row in &group.one {
+                let labels = result_labels(binary, matching, &many.rows[many_row], &one.rows[one_row]);
+                let row = out.push(labels.clone());
+                let mut any = false;
+                for step in 0..steps {
+                    let (m, o) = (many.at(many_row, step), one.at(one_row, step));
+                    if is_absent(m) || is_absent(o) || !both[step] {
+                        continue;
+                    }
+                    let (value, keep) = operate(m, o);
+                    if !keep {
+                        continue;
+                    }
+                    let again = match (taken.get_mut(step), labels_taken.get_mut(step)) {
+                        (Some(taken), _) => std::mem::replace(taken, true),
+                        (None, Some(seen)) => !seen.insert(labels.clone()),
+                        (None, None) => false,
+                    };
+                    if again {
+                        return Err(many_matches(matching));
+                    }
+                    row[step] = value;
+                    any = true;
+                }
+                if !any {
+                    out.pop();
+                }
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn many_matches(matching: &Matching) -> EvalError {
+    EvalError::new(match matching.cardinality {
+        Cardinality::OneToOne => "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
+        _ => "multiple matches for labels: grouping labels must ensure unique matches",
+    })
+}
+
+/// The one side may have one series for each match key, whether or not it has a partner.
+fn check_duplicates(group: &Group, one: &Frame, both: &[bool], swapped: bool) -> Result<(), EvalError> {
+    if group.one.len() < 2 {
+        return Ok(());
+    }
+    for (step, _) in both.iter().enumerate().filter(|(_, both)| **both) {
+        let mut here = group.one.iter().filter(|row| !is_absent(one.at(**row, step)));
+        if let (Some(&a), Some(&b)) = (here.next(), here.next()) {
+            let side = if swapped { "left" } else { "right" };
+            let (a, b) = (&one.rows[a], &one.rows[b]);
+            let (first, second) = if a <= b { (a, b) } else { (b, a) };
+            return Err(EvalError::new(format!(
+                "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
+                 many-to-many matching not allowed: matching labels must be unique on one side",
+                group.key.braced(),
+                first.braced(),
+                second.braced(),
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn result_labels(binary: &Binary, matching: &Matching, many: &Labels, one: &Labels) -> Labels {
+    let drop_name = !binary.op.is_comparison() || binary.return_bool;
+    let listed = |name: &str| matching.labels.iter().any(|l| l == name);
+    let kept = many.filtered(|name| {
+        if name == METRIC_NAME && drop_name {
+            return false;
+        }
+        match (matching.cardinality, matching.on) {
+            (Cardinality::OneToOne, true) => listed(name),
+            (Cardinality::OneToOne, false) => !listed(name),
+            _ => true,
+        }
+    });
+    if matching.include.is_empty() {
+        return kept;
+    }
+    let mut builder = kept.to_builder();
+    for name in &matching.include {
+        builder.set(name, one.value(name));
+    }
+    if binary.return_bool {
+        builder.remove(METRIC_NAME);
+    }
+    builder.build()
+}

@@ -1,0 +1,85 @@
+//! The engine: one expression at one instant, or at every step of a range.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ast::{Expr, ValueType};
+use super::eval::{Evaluator, Query, Steps};
+use super::frame::{Frame, Node, is_absent};
+use super::value::{EvalError, Evaluated, Interrupt, MatrixSeries, Value, VectorSample};
+use crate::model::time::millis;
+use crate::model::{Labels, Timestamp};
+use crate::store::Store;
+
+/// Evaluates expressions within limits. Cheap to clone: a caller that wants other limits or its own interrupt changes a clone.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// How far an instant selector looks back for a sample.
+    pub lookback: Duration,
+    /// Samples that one query may load.
+    pub max_samples: usize,
+    /// Step of a subquery that names none: the global evaluation interval.
+    pub default_step: Duration,
+    /// Ends a query from outside.
+    pub interrupt: Option<Arc<Interrupt>>,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Engine { lookback: Duration::from_secs(300), max_samples: 50_000_000, default_step: Duration::from_secs(60), interrupt: None }
+    }
+}
+
+impl Engine {
+    /// The value of `expr` at `at`.
+    pub fn instant(&self, store: &Store, expr: &Expr, at: Timestamp) -> Result<Evaluated, EvalError> {
+        let steps = Steps::new(at.0, at.0, 1);
+        let query = Query::new(self, store, steps);
+        query.load(0)?;
+        let evaluator = Evaluator { query: &query, steps };
+        let value = if expr.value_type() == ValueType::Matrix {
+            Value::Matrix(evaluator.matrix(expr)?)
+        } else {
+            match evaluator.eval(expr)? {
+                Node::Scalar(values) => Value::Scalar(values.first().copied().unwrap_or(f64::NAN)),
+                Node::String(text) => Value::String(text),
+                Node::Vector(frame) => Value::Vector(instant_vector(frame)),
+            }
+        };
+        Ok(Evaluated { value, annotations: query.into_annotations() })
+    }
+
+    /// The value of `expr` at `start`, `start + step`, … up to `end`: always a matrix, sorted by labels.
+    pub fn range(&self, store: &Store, expr: &Expr, start: Timestamp, end: Timestamp, step: Duration) -> Result<Evaluated, EvalError> {
+        let kind = expr.value_type();
+        if !matches!(kind, ValueType::Scalar | ValueType::Vector) {
+            return Err(EvalError::RangeType(kind.documented()));
+        }
+        let steps = Steps::new(start.0, end.0, millis(step));
+        if steps.count > self.max_samples {
+            return Err(EvalError::TooManySamples);
+        }
+        let query = Query::new(self, store, steps);
+        query.load(0)?;
+        let frame = match (Evaluator { query: &query, steps }).eval(expr)? {
+            Node::Scalar(values) => Frame { steps: steps.count, rows: vec![Labels::empty()], values },
+            Node::Vector(frame) => frame.merged()?,
+            Node::String(_) => return Err(EvalError::RangeType("string")),
+        };
+        let mut series: Vec<MatrixSeries> = Vec::with_capacity(frame.rows.len());
+        for (row, labels) in frame.rows.iter().enumerate() {
+            let values = frame.row(row).iter().enumerate().filter(|(_, v)| !is_absent(**v));
+            let points: Vec<_> = values.map(|(step, v)| (Timestamp(steps.at(step)), *v)).collect();
+            if !points.is_empty() {
+                series.push(MatrixSeries { labels: labels.clone(), points });
+            }
+        }
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(Evaluated { value: Value::Matrix(series), annotations: query.into_annotations() })
+    }
+}
+
+fn instant_vector(frame: Frame) -> Vec<VectorSample> {
+    let samples = frame.rows.into_iter().zip(frame.values);
+    samples.filter(|(_, v)| !is_absent(*v)).map(|(labels, value)| VectorSample { labels, value }).collect()
+}

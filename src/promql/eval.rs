@@ -1,0 +1,194 @@
+//! The evaluator: tree to value, node by node over all steps.
+//!
+//! A node is computed for every step of a range query before the next node begins, and a selector or a function over a range runs
+//! through one series at a time; an instant query is the same with one step.
+
+use std::cell::{Cell, RefCell};
+
+use super::ast::{At, Expr, Span, Subquery, UnaryOp};
+use super::frame::{Frame, Node, is_absent};
+use super::value::{Annotation, EvalError, Severity};
+use super::{Engine, aggregate, binary, functions};
+use crate::model::time::millis;
+use crate::store::Store;
+
+/// The instants at which an expression is evaluated, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Steps {
+    /// The first.
+    pub(super) start: i64,
+    /// Distance; at least 1.
+    pub(super) step: i64,
+    /// How many.
+    pub(super) count: usize,
+}
+
+impl Steps {
+    /// From `start` to `end`, both included where they fall on the grid.
+    pub(super) fn new(start: i64, end: i64, step: i64) -> Self {
+        let step = step.max(1);
+        let count = if end < start { 0 } else { usize::try_from(end.saturating_sub(start) / step).unwrap_or(usize::MAX - 1) + 1 };
+        Steps { start, step, count }
+    }
+
+    /// The instant of step `index`.
+    pub(super) fn at(&self, index: usize) -> i64 {
+        self.start.saturating_add((index as i64).saturating_mul(self.step))
+    }
+
+    /// The last instant.
+    pub(super) fn last(&self) -> i64 {
+        self.at(self.count.saturating_sub(1))
+    }
+
+    /// All instants.
+    pub(super) fn iter(self) -> impl Iterator<Item = i64> {
+        (0..self.count).map(move |index| self.at(index))
+    }
+}
+
+/// What one query shares: limits, the range of `@ start()` and `@ end()`, what was remarked.
+pub(super) struct Query<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) store: &'a Store,
+    /// The steps of the whole query.
+    pub(super) outer: Steps,
+    samples: Cell<usize>,
+    annotations: RefCell<Vec<Annotation>>,
+}
+
+impl<'a> Query<'a> {
+    pub(super) fn new(engine: &'a Engine, store: &'a Store, outer: Steps) -> Self {
+        Query { engine, store, outer, samples: Cell::new(0), annotations: RefCell::new(Vec::new()) }
+    }
+
+    /// Counts samples that were loaded; errs over the limit, or when the query was ended from outside.
+    pub(super) fn load(&self, samples: usize) -> Result<(), EvalError> {
+        self.engine.interrupt.as_ref().map_or(Ok(()), |flag| flag.check())?;
+        let total = self.samples.get().saturating_add(samples);
+        self.samples.set(total);
+        if total > self.engine.max_samples { Err(EvalError::TooManySamples) } else { Ok(()) }
+    }
+
+    /// Remembers a remark, once.
+    pub(super) fn remark(&self, severity: Severity, message: String, span: Span) {
+        let annotation = Annotation { severity, message, span };
+        let mut annotations = self.annotations.borrow_mut();
+        if !annotations.contains(&annotation) {
+            annotations.push(annotation);
+        }
+    }
+
+    pub(super) fn into_annotations(self) -> Vec<Annotation> {
+        self.annotations.into_inner()
+    }
+
+    /// The instant an `@` modifier names.
+    pub(super) fn pinned(&self, at: Option<At>) -> Option<i64> {
+        at.map(|at| match at {
+            At::Timestamp(time) => time.0,
+            At::Start => self.outer.start,
+            At::End => self.outer.last(),
+        })
+    }
+}
+
+/// Evaluates expressions at some steps of a query.
+#[derive(Clone, Copy)]
+pub(super) struct Evaluator<'a> {
+    pub(super) query: &'a Query<'a>,
+    pub(super) steps: Steps,
+}
+
+impl<'a> Evaluator<'a> {
+    /// The value of an expression that is not a matrix.
+    pub(super) fn eval(&self, expr: &Expr) -> Result<Node, EvalError> {
+        match expr {
+            Expr::Number(n) => Ok(Node::Scalar(vec![n.value; self.steps.count])),
+            Expr::String(s) => Ok(Node::String(s.value.clone())),
+            Expr::VectorSelector(selector) => self.select(selector).map(Node::Vector),
+            Expr::Paren(paren) => self.eval(&paren.expr),
+            Expr::Unary(unary) => {
+                let node = self.eval(&unary.expr)?;
+                if unary.op == UnaryOp::Plus { Ok(node) } else { negate(node) }
+            }
+            Expr::Binary(b) => binary::eval(self, b),
+            Expr::Aggregate(a) => aggregate::eval(self, a).map(Node::Vector),
+            Expr::Call(call) => functions::eval(self, call),
+            Expr::MatrixSelector(_) | Expr::Subquery(_) => Err(EvalError::new("a range vector stands where none is allowed")),
+        }
+    }
+
+    /// The value of an expression that is known to be an instant vector.
+    pub(super) fn vector(&self, expr: &Expr) -> Result<Frame, EvalError> {
+        match self.eval(expr)? {
+            Node::Vector(frame) => Ok(frame),
+            other => Err(EvalError::new(format!("expected an instant vector, got {other:?}"))),
+        }
+    }
+
+    /// The value of an expression that is known to be a scalar.
+    pub(super) fn scalar(&self, expr: &Expr) -> Result<Vec<f64>, EvalError> {
+        match self.eval(expr)? {
+            Node::Scalar(values) => Ok(values),
+            other => Err(EvalError::new(format!("expected a scalar, got {other:?}"))),
+        }
+    }
+
+    /// The value of an expression that is known to be a string.
+    pub(super) fn string(&self, expr: &Expr) -> Result<String, EvalError> {
+        match self.eval(expr)? {
+            Node::String(text) => Ok(text),
+            other => Err(EvalError::new(format!("expected a string, got {other:?}"))),
+        }
+    }
+
+    /// The inner steps of a subquery and its values there: multiples of the subquery's step, however the outer steps lie.
+    pub(super) fn subquery(&self, subquery: &Subquery) -> Result<(Steps, Frame), EvalError> {
+        let step = millis(subquery.step.unwrap_or(self.query.engine.default_step)).max(1);
+        let pinned = self.query.pinned(subquery.at);
+        let first = pinned.unwrap_or(self.steps.start).saturating_sub(subquery.offset);
+        let last = pinned.unwrap_or(self.steps.last()).saturating_sub(subquery.offset);
+        let open = first.saturating_sub(millis(subquery.range));
+        let start = (open.div_euclid(step) + 1).saturating_mul(step);
+        let steps = Steps::new(start, last, step);
+        if steps.count == 0 {
+            return Ok((steps, Frame::new(0)));
+        }
+        if steps.count > self.query.engine.max_samples {
+            return Err(EvalError::TooManySamples);
+        }
+        let inner = Evaluator { query: self.query, steps };
+        let frame = match inner.eval(&subquery.expr)? {
+            Node::Vector(frame) => frame,
+            Node::Scalar(values) => Frame { steps: values.len(), rows: vec![crate::model::Labels::empty()], values },
+            Node::String(_) => return Err(EvalError::new("a subquery over a string")),
+        };
+        Ok((steps, frame))
+    }
+}
+
+fn negate(node: Node) -> Result<Node, EvalError> {
+    Ok(match node {
+        Node::Scalar(mut values) => {
+            values.iter_mut().for_each(|v| *v = -*v);
+            Node::Scalar(values)
+        }
+        Node::Vector(mut frame) => {
+            frame.values.iter_mut().filter(|v| !is_absent(**v)).for_each(|v| *v = -*v);
+            drop_names(&mut frame);
+            Node::Vector(frame.distinct()?)
+        }
+        text @ Node::String(_) => text,
+    })
+}
+
+/// Takes the metric name off every series.
+pub(super) fn drop_names(frame: &mut Frame) {
+    for labels in &mut frame.rows {
+        // The name sorts before every lower-case label: most sets that have one begin with it.
+        if labels.get(crate::model::METRIC_NAME).is_some() {
+            *labels = labels.without_name();
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Functions of classic histograms (series with `le`); native histograms are not stored, so functions of those find nothing.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use super::{Body, Function, row};
+use crate::model::text::quote;
+use crate::model::{Labels, METRIC_NAME};
+use crate::promql::ast::Call;
+use crate::promql::ast::ValueType::{Scalar, Vector};
+use crate::promql::eval::Evaluator;
+use crate::promql::frame::{Frame, Node, is_absent};
+use crate::promql::value::{EvalError, Severity};
+
+/// The functions of this family.
+pub(super) static FAMILY: &[Function] = &[
+    row("histogram_avg", &[Vector], Body::Special(native_only), "Mean of the observations of native histograms."),
+    row("histogram_count", &[Vector], Body::Special(native_only), "Number of observations of native histograms."),
+    row("histogram_fraction", &[Scalar, Scalar, Vector], Body::Special(histogram_fraction), "Share of observations between two bounds."),
+    row("histogram_quantile", &[Scalar, Vector], Body::Special(histogram_quantile), "Quantile of the observations of histograms."),
+    row(
+        "histogram_stddev",
+        &[Vector],
+        Body::Special(native_only),
+        "Estimated standard deviation of the observations of native histograms.",
+    ),
+    row("histogram_stdvar", &[Vector], Body::Special(native_only), "Estimated variance of the observations of native histograms."),
+    row("histogram_sum", &[Vector], Body::Special(native_only), "Sum of the observations of native histograms."),
+];
+
+/// Functions of native histograms leave out every sample that is not one.
+fn native_only(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
+    evaluator.vector(&call.args[0])?;
+    Ok(Node::Vector(Frame::new(evaluator.steps.count)))
+}
+
+/// One bucket: how many observations are at most `bound`.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    bound: f64,
+    count: f64,
+}
+
+/// The series of one classic histogram: row of the frame and upper bound of each bucket.
+type Histogram = (Labels, Vec<(usize, f64)>);
+
+fn histograms(evaluator: &Evaluator<'_>, call: &Call, frame: &Frame, argument: usize) -> Vec<Histogram> {
+    let mut found: Vec<Histogram> = Vec::new();
+    let mut index: HashMap<Labels, usize, ahash::RandomState> = HashMap::default();
+    for (row, labels) in frame.rows.iter().enumerate() {
+        let text = labels.value("le");
+        let Some(bound) = parse_bound(text) else {
+            let name = labels.metric_name();
+            let (text, name) = (quote(text), quote(name));
+            let text = format!("PromQL warning: bucket label \"le\" is missing or has a malformed value of {text} for metric name {name}");
+            evaluator.query.remark(Severity::Warning, text, call.args[argument].span());
+            continue;
+        };
+        let key = labels.filtered(|name| name != "le" && name != METRIC_NAME);
+        let histogram = *index.entry(key).or_insert_with_key(|key| {
+            found.push((key.clone(), Vec::new()));
+            found.len() - 1
+        });
+        found[histogram].1.push((row, bound));
+    }
+    for (_, buckets) in &mut found {
+        buckets.sort_by(|a, b| a.1.partial_cmp(&b.1).unwrap_or(Ordering::Equal));
+    }
+    found
+}
+
+/// A float as Go's `ParseFloat` reads it.
+fn parse_bound(text: &str) -> Option<f64> {
+    let plain = text.trim_start_matches(['+', '-']);
+    let known = plain.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        || ["inf", "infinity", "nan"].iter().any(|w| plain.eq_ignore_ascii_case(w));
+    if known && text.len() - plain.len() <= 1 { text.parse().ok() } else { None }
+}
+
+/// Computes one value of each histogram at each step.
+fn per_histogram(
+    evaluator: &Evaluator<'_>,
+    frame: &Frame,
+    histograms: &[Histogram],
+    mut compute: impl FnMut(usize, &mut Vec<Bucket>) -> f64,
+) -> Result<Node, EvalError> {
+    let mut out = Frame::new(evaluator.steps.count);
+    let mut buckets = Vec::new();
+    for (labels, rows) in histograms {
+        let target = out.push(labels.clone());
+        for (step, target) in target.iter_mut().enumerate() {
+            buckets.clear();
+            let here = rows.iter().map(|(row, bound)| Bucket { bound: *bound, count: frame.at(*row, step) });
+            buckets.extend(here.filter(|bucket| !is_absent(bucket.count)));
+            if !buckets.is_empty() {
+                *target = compute(step, &mut buckets);
+            }
+        }
+    }
+    out.merged().map(Node::Vector)
+}
+
+fn histogram_quantile(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
+    let q = evaluator.scalar(&call.args[0])?;
+    let frame = evaluator.vector(&call.args[1])?;
+    let histograms = histograms(evaluator, call, &frame, 1);
+    if let Some(q) = q.iter().find(|q| !(0.0..=1.0).contains(*q)) {
+        evaluator.query.remark(Severity::Warning, super::over_time::invalid_quantile(*q), call.args[0].span());
+    }
+    per_histogram(evaluator, &frame, &histograms, |step, buckets| {
+        let (value, repaired) = bucket_quantile(q[step], buckets);
+        if repaired {
+            evaluator.query.remark(Severity::Info, MONOTONICITY.to_owned(), call.args[1].span());
+        }
+        value
+    })
+}
+
+const MONOTONICITY: &str = "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see \
+                            https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) for metric name \"\"";
+
+/// The quantile, linear inside a bucket, and whether the counts had to be repaired.
+fn bucket_quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, bool) {
+    if q.is_nan() {
+        return (f64::NAN, false);
+    }
+    if q < 0.0 {
+        return (f64::NEG_INFINITY, false);
+    }
+    if q > 1.0 {
+        return (f64::INFINITY, false);
+    }
+    if buckets.last().is_none_or(|b| b.bound != f64::INFINITY) {
+        return (f64::NAN, false);
+    }
+    coalesce(buckets);
+    let repaired = repair(buckets);
+    let last = buckets.len() - 1;
+    let total = buckets[last].count;
+    if last == 0 || total == 0.0 || total.is_nan() {
+        return (f64::NAN, false);
+    }
+    let rank = q * total;
+    let picked = buckets[..last].iter().position(|b| b.count >= rank).unwrap_or(last);
+    if picked == last {
+        return (buckets[last - 1].bound, repaired);
+    }
+    if picked == 0 && buckets[0].bound <= 0.0 {
+        return (buckets[0].bound, repaired);
+    }
+    let before = if picked > 0 { buckets[picked - 1] } else { Bucket { bound: 0.0, count: 0.0 } };
+    let share = (rank - before.count) / (buckets[picked].count - before.count);
+    (before.bound + (buckets[picked].bound - before.bound) * share, repaired)
+}
+
+/// Merges buckets of equal bounds.
+fn coalesce(buckets: &mut Vec<Bucket>) {
+    buckets.dedup_by(|next, kept| {
+        let same = next.bound == kept.bound;
+        if same {
+            kept.count += next.count;
+        }
+        same
+    });
+}
+
+/// Flattens differences that are only rounding, then raises every count to the greatest before it; tells whether one was raised.
+fn repair(buckets: &mut [Bucket]) -> bool {
+    const TOLERANCE: f64 = 1e-12;
+    let mut previous = buckets[0].count;
+    for bucket in &mut buckets[1..] {
+        let difference = (bucket.count - previous).abs();
+        if difference == 0.0 {
+            continue;
+        }
+        if difference / bucket.count <= TOLERANCE {
+            bucket.count = previous;
+        } else {
+            previous = bucket.count;
+        }
+    }
+    let (mut greatest, mut raised) = (buckets[0].count, false);
+    for bucket in &mut buckets[1..] {
+        if bucket.count > greatest {
+            greatest = bucket.count;
+        } else if bucket.count < greatest {
+            bucket.count = greatest;
+            raised = true;
+        }
+    }
+    raised
+}
+
+fn histogram_fraction(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
+    let (lower, upper) = (evaluator.scalar(&call.args[0])?, evaluator.scalar(&call.args[1])?);
+    let frame = evaluator.vector(&call.args[2])?;
+    let histograms = histograms(evaluator, call, &frame, 2);
+    per_histogram(evaluator, &frame, &histograms, |step, buckets| bucket_fraction(lower[step], upper[step], buckets))
+}
+
+/// The share of observations in `(lower, upper]`, linear inside a bucket.
+fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
+    if buckets.last().is_none_or(|b| b.bound != f64::INFINITY) {
+        return f64::NAN;
+    }
+    coalesce(buckets);
+    let total = buckets[buckets.len() - 1].count;
+    if total == 0.0 || lower.is_nan() || upper.is_nan() {
+        return f64::NAN;
+    }
+    if lower >= upper {
+        return 0.0;
+    }
+    let (mut rank, mut below, mut above) = (0.0, None, None);
+    let mut start = if buckets[0].bound > 0.0 { 0.0 } else { f64::NEG_INFINITY };
+    for bucket in buckets.iter() {
+        let at = |bound: f64| {
+            if bound <= start {
+                Some(rank)
+            } else if bound < bucket.bound && start.is_finite() && bucket.bound.is_finite() {
+                Some(rank + (bucket.count - rank) * (bound - start) / (bucket.bound - start))
+            } else if bound < bucket.bound {
+                // An infinite bucket cannot be divided.
+                Some(if start.is_finite() { rank } else { bucket.count })
+            } else {
+                None
+            }
+        };
+        below = below.or_else(|| at(lower));
+        above = above.or_else(|| at(upper));
+        if below.is_some() && above.is_some() {
+            break;
+        }
+        rank = bucket.count;
+        start = bucket.bound;
+    }
+    let capped = |found: Option<f64>| found.filter(|rank| *rank <= total).unwrap_or(total);
+    (capped(above) - capped(below)) / total
+}

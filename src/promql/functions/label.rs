@@ -1,0 +1,172 @@
+//! Functions of labels, and the ways between scalar and vector.
+
+use std::collections::HashMap;
+
+use super::{Body, Function, Variadic, row};
+use crate::model::matcher::anchored;
+use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
+use crate::promql::ast::ValueType::{Scalar, String as Text, Vector};
+use crate::promql::ast::{Call, Expr, VectorSelector};
+use crate::promql::eval::Evaluator;
+use crate::promql::frame::{Frame, Node, is_absent};
+use crate::promql::value::EvalError;
+
+/// The functions of this family.
+pub(super) static FAMILY: &[Function] = &[
+    row("absent", &[Vector], Body::Special(absent), "1 when the vector is empty, with the labels that the selector fixes."),
+    row("info", &[Vector, Vector], Body::Special(info), "Adds the labels of matching info series.")
+        .variadic(Variadic::UpTo(1))
+        .experimental(),
+    row("label_join", &[Vector, Text, Text, Text], Body::Special(label_join), "Sets a label to the values of others, joined.")
+        .variadic(Variadic::Unlimited),
+    row(
+        "label_replace",
+        &[Vector, Text, Text, Text, Text],
+        Body::Special(label_replace),
+        "Sets a label from a regular expression over another.",
+    ),
+    row("scalar", &[Vector], Body::Special(scalar), "Value of the only sample, NaN if there is not exactly one.").scalar(),
+    row("vector", &[Scalar], Body::Special(vector), "One sample without labels."),
+];
+
+fn vector(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
+    let values = evaluator.scalar(&call.args[0])?;
+    Ok(Node::Vector(Frame { steps: values.len(), rows: vec![Labels::empty()], values }))
+}
+
+fn scalar(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
+    let frame = evaluator.vector(&call.args[0])?;
+    let only = |step: usize| {
+        let mut values = (0..frame.rows.len()).map(|row| frame.at(row, step)).filter(|v| !is_absent(*v));
+        match (values.next(), values.next()) {
+            (Some(value), None) => value,
+            _ => f64::NAN,
+        }
+    };
+    Ok(Node::Scalar((0..frame.steps).map(only).collect()))
+}
+
+fn absent(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
+    let found = evaluator.vector(&call.args[0])?;
+    let mut frame = Frame::new(found.steps);
+    let row = frame.push(absent_labels(&call.args[0]));
+    for (step, value) in row.iter_mut().enumerate() {
+        if !found.any_at(step) {
+            *value = 1.0;
+        }
+    }
+    frame.compact();
+    Ok(Node::Vector(frame))
+}
+
+/// The labels that a selector fixes: those with one `=` matcher and no other.
+pub(super) fn absent_labels(expr: &Expr) -> Labels {
+    let selector = match expr.without_parens() {
+        Expr::VectorSelector(selector) => selector,
+        Expr::MatrixSelector(matrix) => &matrix.selector,
+        _ => return Labels::empty(),
+    };
+    let mut builder = LabelsBuilder::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for matcher in selector.matchers.iter().filter(|m| m.name != METRIC_NAME) {
+        if matcher.op == MatchOp::Equal && !seen.contains(&matcher.name.as_str()) {
+            builder.set(&matcher.name, &matcher.value);
+            seen.push(&matcher.name);
+        } else {
+            builder.remove(&matcher.name);
+        }
+    }
+    builder.build()
+}
+
+fn label_replace(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
+    let text = |index: usize| evaluator.string(&call.args[index]);
+    let (target, replacement, source, pattern) = (text(1)?, text(2)?, text(3)?, text(4)?);
+    let regex = anchored(&pattern).map_err(|_| EvalError::new(format!("invalid regular expression in label_replace(): {pattern}")))?;
+    check_label("destination", "label_replace", &target)?;
+    let mut frame = evaluator.vector(&call.args[0])?;
+    let mut expanded = String::new();
+    for labels in &mut frame.rows {
+        if let Some(captures) = regex.captures(labels.value(&source)) {
+            expanded.clear();
+            captures.expand(&replacement, &mut expanded);
+            *labels = labels.with(&target, &expanded);
+        }
+    }
+    frame.merged().map(Node::Vector)
+}
+
+fn label_join(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
+    let (target, separator) = (evaluator.string(&call.args[1])?, evaluator.string(&call.args[2])?);
+    let sources = call.args[3..].iter().map(|arg| evaluator.string(arg)).collect::<Result<Vec<_>, _>>()?;
+    for source in &sources {
+        check_label("source", "label_join", source)?;
+    }
+    check_label("destination", "label_join", &target)?;
+    let mut frame = evaluator.vector(&call.args[0])?;
+    for labels in &mut frame.rows {
+        let parts: Vec<&str> = sources.iter().map(|source| labels.value(source)).collect();
+        *labels = labels.with(&target, &parts.join(&separator));
+    }
+    frame.merged().map(Node::Vector)
+}
+
+fn check_label(role: &str, function: &str, name: &str) -> Result<(), EvalError> {
+    if name.is_empty() { Err(EvalError::new(format!("invalid {role} label name in {function}(): {name}"))) } else { Ok(()) }
+}
+
+/// Label by which info series are recognised, as in Prometheus where nothing else is configured.
+const INFO_METRIC: &str = "target_info";
+
+/// Labels that identify the entity of an info series.
+const IDENTIFYING: [&str; 2] = ["instance", "job"];
+
+fn info(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
+    let base = evaluator.vector(&call.args[0])?;
+    let wanted = match call.args.get(1).map(Expr::without_parens) {
+        Some(Expr::VectorSelector(selector)) => selector.matchers.as_slice(),
+        _ => &[],
+    };
+    let name = wanted.iter().find(|m| m.name == METRIC_NAME).cloned().unwrap_or_else(|| Matcher::equal(METRIC_NAME, INFO_METRIC));
+    let data: Vec<&Matcher> = wanted.iter().filter(|m| m.name != METRIC_NAME).collect();
+    let selector = VectorSelector {
+        name: String::new(),
+        matchers: std::iter::once(name.clone()).chain(data.iter().map(|m| (*m).clone())).collect(),
+        offset: 0,
+        at: None,
+        may_match_all: true,
+        span: call.span,
+    };
+    let info = evaluator.select(&selector)?;
+    let entity = |labels: &Labels| labels.filtered(|n| IDENTIFYING.contains(&n));
+    let mut by_entity: HashMap<Labels, Vec<usize>, ahash::RandomState> = HashMap::default();
+    for (row, labels) in info.rows.iter().enumerate() {
+        by_entity.entry(entity(labels)).or_default().push(row);
+    }
+    let required = data.iter().any(|m| !m.matches(""));
+    let mut out = Frame::new(base.steps);
+    for (row, labels) in base.rows.iter().enumerate() {
+        if name.matches_labels(labels) {
+            out.push(labels.clone()).copy_from_slice(base.row(row));
+            continue;
+        }
+        let candidates = by_entity.get(&entity(labels)).map_or(&[][..], Vec::as_slice);
+        for (step, value) in base.row(row).iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
+            let mut builder = labels.to_builder();
+            let mut found = false;
+            for candidate in candidates.iter().filter(|c| !is_absent(info.at(**c, step))) {
+                found = true;
+                for (n, v) in &info.rows[*candidate] {
+                    let asked = data.is_empty() || data.iter().any(|m| m.name == n);
+                    if n != METRIC_NAME && !IDENTIFYING.contains(&n) && asked && builder.get(n).is_none_or(|have| have == v) {
+                        builder.set(n, v);
+                    }
+                }
+            }
+            if found || !required {
+                out.push(builder.build())[step] = *value;
+            }
+        }
+    }
+    out.merged().map(Node::Vector)
+}

@@ -1,0 +1,244 @@
+//! Functions that aggregate the samples of one window, and the sums and quantiles that aggregations share.
+
+use super::{Body, Function, row};
+use crate::model::text::format_float_g;
+use crate::promql::ast::Call;
+use crate::promql::ast::ValueType::{Matrix, Scalar};
+use crate::promql::eval::{Evaluator, drop_names};
+use crate::promql::frame::{Frame, Node};
+use crate::promql::selector::Range;
+use crate::promql::value::{EvalError, Severity};
+
+/// The functions of this family.
+pub(super) static FAMILY: &[Function] = &[
+    row("absent_over_time", &[Matrix], Body::Special(absent_over_time), "1 when the window has no sample at all."),
+    row("avg_over_time", &[Matrix], Body::Range(avg), "Mean of the samples of the window."),
+    row("count_over_time", &[Matrix], Body::Range(count), "Number of samples in the window."),
+    row("first_over_time", &[Matrix], Body::RangeNamed(first), "Oldest sample of the window.").experimental(),
+    row("last_over_time", &[Matrix], Body::RangeNamed(last), "Newest sample of the window."),
+    row("mad_over_time", &[Matrix], Body::Range(mad), "Median absolute deviation of the samples of the window.").experimental(),
+    row("max_over_time", &[Matrix], Body::Range(max), "Greatest sample of the window."),
+    row("min_over_time", &[Matrix], Body::Range(min), "Least sample of the window."),
+    row("present_over_time", &[Matrix], Body::Range(present), "1 for every series with a sample in the window."),
+    row("quantile_over_time", &[Scalar, Matrix], Body::Special(quantile_over_time), "Quantile of the samples of the window."),
+    row("stddev_over_time", &[Matrix], Body::Range(stddev), "Population standard deviation of the samples of the window."),
+    row("stdvar_over_time", &[Matrix], Body::Range(stdvar), "Population variance of the samples of the window."),
+    row("sum_over_time", &[Matrix], Body::Range(sum), "Sum of the samples of the window."),
+    row("ts_of_first_over_time", &[Matrix], Body::Range(ts_of_first), "Unix seconds of the oldest sample of the window.").experimental(),
+    row("ts_of_last_over_time", &[Matrix], Body::Range(ts_of_last), "Unix seconds of the newest sample of the window.").experimental(),
+    row("ts_of_max_over_time", &[Matrix], Body::Range(ts_of_max), "Unix seconds of the last greatest sample of the window.").experimental(),
+    row("ts_of_min_over_time", &[Matrix], Body::Range(ts_of_min), "Unix seconds of the last least sample of the window.").experimental(),
+];
+
+/// A sum with Neumaier's compensation.
+#[derive(Clone, Copy, Default, Debug)]
+pub(in crate::promql) struct Sum {
+    sum: f64,
+    compensation: f64,
+}
+
+impl Sum {
+    /// A sum of one value.
+    pub(in crate::promql) fn starting(value: f64) -> Self {
+        Sum { sum: value, compensation: 0.0 }
+    }
+
+    /// Adds a value.
+    pub(in crate::promql) fn add(&mut self, value: f64) {
+        let total = self.sum + value;
+        self.compensation = if total.is_infinite() {
+            0.0
+        } else if self.sum.abs() >= value.abs() {
+            self.compensation + ((self.sum - total) + value)
+        } else {
+            self.compensation + ((value - total) + self.sum)
+        };
+        self.sum = total;
+    }
+
+    /// The sum.
+    pub(in crate::promql) fn total(self) -> f64 {
+        self.sum + self.compensation
+    }
+}
+
+/// A mean: a compensated sum divided at the end, an incremental mean from where the sum would overflow.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::promql) struct Mean {
+    sum: Sum,
+    count: f64,
+    incremental: bool,
+}
+
+impl Mean {
+    /// A mean of one value.
+    pub(in crate::promql) fn starting(value: f64) -> Self {
+        Mean { sum: Sum::starting(value), count: 1.0, incremental: false }
+    }
+
+    /// Adds a value.
+    pub(in crate::promql) fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        if !self.incremental {
+            let mut next = self.sum;
+            next.add(value);
+            if !next.sum.is_infinite() {
+                self.sum = next;
+                return;
+            }
+            self.incremental = true;
+            self.sum.sum /= self.count - 1.0;
+            self.sum.compensation /= self.count - 1.0;
+        }
+        let share = (self.count - 1.0) / self.count;
+        self.sum = Sum { sum: share * self.sum.sum, compensation: share * self.sum.compensation };
+        self.sum.add(value / self.count);
+    }
+
+    /// The mean.
+    pub(in crate::promql) fn value(self) -> f64 {
+        if self.incremental { self.sum.total() } else { self.sum.sum / self.count + self.sum.compensation / self.count }
+    }
+}
+
+/// The quantile of some values, which are sorted by this; NaN counts as smallest.
+pub(in crate::promql) fn quantile(q: f64, values: &mut [f64]) -> f64 {
+    if values.is_empty() || q.is_nan() {
+        return f64::NAN;
+    }
+    if q < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if q > 1.0 {
+        return f64::INFINITY;
+    }
+    values.sort_by(|a, b| match (a.is_nan(), b.is_nan()) {
+        (false, false) => a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal),
+        (a, b) => b.cmp(&a),
+    });
+    let rank = q * (values.len() as f64 - 1.0);
+    let lower = rank.floor().max(0.0);
+    let upper = (lower + 1.0).min(values.len() as f64 - 1.0);
+    let weight = rank - rank.floor();
+    values[lower as usize] * (1.0 - weight) + values[upper as usize] * weight
+}
+
+fn avg(range: Range<'_>) -> Option<f64> {
+    let mut mean = Mean::starting(*range.values.first()?);
+    range.values[1..].iter().for_each(|v| mean.add(*v));
+    Some(mean.value())
+}
+
+fn count(range: Range<'_>) -> Option<f64> {
+    Some(range.values.len() as f64)
+}
+
+fn sum(range: Range<'_>) -> Option<f64> {
+    let mut sum = Sum::default();
+    range.values.iter().for_each(|v| sum.add(*v));
+    Some(if sum.sum.is_infinite() { sum.sum } else { sum.total() })
+}
+
+fn first(range: Range<'_>) -> Option<f64> {
+    range.values.first().copied()
+}
+
+fn last(range: Range<'_>) -> Option<f64> {
+    range.values.last().copied()
+}
+
+fn present(_: Range<'_>) -> Option<f64> {
+    Some(1.0)
+}
+
+/// Time and value of the sample that `better` prefers to all others.
+fn extreme(range: Range<'_>, better: impl Fn(f64, f64) -> bool) -> Option<(i64, f64)> {
+    let mut best = (*range.times.first()?, *range.values.first()?);
+    for (time, value) in range.times.iter().zip(range.values) {
+        if better(*value, best.1) || best.1.is_nan() {
+            best = (*time, *value);
+        }
+    }
+    Some(best)
+}
+
+fn max(range: Range<'_>) -> Option<f64> {
+    extreme(range, |new, best| new > best).map(|(_, value)| value)
+}
+
+fn min(range: Range<'_>) -> Option<f64> {
+    extreme(range, |new, best| new < best).map(|(_, value)| value)
+}
+
+fn ts_of_max(range: Range<'_>) -> Option<f64> {
+    extreme(range, |new, best| new >= best).map(|(time, _)| time as f64 / 1000.0)
+}
+
+fn ts_of_min(range: Range<'_>) -> Option<f64> {
+    extreme(range, |new, best| new <= best).map(|(time, _)| time as f64 / 1000.0)
+}
+
+fn ts_of_first(range: Range<'_>) -> Option<f64> {
+    range.times.first().map(|time| *time as f64 / 1000.0)
+}
+
+fn ts_of_last(range: Range<'_>) -> Option<f64> {
+    range.times.last().map(|time| *time as f64 / 1000.0)
+}
+
+fn mad(range: Range<'_>) -> Option<f64> {
+    let mut values = range.values.to_vec();
+    let median = quantile(0.5, &mut values);
+    values.iter_mut().for_each(|v| *v = (*v - median).abs());
+    Some(quantile(0.5, &mut values))
+}
+
+/// Population variance by Welford, compensated.
+fn stdvar(range: Range<'_>) -> Option<f64> {
+    let (mut count, mut mean, mut total) = (0.0, Sum::default(), Sum::default());
+    for value in range.values {
+        count += 1.0;
+        let delta = value - mean.total();
+        mean.add(delta / count);
+        total.add(delta * (value - mean.total()));
+    }
+    Some(total.total() / count)
+}
+
+fn stddev(range: Range<'_>) -> Option<f64> {
+    stdvar(range).map(f64::sqrt)
+}
+
+fn quantile_over_time(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
+    let q = evaluator.scalar(&call.args[0])?;
+    let mut values = Vec::new();
+    let mut frame = evaluator.over_ranges(&call.args[1], |_, range| {
+        let q = q[range.step];
+        if !(0.0..=1.0).contains(&q) {
+            evaluator.query.remark(Severity::Warning, invalid_quantile(q), call.args[0].span());
+        }
+        values.clear();
+        values.extend_from_slice(range.values);
+        Ok(Some(quantile(q, &mut values)))
+    })?;
+    drop_names(&mut frame);
+    frame.distinct().map(Node::Vector)
+}
+
+/// The warning for a quantile outside 0 to 1.
+pub(in crate::promql) fn invalid_quantile(q: f64) -> String {
+    format!("PromQL warning: quantile value should be between 0 and 1, got {}", format_float_g(q))
+}
+
+fn absent_over_time(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
+    let found = evaluator.over_ranges(&call.args[0], |_, _| Ok(Some(1.0)))?;
+    let mut frame = Frame::new(evaluator.steps.count);
+    let row = frame.push(super::label::absent_labels(&call.args[0]));
+    for (step, value) in row.iter_mut().enumerate() {
+        if !found.any_at(step) {
+            *value = 1.0;
+        }
+    }
+    frame.compact();
+    Ok(Node::Vector(frame))
+}

@@ -1,0 +1,195 @@
+//! Functions of how samples change inside a window: rates, differences, slopes, forecasts.
+
+use super::over_time::Sum;
+use super::{Body, Function, row};
+use crate::model::text::quote;
+use crate::promql::ast::Call;
+use crate::promql::ast::ValueType::{Matrix, Scalar};
+use crate::promql::eval::{Evaluator, drop_names};
+use crate::promql::frame::Node;
+use crate::promql::selector::Range;
+use crate::promql::value::{EvalError, Severity};
+
+/// The functions of this family.
+pub(super) static FAMILY: &[Function] = &[
+    row("changes", &[Matrix], Body::Range(changes), "Number of times a value changed in the window."),
+    row("delta", &[Matrix], Body::Range(delta), "Difference between the last and the first value of a gauge, extrapolated to the window."),
+    row("deriv", &[Matrix], Body::Range(deriv), "Slope per second of a gauge, by least squares."),
+    row("idelta", &[Matrix], Body::Range(idelta), "Difference between the last two samples of a gauge."),
+    row("increase", &[Matrix], Body::Special(increase), "Growth of a counter, resets bridged, extrapolated to the window."),
+    row("irate", &[Matrix], Body::Range(irate), "Growth per second of a counter between its last two samples."),
+    row("predict_linear", &[Matrix, Scalar], Body::Special(predict_linear), "Value of a gauge so many seconds from now, by least squares."),
+    row("rate", &[Matrix], Body::Special(rate), "Growth per second of a counter, resets bridged, extrapolated to the window."),
+    row("resets", &[Matrix], Body::Range(resets), "Number of times a counter was reset in the window."),
+    row(
+        "double_exponential_smoothing",
+        &[Matrix, Scalar, Scalar],
+        Body::Special(double_exponential_smoothing),
+        "Smoothed value of a gauge; smoothing and trend factor between 0 and 1.",
+    )
+    .experimental(),
+];
+
+/// What [`extrapolated`] computes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Delta,
+    Increase,
+    Rate,
+}
+
+/// The difference between the ends of a window, stretched to the whole window where the samples nearly fill it.
+fn extrapolated(range: Range<'_>, kind: Kind) -> Option<f64> {
+    let (values, times) = (range.values, range.times);
+    let (first, last) = (*values.first()?, *values.last()?);
+    if values.len() < 2 {
+        return None;
+    }
+    let mut result = last - first;
+    if kind != Kind::Delta {
+        result += values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).fold(0.0, |a, b| a + b);
+    }
+    let seconds = |from: i64, to: i64| to.saturating_sub(from) as f64 / 1000.0;
+    let (first_time, last_time) = (times[0], times[times.len() - 1]);
+    let mut to_start = seconds(range.start, first_time);
+    let mut to_end = seconds(last_time, range.end);
+    let sampled = seconds(first_time, last_time);
+    let average = sampled / (values.len() - 1) as f64;
+    // Farther from the border than a sample and a bit: the series seems to begin or end inside the window.
+    let threshold = average * 1.1;
+    if to_start >= threshold {
+        to_start = average / 2.0;
+    }
+    if kind != Kind::Delta && result > 0.0 && first >= 0.0 {
+        // A counter is never below zero: do not stretch it to before it was zero.
+        let to_zero = sampled * (first / result);
+        to_start = if to_zero < to_start { to_zero } else { to_start };
+    }
+    if to_end >= threshold {
+        to_end = average / 2.0;
+    }
+    let mut factor = (sampled + to_start + to_end) / sampled;
+    if kind == Kind::Rate {
+        factor /= seconds(range.start, range.end);
+    }
+    Some(result * factor)
+}
+
+fn delta(range: Range<'_>) -> Option<f64> {
+    extrapolated(range, Kind::Delta)
+}
+
+fn increase(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
+    counter(evaluator, call, Kind::Increase)
+}
+
+fn rate(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
+    counter(evaluator, call, Kind::Rate)
+}
+
+fn counter(evaluator: &Evaluator<'_>, call: &Call, kind: Kind) -> Result<Node, EvalError> {
+    let mut frame = evaluator.over_ranges(&call.args[0], |_, range| Ok(extrapolated(range, kind)))?;
+    let mut last = "";
+    for labels in &frame.rows {
+        let name = labels.metric_name();
+        if name != last && !name.is_empty() && !["_total", "_sum", "_count", "_bucket"].iter().any(|s| name.ends_with(s)) {
+            let text =
+                format!("PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}", quote(name));
+            evaluator.query.remark(Severity::Info, text, call.args[0].span());
+        }
+        last = name;
+    }
+    drop_names(&mut frame);
+    frame.distinct().map(Node::Vector)
+}
+
+/// The last two samples.
+fn last_two(range: Range<'_>) -> Option<((i64, f64), (i64, f64))> {
+    let n = range.values.len();
+    if n < 2 || range.times[n - 1] == range.times[n - 2] {
+        return None;
+    }
+    Some(((range.times[n - 2], range.values[n - 2]), (range.times[n - 1], range.values[n - 1])))
+}
+
+fn idelta(range: Range<'_>) -> Option<f64> {
+    last_two(range).map(|((_, before), (_, after))| after - before)
+}
+
+fn irate(range: Range<'_>) -> Option<f64> {
+    let ((from, before), (to, after)) = last_two(range)?;
+    // After a reset the counter grew from zero.
+    let growth = if after < before { after } else { after - before };
+    Some(growth / ((to - from) as f64 / 1000.0))
+}
+
+fn resets(range: Range<'_>) -> Option<f64> {
+    Some(range.values.windows(2).filter(|pair| pair[1] < pair[0]).count() as f64)
+}
+
+fn changes(range: Range<'_>) -> Option<f64> {
+    let changed = |pair: &&[f64]| pair[0] != pair[1] && !(pair[0].is_nan() && pair[1].is_nan());
+    Some(range.values.windows(2).filter(changed).count() as f64)
+}
+
+/// Slope per second and value at `origin` of the least-squares line.
+fn regression(range: Range<'_>, origin: i64) -> (f64, f64) {
+    let first = range.values[0];
+    if range.values.iter().all(|v| *v == first) {
+        return if first.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first) };
+    }
+    let (mut sum_x, mut sum_y, mut sum_xy, mut sum_xx) = (Sum::default(), Sum::default(), Sum::default(), Sum::default());
+    for (time, y) in range.times.iter().zip(range.values) {
+        let x = time.saturating_sub(origin) as f64 / 1000.0;
+        sum_x.add(x);
+        sum_y.add(*y);
+        sum_xy.add(x * y);
+        sum_xx.add(x * x);
+    }
+    let n = range.values.len() as f64;
+    let (x, y) = (sum_x.total(), sum_y.total());
+    let slope = (sum_xy.total() - x * y / n) / (sum_xx.total() - x * x / n);
+    (slope, y / n - slope * x / n)
+}
+
+fn deriv(range: Range<'_>) -> Option<f64> {
+    (range.values.len() > 1).then(|| regression(range, range.times[0]).0)
+}
+
+fn predict_linear(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
+    let ahead = evaluator.scalar(&call.args[1])?;
+    let mut frame = evaluator.over_ranges(&call.args[0], |_, range| {
+        if range.values.len() < 2 {
+            return Ok(None);
+        }
+        let (slope, now) = regression(range, range.at);
+        Ok(Some(slope * ahead[range.step] + now))
+    })?;
+    drop_names(&mut frame);
+    frame.distinct().map(Node::Vector)
+}
+
+fn double_exponential_smoothing(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
+    let (smoothing, trend) = (evaluator.scalar(&call.args[1])?, evaluator.scalar(&call.args[2])?);
+    let mut frame = evaluator.over_ranges(&call.args[0], |_, range| {
+        let (sf, tf) = (smoothing[range.step], trend[range.step]);
+        for (factor, name, short) in [(sf, "smoothing", "sf"), (tf, "trend", "tf")] {
+            if factor <= 0.0 || factor >= 1.0 {
+                return Err(EvalError::new(format!("invalid {name} factor. Expected: 0 < {short} < 1, got: {factor:.6}")));
+            }
+        }
+        if range.values.len() < 2 {
+            return Ok(None);
+        }
+        let (mut before, mut level, mut slope) = (0.0, range.values[0], range.values[1] - range.values[0]);
+        for (index, value) in range.values.iter().enumerate().skip(1) {
+            if index > 1 {
+                slope = tf * (level - before) + (1.0 - tf) * slope;
+            }
+            (before, level) = (level, sf * value + (1.0 - sf) * (level + slope));
+        }
+        Ok(Some(level))
+    })?;
+    drop_names(&mut frame);
+    frame.distinct().map(Node::Vector)
+}
