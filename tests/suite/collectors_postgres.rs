@@ -19,7 +19,14 @@ fn server() -> Postgres {
     postgres.sql("postgres", "CREATE DATABASE app");
     postgres.sql("postgres", "CREATE EXTENSION pg_stat_statements");
     postgres.sql("app", SCHEMA);
+    inserted(&postgres, "items", 2000);
     postgres
+}
+
+/// Waits until the statistics say so: a session publishes its own when it ends, which is after psql has gone.
+fn inserted(postgres: &Postgres, table: &str, rows: u32) {
+    let sql = format!("SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = '{table}'");
+    wait_until("the rows are counted", Duration::from_secs(20), || postgres.sql("app", &sql) == rows.to_string());
 }
 
 /// A session of another client that is connected and idle.
@@ -315,6 +322,7 @@ async fn slow_parts_are_repeated_between_readings() {
     let (batch, _) = collect("postgres", &mut collector).await;
     assert_eq!(live(&batch), Some(0.0));
     postgres.sql("app", "INSERT INTO other VALUES (1)");
+    inserted(&postgres, "other", 1);
     let (again, _) = collect("postgres", &mut collector).await;
     assert_eq!((live(&again), steady(&again)), (Some(0.0), steady(&batch)));
     // 60 s at 15 s: read again the fifth time.
@@ -350,6 +358,28 @@ async fn limits_bound_the_series_and_are_visible() {
     assert_eq!(value(&batch, "pg_collector_databases_skipped", &[("reason", "limit")]), Some(1.0));
     // The largest table is the one that is kept.
     assert!(value(&batch, "pg_stat_user_tables_n_live_tup", &[("relname", "items")]).is_some());
+}
+
+/// T3: a server that answers, but not to everything, is up: only the part that waits for a lock is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_part_does_not_make_the_server_down() {
+    let postgres = server();
+    let mut holder = postgres.session("postgres");
+    let lock = b"BEGIN; LOCK TABLE pg_stat_statements IN ACCESS EXCLUSIVE MODE;\n";
+    holder.0.stdin.as_mut().expect("piped").write_all(lock).expect("psql reads");
+    wait_until("the lock is held", Duration::from_secs(20), || {
+        let sql =
+            "SELECT count(*) FROM pg_locks WHERE relation = 'pg_stat_statements'::regclass AND mode = 'AccessExclusiveLock' AND granted";
+        postgres.sql("postgres", sql) == "1"
+    });
+    let mut collector = build("postgres", &format!("dsn: {}\n", postgres.dsn("postgres", "postgres")));
+    let (batch, result) = collect("postgres", &mut collector).await;
+    let reason = result.expect_err("a part is missing").reason;
+    assert!(reason.starts_with("stat_statements: canceling statement due to lock timeout"), "{reason}");
+    assert_eq!(value(&batch, "pg_up", &[]), Some(1.0));
+    assert_eq!(value(&batch, "pg_scrape_collector_success", &[("collector", "stat_statements")]), Some(0.0));
+    assert_eq!(value(&batch, "pg_scrape_collector_success", &[("collector", "settings")]), Some(1.0));
+    assert_eq!(value(&batch, "pg_stat_user_tables_n_live_tup", &[("datname", "app"), ("relname", "items")]), Some(1500.0));
 }
 
 /// Issue 2, proof 3: a server that accepts and never answers costs one deadline, and only its own pg_up.

@@ -106,12 +106,28 @@ fn parse_dsn(dsn: &str) -> Option<(PgConnectOptions, Secret, String)> {
     if !matches!(scheme.split('+').next(), Some("postgres" | "postgresql")) {
         return None;
     }
-    let url = Url::parse(&format!("postgres://{rest}")).ok()?;
+    let mut url = Url::parse(&format!("postgres://{rest}")).ok()?;
+    let pairs: Vec<(String, String)> = url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+    // What a framework adds for itself (`schema`, `pool_size`) is nothing to the server.
+    url.query_pairs_mut().clear().extend_pairs(pairs.iter().filter_map(|(name, value)| parameter(name, value)));
+    let in_query = pairs.iter().find(|(name, _)| name == "password").map(|(_, value)| value.as_str());
+    let password = Secret::new(in_query.or(url.password()).unwrap_or_default());
     let options: PgConnectOptions = url.as_str().parse().ok()?;
     let options = options.application_name("nightbell").statement_cache_capacity(64).disable_statement_logging();
     let host = socket_folder(&options).map_or_else(|| options.get_host().to_owned(), |folder| folder.display().to_string());
     let address = format!("postgres://{host}:{}/{}", options.get_port(), options.get_database().unwrap_or_default());
-    Some((options, Secret::new(url.password().unwrap_or_default()), address))
+    Some((options, password, address))
+}
+
+/// A parameter that libpq knows and that matters here; asyncpg's `ssl` is libpq's `sslmode`.
+fn parameter<'a>(name: &'a str, value: &'a str) -> Option<(&'a str, &'a str)> {
+    const KNOWN: [&str; 10] = ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "hostaddr", "port", "dbname", "user", "password"];
+    match (name, value) {
+        ("ssl", "true" | "True" | "1") => Some(("sslmode", "require")),
+        ("ssl", "false" | "False" | "0") => Some(("sslmode", "disable")),
+        ("ssl", mode) => Some(("sslmode", mode)),
+        _ => KNOWN.contains(&name).then_some((name, value)),
+    }
 }
 
 /// The folder of the server's socket, which a DSN may give as its host; `None` for TCP.
@@ -141,6 +157,14 @@ mod tests {
         assert_eq!(config.address, "postgres://db1:6432/chat");
         assert_eq!(config.options.get_username(), "app");
         assert!(!format!("{:?}", config.password).contains("s3cret"));
+    }
+
+    #[test]
+    fn parameters_of_other_libraries_are_translated_or_left_out() {
+        let (options, password, _) = parse_dsn("postgresql+asyncpg://a@db/x?ssl=require&pool_size=5&password=s3cret").expect("valid");
+        assert!(matches!(options.get_ssl_mode(), sqlx::postgres::PgSslMode::Require));
+        assert_eq!(password.expose(), "s3cret");
+        assert!(parse_dsn("postgres://db/x?sslmode=nonsense").is_none());
     }
 
     #[test]

@@ -75,3 +75,18 @@ pub fn missing_grant(parts: &[&'static Part], server: &Server) -> Option<(String
     }
     Some((format!("GRANT pg_monitor TO \"{}\"", server.role.replace('"', "\"\"")), costs.join("; ")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::PARTS;
+    use super::*;
+
+    #[test]
+    fn a_role_without_privileges_is_told_the_one_grant_it_needs() {
+        let mut server = Server::default();
+        server.role = "we\"ird".into();
+        let (grant, cost) = missing_grant(PARTS, &server).expect("something is missing");
+        assert_eq!(grant, "GRANT pg_monitor TO \"we\"\"ird\"");
+        assert!(cost.contains("wal: number and size of the log's files"), "{cost}");
+    }
+}

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use sqlx::{Row as _, SqlSafeStr as _};
+use sqlx::{Row as _, SqlStr};
 use tokio::time::Instant;
 
 use crate::config::Section;
@@ -198,33 +198,48 @@ impl Postgres {
         let (health, skipped) = (self.kept.health.clone(), self.kept.skipped);
         let mut round = Round { config, deadline, batch, slow, rare, health, skipped, failures: Vec::new() };
         round.begin();
-        round.ask_all(&mut session).await?;
-        if round.slow.is_some() {
-            round.ask_databases(&mut session, &mut self.databases).await?;
+        match round.ask_everything(&mut session, &mut self.databases).await {
+            Ok(()) => self.main = Some(session),
+            // The server is there, only slow: what was read counts, and the rest is not tried again at once.
+            Err(Error::Late(text)) => round.failures.push(text),
+            Err(error) => {
+                self.forget();
+                return Err(error);
+            }
         }
-        self.main = Some(session);
         self.finish(round)
+    }
+
+    /// Nothing old may be repeated once the server has been away.
+    fn forget(&mut self) {
+        self.databases.clear();
+        self.kept = Kept::default();
     }
 
     /// An open connection that has answered, and how long the answer took. One that has died since the last time is replaced at once.
     async fn reach(&mut self, config: &Config, deadline: Instant) -> Result<(Session, Duration), Error> {
         if let Some(mut session) = self.main.take() {
-            let asked = Instant::now();
-            match session.ask("SELECT 1".into_sql_str(), config, deadline).await {
-                Ok(_) => return Ok((session, asked.elapsed())),
-                Err(error) if Instant::now() >= deadline => return Err(error),
-                Err(_) => {}
+            match session.ping(config, deadline).await {
+                Ok(ping) => return Ok((session, ping)),
+                Err(error) if Instant::now() >= deadline => {
+                    self.forget();
+                    return Err(error);
+                }
+                Err(_) => self.forget(),
             }
         }
-        self.databases.clear();
-        self.kept = Kept::default();
         let started = Instant::now();
-        let mut session = Session::open(config, None, PARTS, deadline).await?;
+        let mut session = match Session::open(config, None, PARTS, deadline).await {
+            Ok(session) => session,
+            Err(error) => {
+                self.forget();
+                return Err(error);
+            }
+        };
         self.connected = started.elapsed();
         self.warn(&session);
-        let asked = Instant::now();
-        session.ask("SELECT 1".into_sql_str(), config, deadline).await?;
-        Ok((session, asked.elapsed()))
+        let ping = session.ping(config, deadline).await?;
+        Ok((session, ping))
     }
 
     /// One line in the log when the missing privileges are not those that were last logged.
@@ -270,6 +285,11 @@ impl Round<'_> {
         self.health.retain(|name, _| !again.contains(name));
     }
 
+    async fn ask_everything(&mut self, main: &mut Session, databases: &mut BTreeMap<String, Session>) -> Result<(), Error> {
+        self.ask_all(main).await?;
+        if self.slow.is_some() { self.ask_databases(main, databases).await } else { Ok(()) }
+    }
+
     async fn ask_all(&mut self, session: &mut Session) -> Result<(), Error> {
         for index in 0..session.queries.len() {
             if self.due(session.queries[index].part) {
@@ -300,6 +320,7 @@ impl Round<'_> {
         state.denied = state.denied.map(|before| before || denied.is_some());
         match read {
             Ok(dropped) => state.dropped = state.dropped.map(|before| before + dropped),
+            Err(Error::Late(text)) => return Err(Error::Late(format!("{}: {text}", part.name))),
             Err(Error::Lost(text)) => return Err(Error::Lost(text)),
             Err(Error::Denied(_)) => (state.success, state.denied) = (false, Some(true)),
             Err(Error::Unavailable(_)) => state.success = false,
@@ -317,7 +338,7 @@ impl Round<'_> {
         let mut open = std::mem::take(sessions);
         let mut wanted = Vec::new();
         self.skipped = [0.0; 2];
-        for row in main.ask(DATABASES.into_sql_str(), self.config, self.deadline).await? {
+        for row in main.ask(SqlStr::from_static(DATABASES), self.config, self.deadline).await? {
             let unexpected = |e: sqlx::Error| Error::Query(format!("databases: unexpected answer: {e}"));
             let name: String = row.try_get(0).map_err(unexpected)?;
             let allowed: bool = row.try_get(1).map_err(unexpected)?;
@@ -332,7 +353,7 @@ impl Round<'_> {
         for name in wanted {
             match self.ask_database(&name, open.remove(&name)).await {
                 Ok(session) => drop(sessions.insert(name, session)),
-                Err(_) if Instant::now() >= self.deadline => return Err(Error::Query("databases: timed out".into())),
+                Err(error) if Instant::now() >= self.deadline => return Err(Error::Late(format!("database {name}: {error}"))),
                 Err(error) => self.failures.push(format!("database {name}: {error}")),
             }
         }

@@ -20,6 +20,9 @@ pub enum Error {
     /// The connection is of no more use.
     #[error("{0}")]
     Lost(String),
+    /// The collection's deadline came while the server was still at work.
+    #[error("{0}")]
+    Late(String),
     /// The role lacks a privilege.
     #[error("{0}")]
     Denied(String),
@@ -102,11 +105,7 @@ impl Session {
             known.map_err(|e| Error::Lost(format!("connect: {e}")))?;
         }
         let connected = timeout_at(deadline, options.connect()).await.map_err(|_| lost())?;
-        let mut connection = connected.map_err(|e| match Error::from_sqlx(&e, config) {
-            Error::Lost(text) | Error::Denied(text) | Error::Unavailable(text) | Error::Query(text) => {
-                Error::Lost(format!("connect: {text}"))
-            }
-        })?;
+        let mut connection = connected.map_err(|e| Error::Lost(format!("connect: {}", Error::from_sqlx(&e, config))))?;
         // Half of what is left: one slow query must not cost the whole collection.
         let timeout = (deadline.saturating_duration_since(Instant::now()) / 2).max(Duration::from_millis(100)).as_millis();
         let set = format!("SET statement_timeout = {timeout}; SET lock_timeout = {}; SET default_transaction_read_only = on", timeout / 5);
@@ -126,11 +125,20 @@ impl Session {
         Ok(Session { connection, server, queries })
     }
 
+    /// How long the server takes to answer at all.
+    pub async fn ping(&mut self, config: &Config, deadline: Instant) -> Result<Duration, Error> {
+        let asked = Instant::now();
+        self.ask(SqlStr::from_static("SELECT 1"), config, deadline).await.map(|_| asked.elapsed()).map_err(|error| match error {
+            Error::Late(text) => Error::Lost(text),
+            other => other,
+        })
+    }
+
     /// The rows of a query.
     pub async fn ask(&mut self, sql: SqlStr, config: &Config, deadline: Instant) -> Result<Vec<PgRow>, Error> {
         match timeout_at(deadline, self.connection.fetch_all(sqlx::query(sql))).await {
             Ok(rows) => rows.map_err(|e| Error::from_sqlx(&e, config)),
-            Err(_) => Err(Error::Lost("query: timed out".into())),
+            Err(_) => Err(Error::Late("query: timed out".into())),
         }
     }
 

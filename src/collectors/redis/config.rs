@@ -108,12 +108,14 @@ fn parse_url(text: &str) -> Option<Config> {
         (Place::Tcp(..), None) if !in_path.is_empty() => in_path.parse().ok()?,
         _ => 0,
     };
+    // redis-py's way to say that any certificate will do.
+    let unverified = url.query_pairs().any(|(name, value)| name == "ssl_cert_reqs" && value.to_ascii_lowercase().ends_with("none"));
     Some(Config {
         place,
         user: Some(decode(url.username())?).filter(|u| !u.is_empty()),
         password: Secret::new(decode(url.password().unwrap_or_default())?),
         database,
-        tls: tls.then(TlsConfig::default),
+        tls: tls.then(|| TlsConfig { insecure_skip_verify: unverified, ..TlsConfig::default() }),
         count_keys: Vec::new(),
         keys: Vec::new(),
         streams: Vec::new(),
@@ -159,6 +161,7 @@ mod tests {
             parse_url("unix:///run/redis.sock?db=3").map(|c| (c.place, c.database)),
             Some((Place::Unix("/run/redis.sock".into()), 3))
         );
+        assert!(parse_url("rediss://x?ssl_cert_reqs=CERT_NONE").and_then(|c| c.tls).is_some_and(|t| t.insecure_skip_verify));
         assert!(["http://x", "cache:6379", "redis://x/abc", "redis://%zz@x"].iter().all(|url| parse_url(url).is_none()));
     }
 
