@@ -6,6 +6,9 @@ use crate::model::{Labels, MetricKind, Timestamp};
 use super::cache::Cache;
 use super::labelling::Labelling;
 
+/// A page may bring this many times its sample limit where relabelling drops the rest.
+const DROPPED: usize = 10;
+
 /// Series of scraped pages by their raw bytes.
 pub(super) type PageCache = Cache<Box<[u8]>, ()>;
 
@@ -72,6 +75,9 @@ impl<'a> Scanned<'a> {
                 Some(Item::Sample(line)) => line,
             };
             self.scraped += 1;
+            if self.scraped > limit.saturating_mul(DROPPED) {
+                return Err(format!("sample limit exceeded: more than {} samples before relabelling", limit.saturating_mul(DROPPED)));
+            }
             let known = match probable {
                 Some((index, _, entry)) if line.expected => Some((index, entry)),
                 _ => cache.find(line.series).filter(|(_, entry)| entry.kind == kind),

@@ -1,7 +1,9 @@
 //! The collection loop: labels, staleness, limits, hostile targets, reload; and the configuration that drives it.
 
+use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -277,7 +279,6 @@ async fn a_hostile_target_loses_only_its_own_up() {
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
-    use std::io::Write as _;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).expect("in memory");
     encoder.finish().expect("in memory")
@@ -433,4 +434,45 @@ async fn jobs_shape_what_they_store() {
     let times = |job: &str| run.written.of(&format!("b{{instance=\"{instance}\", job=\"{job}\"}}"));
     assert!(times("x").iter().all(|(at, _)| *at == now.0 - 1000), "{:?}", times("x"));
     assert!(times("y").iter().all(|(at, _)| *at >= now.0), "{:?}", times("y"));
+}
+
+/// Issue 2: `promtool check metrics` finds nothing in what /metrics serves: collectors, a scraped page, our own registry, in both formats.
+#[tokio::test]
+async fn promtool_finds_nothing_in_the_served_page() {
+    let page = "# HELP h_seconds A.\n# TYPE h_seconds histogram\nh_seconds_bucket{le=\"1\"} 1\nh_seconds_bucket{le=\"+Inf\"} 2\nh_seconds_sum 3\nh_seconds_count 2\n\
+                # HELP s_seconds B.\n# TYPE s_seconds summary\ns_seconds{quantile=\"0.5\"} 1\ns_seconds_sum 3\ns_seconds_count 2\n";
+    let (one, two) = (Hostile::page(page), Hostile::page(page));
+    let run = Loop::new();
+    let text = format!(
+        "collectors: {{counting: {{interval: 200ms}}}}\nscrape_configs:\n{}{}",
+        job("one", &one.address, ""),
+        job("two", &two.address, "")
+    );
+    run.scraper.apply(Plan { own: Some(("me".into(), Duration::from_millis(200))), ..plan(&text).expect("valid") });
+    for instance in [&one.address, &two.address, "counting", "me"] {
+        run.health(instance, Health::Up).await;
+    }
+    let served = run.metrics();
+    assert_eq!(served.matches("# TYPE h_seconds histogram\n").count(), 1, "{served}");
+    assert!(
+        served.contains(
+            "# TYPE nightbell_scrape_collections_failed_total counter\nnightbell_scrape_collections_failed_total{instance=\"me\""
+        ),
+        "{served}"
+    );
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is installed: run `tests/run` once");
+    promtool.stdin.take().expect("piped").write_all(served.as_bytes()).expect("written");
+    let output = promtool.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}\n{served}");
+    let pages = run.scraper.pages();
+    let open = render(pages.iter().map(|p| &**p), Format::OpenMetrics);
+    let mut lines = nightbell::exposition::Lines::new(open.as_bytes(), Format::OpenMetrics);
+    while lines.next(b"").expect("sound OpenMetrics").is_some() {}
 }
