@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use memchr::{memchr2, memmem};
+
 use crate::exposition::encode::series_text;
 use crate::exposition::parse::help_text;
 use crate::exposition::{EncodedFamily, Item, Lines, Page};
 use crate::model::{Labels, MetricKind};
 
+use super::labelling::Labelling;
 use super::target::ScrapedPage;
 
 /// Writes a scraped page again, under its target's labels. The page was read without mistake before.
@@ -16,6 +19,7 @@ pub(super) fn encode_scraped(scraped: &ScrapedPage) -> Page {
     let mut lines = Lines::new(&scraped.body, scraped.format);
     let mut kind = MetricKind::Untyped;
     let mut series = String::new();
+    let splice = Splice::of(&scraped.labelling);
     while let Ok(Some(item)) = lines.next(b"") {
         match item {
             Item::Help(family, text) => families.declare(&family, None, Some(help_text(text, scraped.format))),
@@ -24,16 +28,63 @@ pub(super) fn encode_scraped(scraped: &ScrapedPage) -> Page {
                 families.declare(&family, Some(declared), None);
             }
             Item::Sample(line) => {
-                let Ok(Some(labels)) = scraped.labelling.of_text(line.series, kind) else { continue };
                 series.clear();
-                series_text(&mut series, &labels);
-                families.of(labels.metric_name()).push(&series, line.value, line.timestamp);
+                if let Some(name) = splice.as_ref().and_then(|s| s.write(line.series, &mut series)) {
+                    families.of(name).push(&series, line.value, line.timestamp);
+                } else if let Ok(Some(labels)) = scraped.labelling.of_text(line.series, kind) {
+                    series_text(&mut series, &labels);
+                    families.of(labels.metric_name()).push(&series, line.value, line.timestamp);
+                }
             }
         }
     }
     let mut all = families.list;
     all.extend(scraped.report.families().iter().cloned());
     Page::new(all)
+}
+
+/// The usual case in one copy: the target's labels are put behind the opening brace of the series as the page wrote it.
+struct Splice {
+    /// `instance="…",job="…"`.
+    labels: String,
+    names: Vec<memmem::Finder<'static>>,
+}
+
+impl Splice {
+    /// `None` where relabelling or honoured labels make each series a case of its own.
+    fn of(labelling: &Labelling) -> Option<Self> {
+        if labelling.honor_labels || !labelling.rules.is_empty() {
+            return None;
+        }
+        let mut text = String::new();
+        series_text(&mut text, &labelling.target);
+        let labels = text.split_once('{')?.1.strip_suffix('}')?.to_owned();
+        let names = labelling.target.iter().map(|(name, _)| memmem::Finder::new(name).into_owned()).collect();
+        Some(Splice { labels, names })
+    }
+
+    /// Writes the series and returns its name; `None`, and nothing written, for a series that must be read: escapes, line breaks, quoted
+    /// names, or the text of a target label's name anywhere in it.
+    fn write<'a>(&self, series: &'a [u8], out: &mut String) -> Option<&'a str> {
+        if memchr2(b'\\', b'\n', series).is_some() || self.names.iter().any(|name| name.find(series).is_some()) {
+            return None;
+        }
+        // Without escapes quotes come in pairs. What stands outside must hold no blank, which OpenMetrics forbids, and each opening quote
+        // stands behind an equals sign, or it opens a quoted name.
+        let text = std::str::from_utf8(series).ok()?;
+        let mut outside = text.split('"').step_by(2).peekable();
+        while let Some(part) = outside.next() {
+            if part.contains([' ', '\t']) || (outside.peek().is_some() && !part.ends_with('=')) {
+                return None;
+            }
+        }
+        let (name, inner) = match text.split_once('{') {
+            Some((name, inner)) => (name, inner.strip_suffix('}')?),
+            None => (text, ""),
+        };
+        out.extend([name, "{", &self.labels, if inner.is_empty() { "" } else { "," }, inner, "}"]);
+        (!name.is_empty()).then_some(name)
+    }
 }
 
 /// Families in the order of their first appearance.
@@ -89,4 +140,44 @@ pub(super) fn single(name: &'static str, help: &'static str, labels: &Labels, va
     series_text(&mut series, labels);
     family.push(&series, value, None);
     family
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is spliced must read back as the labels that are stored.
+    #[test]
+    fn spliced_series_are_the_stored_ones() {
+        let labelling = Labelling::plain(Labels::from_pairs([("instance", "a\"b"), ("job", "j")]));
+        let splice = Splice::of(&labelling).expect("the usual case");
+        let mut spliced = 0;
+        for series in [
+            "a",
+            "a{}",
+            "a { }",
+            "a{x=\"1\"}",
+            "a{x=\"1\",y=\"{2} = \",}",
+            "a{ x=\"1\", y=\"{2}\", }",
+            "a{x=\"\"}",
+            "a{job=\"1\"}",
+            "a{x=\"cronjob\"}",
+            "a{x=\"b\\\\c\"}",
+            "{\"a\",x=\"1\"}",
+            "a{\"x\"=\"1\"}",
+            "a{x=\"1\",\"y z\"=\"2\"}",
+        ] {
+            let want = labelling.of_text(series.as_bytes(), MetricKind::Untyped).expect("sound").expect("kept");
+            let mut out = String::new();
+            let Some(name) = splice.write(series.as_bytes(), &mut out) else {
+                assert_eq!(out, "", "{series}");
+                continue;
+            };
+            spliced += 1;
+            assert_eq!(name, want.metric_name(), "{series}");
+            let got = Labelling::plain(Labels::empty()).of_text(out.as_bytes(), MetricKind::Untyped).expect("sound").expect("kept");
+            assert_eq!(got, want, "{series}: {out}");
+        }
+        assert_eq!(spliced, 5);
+    }
 }
