@@ -229,17 +229,16 @@ impl Alerting {
         if receivers.len() < self.receivers.len() {
             section.error("receivers", "two receivers have the same name", "give each its own");
         }
-        for route in self.routes.nodes() {
-            if !receivers.contains(route.receiver.as_str()) && !route.receiver.is_empty() {
-                let known: Vec<&str> = receivers.iter().copied().collect();
-                let remedy = format!("define it under receivers; there is {}", known.join(", "));
-                section.error("route", format!("receiver {:?} is not defined", route.receiver), remedy);
-            }
-            for name in route.mute_time_intervals.iter().chain(&route.active_time_intervals) {
-                if !self.time_intervals.contains_key(name) {
-                    section.error("route", format!("time interval {name:?} is not defined"), "define it under time_intervals");
-                }
-            }
+        let named: BTreeSet<&str> =
+            self.routes.nodes().iter().map(|route| route.receiver.as_str()).filter(|name| !name.is_empty()).collect();
+        for name in named.difference(&receivers) {
+            let known: Vec<&str> = receivers.iter().copied().collect();
+            let remedy = format!("define it under receivers; there is {}", known.join(", "));
+            section.error("route", format!("receiver {name:?} is not defined"), remedy);
+        }
+        let intervals = self.routes.nodes().iter().flat_map(|r| r.mute_time_intervals.iter().chain(&r.active_time_intervals));
+        for name in intervals.filter(|name| !self.time_intervals.contains_key(*name)) {
+            section.error("route", format!("time interval {name:?} is not defined"), "define it under time_intervals");
         }
     }
 }

@@ -39,7 +39,8 @@ pub struct Dispatch {
     pub(super) memory: Arc<Mutex<Dispatcher>>,
     state: State,
     metrics: Metrics,
-    mailboxes: BTreeMap<String, Arc<Mailbox>>,
+    /// By integration, with the labels of its metrics.
+    mailboxes: BTreeMap<String, (Arc<Mailbox>, IntegrationLabels)>,
     /// The database missed something: the next transition writes everything.
     behind: bool,
     cleaned_at: Timestamp,
@@ -137,7 +138,7 @@ impl Dispatch {
     /// One courier for each integration.
     pub fn deliverers(&self) -> Vec<Deliverer> {
         let integrations = self.integrations();
-        let mailbox = |key: &str| self.mailboxes.get(key).cloned().unwrap_or_default();
+        let mailbox = |key: &str| self.mailboxes.get(key).map(|(mailbox, _)| mailbox.clone()).unwrap_or_default();
         let deliverer = |i: Integration| Deliverer::new(i.clone(), self.state.clone(), mailbox(&i.key), self.metrics.clone());
         integrations.into_iter().map(deliverer).collect()
     }
@@ -160,19 +161,21 @@ impl Dispatch {
         let fresh = transition.messages.len();
         if self.behind {
             let messages = std::mem::take(&mut transition.messages);
-            let unsaved: Vec<OutboxRow> = self.mailboxes.values().flat_map(|m| m.take_unsaved()).chain(messages).collect();
+            let unsaved: Vec<OutboxRow> = self.mailboxes.values().flat_map(|(m, _)| m.take_unsaved()).chain(messages).collect();
             transition = Transition { messages: unsaved, ..self.memory.lock().everything() };
         }
         let newest = transition.messages.len() - fresh;
         for message in &transition.messages[newest..] {
-            self.count_waiting(&message.integration, 1);
+            if let Some((_, labels)) = self.mailboxes.get(&message.integration) {
+                self.metrics.outbox.get_or_create(labels).inc();
+            }
         }
         match self.state.record(&transition).await {
             Ok(()) => {
                 if std::mem::take(&mut self.behind) {
                     info!("State database is up to date again.");
                 }
-                let wake = |message: &OutboxRow| self.mailboxes.get(&message.integration).map(|m| m.wake());
+                let wake = |message: &OutboxRow| self.mailboxes.get(&message.integration).map(|(m, _)| m.wake());
                 transition.messages.iter().filter_map(wake).for_each(drop);
             }
             Err(error) => {
@@ -184,20 +187,14 @@ impl Dispatch {
                 }
             }
         }
-        let unsaved: usize = self.mailboxes.values().map(|m| m.unsaved()).sum();
+        let unsaved: usize = self.mailboxes.values().map(|(m, _)| m.unsaved()).sum();
         self.metrics.unsaved.set(i64::try_from(unsaved).unwrap_or(i64::MAX));
     }
 
     fn keep_in_memory(&self, message: OutboxRow) {
-        let Some(mailbox) = self.mailboxes.get(&message.integration) else { return };
+        let Some((mailbox, _)) = self.mailboxes.get(&message.integration) else { return };
         if let Some(lost) = mailbox.keep(message) {
             error!(integration = lost.integration, group_key = lost.group_key, "Too many messages wait in memory; the oldest is lost.");
-        }
-    }
-
-    fn count_waiting(&self, integration: &str, by: i64) {
-        if let Some(found) = self.integrations().iter().find(|i| i.key == integration) {
-            self.metrics.outbox.get_or_create(&IntegrationLabels::of(found)).inc_by(by);
         }
     }
 
@@ -206,13 +203,17 @@ impl Dispatch {
         let integrations = self.integrations();
         self.mailboxes.retain(|key, _| integrations.iter().any(|i| i.key == *key));
         for integration in &integrations {
-            self.mailboxes.entry(integration.key.clone()).or_default();
+            let labels = IntegrationLabels::of(integration);
+            self.mailboxes.entry(integration.key.clone()).or_insert_with(|| (Arc::default(), labels));
+        }
+        for (_, labels) in self.mailboxes.values() {
+            self.metrics.outbox.get_or_create(labels).set(0);
         }
         // Unreadable now: the couriers look again by themselves.
         let Ok(waiting) = self.state.outbox_sizes().await else { return };
         for (key, count) in waiting {
-            match integrations.iter().find(|i| i.key == key) {
-                Some(found) => drop(self.metrics.outbox.get_or_create(&IntegrationLabels::of(found)).set(count)),
+            match self.mailboxes.get(&key) {
+                Some((_, labels)) => drop(self.metrics.outbox.get_or_create(labels).inc_by(count)),
                 None => self.bury_all(&key, now).await,
             }
         }

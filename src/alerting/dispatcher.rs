@@ -7,6 +7,7 @@ use super::alerts::{Alerts, Change, Incoming};
 use super::config::Alerting;
 use super::dedup::NotificationLog;
 use super::group::{Group, group_id};
+use super::inhibit::Inhibition;
 use super::pipeline::{self, Flush, Mutes};
 use super::silence::{RETENTION, Silence, Silences};
 use crate::model::{Alert, Timestamp};
@@ -130,16 +131,24 @@ impl Dispatcher {
         let due: Vec<String> = self.groups.iter().filter(|(_, g)| g.next_flush <= now).map(|(id, _)| id.clone()).collect();
         let mut transition = Transition::default();
         let mut told: BTreeSet<u64> = BTreeSet::new();
-        for id in due {
-            told.extend(self.flush(&id, now, &mut transition));
+        if due.is_empty() {
+            return transition;
         }
+        let config = self.config.clone();
+        let alerts = std::mem::take(&mut self.alerts);
+        let inhibition = Inhibition::new(&config.inhibit_rules, alerts.firing(now));
+        for id in due {
+            told.extend(self.flush(&id, &alerts, &inhibition, now, &mut transition));
+        }
+        drop(inhibition);
+        self.alerts = alerts;
         let held: BTreeSet<u64> = if told.is_empty() { told.clone() } else { self.held() };
         transition.gone_alerts = told.difference(&held).copied().collect();
         transition
     }
 
     /// Flushes one group; returns the alerts it has told to their end.
-    fn flush(&mut self, id: &str, now: Timestamp, transition: &mut Transition) -> Vec<u64> {
+    fn flush(&mut self, id: &str, known: &Alerts, inhibition: &Inhibition<'_>, now: Timestamp, transition: &mut Transition) -> Vec<u64> {
         let config = self.config.clone();
         let Some(group) = self.groups.get_mut(id) else { return Vec::new() };
         let Some(route) = config.routes.get(group.route) else { return Vec::new() };
@@ -147,9 +156,9 @@ impl Dispatcher {
         group.next_flush = now + route.group_interval;
 
         let group = &self.groups[id];
-        let alerts: Vec<&Alert> = group.alerts.iter().filter_map(|f| Some(&self.alerts.get(*f)?.alert)).collect();
+        let alerts: Vec<&Alert> = group.alerts.iter().filter_map(|f| Some(&known.get(*f)?.alert)).collect();
         let ended: Vec<u64> = alerts.iter().filter(|a| a.is_resolved(now)).map(|a| a.fingerprint()).collect();
-        let mutes = Mutes { config: &config, alerts: &self.alerts, silences: &self.silences };
+        let mutes = Mutes { config: &config, inhibition, silences: &self.silences };
         let outcome = pipeline::flush(Flush { group, route, alerts, now }, &mutes, &mut self.log);
 
         let (row, sent) = (group.to_row(id), !outcome.messages.is_empty());

@@ -27,11 +27,9 @@ impl InhibitRule {
         rule
     }
 
-    /// Whether `source`, which fires, mutes an alert with the labels `target`.
+    /// Whether `source`, which fires and matches the source side, mutes an alert with the labels `target`.
     fn mutes(&self, source: &Labels, target: &Labels, target_is_source: bool) -> bool {
-        all_match(&self.source, source)
-            && !(target_is_source && all_match(&self.target, source))
-            && self.equal.iter().all(|name| source.value(name) == target.value(name))
+        !(target_is_source && all_match(&self.target, source)) && self.equal.iter().all(|name| source.value(name) == target.value(name))
     }
 }
 
@@ -39,19 +37,29 @@ fn all_match(matchers: &[Matcher], labels: &Labels) -> bool {
     matchers.iter().all(|m| m.matches_labels(labels))
 }
 
-/// Fingerprints of the firing alerts that mute an alert with these labels: at most one for each rule. Silenced, muted and otherwise
-/// routed sources count too.
-pub fn inhibitors<'a>(rules: &[InhibitRule], firing: impl Iterator<Item = &'a Alert> + Clone, target: &Labels) -> Vec<u64> {
-    let muting = |rule: &InhibitRule| {
-        if !all_match(&rule.target, target) {
-            return None;
-        }
-        // A target that is a source itself is not muted by its like: no self-inhibition, no mutual muting.
-        let is_source = all_match(&rule.source, target);
-        firing.clone().find(|source| rule.mutes(&source.labels, target, is_source)).map(Alert::fingerprint)
-    };
-    let mut found: Vec<u64> = rules.iter().filter_map(muting).collect();
-    found.sort_unstable();
-    found.dedup();
-    found
+/// The rules with the alerts that fire on their source side now: made once for a tick, asked for each alert.
+pub struct Inhibition<'a>(Vec<(&'a InhibitRule, Vec<&'a Alert>)>);
+
+impl<'a> Inhibition<'a> {
+    /// Finds the sources among the alerts that fire. Silenced, muted and otherwise routed ones count too.
+    pub fn new(rules: &'a [InhibitRule], firing: impl Iterator<Item = &'a Alert> + Clone) -> Self {
+        let sources = |rule: &'a InhibitRule| (rule, firing.clone().filter(|a| all_match(&rule.source, &a.labels)).collect());
+        Inhibition(rules.iter().map(sources).collect())
+    }
+
+    /// Fingerprints of the alerts that mute an alert with these labels: at most one for each rule.
+    pub fn muting(&self, target: &Labels) -> Vec<u64> {
+        let muting = |(rule, sources): &(&InhibitRule, Vec<&Alert>)| {
+            if !all_match(&rule.target, target) {
+                return None;
+            }
+            // A target that is a source itself is not muted by its like: no self-inhibition, no mutual muting.
+            let is_source = all_match(&rule.source, target);
+            sources.iter().find(|source| rule.mutes(&source.labels, target, is_source)).map(|source| source.fingerprint())
+        };
+        let mut found: Vec<u64> = self.0.iter().filter_map(muting).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
 }

@@ -4,11 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::alerts::Alerts;
 use super::config::{Alerting, Integration};
 use super::dedup::{Found, LogEntry, NotificationLog, should_notify};
 use super::group::Group;
-use super::inhibit::inhibitors;
+use super::inhibit::Inhibition;
 use super::message::{Subject, compose, notified, order};
 use super::route::Route;
 use super::silence::Silences;
@@ -21,10 +20,10 @@ const RETENTION: Duration = Duration::from_secs(120 * 3600);
 
 /// What decides about muting.
 pub struct Mutes<'a> {
-    /// Inhibition rules, time intervals, receivers.
+    /// Time intervals and receivers.
     pub config: &'a Alerting,
-    /// Every alert: the sources of inhibition.
-    pub alerts: &'a Alerts,
+    /// The inhibition rules with their firing sources.
+    pub inhibition: &'a Inhibition<'a>,
     /// The silences.
     pub silences: &'a Silences,
 }
@@ -57,10 +56,9 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
     let Some(receiver) = mutes.config.receiver(&flush.route.receiver) else { return outcome };
     flush.alerts.sort_by(|a, b| order(&a.labels, &b.labels));
 
+    let quiet = !muting_intervals(flush.route, mutes.config, now).is_empty();
     let (passing, suppressed): (Vec<&Alert>, Vec<&Alert>) = flush.alerts.iter().copied().partition(|alert| {
-        inhibitors(&mutes.config.inhibit_rules, mutes.alerts.firing(now), &alert.labels).is_empty()
-            && muting_intervals(flush.route, mutes.config, now).is_empty()
-            && mutes.silences.muting(&alert.labels, now).is_empty()
+        mutes.inhibition.muting(&alert.labels).is_empty() && !quiet && mutes.silences.muting(&alert.labels, now).is_empty()
     });
 
     // An alert that ended unheard leaves the group without a word; should it fire again, it must count as new (SEMANTICS 158).

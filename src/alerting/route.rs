@@ -165,7 +165,7 @@ impl Route {
         self.group_interval = section.or("group_interval", self.group_interval);
         self.repeat_interval = section.or("repeat_interval", self.repeat_interval);
         for (key, value) in [("group_interval", self.group_interval), ("repeat_interval", self.repeat_interval)] {
-            if value.is_zero() {
+            if value.is_zero() && section.node(key).is_some() {
                 section.error(key, "is zero", "give a duration such as 5m");
             }
         }

@@ -1,7 +1,7 @@
 //! What the API shows: alerts with who muted them, and groups. Computed from the dispatcher's memory at the instant of the question.
 
 use super::dispatcher::Dispatcher;
-use super::inhibit::inhibitors;
+use super::inhibit::Inhibition;
 use super::pipeline::muting_intervals;
 use crate::model::{Alert, Labels, Timestamp};
 
@@ -46,13 +46,15 @@ pub struct GroupView {
 impl Dispatcher {
     /// The alerts that have not ended at `now`, ordered by fingerprint.
     pub fn alert_views(&self, now: Timestamp) -> Vec<AlertView> {
-        let mut views: Vec<AlertView> = self.alerts.firing(now).map(|alert| self.alert_view(alert, now)).collect();
+        let inhibition = Inhibition::new(&self.config.inhibit_rules, self.alerts.firing(now));
+        let mut views: Vec<AlertView> = self.alerts.firing(now).map(|alert| self.alert_view(alert, &inhibition, now)).collect();
         views.sort_by_cached_key(|view| view.alert.fingerprint());
         views
     }
 
     /// The groups, ordered by labels, then receiver.
     pub fn group_views(&self, now: Timestamp) -> Vec<GroupView> {
+        let inhibition = Inhibition::new(&self.config.inhibit_rules, self.alerts.firing(now));
         let mut views: Vec<GroupView> = self
             .groups
             .values()
@@ -60,7 +62,7 @@ impl Dispatcher {
                 let route = self.config.routes.get(group.route)?;
                 let muted_by: Vec<String> = muting_intervals(route, &self.config, now).into_iter().map(str::to_owned).collect();
                 let alerts = group.alerts.iter().filter_map(|f| self.alerts.get(*f)).filter(|row| !row.alert.is_resolved(now));
-                let view = |alert: &Alert| AlertView { muted_by: muted_by.clone(), ..self.alert_view(alert, now) };
+                let view = |alert: &Alert| AlertView { muted_by: muted_by.clone(), ..self.alert_view(alert, &inhibition, now) };
                 Some(GroupView {
                     labels: group.labels.clone(),
                     key: group.key.clone(),
@@ -74,11 +76,11 @@ impl Dispatcher {
         views
     }
 
-    fn alert_view(&self, alert: &Alert, now: Timestamp) -> AlertView {
+    fn alert_view(&self, alert: &Alert, inhibition: &Inhibition<'_>, now: Timestamp) -> AlertView {
         let routes = self.config.routes.matching(&alert.labels);
         let mut receivers: Vec<String> = routes.iter().filter_map(|r| Some(self.config.routes.get(*r)?.receiver.clone())).collect();
         receivers.dedup();
-        let inhibited = inhibitors(&self.config.inhibit_rules, self.alerts.firing(now), &alert.labels);
+        let inhibited = inhibition.muting(&alert.labels);
         AlertView {
             alert: alert.clone(),
             receivers,

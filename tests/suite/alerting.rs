@@ -2,6 +2,7 @@
 //!
 //! The timelines without `ours: true` were compared with Alertmanager 0.33, which sends exactly the same messages.
 
+mod configuration;
 mod crash;
 mod delivery;
 
