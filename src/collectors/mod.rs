@@ -5,6 +5,7 @@
 mod host;
 mod llm_provider;
 mod postgres;
+mod probe;
 mod redis;
 mod sqlite;
 mod vector_store;
@@ -67,4 +68,5 @@ impl CollectError {
 }
 
 /// Every kind there is, in the order of the reference.
-pub const COLLECTORS: &[CollectorKind] = &[host::KIND, llm_provider::KIND, postgres::KIND, redis::KIND, sqlite::KIND, vector_store::KIND];
+pub const COLLECTORS: &[CollectorKind] =
+    &[host::KIND, llm_provider::KIND, postgres::KIND, probe::KIND, redis::KIND, sqlite::KIND, vector_store::KIND];

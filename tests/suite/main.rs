@@ -6,6 +6,7 @@ mod collecting;
 mod collectors_host;
 mod collectors_llm_provider;
 mod collectors_postgres;
+mod collectors_probe;
 mod collectors_redis;
 mod collectors_sqlite;
 mod collectors_vector_store;

@@ -2,6 +2,7 @@
 
 pub mod chroma;
 pub mod hostile;
+pub mod http;
 pub mod http_sink;
 pub mod litellm;
 pub mod llm;

@@ -1,0 +1,168 @@
+//! From a name to an open connection, each step timed: resolve, connect, TLS.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ProtocolVersion};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::http::{TlsConfig, client_config};
+
+use super::certificate::Chain;
+use super::report::{Failure, Reason, Report, TlsUsed};
+
+/// An open connection, encrypted or not.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// Which address family to use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    /// What the resolver names first.
+    Any,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+/// How long to wait for the second look at a certificate that was refused.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
+
+/// Opens connections with one TLS configuration.
+pub struct Connector {
+    tls: TlsConfig,
+    config: Arc<rustls::ClientConfig>,
+    /// Accepts any certificate: only to read one that was refused.
+    lenient: Arc<rustls::ClientConfig>,
+    family: Family,
+}
+
+impl Connector {
+    /// Errs, in words, when the TLS settings cannot be used.
+    pub fn new(tls: TlsConfig, family: Family) -> Result<Self, String> {
+        let config = client_config(&tls).map_err(|e| e.to_string())?;
+        let lenient = client_config(&TlsConfig { insecure_skip_verify: true, ..tls.clone() }).map_err(|e| e.to_string())?;
+        Ok(Connector { tls, config: config.into(), lenient: lenient.into(), family })
+    }
+
+    /// Resolves and connects, with TLS when `encrypted`.
+    pub async fn open(&self, host: &str, port: u16, encrypted: bool, report: &mut Report) -> Result<Box<dyn Stream>, Failure> {
+        let addresses = self.resolve(host, port, report).await?;
+        let start = Instant::now();
+        let connected = connect(&addresses).await;
+        report.phases.connect += start.elapsed();
+        let (stream, address) = connected?;
+        report.ip = Some(address.ip());
+        if encrypted { self.encrypt(stream, address, host, report).await } else { Ok(Box::new(stream)) }
+    }
+
+    async fn resolve(&self, host: &str, port: u16, report: &mut Report) -> Result<Vec<SocketAddr>, Failure> {
+        let start = Instant::now();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let found: Vec<SocketAddr> = match bare.parse::<IpAddr>() {
+            Ok(ip) => vec![SocketAddr::new(ip, port)],
+            Err(_) => match tokio::net::lookup_host((bare, port)).await {
+                Ok(found) => found.collect(),
+                Err(error) => return Err(Failure::new(Reason::Dns, format!("`{bare}` cannot be resolved: {error}"))),
+            },
+        };
+        let took = start.elapsed();
+        report.phases.resolve += took;
+        report.lookup.get_or_insert(took);
+        let fits = |address: &SocketAddr| match self.family {
+            Family::Any => true,
+            Family::V4 => address.is_ipv4(),
+            Family::V6 => address.is_ipv6(),
+        };
+        let wanted: Vec<SocketAddr> = found.into_iter().filter(fits).collect();
+        let first = wanted.first().ok_or_else(|| Failure::new(Reason::Dns, format!("`{bare}` has no address of the wanted family")))?;
+        report.ip = Some(first.ip());
+        Ok(wanted)
+    }
+
+    async fn encrypt(&self, stream: TcpStream, address: SocketAddr, host: &str, report: &mut Report) -> Result<Box<dyn Stream>, Failure> {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let name = self.tls.server_name.clone().unwrap_or_else(|| bare.to_owned());
+        let name = ServerName::try_from(name).map_err(|_| Failure::new(Reason::Tls, "the host is not a name that TLS can verify"))?;
+        let start = Instant::now();
+        let result = TlsConnector::from(self.config.clone()).connect(name.clone(), stream).await;
+        report.phases.tls += start.elapsed();
+        match result {
+            Ok(stream) => {
+                learn(stream.get_ref().1, report);
+                report.verified = !self.tls.insecure_skip_verify;
+                Ok(Box::new(stream))
+            }
+            Err(error) => {
+                let failure = of_handshake(&error);
+                if is_certificate(failure.reason) {
+                    report.verified = false;
+                    self.look_again(address, name, report).await;
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Reads the certificates that were just refused, so that their end is known.
+    async fn look_again(&self, address: SocketAddr, name: ServerName<'static>, report: &mut Report) {
+        let look = async {
+            let stream = TcpStream::connect(address).await?;
+            TlsConnector::from(self.lenient.clone()).connect(name, stream).await
+        };
+        if let Ok(Ok(stream)) = tokio::time::timeout(SECOND_LOOK, look).await {
+            learn(stream.get_ref().1, report);
+        }
+    }
+}
+
+async fn connect(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Failure> {
+    let mut last = String::from("no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                // A request is one small write: waiting for more would be measured as the server's time.
+                drop(stream.set_nodelay(true));
+                return Ok((stream, *address));
+            }
+            Err(error) => last = format!("{address}: {error}"),
+        }
+    }
+    Err(Failure::new(Reason::Connect, last))
+}
+
+fn learn(connection: &rustls::ClientConnection, report: &mut Report) {
+    report.chain = connection.peer_certificates().and_then(Chain::read);
+    let version = match connection.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        _ => "unknown",
+    };
+    let cipher = connection.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default();
+    report.tls = Some(TlsUsed { version, cipher: cipher.replace("TLS13_", "TLS_") });
+}
+
+fn is_certificate(reason: Reason) -> bool {
+    matches!(reason, Reason::CertificateExpired | Reason::CertificateName | Reason::CertificateUntrusted)
+}
+
+fn of_handshake(error: &std::io::Error) -> Failure {
+    let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+    let reason = match inner {
+        Some(rustls::Error::InvalidCertificate(problem)) => match problem {
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => Reason::CertificateExpired,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Reason::CertificateName,
+            _ => Reason::CertificateUntrusted,
+        },
+        _ => Reason::Tls,
+    };
+    Failure::new(reason, inner.map_or_else(|| error.to_string(), ToString::to_string))
+}

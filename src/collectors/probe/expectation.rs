@@ -1,0 +1,101 @@
+//! What an HTTP answer must be like: status, text of the body, values in its JSON.
+
+use regex::bytes::Regex;
+use serde_json::Value;
+
+use super::report::{Failure, Reason};
+
+/// The expectations of one probe.
+pub struct Expectation {
+    /// Allowed status codes; empty for 200 to 299.
+    pub statuses: Vec<u16>,
+    /// None of them may match the body.
+    pub forbidden: Vec<Regex>,
+    /// Each of them must match the body.
+    pub required: Vec<Regex>,
+    /// Each of them must hold.
+    pub json: Vec<JsonRule>,
+    /// Greatest size of the body, in bytes.
+    pub max_body: usize,
+}
+
+/// A value in the body's JSON.
+pub struct JsonRule {
+    /// Keys and indexes from the root.
+    pub path: Vec<String>,
+    /// The wanted value as text; `None`: the value must only be there.
+    pub equals: Option<String>,
+}
+
+impl JsonRule {
+    /// A path is a JSON pointer (RFC 6901, `/checks/0/status`) or names with dots (`checks.0.status`).
+    pub fn new(path: &str, equals: Option<String>) -> Self {
+        let path = match path.strip_prefix('/') {
+            Some(pointer) => pointer.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect(),
+            None => path.split('.').filter(|part| !part.is_empty()).map(str::to_owned).collect(),
+        };
+        JsonRule { path, equals }
+    }
+
+    fn check(&self, root: &Value) -> Result<(), String> {
+        let name = self.path.join(".");
+        let step = |value: &'_ Value, part: &String| -> Option<Value> {
+            match value {
+                Value::Object(map) => map.get(part).cloned(),
+                Value::Array(list) => list.get(part.parse::<usize>().ok()?).cloned(),
+                _ => None,
+            }
+        };
+        let found = self.path.iter().try_fold(root.clone(), |value, part| step(&value, part));
+        let Some(found) = found else { return Err(format!("`{name}` is not in the JSON")) };
+        let text = match &found {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        match &self.equals {
+            Some(wanted) if text != *wanted => Err(format!("`{name}` is not {wanted:?}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Expectation {
+    /// Judges an answer; the first disappointment is the reason.
+    pub fn judge(&self, status: u16, body: &[u8]) -> Result<(), Failure> {
+        let fine = if self.statuses.is_empty() { (200..300).contains(&status) } else { self.statuses.contains(&status) };
+        if !fine {
+            return Err(Failure::new(Reason::Status, format!("status {status}")));
+        }
+        if let Some(pattern) = self.forbidden.iter().find(|pattern| pattern.is_match(body)) {
+            return Err(Failure::new(Reason::Body, format!("the body matches {:?}", pattern.as_str())));
+        }
+        if let Some(pattern) = self.required.iter().find(|pattern| !pattern.is_match(body)) {
+            return Err(Failure::new(Reason::Body, format!("the body does not match {:?}", pattern.as_str())));
+        }
+        if self.json.is_empty() {
+            return Ok(());
+        }
+        let root: Value = serde_json::from_slice(body).map_err(|_| Failure::new(Reason::Json, "the body is not JSON"))?;
+        self.json.iter().try_for_each(|rule| rule.check(&root).map_err(|message| Failure::new(Reason::Json, message)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_values_are_found_by_dots_and_by_pointer() {
+        let body = br#"{"status":"healthy","checks":[{"name":"db","up":true}],"a/b":3}"#;
+        let judge = |path: &str, equals: &str| {
+            let rule = JsonRule::new(path, Some(equals.to_owned()));
+            let all = Expectation { statuses: vec![], forbidden: vec![], required: vec![], json: vec![rule], max_body: 1000 };
+            all.judge(200, body).map_err(|f| f.to_string())
+        };
+        assert_eq!(judge("status", "healthy"), Ok(()));
+        assert_eq!(judge("checks.0.up", "true"), Ok(()));
+        assert_eq!(judge("/a~1b", "3"), Ok(()));
+        assert_eq!(judge("status", "degraded"), Err("json: `status` is not \"degraded\"".into()));
+        assert_eq!(judge("checks.1.up", "true"), Err("json: `checks.1.up` is not in the JSON".into()));
+    }
+}

@@ -1,0 +1,206 @@
+//! What a probe has found so far. It is filled step by step, so that what was learnt before a failure or the deadline is shown.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::model::Batch;
+
+use super::certificate::Chain;
+use super::metrics;
+
+/// Why a probe failed: a closed set, the values of the `reason` label.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// The name has no address.
+    Dns,
+    /// No connection.
+    Connect,
+    /// The deadline passed.
+    Timeout,
+    /// The handshake failed, but not for a certificate.
+    Tls,
+    /// A certificate has ended, or does not hold yet.
+    CertificateExpired,
+    /// The certificate is for another name.
+    CertificateName,
+    /// The certificate is not trusted.
+    CertificateUntrusted,
+    /// The answer is not HTTP, or broke off.
+    Protocol,
+    /// Too many redirects, or one to nowhere.
+    Redirect,
+    /// A status code that is not wanted.
+    Status,
+    /// The body matches, or does not match, a pattern.
+    Body,
+    /// The JSON in the body does not have the wanted value.
+    Json,
+    /// The body is larger than allowed.
+    TooLarge,
+}
+
+impl Reason {
+    /// The label value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Dns => "dns",
+            Reason::Connect => "connect",
+            Reason::Timeout => "timeout",
+            Reason::Tls => "tls",
+            Reason::CertificateExpired => "certificate_expired",
+            Reason::CertificateName => "certificate_name",
+            Reason::CertificateUntrusted => "certificate_untrusted",
+            Reason::Protocol => "protocol",
+            Reason::Redirect => "redirect",
+            Reason::Status => "status",
+            Reason::Body => "body",
+            Reason::Json => "json",
+            Reason::TooLarge => "too_large",
+        }
+    }
+}
+
+/// A failed probe.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", reason.as_str())]
+pub struct Failure {
+    /// The kind.
+    pub reason: Reason,
+    /// One line, without secrets.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure of this kind.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Failure { reason, message: message.into() }
+    }
+}
+
+/// Time in each phase.
+#[derive(Default, Clone, Copy)]
+pub struct Phases {
+    /// Finding the address.
+    pub resolve: Duration,
+    /// Opening the connection.
+    pub connect: Duration,
+    /// The TLS handshake.
+    pub tls: Duration,
+    /// From the request to the first bytes of the answer.
+    pub processing: Duration,
+    /// From there to the end of the body.
+    pub transfer: Duration,
+}
+
+/// What HTTP tells.
+pub struct Answer {
+    /// Status code, 0 without an answer.
+    pub status: u16,
+    /// `Content-Length`, -1 when there is none.
+    pub declared: f64,
+    /// Bytes read.
+    pub length: usize,
+    /// 1.0, 1.1.
+    pub version: f64,
+    /// `Last-Modified`.
+    pub modified: Option<f64>,
+    /// Redirects followed.
+    pub redirects: u32,
+    /// Whether the last connection used TLS.
+    pub ssl: bool,
+}
+
+/// TLS as spoken.
+pub struct TlsUsed {
+    /// `TLS 1.3`.
+    pub version: &'static str,
+    /// `TLS_AES_128_GCM_SHA256`.
+    pub cipher: String,
+}
+
+/// Everything found so far.
+#[derive(Default)]
+pub struct Report {
+    /// Time in each phase.
+    pub phases: Phases,
+    /// Time that the first resolution took.
+    pub lookup: Option<Duration>,
+    /// The address.
+    pub ip: Option<IpAddr>,
+    /// Present for HTTP probes.
+    pub answer: Option<Answer>,
+    /// TLS, when the handshake was done.
+    pub tls: Option<TlsUsed>,
+    /// The certificates that the server showed.
+    pub chain: Option<Chain>,
+    /// Whether they were verified.
+    pub verified: bool,
+}
+
+impl Report {
+    /// Pushes what is known, then the verdict.
+    pub fn push(&self, failure: Option<&Failure>, batch: &mut Batch) {
+        let flag = |value: bool| f64::from(u8::from(value));
+        batch.push(&metrics::DNS, &[], self.lookup.unwrap_or_default().as_secs_f64());
+        batch.push(&metrics::IP_PROTOCOL, &[], self.ip.map_or(0.0, |ip| if ip.is_ipv4() { 4.0 } else { 6.0 }));
+        if let Some(ip) = self.ip {
+            batch.push(&metrics::IP_HASH, &[], f64::from(hash(ip)));
+        }
+        let failed_for = |reason| flag(failure.is_some_and(|f| f.reason == reason));
+        if let Some(answer) = &self.answer {
+            let phases = self.phases;
+            for (phase, time) in [
+                ("resolve", phases.resolve),
+                ("connect", phases.connect),
+                ("tls", phases.tls),
+                ("processing", phases.processing),
+                ("transfer", phases.transfer),
+            ] {
+                batch.push(&metrics::PHASE, &[("phase", phase)], time.as_secs_f64());
+            }
+            batch.push(&metrics::STATUS, &[], f64::from(answer.status));
+            batch.push(&metrics::CONTENT_LENGTH, &[], answer.declared);
+            batch.push(&metrics::BODY_LENGTH, &[], answer.length as f64);
+            batch.push(&metrics::REDIRECTS, &[], f64::from(answer.redirects));
+            batch.push(&metrics::SSL, &[], flag(answer.ssl));
+            batch.push(&metrics::VERSION, &[], answer.version);
+            if let Some(modified) = answer.modified {
+                batch.push(&metrics::LAST_MODIFIED, &[], modified);
+            }
+            batch.push(&metrics::REGEX, &[], failed_for(Reason::Body));
+            batch.push(&metrics::JSON, &[], failed_for(Reason::Json));
+        }
+        if let Some(tls) = &self.tls {
+            batch.push(&metrics::TLS_VERSION, &[("version", tls.version)], 1.0);
+            batch.push(&metrics::CIPHER, &[("cipher", &tls.cipher)], 1.0);
+        }
+        if let Some(chain) = &self.chain {
+            batch.push(&metrics::EARLIEST, &[], chain.earliest);
+            batch.push(&metrics::TRUSTED, &[], flag(self.verified));
+            if self.verified {
+                batch.push(&metrics::CHAIN, &[], chain.ends);
+            }
+            let labels = [
+                ("fingerprint_sha256", chain.fingerprint.as_str()),
+                ("issuer", &chain.issuer),
+                ("serialnumber", &chain.serial),
+                ("subject", &chain.subject),
+                ("subjectalternative", &chain.names),
+            ];
+            batch.push(&metrics::LEAF, &labels, 1.0);
+        }
+        if let Some(failure) = failure {
+            batch.push(&metrics::FAILURE, &[("reason", failure.reason.as_str())], 1.0);
+        }
+        batch.push(&metrics::SUCCESS, &[], flag(failure.is_none()));
+    }
+}
+
+/// FNV-1a, 32 bits, as blackbox_exporter hashes an address.
+fn hash(ip: IpAddr) -> u32 {
+    let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    match ip {
+        IpAddr::V4(ip) => ip.octets().iter().fold(0x811c_9dc5, step),
+        IpAddr::V6(ip) => ip.octets().iter().fold(0x811c_9dc5, step),
+    }
+}

@@ -1,0 +1,128 @@
+//! The configuration of a probe.
+
+use hyper::Method;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use regex::bytes::Regex;
+use std::collections::BTreeMap;
+use url::Url;
+
+use crate::config::{Secret, Section};
+use crate::http::HttpConfig;
+
+use super::connection::{Connector, Family};
+use super::expectation::{Expectation, JsonRule};
+use super::http::{HttpProbe, credentials};
+use super::tcp::TcpProbe;
+use super::{Probe, Prober};
+
+/// Bytes of a body that are read by default.
+const MAX_BODY: usize = 1 << 20;
+
+/// Reads a probe; after a mistake the result is used by nobody.
+pub fn read(section: &Section<'_>, deadline: std::time::Duration) -> Probe {
+    let url = target(section);
+    let http = HttpConfig::read(section);
+    if http.proxy_url.is_some() || http.proxy_from_environment {
+        section.error("proxy_url", "a probe goes straight to its target", "remove it");
+    }
+    let family = match section.get::<String>("ip_protocol").as_deref() {
+        None => Family::Any,
+        Some("ip4") => Family::V4,
+        Some("ip6") => Family::V6,
+        Some(other) => {
+            section.error("ip_protocol", format!("{other:?} is not an address family"), "give ip4 or ip6, or leave it out for either");
+            Family::Any
+        }
+    };
+    let connector = Connector::new(http.tls.clone(), family).map_err(|problem| {
+        section.error("tls_config", problem, "check the TLS settings of this probe");
+    });
+    let prober = match url.scheme() {
+        "http" | "https" => Prober::Http(Box::new(http_probe(section, &url, &http))),
+        scheme => Prober::Tcp(TcpProbe {
+            host: url.host_str().unwrap_or_default().to_owned(),
+            port: url.port().unwrap_or_default(),
+            encrypted: scheme == "tls",
+        }),
+    };
+    let mut address = url;
+    // What stands in a query or before the host may be secret.
+    address.set_query(None);
+    let _no_host = address.set_username("");
+    let _no_host = address.set_password(None);
+    Probe { address: address.to_string(), prober, connector: connector.ok(), deadline, failing: None }
+}
+
+/// `url`, or `target` as blackbox_exporter calls it: http, https, tcp or tls.
+fn target(section: &Section<'_>) -> Url {
+    let nowhere = || Url::parse("http://localhost/").expect("a literal URL parses");
+    let key = if section.node("url").is_none() && section.node("target").is_some() { "target" } else { "url" };
+    let Some(text) = section.get::<String>(key) else {
+        section.error(key, "key \"url\" is missing", "add url: https://HOST/health, tcp://HOST:PORT or tls://HOST:PORT");
+        return nowhere();
+    };
+    let usable = |url: &Url| match url.scheme() {
+        "http" | "https" => url.has_host(),
+        "tcp" | "tls" => url.has_host() && url.port().is_some(),
+        _ => false,
+    };
+    // The text may hold a token: it is not quoted.
+    Url::parse(&text).ok().filter(usable).unwrap_or_else(|| {
+        section.error(key, "is not a URL that can be probed", "give https://HOST/health, tcp://HOST:PORT or tls://HOST:PORT");
+        nowhere()
+    })
+}
+
+fn http_probe(section: &Section<'_>, url: &Url, http: &HttpConfig) -> HttpProbe {
+    let method = section.or("method", "GET".to_owned());
+    let method = Method::from_bytes(method.as_bytes()).unwrap_or_else(|_| {
+        section.error("method", "is not an HTTP method", "give GET, HEAD, POST, …");
+        Method::GET
+    });
+    let mut headers = HeaderMap::new();
+    let own: BTreeMap<String, Secret> = section.or("headers", BTreeMap::new());
+    for (name, value) in own.iter().chain(&http.headers) {
+        let pair = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value.expose()));
+        let (Ok(name), Ok(mut value)) = pair else {
+            section.error("headers", format!("{name:?} or its value cannot stand in a request"), "use printable ASCII characters");
+            continue;
+        };
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    HttpProbe {
+        url: url.clone(),
+        method,
+        headers,
+        credentials: credentials(http),
+        body: section.secret("body").map(|body| body.expose().to_owned()).unwrap_or_default().into(),
+        follow_redirects: http.follow_redirects,
+        expectation: Expectation {
+            statuses: section.or("valid_status_codes", Vec::new()),
+            forbidden: patterns(section, "fail_if_body_matches_regexp"),
+            required: patterns(section, "fail_if_body_not_matches_regexp"),
+            json: section.one_or_many("json").iter().map(json_rule).collect(),
+            max_body: section.or("max_body", MAX_BODY),
+        },
+    }
+}
+
+fn json_rule(section: &Section<'_>) -> JsonRule {
+    let rule = JsonRule::new(&section.require::<String>("path"), section.get("equals"));
+    section.finish();
+    rule
+}
+
+/// One pattern or a list of them.
+fn patterns(section: &Section<'_>, key: &str) -> Vec<Regex> {
+    let single = section.node(key).is_some_and(|node| matches!(node.value, crate::config::Value::Scalar { .. }));
+    let texts = if single { section.get::<String>(key).into_iter().collect() } else { section.or(key, Vec::new()) };
+    let compiled = |text: &String| {
+        let pattern = Regex::new(text);
+        if pattern.is_err() {
+            section.error(key, format!("{text:?} is not a regular expression"), "see https://docs.rs/regex for the syntax");
+        }
+        pattern.ok()
+    };
+    texts.iter().filter_map(compiled).collect()
+}

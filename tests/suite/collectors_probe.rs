@@ -1,0 +1,247 @@
+//! The `probe` collector against local servers that answer well, badly, late and never (C10, C17, T20).
+
+use nightbell::model::Batch;
+
+use crate::collecting::{build, collect, try_build, value};
+use crate::servers::free_port;
+use crate::servers::http::{Authority, HttpServer};
+
+async fn probe(yaml: &str) -> Batch {
+    let (batch, result) = collect("probe", &mut build("probe", yaml)).await;
+    result.expect("a target that fails is a measurement");
+    batch
+}
+
+fn of(batch: &Batch, name: &str) -> f64 {
+    value(batch, name, &[]).unwrap_or_else(|| panic!("{name} is missing"))
+}
+
+/// The reason, `""` for success; the two metrics that tell it agree.
+fn reason(batch: &Batch) -> String {
+    let reason = batch.families.get("probe_failure_info").map(|f| f.samples[0].labels.value("reason").to_owned()).unwrap_or_default();
+    assert_eq!(of(batch, "probe_success"), f64::from(u8::from(reason.is_empty())), "{reason}");
+    reason
+}
+
+fn phase(batch: &Batch, phase: &str) -> f64 {
+    value(batch, "probe_http_duration_seconds", &[("phase", phase)]).expect("a phase")
+}
+
+/// The port of a server that speaks first, and no TLS.
+fn greeter() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+    let port = listener.local_addr().expect("its address").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            drop(std::io::Write::write_all(&mut stream, b"220 mail.example ESMTP\r\n"));
+        }
+    });
+    port
+}
+
+/// C10: what blackbox_exporter tells of a good answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthy_endpoint_is_described_in_full() {
+    let server = HttpServer::start(None);
+    let batch = probe(&format!("url: http://127.0.0.1:{}/health\n", server.port)).await;
+    assert_eq!(reason(&batch), "");
+    for (name, wanted) in [
+        ("probe_http_status_code", 200.0),
+        ("probe_http_content_length", 55.0),
+        ("probe_http_uncompressed_body_length", 55.0),
+        ("probe_http_redirects", 0.0),
+        ("probe_http_ssl", 0.0),
+        ("probe_http_version", 1.1),
+        ("probe_http_last_modified_timestamp_seconds", 1_445_412_480.0),
+        ("probe_failed_due_to_regex", 0.0),
+        ("probe_ip_protocol", 4.0),
+        // What blackbox_exporter makes of 127.0.0.1.
+        ("probe_ip_addr_hash", 3_668_918_509.0),
+    ] {
+        assert_eq!(of(&batch, name), wanted, "{name}");
+    }
+    assert!(of(&batch, "probe_duration_seconds") > 0.0);
+    assert!(!batch.families.contains_key("probe_ssl_earliest_cert_expiry"));
+    let request = &server.requests()[0];
+    assert!(request.starts_with("GET /health HTTP/1.1\r\n"), "{request}");
+    assert!(request.to_lowercase().contains(&format!("host: 127.0.0.1:{}\r\n", server.port)), "{request}");
+}
+
+/// C10: each phase is measured where the time went.
+#[tokio::test(flavor = "multi_thread")]
+async fn time_is_shown_in_the_phase_that_took_it() {
+    let server = HttpServer::start(None);
+    let batch = probe(&format!("url: http://localhost:{}/slow\nip_protocol: ip4\n", server.port)).await;
+    assert!(phase(&batch, "processing") >= 0.15 && phase(&batch, "transfer") < 0.1, "{}", phase(&batch, "processing"));
+    assert!(of(&batch, "probe_dns_lookup_time_seconds") > 0.0);
+    let batch = probe(&format!("url: http://127.0.0.1:{}/slow-body\n", server.port)).await;
+    assert!(phase(&batch, "transfer") >= 0.1 && phase(&batch, "processing") < 0.1, "{}", phase(&batch, "transfer"));
+    assert_eq!(phase(&batch, "tls"), 0.0);
+}
+
+/// C10, T20: every way to fail has its reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_says_why() {
+    let server = HttpServer::start(None);
+    let url = |path: &str| format!("url: http://127.0.0.1:{}{path}\n", server.port);
+    for (yaml, wanted) in [
+        (url("/down"), "status"),
+        (url("/down") + "valid_status_codes: [503]\n", ""),
+        (url("/health") + "fail_if_body_not_matches_regexp: healthy\n", ""),
+        (url("/health") + "fail_if_body_not_matches_regexp: [healthy, absent]\n", "body"),
+        (url("/health") + "fail_if_body_matches_regexp: ['\"status\":\"h']\n", "body"),
+        (url("/health") + "json: {path: status, equals: healthy}\n", ""),
+        (url("/health") + "json:\n- {path: checks.db, equals: true}\n- {path: /items/1, equals: 2}\n", ""),
+        (url("/health") + "json: {path: status, equals: degraded}\n", "json"),
+        (url("/chunked") + "fail_if_body_not_matches_regexp: ^hello world$\n", ""),
+        (url("/chunked") + "json: {path: status}\n", "json"),
+        (url("/large"), ""),
+        (url("/large") + "max_body: 50000\n", "too_large"),
+        (url("/garbage"), "protocol"),
+        (url("/broken"), "protocol"),
+        (url("/circle"), "redirect"),
+        (url("/redirect"), ""),
+        (url("/redirect") + "follow_redirects: false\n", "status"),
+        (format!("url: http://127.0.0.1:{}/\n", free_port()), "connect"),
+        ("url: http://no-such-host.invalid/\n".into(), "dns"),
+        (format!("url: tcp://127.0.0.1:{}\n", server.port), ""),
+        (format!("target: tcp://127.0.0.1:{}\n", free_port()), "connect"),
+        (format!("url: tls://127.0.0.1:{}\n", greeter()), "tls"),
+    ] {
+        let batch = probe(&yaml).await;
+        assert_eq!(reason(&batch), wanted, "{yaml}");
+    }
+    let batch = probe(&url("/redirect")).await;
+    assert_eq!((of(&batch, "probe_http_redirects"), of(&batch, "probe_http_status_code")), (1.0, 200.0));
+    let batch = probe(&(url("/health") + "fail_if_body_matches_regexp: healthy\n")).await;
+    assert_eq!((of(&batch, "probe_failed_due_to_regex"), of(&batch, "probe_http_status_code")), (1.0, 200.0));
+}
+
+/// T20: a target that accepts and never answers fails at the deadline, and says what it learnt.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_never_answers_fails_at_the_deadline() {
+    let server = HttpServer::start(None);
+    let batch = probe(&format!("url: http://127.0.0.1:{}/hang\n", server.port)).await;
+    assert_eq!(reason(&batch), "timeout");
+    let deadline = of(&batch, "probe_timeout_seconds");
+    assert!((deadline..5.0).contains(&of(&batch, "probe_duration_seconds")), "{}", of(&batch, "probe_duration_seconds"));
+    assert_eq!((of(&batch, "probe_ip_protocol"), of(&batch, "probe_http_status_code")), (4.0, 0.0));
+}
+
+/// C10: method, headers, body and credentials reach the target; credentials do not follow a redirect to another host.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_request_is_what_the_configuration_says() {
+    let server = HttpServer::start(None);
+    let yaml = "method: POST\nheaders: {X-Check: deep}\nbody: '{\"a\":1}'\nbasic_auth: {username: u, password: p}\n";
+    let batch = probe(&format!("url: http://127.0.0.1:{}/health?detailed=true\n{yaml}valid_status_codes: [200, 503]\n", server.port)).await;
+    assert_eq!(reason(&batch), "");
+    let request = server.requests()[0].to_lowercase();
+    for part in ["post /health?detailed=true http/1.1\r\n", "x-check: deep\r\n", "authorization: basic dtpw\r\n", "\r\n\r\n{\"a\":1}"] {
+        assert!(request.contains(part), "{part} is not in {request}");
+    }
+}
+
+/// C17: a good certificate: TLS version, cipher, expiry, chain, subject.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_certificate_is_described() {
+    let authority = Authority::new();
+    let server = HttpServer::start(Some(authority.server("localhost", 2050)));
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, &authority.pem).expect("written");
+    let tls = format!("ip_protocol: ip4\ntls_config: {{ca_file: {}}}\n", ca.display());
+    for scheme in ["https", "tls"] {
+        let path = if scheme == "tls" { "" } else { "/health" };
+        let batch = probe(&format!("url: {scheme}://localhost:{}{path}\n{tls}", server.port)).await;
+        assert_eq!(reason(&batch), "");
+        // 2050-01-01T00:00:00Z
+        assert_eq!(of(&batch, "probe_ssl_earliest_cert_expiry"), 2_524_608_000.0);
+        assert_eq!(of(&batch, "probe_ssl_last_chain_expiry_timestamp_seconds"), 2_524_608_000.0);
+        assert_eq!(of(&batch, "probe_ssl_chain_valid"), 1.0);
+        assert_eq!(value(&batch, "probe_tls_version_info", &[("version", "TLS 1.3")]), Some(1.0));
+        let leaf = &batch.families["probe_ssl_last_chain_info"].samples[0].labels;
+        assert_eq!((leaf.value("subject"), leaf.value("subjectalternative")), ("CN=localhost", "localhost"));
+        assert!(leaf.value("issuer").contains("CN=Test Authority"), "{leaf}");
+        assert_eq!(leaf.value("fingerprint_sha256").len(), 64);
+        let cipher = batch.families["probe_tls_cipher_info"].samples[0].labels.value("cipher").to_owned();
+        assert!(cipher.starts_with("TLS_"), "{cipher}");
+        if scheme == "https" {
+            assert!(phase(&batch, "tls") > 0.0);
+            assert_eq!(of(&batch, "probe_http_ssl"), 1.0);
+        }
+    }
+}
+
+/// C17: a certificate that is refused still tells when it ends, and the reason is exact.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_refused_still_shows_its_end() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, &authority.pem).expect("written");
+    let trusted = format!("tls_config: {{ca_file: {}}}\n", ca.display());
+    for (name, year, tls, wanted, expiry) in [
+        ("localhost", 2021, trusted.as_str(), "certificate_expired", 1_609_459_200.0),
+        ("elsewhere.example", 2050, &trusted, "certificate_name", 2_524_608_000.0),
+        ("localhost", 2050, "", "certificate_untrusted", 2_524_608_000.0),
+        ("localhost", 2050, "tls_config: {insecure_skip_verify: true}\n", "", 2_524_608_000.0),
+    ] {
+        let server = HttpServer::start(Some(authority.server(name, year)));
+        let batch = probe(&format!("url: https://localhost:{}/health\nip_protocol: ip4\n{tls}", server.port)).await;
+        assert_eq!(reason(&batch), wanted);
+        assert_eq!(of(&batch, "probe_ssl_earliest_cert_expiry"), expiry, "{wanted}");
+        assert_eq!(of(&batch, "probe_ssl_chain_valid"), 0.0, "{wanted}");
+        assert!(!batch.families.contains_key("probe_ssl_last_chain_expiry_timestamp_seconds"), "{wanted}");
+    }
+}
+
+#[test]
+fn mistakes_in_its_configuration_are_named_and_no_secret_is_quoted() {
+    let errors = |yaml: &str| try_build("probe", yaml).err().expect("mistakes").to_string();
+    let text =
+        errors("url: ftp://user:hunter2@host/\nmethod: 'GE T'\nip_protocol: ip5\nfail_if_body_matches_regexp: '('\njson: {equals: x}\n");
+    for part in
+        ["url: is not a URL that can be probed", "method: is not an HTTP method", "ip_protocol: \"ip5\"", "not a regular expression"]
+    {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    assert!(text.contains("key \"path\" is missing") && !text.contains("hunter2"), "{text}");
+    assert!(errors("method: GET\n").contains("key \"url\" is missing"));
+    assert!(errors("url: tcp://db\n").contains("is not a URL that can be probed"));
+    assert!(errors("url: http://a/\nproxy_url: http://b:1/\n").contains("a probe goes straight to its target"));
+}
+
+/// C10, C17: the series that blackbox_exporter 0.28 shows for the same kinds of target, each with its labels' names and its type.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_series_of_blackbox_exporter_is_there() {
+    let (plain, authority) = (HttpServer::start(None), Authority::new());
+    let encrypted = HttpServer::start(Some(authority.server("localhost", 2050)));
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, &authority.pem).expect("written");
+    for (golden, yaml) in [
+        (include_str!("../collectors/probe/http.prom"), format!("url: http://127.0.0.1:{}/health\n", plain.port)),
+        (
+            include_str!("../collectors/probe/https.prom"),
+            format!("url: https://localhost:{}/health\nip_protocol: ip4\ntls_config: {{ca_file: {}}}\n", encrypted.port, ca.display()),
+        ),
+        (include_str!("../collectors/probe/refused.prom"), format!("url: http://127.0.0.1:{}/\n", free_port())),
+    ] {
+        let batch = probe(&yaml).await;
+        let mut series = 0;
+        for line in golden.lines().filter(|line| !line.is_empty()) {
+            if let Some(head) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = head.split_once(' ').expect("a type");
+                let family = batch.families.get(name).unwrap_or_else(|| panic!("{name} is missing for {yaml}"));
+                assert_eq!(family.kind.as_str(), kind, "{name}");
+            } else {
+                let name = line.split(['{', ' ']).next().unwrap_or_default();
+                let family = &batch.families[name];
+                let phase = line.split("phase=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
+                assert!(family.samples.iter().any(|s| s.labels.value("phase") == phase), "{line}");
+                series += 1;
+            }
+        }
+        assert!(series > 10, "{series} series");
+    }
+}
