@@ -2,6 +2,9 @@
 //!
 //! A definition is immutable. State and health live with the group that evaluates it.
 
+pub mod file;
+mod reading;
+
 use std::time::Duration;
 
 use crate::config::Position;

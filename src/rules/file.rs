@@ -1,0 +1,215 @@
+//! Rule files in Prometheus's form
+//! (<https://prometheus.io/docs/prometheus/latest/configuration/recording_rules/>), every mistake of a file at once.
+//!
+//! A message begins as promtool's does (`rules.yml: 12:9: group "g", rule 3, "Name": …`); a mistake inside an expression also names the
+//! line and column of the offending token in the file, whatever way the YAML scalar is written. Unknown keys are errors; further YAML
+//! documents are ignored and reported by [`RuleFile::has_more`].
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::reading::{Reading, scalar_position};
+use super::{AlertingRule, RecordingRule, Rule, RuleGroup};
+use crate::config::{Document, Node, Position, Value};
+use crate::model::{Labels, LabelsBuilder, METRIC_NAME};
+use crate::promql::parse;
+
+/// A rule file that was read without a mistake.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleFile {
+    /// Its groups, in file order.
+    pub groups: Vec<RuleGroup>,
+    /// Whether further YAML documents follow, which are ignored.
+    pub has_more: bool,
+}
+
+/// The rule in which a mistake stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RulePlace {
+    /// The group's name.
+    pub group: String,
+    /// The rule's number in its group, from 1.
+    pub number: usize,
+    /// The value of `alert` or `record`.
+    pub name: String,
+}
+
+/// A mistake in a rule file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleFileError {
+    /// The file as the user named it.
+    pub file: String,
+    /// Where the field or the rule begins; `None` where the file as a whole is meant.
+    pub position: Option<Position>,
+    /// The rule, where one is concerned.
+    pub rule: Option<RulePlace>,
+    /// What is wrong.
+    pub problem: String,
+    /// The offending token inside an expression.
+    pub token: Option<Position>,
+}
+
+impl fmt::Display for RuleFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.file)?;
+        if let Some(position) = self.position {
+            write!(f, "{position}: ")?;
+        }
+        if let Some(rule) = &self.rule {
+            write!(f, "group {:?}, rule {}, {:?}: ", rule.group, rule.number, rule.name)?;
+        }
+        f.write_str(&self.problem)?;
+        match self.token {
+            Some(token) => write!(f, " (at {}:{token})", self.file),
+            None => Ok(()),
+        }
+    }
+}
+
+/// All mistakes of a file, in the order of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleFileErrors(pub Vec<RuleFileError>);
+
+impl fmt::Display for RuleFileErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            f.write_str(if index > 0 { "\n" } else { "" })?;
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for RuleFileErrors {}
+
+/// Reads and checks a rule file.
+pub fn read(path: &Path) -> Result<RuleFile, RuleFileErrors> {
+    let document = Document::read(path).map_err(Reading::refused)?;
+    check(&document)
+}
+
+/// Checks the text of a rule file; `file` is its name for messages and in [`RuleGroup::file`].
+pub fn parse_text(file: &str, text: &str) -> Result<RuleFile, RuleFileErrors> {
+    let document = Document::parse(file, text).map_err(Reading::refused)?;
+    check(&document)
+}
+
+/// Checks a rule file that is already a tree.
+pub fn check(document: &Document) -> Result<RuleFile, RuleFileErrors> {
+    let mut reading = Reading::new(document);
+    reading.known_keys(&document.root, &["groups"]);
+    let mut groups: Vec<RuleGroup> = Vec::new();
+    for node in reading.list(&document.root, "groups") {
+        let group = read_group(&mut reading, node);
+        if group.name.is_empty() {
+            reading.error(node.position, "Groupname must not be empty");
+        } else if groups.iter().any(|g| g.name == group.name) {
+            reading.error(node.position, format!("groupname: {:?} is repeated in the same file", group.name));
+        }
+        groups.push(group);
+    }
+    reading.finish(RuleFile { groups, has_more: document.has_more })
+}
+
+fn read_group(reading: &mut Reading<'_>, node: &Node) -> RuleGroup {
+    reading.known_keys(node, &["name", "interval", "query_offset", "limit", "labels", "rules"]);
+    let name = reading.text(node, "name").unwrap_or_default();
+    let interval = reading.duration(node, "interval").filter(|d| !d.is_zero());
+    let query_offset = reading.duration(node, "query_offset");
+    let limit = reading.integer(node, "limit").map_or(0, |limit| usize::try_from(limit).unwrap_or(0));
+    let labels = labels(reading, node, "labels", "invalid label name");
+    let rules = reading.list(node, "rules").iter().enumerate();
+    let rules = rules.filter_map(|(index, rule)| read_rule(reading, &name, index + 1, rule, &labels)).collect();
+    RuleGroup { name, file: reading.file().to_owned(), interval, query_offset, limit, labels, rules }
+}
+
+const RULE_KEYS: [&str; 7] = ["record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations"];
+
+/// The rule, or `None` when something is wrong with it; what, is recorded.
+fn read_rule(reading: &mut Reading<'_>, group: &str, number: usize, node: &Node, group_labels: &Labels) -> Option<Rule> {
+    let record = reading.text(node, "record").unwrap_or_default();
+    let alert = reading.text(node, "alert").unwrap_or_default();
+    let name = if alert.is_empty() { record.clone() } else { alert.clone() };
+    reading.enter(RulePlace { group: group.to_owned(), number, name: name.clone() });
+    reading.known_keys(node, &RULE_KEYS);
+    let at = |key: &str| node.get(key).map_or(node.position, |n| n.position);
+    match (record.is_empty(), alert.is_empty()) {
+        (false, false) => reading.error(at("record"), "only one of 'record' and 'alert' must be set"),
+        (true, true) => reading.error(node.position, "one of 'record' or 'alert' must be set"),
+        _ => {}
+    }
+    let expr_text = reading.text(node, "expr").unwrap_or_default().trim().to_owned();
+    let expr = if expr_text.is_empty() {
+        reading.error(at("expr"), "field 'expr' must be set in rule");
+        None
+    } else {
+        read_expr(reading, node)
+    };
+    let hold = reading.duration(node, "for").unwrap_or_default();
+    let keep_firing_for = reading.duration(node, "keep_firing_for").unwrap_or_default();
+    if !record.is_empty() {
+        check_recording(reading, node, &record, hold, keep_firing_for);
+    }
+    let own_labels = labels(reading, node, "labels", "invalid label name");
+    let annotations = labels(reading, node, "annotations", "invalid annotation name");
+    if !alert.is_empty() {
+        check_templates(reading, node, &alert);
+    }
+    reading.leave();
+    let (expr, position, labels) = (expr?, node.position, merged(group_labels, &own_labels));
+    Some(if alert.is_empty() {
+        Rule::Recording(RecordingRule { name, expr, expr_text, labels, position })
+    } else {
+        Rule::Alerting(AlertingRule { name, expr, expr_text, hold, keep_firing_for, labels, annotations, position })
+    })
+}
+
+fn read_expr(reading: &mut Reading<'_>, rule: &Node) -> Option<crate::promql::Expr> {
+    let node = rule.get("expr")?;
+    let Value::Scalar { text, .. } = &node.value else { return None };
+    match parse(text) {
+        Ok(expr) => Some(expr),
+        Err(e) => {
+            let token = scalar_position(reading.source(), node, text, e.span.start);
+            reading.error_with_token(node.position, format!("could not parse expression: {e}"), token);
+            None
+        }
+    }
+}
+
+fn check_recording(reading: &mut Reading<'_>, node: &Node, record: &str, hold: Duration, keep: Duration) {
+    let position = node.get("record").map_or(node.position, |n| n.position);
+    let has_annotations = node.get("annotations").is_some_and(|n| matches!(&n.value, Value::Map(entries) if !entries.is_empty()));
+    for (wrong, field) in [(has_annotations, "annotations"), (!hold.is_zero(), "for"), (!keep.is_zero(), "keep_firing_for")] {
+        if wrong {
+            reading.error(position, format!("invalid field '{field}' in recording rule"));
+        }
+    }
+    if record.contains(['{', '}']) {
+        reading.error(position, format!("braces present in the recording rule name; should it be in expr?: {record}"));
+    }
+}
+
+fn check_templates(_reading: &mut Reading<'_>, _node: &Node, _alert: &str) {}
+
+/// A mapping of names to texts; names must not be empty, nor the metric name's.
+fn labels(reading: &mut Reading<'_>, node: &Node, key: &str, complaint: &str) -> Labels {
+    let mut builder = LabelsBuilder::new();
+    for (name, position, value) in reading.mapping(node, key) {
+        if name.is_empty() || (name == METRIC_NAME && key == "labels") {
+            reading.error(*position, format!("{complaint}: {name}"));
+        }
+        builder.set(name, &reading.scalar(value, name).unwrap_or_default());
+    }
+    builder.build()
+}
+
+/// Group labels under rule labels. A rule's empty value takes the group's away.
+fn merged(group: &Labels, own: &Labels) -> Labels {
+    let mut builder = group.to_builder();
+    for (name, value) in own {
+        builder.set(name, value);
+    }
+    builder.build()
+}
