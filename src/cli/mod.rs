@@ -1,5 +1,6 @@
 //! The commands. Each is one file; this one only says what they are called.
 
+pub mod check;
 mod config;
 mod health;
 mod run;
@@ -67,6 +68,8 @@ enum Command {
 enum Check {
     /// Configuration files (nightbell.yml or prometheus.yml) with everything they name
     Config(config::CheckConfigArgs),
+    /// Rule files, as promtool checks them
+    Rules(check::CheckRulesArgs),
 }
 
 /// Runs the command line of this process.
@@ -74,8 +77,20 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Some(Command::Check(Check::Config(args))) => config::check(&args),
+        Some(Command::Check(Check::Rules(args))) => finished(check::check_rules(&args, &mut std::io::stdout(), &mut std::io::stderr())),
         Some(Command::Health(args)) => wait_for(health::health(&args)),
         None => run::run(&cli.run),
+    }
+}
+
+/// The exit status of a command that only reads and writes.
+fn finished(result: std::io::Result<u8>) -> ExitCode {
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("nightbell: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

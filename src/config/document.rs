@@ -136,7 +136,7 @@ impl Document {
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
         // Some editors put a byte order mark before the first character.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut composer = Composer { file, parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
+        let mut composer = Composer { file, source: text, parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
         let (root, has_more) = composer.document()?;
         Ok(Document { file: file.into(), source: Arc::from(text), root, has_more })
     }
@@ -144,6 +144,7 @@ impl Document {
 
 struct Composer<'a> {
     file: &'a str,
+    source: &'a str,
     parser: Parser<'a, granit_parser::StrInput<'a>>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
@@ -199,8 +200,10 @@ impl<'a> Composer<'a> {
     }
 
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, ConfigError> {
-        let position = place(&span);
-        let offset = span.start.byte_offset().unwrap_or(0);
+        let (mut position, mut offset) = (place(&span), span.start.byte_offset().unwrap_or(0));
+        if let Event::Scalar(_, granit_parser::ScalarStyle::Literal | granit_parser::ScalarStyle::Folded, ..) = &event {
+            (position, offset) = block_header(self.source, offset).unwrap_or((position, offset));
+        }
         self.nodes += 1;
         if self.nodes > MAX_NODES || depth > MAX_DEPTH {
             return Err(self.error(
@@ -295,6 +298,23 @@ fn place(span: &Span) -> Position {
     Position { line: span.start.line() as u32, column: span.start.col() as u32 + 1 }
 }
 
+/// The place of the `|` or `>` of the block scalar whose text begins at `content`: the parser reports only the latter.
+fn block_header(source: &str, content: usize) -> Option<(Position, usize)> {
+    let before = source.get(..content)?;
+    let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+    let header_end = before[..line_start].trim_end().len();
+    let header_start = before[..header_end].rfind('\n').map_or(0, |n| n + 1);
+    let header = &before[header_start..header_end];
+    let opens = |rest: &str| {
+        let after = rest[1..].trim_start_matches(|c: char| c.is_ascii_digit() || c == '+' || c == '-');
+        after.trim().is_empty() || after.trim_start().starts_with('#')
+    };
+    let at = header.char_indices().find(|(i, c)| matches!(c, '|' | '>') && opens(&header[*i..]))?.0;
+    let line = u32::try_from(source[..header_start].matches('\n').count() + 1).ok()?;
+    let column = u32::try_from(header[..at].chars().count() + 1).ok()?;
+    Some((Position { line, column }, header_start + at))
+}
+
 fn count(node: &Node) -> usize {
     match &node.value {
         Value::Scalar { .. } => 1,
@@ -317,6 +337,14 @@ mod tests {
         let Some(Value::List(items)) = root.get("b").map(|n| &n.value) else { panic!("a list") };
         assert_eq!(items[0].position, Position { line: 3, column: 5 });
         assert_eq!(items[1].get("c").map(|n| n.position), Some(Position { line: 4, column: 9 }));
+    }
+
+    #[test]
+    fn a_block_scalar_stands_at_its_header() {
+        let root = parse("a: x\nb: |2- # why > not\n\n    text\n  more\nc: >\n  folded\n");
+        let place = |key: &str| root.get(key).map(|n| (n.position, n.offset));
+        assert_eq!(place("b"), Some((Position { line: 2, column: 4 }, 8)));
+        assert_eq!(place("c"), Some((Position { line: 6, column: 4 }, 44)));
     }
 
     #[test]

@@ -62,7 +62,12 @@ impl<'a> Reading<'a> {
 
     /// `value`, if nothing was wrong.
     pub fn finish<T>(self, value: T) -> Result<T, RuleFileErrors> {
-        if self.errors.is_empty() { Ok(value) } else { Err(RuleFileErrors(self.errors)) }
+        let mut errors = self.errors;
+        if errors.is_empty() {
+            return Ok(value);
+        }
+        errors.sort_by_key(|e| e.position);
+        Err(RuleFileErrors(errors))
     }
 
     /// Refuses keys that are not in `known`, and anything but a mapping.

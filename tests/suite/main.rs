@@ -15,6 +15,7 @@ mod exposition;
 mod http;
 mod notify;
 mod promql_syntax;
+mod rule_files;
 mod scrape;
 mod servers;
 mod state;
