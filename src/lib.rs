@@ -4,6 +4,7 @@
 
 pub mod alerting;
 pub mod app;
+pub mod chart;
 pub mod cli;
 pub mod collectors;
 pub mod config;
