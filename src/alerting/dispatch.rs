@@ -89,7 +89,13 @@ impl Dispatch {
 
     /// Flushes every group that is due. The messages are in the outbox when it returns.
     pub async fn flush(&mut self, now: Timestamp) {
-        let mut transition = self.memory.lock().flush_due(now);
+        let mut transition = {
+            let mut memory = self.memory.lock();
+            self.metrics.alerts.set(i64::try_from(memory.alerts.firing(now).count()).unwrap_or(i64::MAX));
+            let transition = memory.flush_due(now);
+            self.metrics.groups.set(i64::try_from(memory.groups.len()).unwrap_or(i64::MAX));
+            transition
+        };
         // A database that failed is tried again even when nothing happens.
         transition.replace |= self.behind;
         self.commit(transition).await;
@@ -149,12 +155,6 @@ impl Dispatch {
 
     /// Writes a transition down, then wakes the couriers. A database that fails costs durability, never a message.
     async fn commit(&mut self, mut transition: Transition) {
-        let (alerts, groups) = {
-            let memory = self.memory.lock();
-            (memory.alerts.len(), memory.groups.len())
-        };
-        self.metrics.alerts.set(i64::try_from(alerts).unwrap_or(i64::MAX));
-        self.metrics.groups.set(i64::try_from(groups).unwrap_or(i64::MAX));
         if transition.is_empty() {
             return;
         }

@@ -128,6 +128,7 @@ impl Dispatcher {
 
     /// Flushes every group that is due.
     pub fn flush_due(&mut self, now: Timestamp) -> Transition {
+        self.distrust_clock(now);
         let due: Vec<String> = self.groups.iter().filter(|(_, g)| g.next_flush <= now).map(|(id, _)| id.clone()).collect();
         let mut transition = Transition::default();
         let mut told: BTreeSet<u64> = BTreeSet::new();
@@ -145,6 +146,14 @@ impl Dispatcher {
         let held: BTreeSet<u64> = if told.is_empty() { told.clone() } else { self.held() };
         transition.gone_alerts = told.difference(&held).copied().collect();
         transition
+    }
+
+    /// After the clock was set back, no group waits longer than its route's waits.
+    fn distrust_clock(&mut self, now: Timestamp) {
+        for group in self.groups.values_mut() {
+            let Some(route) = self.config.routes.get(group.route) else { continue };
+            group.next_flush = group.next_flush.min(now + route.group_wait.max(route.group_interval));
+        }
     }
 
     /// Flushes one group; returns the alerts it has told to their end.

@@ -82,6 +82,8 @@ struct Event {
     #[serde(rename = "for")]
     lasting: Option<String>,
     restart: Option<String>,
+    /// The clock is set to `at`, which may be earlier than before.
+    set_clock: bool,
 }
 
 fn duration(text: &str) -> Duration {
@@ -146,6 +148,9 @@ impl Player {
                 annotations: Vec::new(),
             };
             self.dispatch.set_silence(silence, now).await.expect("silenced");
+        }
+        if event.set_clock {
+            self.dispatch.flush(now).await;
         }
         if let Some(downtime) = &event.restart {
             let now = now + duration(downtime);

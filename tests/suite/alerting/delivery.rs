@@ -182,6 +182,40 @@ async fn a_broken_database_does_not_stop_a_message() {
     assert_eq!(ops.told.lock().len(), 1, "told once");
 }
 
+/// A database that comes back is brought up to date, so that a restart after that forgets and repeats nothing.
+#[tokio::test]
+async fn a_database_that_comes_back_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state.db");
+    let state = State::open(&path).await.expect("a state file");
+    let (config, ops, _) = scripted();
+    let (mut dispatch, mut deliverer) = dispatch(&config, &state).await;
+    dispatch.put(firing("alertname=Gone n=0", at(0)), at(0)).await;
+    dispatch.flush(at(1)).await;
+    assert_eq!(deliverer.step().await, Step::Done);
+
+    let saboteur = sqlx::SqlitePool::connect_with(sqlx::sqlite::SqliteConnectOptions::new().filename(&path)).await.expect("opens");
+    sqlx::query("ALTER TABLE alerts RENAME TO hidden").execute(&saboteur).await.expect("renamed");
+    dispatch.put(vec![alert("alertname=Gone n=0", at(0), Some(at(2)), at(2)).into()], at(2)).await;
+    dispatch.put(firing("alertname=A n=1", at(2)), at(2)).await;
+    dispatch.flush(at(6)).await;
+    assert!(!state.is_healthy());
+    assert_eq!(state.outbox(10).await.expect("read"), [], "it could not be written");
+    assert_eq!((deliverer.step().await, deliverer.step().await, deliverer.step().await), (Step::Done, Step::Done, Step::Idle));
+    assert_eq!(heard(&ops.told.lock(), AlertStatus::Firing).into_iter().collect::<Vec<_>>(), ["0", "1"]);
+
+    sqlx::query("ALTER TABLE hidden RENAME TO alerts").execute(&saboteur).await.expect("renamed");
+    saboteur.close().await;
+    dispatch.flush(at(7)).await;
+    assert!(state.is_healthy());
+    let (alerts, _) = state.alerts().await.expect("read");
+    assert_eq!(alerts.iter().map(|row| row.alert.name().to_owned()).collect::<Vec<_>>(), ["A"], "what ended meanwhile is gone");
+    drop(dispatch);
+    let (mut dispatch, mut deliverer) = self::dispatch(&config, &state).await;
+    dispatch.flush(at(12)).await;
+    assert_eq!(deliverer.step().await, Step::Idle, "nothing is told twice");
+}
+
 /// N7: one receiver hangs, the other hears at once. The whole loop runs, on the real clock.
 #[tokio::test]
 async fn a_receiver_that_hangs_does_not_delay_another() {
