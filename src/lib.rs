@@ -19,4 +19,5 @@ pub mod scrape;
 pub mod state;
 pub mod store;
 pub mod telemetry;
+pub mod template;
 pub mod web;
