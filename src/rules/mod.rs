@@ -2,8 +2,16 @@
 //!
 //! A definition is immutable. State and health live with the group that evaluates it.
 
+pub mod active;
+pub mod alerting;
+pub mod backend;
 pub mod file;
+pub mod group;
+mod metrics;
 mod reading;
+mod recording;
+pub mod scheduler;
+pub mod snapshot;
 
 use std::time::Duration;
 
@@ -89,6 +97,26 @@ impl Rule {
         match self {
             Rule::Recording(rule) => &rule.expr,
             Rule::Alerting(rule) => &rule.expr,
+        }
+    }
+
+    /// The expression as written.
+    pub fn expr_text(&self) -> &str {
+        match self {
+            Rule::Recording(rule) => &rule.expr_text,
+            Rule::Alerting(rule) => &rule.expr_text,
+        }
+    }
+
+    /// Whether it does the same as `other`; where it stands does not count.
+    pub fn is_same(&self, other: &Rule) -> bool {
+        match (self, other) {
+            (Rule::Recording(a), Rule::Recording(b)) => (&a.name, &a.expr_text, &a.labels) == (&b.name, &b.expr_text, &b.labels),
+            (Rule::Alerting(a), Rule::Alerting(b)) => {
+                (&a.name, &a.expr_text, &a.labels, &a.annotations, a.hold, a.keep_firing_for)
+                    == (&b.name, &b.expr_text, &b.labels, &b.annotations, b.hold, b.keep_firing_for)
+            }
+            _ => false,
         }
     }
 

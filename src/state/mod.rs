@@ -10,6 +10,7 @@
 mod alert_groups;
 mod alerts;
 mod error;
+mod for_state;
 pub mod migrations;
 mod notification_log;
 mod outbox;
@@ -34,6 +35,7 @@ use crate::telemetry::Telemetry;
 pub use alert_groups::GroupRow;
 pub use alerts::AlertRow;
 pub use error::Error;
+pub use for_state::{RuleAlertChanges, RuleAlertRow};
 pub use notification_log::LogRow;
 pub use outbox::{DeadLetter, MAX_DEAD_LETTERS, OutboxRow};
 pub use silences::SilenceRow;

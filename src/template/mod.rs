@@ -17,6 +17,7 @@ use std::sync::Arc;
 use gotmpl::parse::{DefineNode, ListNode, Parser};
 use gotmpl::{FuncMap, TemplateError, Value};
 
+pub use gotmpl::url_encode;
 pub use rule::{Query, RuleData, check, expand};
 
 /// Longest text that one expansion may produce, in bytes.

@@ -16,6 +16,7 @@ mod http;
 mod notify;
 mod promql_syntax;
 mod rule_files;
+mod rules;
 mod scrape;
 mod servers;
 mod state;

@@ -12,4 +12,5 @@ pub struct Migration {
 }
 
 /// Every change there is, lowest number first.
-pub const MIGRATIONS: &[Migration] = &[Migration { number: 1, sql: include_str!("0001_alerting.sql") }];
+pub const MIGRATIONS: &[Migration] =
+    &[Migration { number: 1, sql: include_str!("0001_alerting.sql") }, Migration { number: 2, sql: include_str!("0002_rule_alerts.sql") }];

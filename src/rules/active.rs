@@ -1,0 +1,161 @@
+//! One alert of one rule, and its form in the state database.
+
+use std::time::Duration;
+
+use crate::template::url_encode;
+use serde::{Deserialize, Serialize};
+
+use super::alerting::Context;
+use crate::model::{Alert, Labels, Timestamp};
+
+/// Where an alert is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AlertState {
+    /// Resolved; kept for a while so that its end is told again.
+    Inactive,
+    /// The expression holds, but not for long enough.
+    Pending,
+    /// It fires.
+    Firing,
+}
+
+impl AlertState {
+    /// The word that `ALERTS` and the API use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AlertState::Inactive => "inactive",
+            AlertState::Pending => "pending",
+            AlertState::Firing => "firing",
+        }
+    }
+}
+
+/// One alert of one rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActiveAlert {
+    /// Final labels, `alertname` included, external labels not.
+    pub labels: Labels,
+    /// Annotations as they were last expanded: when it began, or when it was last told.
+    pub annotations: Labels,
+    /// Where it is in its life.
+    pub state: AlertState,
+    /// When the expression began to hold.
+    pub active_at: Timestamp,
+    /// When it began to fire.
+    pub fired_at: Option<Timestamp>,
+    /// When it ended.
+    pub resolved_at: Option<Timestamp>,
+    /// When it was last handed on.
+    pub last_sent_at: Option<Timestamp>,
+    /// When the expression ceased to hold while the alert goes on firing.
+    pub keep_firing_since: Option<Timestamp>,
+    /// The last evaluation in this process that had it.
+    pub last_seen: Option<Timestamp>,
+    /// The value at the last evaluation that had it.
+    pub value: f64,
+    /// The worst value so far: the least where the rule asks for `<`, otherwise the greatest.
+    pub peak: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Body {
+    labels: Vec<(String, String)>,
+    annotations: Vec<(String, String)>,
+    state: AlertState,
+    active_at: i64,
+    fired_at: Option<i64>,
+    resolved_at: Option<i64>,
+    last_sent_at: Option<i64>,
+    keep_firing_since: Option<i64>,
+    /// The bits of the value: JSON has neither NaN nor infinities.
+    value: u64,
+    peak: u64,
+}
+
+fn pairs(labels: &Labels) -> Vec<(String, String)> {
+    labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
+}
+
+impl ActiveAlert {
+    /// A pending alert that began at `now`.
+    pub fn new(labels: Labels, annotations: Labels, value: f64, now: Timestamp) -> Self {
+        ActiveAlert {
+            labels,
+            annotations,
+            state: AlertState::Pending,
+            active_at: now,
+            fired_at: None,
+            resolved_at: None,
+            last_sent_at: None,
+            keep_firing_since: None,
+            last_seen: None,
+            value,
+            peak: value,
+        }
+    }
+
+    /// Its text for the state database.
+    pub fn to_json(&self) -> String {
+        let body = Body {
+            labels: pairs(&self.labels),
+            annotations: pairs(&self.annotations),
+            state: self.state,
+            active_at: self.active_at.0,
+            fired_at: self.fired_at.map(|t| t.0),
+            resolved_at: self.resolved_at.map(|t| t.0),
+            last_sent_at: self.last_sent_at.map(|t| t.0),
+            keep_firing_since: self.keep_firing_since.map(|t| t.0),
+            value: self.value.to_bits(),
+            peak: self.peak.to_bits(),
+        };
+        // Strings, numbers and lists of them always have a JSON form.
+        serde_json::to_string(&body).unwrap_or_default()
+    }
+
+    /// Reads what [`ActiveAlert::to_json`] wrote.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        let body: Body = serde_json::from_str(text)?;
+        Ok(ActiveAlert {
+            labels: Labels::from_pairs(body.labels),
+            annotations: Labels::from_pairs(body.annotations),
+            state: body.state,
+            active_at: Timestamp(body.active_at),
+            fired_at: body.fired_at.map(Timestamp),
+            resolved_at: body.resolved_at.map(Timestamp),
+            last_sent_at: body.last_sent_at.map(Timestamp),
+            keep_firing_since: body.keep_firing_since.map(Timestamp),
+            last_seen: Some(Timestamp(body.active_at)),
+            value: f64::from_bits(body.value),
+            peak: f64::from_bits(body.peak),
+        })
+    }
+
+    /// Whether it is to be handed on: it fires or has ended, and was never told so or not lately.
+    pub(super) fn is_due(&self, now: Timestamp, resend_delay: Duration) -> bool {
+        if self.state == AlertState::Pending {
+            return false;
+        }
+        self.last_sent_at.is_none_or(|sent| self.resolved_at.is_some_and(|end| end > sent) || sent + resend_delay < now)
+    }
+
+    /// The alert as the alerting side knows it. It fires until told otherwise: no end is guessed.
+    pub(super) fn to_model(&self, now: Timestamp, context: &Context<'_>, expr: &str) -> Alert {
+        let mut labels = self.labels.to_builder();
+        for (name, value) in context.external_labels.iter() {
+            if self.labels.get(name).is_none() {
+                labels.set(name, value);
+            }
+        }
+        Alert {
+            labels: labels.build(),
+            annotations: self.annotations.clone(),
+            starts_at: self.fired_at.unwrap_or(self.active_at),
+            ends_at: self.resolved_at,
+            updated_at: now,
+            generator_url: format!("{}/graph?g0.expr={}&g0.tab=1", context.external_url.trim_end_matches('/'), url_encode(expr)),
+            value: Some(self.value),
+            peak: Some(self.peak),
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! One group at one instant: its rules in order, each seeing what those before it wrote.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::active::{ActiveAlert, AlertState};
+use super::alerting::{AlertingState, Context, Step};
+use super::backend::Backend;
+use super::recording::record;
+use super::{AlertingRule, Rule, RuleGroup};
+use crate::model::{Alert, Labels, METRIC_NAME, Sample, Timestamp, stale_nan};
+use crate::state::{RuleAlertChanges, RuleAlertRow};
+use crate::template::Query;
+
+/// What all groups share.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Interval of groups that name none (`evaluation_interval`).
+    pub interval: Duration,
+    /// Offset of groups that name none (`rule_query_offset`).
+    pub query_offset: Duration,
+    /// How long until an alert that still fires is handed on again.
+    pub resend_delay: Duration,
+    /// How far behind the grid evaluations stand, so that the collections of the same slot have ended.
+    pub phase: Duration,
+    /// Labels added to what is handed on, where the alert lacks them.
+    pub external_labels: Labels,
+    /// Where this instance's pages are.
+    pub external_url: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            interval: Duration::from_secs(60),
+            query_offset: Duration::ZERO,
+            resend_delay: Duration::from_secs(60),
+            phase: Duration::ZERO,
+            external_labels: Labels::empty(),
+            external_url: String::new(),
+        }
+    }
+}
+
+/// How the last evaluation of a rule went.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Health {
+    /// `None` before the first evaluation, then whether it succeeded.
+    pub ok: Option<bool>,
+    /// Why the last one failed.
+    pub last_error: Option<String>,
+    /// When it was.
+    pub last_evaluation: Option<Timestamp>,
+    /// How long it took.
+    pub evaluation_time: Duration,
+}
+
+impl Health {
+    /// `unknown`, `ok` or `err`, as the API says.
+    pub fn as_str(&self) -> &'static str {
+        match self.ok {
+            None => "unknown",
+            Some(true) => "ok",
+            Some(false) => "err",
+        }
+    }
+}
+
+type SeriesSet = HashSet<Labels, ahash::RandomState>;
+
+/// A rule with what it remembers.
+pub struct RunningRule {
+    /// Its definition.
+    pub rule: Rule,
+    /// How its last evaluation went.
+    pub health: Health,
+    /// Its alerts, when it is an alerting rule.
+    pub alerting: Option<AlertingState>,
+    /// Identity across restarts: file, group, name, labels, and a number among equals.
+    key: String,
+    /// Series it wrote at its last evaluation.
+    written: SeriesSet,
+}
+
+/// What one evaluation of a group did.
+#[derive(Debug, Default)]
+pub struct GroupOutcome {
+    /// Alerts to hand on, once the changes are durable.
+    pub alerts: Vec<Alert>,
+    /// What changed in the state database.
+    pub changes: RuleAlertChanges,
+    /// Rules evaluated.
+    pub evaluations: u64,
+    /// Rules that failed.
+    pub failures: u64,
+    /// Samples written.
+    pub samples: usize,
+}
+
+/// A group of rules that runs.
+pub struct Group {
+    /// Its definition.
+    pub definition: RuleGroup,
+    /// Time between evaluations.
+    pub interval: Duration,
+    /// How far before the evaluation time queries look.
+    pub query_offset: Duration,
+    /// Its rules, in order.
+    pub rules: Vec<RunningRule>,
+    /// When it was last evaluated.
+    pub last_evaluation: Option<Timestamp>,
+    /// How long that took.
+    pub evaluation_time: Duration,
+    /// Series of rules that are no more: their end is written at the next evaluation.
+    ended: Vec<Labels>,
+}
+
+impl Group {
+    /// A group that remembers nothing.
+    pub fn new(definition: RuleGroup, settings: &Settings) -> Self {
+        let mut keys: BTreeMap<String, usize> = BTreeMap::new();
+        let rules = definition.rules.iter().map(|rule| {
+            let plain = format!("{};{};{};{}", definition.file, definition.name, rule.name(), rule.labels().braced());
+            let number = keys.entry(plain.clone()).or_default();
+            let key = if *number == 0 { plain } else { format!("{plain};{number}") };
+            *number += 1;
+            let alerting = match rule {
+                Rule::Alerting(rule) => Some(AlertingState::new(rule)),
+                Rule::Recording(_) => None,
+            };
+            RunningRule { rule: rule.clone(), health: Health::default(), alerting, key, written: SeriesSet::default() }
+        });
+        Group {
+            rules: rules.collect(),
+            interval: definition.interval.unwrap_or(settings.interval).max(Duration::from_millis(1)),
+            query_offset: definition.query_offset.unwrap_or(settings.query_offset),
+            last_evaluation: None,
+            evaluation_time: Duration::ZERO,
+            ended: Vec::new(),
+            definition,
+        }
+    }
+
+    /// A group without rules, to stand where another was taken from.
+    pub(super) fn empty() -> Self {
+        let definition = RuleGroup {
+            name: String::new(),
+            file: String::new(),
+            interval: None,
+            query_offset: None,
+            limit: 0,
+            labels: Labels::empty(),
+            rules: Vec::new(),
+        };
+        Group::new(definition, &Settings::default())
+    }
+
+    /// Whether it does the same as `other`: where rules stand in the file does not count (SEMANTICS 105).
+    pub fn is_same(&self, other: &Group) -> bool {
+        let (a, b) = (&self.definition, &other.definition);
+        (&a.file, &a.name, a.limit) == (&b.file, &b.name, b.limit)
+            && (self.interval, self.query_offset) == (other.interval, other.query_offset)
+            && a.rules.len() == b.rules.len()
+            && a.rules.iter().zip(&b.rules).all(|(a, b)| a.is_same(b))
+    }
+
+    /// File and name: unique among groups.
+    pub fn key(&self) -> (&str, &str) {
+        (&self.definition.file, &self.definition.name)
+    }
+
+    /// Takes over the alerts of its rules from the state database; gives back the rows that belong to no rule here.
+    pub fn restore(&mut self, rows: &mut BTreeMap<String, Vec<ActiveAlert>>) {
+        for rule in &mut self.rules {
+            if let (Some(state), Some(alerts)) = (&mut rule.alerting, rows.remove(&rule.key)) {
+                for mut alert in alerts {
+                    // Whether the process before this one came to hand it on is not known: tell it again.
+                    alert.last_sent_at = None;
+                    state.adopt(alert);
+                }
+            }
+        }
+    }
+
+    /// Takes over from the group's previous definition: rules with the same name and labels keep their alerts and series. What is left
+    /// over is ended: its alerts are resolved, its series marked stale.
+    pub fn inherit(&mut self, mut old: Group, now: Timestamp, settings: &Settings) -> GroupOutcome {
+        for rule in &mut self.rules {
+            let same = |o: &&mut RunningRule| o.key == rule.key && o.alerting.is_some() == rule.alerting.is_some();
+            let Some(before) = old.rules.iter_mut().find(same) else { continue };
+            rule.written = std::mem::take(&mut before.written);
+            rule.health = before.health.clone();
+            if let (Some(new), Some(old)) = (&mut rule.alerting, &mut before.alerting) {
+                old.take().into_iter().for_each(|alert| new.adopt(alert));
+            }
+        }
+        self.last_evaluation = old.last_evaluation;
+        let (outcome, series) = old.end(now, settings);
+        self.ended = series;
+        outcome
+    }
+
+    /// Ends the group: resolves what fires and gives back the series it wrote.
+    pub fn end(mut self, now: Timestamp, settings: &Settings) -> (GroupOutcome, Vec<Labels>) {
+        let query: Query = Arc::new(|_| Ok(Vec::new()));
+        let context = context(0, settings, &query);
+        let mut outcome = GroupOutcome::default();
+        let mut series = std::mem::take(&mut self.ended);
+        for rule in &mut self.rules {
+            series.extend(rule.written.drain());
+            let (Some(state), Rule::Alerting(definition)) = (&mut rule.alerting, &rule.rule) else { continue };
+            for alert in state.take() {
+                outcome.changes.gone.push((rule.key.clone(), alert.labels.fingerprint()));
+                outcome.alerts.extend(resolved(alert, now, &context, &definition.expr_text));
+            }
+        }
+        (outcome, series)
+    }
+
+    /// Whether one of its rules wrote this series at its last evaluation.
+    pub(super) fn writes(&self, labels: &Labels) -> bool {
+        self.rules.iter().any(|rule| rule.written.contains(labels))
+    }
+
+    /// Evaluates every rule at the slot `now`. Samples go to the backend at once, so that the next rule sees them.
+    pub fn eval(&mut self, backend: &Arc<dyn Backend>, now: Timestamp, settings: &Settings) -> GroupOutcome {
+        let started = Instant::now();
+        let at = now - self.query_offset;
+        let query: Query = {
+            let backend = Arc::clone(backend);
+            Arc::new(move |text: &str| backend.query_text(text, now))
+        };
+        let context = context(self.definition.limit, settings, &query);
+        let mut outcome = GroupOutcome::default();
+        if !self.ended.is_empty() {
+            let markers: Vec<Sample> = self.ended.drain(..).map(marker).collect();
+            backend.append(at, &markers);
+        }
+        for rule in &mut self.rules {
+            let begun = Instant::now();
+            let result = rule.eval(backend.as_ref(), at, now, &context, &mut outcome);
+            outcome.evaluations += 1;
+            outcome.failures += u64::from(result.is_err());
+            rule.health =
+                Health { ok: Some(result.is_ok()), last_error: result.err(), last_evaluation: Some(now), evaluation_time: begun.elapsed() };
+        }
+        self.last_evaluation = Some(now);
+        self.evaluation_time = started.elapsed();
+        outcome
+    }
+}
+
+fn context<'a>(limit: usize, settings: &'a Settings, query: &'a Query) -> Context<'a> {
+    Context {
+        limit,
+        resend_delay: settings.resend_delay,
+        external_labels: &settings.external_labels,
+        external_url: &settings.external_url,
+        query,
+    }
+}
+
+impl GroupOutcome {
+    /// Adds what another step did.
+    pub(super) fn merge(&mut self, other: GroupOutcome) {
+        self.alerts.extend(other.alerts);
+        self.changes.put.extend(other.changes.put);
+        self.changes.gone.extend(other.changes.gone);
+    }
+}
+
+/// An alert from before a restart whose rule (`key`) is no more: forgotten, and resolved if it fired.
+pub(super) fn orphan(key: &str, alert: ActiveAlert, now: Timestamp, settings: &Settings, outcome: &mut GroupOutcome) {
+    let query: Query = Arc::new(|_| Ok(Vec::new()));
+    outcome.changes.gone.push((key.to_owned(), alert.labels.fingerprint()));
+    outcome.alerts.extend(resolved(alert, now, &context(0, settings, &query), ""));
+}
+
+/// The end of an alert whose rule is gone, if it fires; the end of others was told or never began.
+fn resolved(mut alert: ActiveAlert, now: Timestamp, context: &Context<'_>, expr: &str) -> Option<Alert> {
+    if alert.state != AlertState::Firing {
+        return None;
+    }
+    alert.resolved_at = Some(now);
+    Some(alert.to_model(now, context, expr))
+}
+
+impl RunningRule {
+    /// Its alerts' state: the highest of all; `None` for a recording rule or before the first evaluation.
+    pub fn state(&self) -> Option<AlertState> {
+        let alerting = self.alerting.as_ref()?;
+        self.health.ok?;
+        Some(alerting.alerts().map(|alert| alert.state).max().unwrap_or(AlertState::Inactive))
+    }
+
+    fn eval(
+        &mut self,
+        backend: &dyn Backend,
+        at: Timestamp,
+        now: Timestamp,
+        context: &Context<'_>,
+        outcome: &mut GroupOutcome,
+    ) -> Result<(), String> {
+        let hits = backend.query(self.rule.expr(), at)?;
+        let samples = match (&self.rule, &mut self.alerting) {
+            (Rule::Recording(rule), _) => record(rule, hits, context.limit)?,
+            (Rule::Alerting(rule), Some(state)) => {
+                let step = state.step(rule, &hits, now, context)?;
+                note(&self.key, state, &step, &mut outcome.changes);
+                outcome.alerts.extend(step.alerts);
+                synthetic(rule, state)
+            }
+            (Rule::Alerting(_), None) => Vec::new(),
+        };
+        self.write(samples, backend, at, outcome);
+        Ok(())
+    }
+
+    /// Stores the samples, and a stale marker for each series that was there last time and is not now.
+    fn write(&mut self, mut samples: Vec<Sample>, backend: &dyn Backend, at: Timestamp, outcome: &mut GroupOutcome) {
+        if samples.is_empty() && self.written.is_empty() {
+            return;
+        }
+        let now: SeriesSet = samples.iter().map(|sample| sample.labels.clone()).collect();
+        outcome.samples += samples.len();
+        samples.extend(self.written.difference(&now).cloned().map(marker));
+        backend.append(at, &samples);
+        self.written = now;
+    }
+}
+
+/// Adds what a step changed to what goes into the state database.
+fn note(key: &str, state: &AlertingState, step: &Step, changes: &mut RuleAlertChanges) {
+    for fingerprint in &step.changed {
+        if let Some(alert) = state.alert(*fingerprint) {
+            changes.put.push(RuleAlertRow { rule: key.to_owned(), fingerprint: *fingerprint, body: alert.to_json() });
+        }
+    }
+    changes.gone.extend(step.gone.iter().map(|fingerprint| (key.to_owned(), *fingerprint)));
+}
+
+fn marker(labels: Labels) -> Sample {
+    Sample { labels, value: stale_nan(), timestamp: None }
+}
+
+/// `ALERTS` and `ALERTS_FOR_STATE` of every pending and firing alert.
+fn synthetic(rule: &AlertingRule, state: &AlertingState) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    for alert in state.alerts().filter(|alert| alert.state != AlertState::Inactive) {
+        let mut labels = alert.labels.to_builder();
+        labels.set("alertname", &rule.name).set(METRIC_NAME, "ALERTS_FOR_STATE");
+        let since = alert.active_at.0.div_euclid(1000) as f64;
+        samples.push(Sample { labels: labels.build(), value: since, timestamp: None });
+        labels.set(METRIC_NAME, "ALERTS").set("alertstate", alert.state.as_str());
+        samples.push(Sample { labels: labels.build(), value: 1.0, timestamp: None });
+    }
+    samples
+}

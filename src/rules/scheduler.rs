@@ -1,0 +1,259 @@
+//! The loop: every group at its slots, alert state durable before alerts are handed on, reload without losing state.
+//!
+//! All groups of one interval are evaluated at one instant, a multiple of the interval plus a small phase, so that every rule judges the
+//! same collection. Evaluation runs on the blocking pool, one group at a time, and never holds up collection.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tracing::{error, warn};
+
+use super::RuleGroup;
+use super::active::ActiveAlert;
+use super::backend::Backend;
+use super::group::{Group, GroupOutcome, Settings, orphan};
+use super::metrics::{GroupLabel, Metrics};
+use super::snapshot::GroupSnapshot;
+use crate::model::time::millis;
+use crate::model::{Alert, Labels, Sample, Timestamp, stale_nan};
+use crate::state::{RuleAlertChanges, State};
+use crate::telemetry::Telemetry;
+
+/// The loop cannot go on: nobody takes alerts any more, or an evaluation panicked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The receiving side of the alerts is gone.
+    #[error("rule evaluation: nobody takes alerts any more")]
+    Closed,
+    /// An evaluation panicked: a bug, after which the process must not live on quietly.
+    #[error("rule evaluation ended unexpectedly: {0}")]
+    Panicked(tokio::task::JoinError),
+}
+
+/// All groups, and the loop that evaluates them.
+pub struct Scheduler {
+    backend: Arc<dyn Backend>,
+    state: State,
+    alerts: mpsc::Sender<Vec<Alert>>,
+    metrics: Metrics,
+    inner: Mutex<Inner>,
+    /// Counts reloads, so that the loop looks again at what is due.
+    reloads: watch::Sender<u64>,
+    /// One evaluation or reload at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Inner {
+    settings: Arc<Settings>,
+    groups: Vec<Slot>,
+    /// Series of groups that are gone, and when their end is due.
+    ended: Vec<(Timestamp, Vec<Labels>)>,
+}
+
+#[derive(Clone)]
+struct Slot {
+    group: Arc<Mutex<Group>>,
+    interval: Duration,
+    next: Timestamp,
+}
+
+impl Scheduler {
+    /// A scheduler without groups: [`Scheduler::reload`] brings them, then [`Scheduler::restore`] what they knew before a restart.
+    pub fn new(backend: Arc<dyn Backend>, state: State, alerts: mpsc::Sender<Vec<Alert>>, telemetry: &Telemetry) -> Self {
+        Scheduler {
+            backend,
+            state,
+            alerts,
+            metrics: Metrics::register(telemetry),
+            inner: Mutex::default(),
+            reloads: watch::Sender::new(0),
+            turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Gives the groups their alerts from before the restart. Alerts whose rule is gone are resolved. To be called once, after the first
+    /// [`Scheduler::reload`] and before [`Scheduler::run`]. A broken state database costs the memory, not the start.
+    pub async fn restore(&self, now: Timestamp) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        let rows = match self.state.rule_alerts().await {
+            Ok(rows) => rows,
+            Err(error) => {
+                error!(%error, "Alert state of the rules was not read; pending alerts start anew.");
+                return Ok(());
+            }
+        };
+        let mut by_rule: BTreeMap<String, Vec<ActiveAlert>> = BTreeMap::new();
+        let mut outcome = GroupOutcome::default();
+        for row in rows {
+            match ActiveAlert::from_json(&row.body) {
+                Ok(alert) => by_rule.entry(row.rule).or_default().push(alert),
+                Err(error) => {
+                    warn!(rule = row.rule, %error, "Alert state of a rule cannot be read and is dropped.");
+                    outcome.changes.gone.push((row.rule, row.fingerprint));
+                }
+            }
+        }
+        {
+            let inner = self.inner.lock();
+            inner.groups.iter().for_each(|slot| slot.group.lock().restore(&mut by_rule));
+            for (rule, alerts) in by_rule {
+                alerts.into_iter().for_each(|alert| orphan(&rule, alert, now, &inner.settings, &mut outcome));
+            }
+        }
+        self.hand_on(outcome).await
+    }
+
+    /// Puts these groups in place of the running ones. A group that did not change goes on untouched; a changed one keeps the alerts of
+    /// rules with the same name and labels; alerts of rules that are gone are resolved (SEMANTICS 105-108).
+    pub async fn reload(&self, groups: Vec<RuleGroup>, settings: Settings, now: Timestamp) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        let mut outcome = GroupOutcome::default();
+        {
+            let inner = &mut *self.inner.lock();
+            let settings = Arc::new(settings);
+            let mut old = std::mem::take(&mut inner.groups);
+            for definition in groups {
+                let place = old.iter().position(|slot| slot.group.lock().key() == (&definition.file, &definition.name));
+                let before = place.map(|index| old.swap_remove(index));
+                let mut group = Group::new(definition, &settings);
+                let interval = group.interval;
+                let slot = match before {
+                    Some(slot) if slot.group.lock().is_same(&group) => slot,
+                    Some(slot) => {
+                        let running = std::mem::replace(&mut *slot.group.lock(), Group::empty());
+                        outcome.merge(group.inherit(running, now, &inner.settings));
+                        let next = if slot.interval == interval { slot.next } else { next_slot(now, interval, settings.phase) };
+                        Slot { group: Arc::new(Mutex::new(group)), interval, next }
+                    }
+                    None => Slot { group: Arc::new(Mutex::new(group)), interval, next: next_slot(now, interval, settings.phase) },
+                };
+                inner.groups.push(slot);
+            }
+            for slot in old {
+                let group = std::mem::replace(&mut *slot.group.lock(), Group::empty());
+                self.metrics.forget(&group);
+                let (ended, series) = group.end(now, &inner.settings);
+                outcome.merge(ended);
+                inner.ended.push((now + slot.interval * 2, series));
+            }
+            inner.settings = settings;
+        }
+        self.reloads.send_modify(|count| *count += 1);
+        self.hand_on(outcome).await
+    }
+
+    /// Evaluates what is due, for ever. Ends only when it cannot go on.
+    pub async fn run(&self) -> Result<(), Error> {
+        let mut reloads = self.reloads.subscribe();
+        loop {
+            let now = Timestamp::now();
+            let next = self.inner.lock().groups.iter().map(|slot| slot.next).min();
+            let wait = next.map_or(Duration::from_secs(3600), |next| next.since(now));
+            if wait.is_zero() {
+                self.tick(now).await?;
+                continue;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = reloads.changed() => {}
+            }
+        }
+    }
+
+    /// Evaluates every group that is due at `now`, each at its slot, and hands its alerts on. Slots that were missed are counted, not
+    /// made up for.
+    pub async fn tick(&self, now: Timestamp) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        self.write_ends(now);
+        let due: Vec<Slot> = self.inner.lock().groups.iter().filter(|slot| slot.next <= now).cloned().collect();
+        for slot in due {
+            let (at, missed) = self.advance(&slot, now);
+            let settings = Arc::clone(&self.inner.lock().settings);
+            let (group, backend, phase) = (Arc::clone(&slot.group), Arc::clone(&self.backend), settings.phase);
+            let evaluate = move || {
+                let mut group = group.lock();
+                let outcome = group.eval(&backend, at - phase, &settings);
+                (outcome, GroupLabel::new(&group), group.evaluation_time)
+            };
+            let (outcome, label, took) = tokio::task::spawn_blocking(evaluate).await.map_err(Error::Panicked)?;
+            self.metrics.evaluated(&label, &outcome, took, missed);
+            self.hand_on(outcome).await?;
+        }
+        Ok(())
+    }
+
+    /// What is there now, by file and name. Waits at most for one group's evaluation.
+    pub fn snapshot(&self) -> Vec<GroupSnapshot> {
+        let slots = self.inner.lock().groups.clone();
+        let mut groups: Vec<GroupSnapshot> = slots.iter().map(|slot| GroupSnapshot::new(&slot.group.lock())).collect();
+        groups.sort_by(|a, b| (&a.file, &a.name).cmp(&(&b.file, &b.name)));
+        groups
+    }
+
+    /// The slot to evaluate, and how many before it were missed; sets the group's next one.
+    fn advance(&self, slot: &Slot, now: Timestamp) -> (Timestamp, u64) {
+        let interval = millis(slot.interval).max(1);
+        let missed = (now.0 - slot.next.0).max(0) / interval;
+        let at = Timestamp(slot.next.0 + missed * interval);
+        if let Some(running) = self.inner.lock().groups.iter_mut().find(|s| Arc::ptr_eq(&s.group, &slot.group)) {
+            running.next = Timestamp(at.0 + interval);
+        }
+        (at, u64::try_from(missed).unwrap_or(0))
+    }
+
+    /// Marks the series of groups that went two intervals ago, those apart that another group writes now.
+    fn write_ends(&self, now: Timestamp) {
+        let inner = &mut *self.inner.lock();
+        if !inner.ended.iter().any(|(at, _)| *at <= now) {
+            return;
+        }
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.ended).into_iter().partition(|(at, _)| *at <= now);
+        inner.ended = later;
+        let mut series: Vec<Labels> = due.into_iter().flat_map(|(_, series)| series).collect();
+        for slot in &inner.groups {
+            let group = slot.group.lock();
+            series.retain(|labels| !group.writes(labels));
+        }
+        let markers: Vec<Sample> = series.into_iter().map(|labels| Sample { labels, value: stale_nan(), timestamp: None }).collect();
+        self.backend.append(now, &markers);
+    }
+
+    /// Makes the changes durable, then hands the alerts on: in doubt, notify, so a broken database holds nothing back.
+    async fn hand_on(&self, outcome: GroupOutcome) -> Result<(), Error> {
+        if let Err(error) = self.record(&outcome.changes).await {
+            warn!(%error, "Alert state of the rules was not written.");
+            self.metrics.not_recorded();
+        }
+        if outcome.alerts.is_empty() {
+            return Ok(());
+        }
+        self.alerts.send(outcome.alerts).await.map_err(|_| Error::Closed)
+    }
+
+    async fn record(&self, changes: &RuleAlertChanges) -> Result<(), crate::state::Error> {
+        self.state.record_rule_alerts(changes).await
+    }
+}
+
+/// The first slot of an interval after `now`.
+fn next_slot(now: Timestamp, interval: Duration, phase: Duration) -> Timestamp {
+    let (interval, phase) = (millis(interval).max(1), millis(phase));
+    Timestamp(((now.0 - phase).div_euclid(interval) + 1) * interval + phase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SEMANTICS 100: slots are multiples of the interval, all groups at one instant, plus the phase.
+    #[test]
+    fn slots_are_multiples_of_the_interval_plus_the_phase() {
+        let slot = |now, phase| next_slot(Timestamp(now), Duration::from_secs(15), Duration::from_millis(phase)).0;
+        assert_eq!((slot(0, 0), slot(14_999, 0), slot(15_000, 0)), (15_000, 15_000, 30_000));
+        assert_eq!((slot(15_000, 500), slot(15_500, 500)), (15_500, 30_500));
+    }
+}

@@ -1,0 +1,386 @@
+//! The rule engine on timelines of virtual time: a backend that answers each expression from a script.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nightbell::config::Position;
+use nightbell::model::{Alert, Labels, METRIC_NAME, Sample, Timestamp, is_stale};
+use nightbell::promql::ast::{Expr, Span, VectorSelector};
+use nightbell::rules::active::{ActiveAlert, AlertState};
+use nightbell::rules::backend::Backend;
+use nightbell::rules::group::{Group, Settings};
+use nightbell::rules::scheduler::Scheduler;
+use nightbell::rules::{AlertingRule, RecordingRule, Rule, RuleGroup};
+use nightbell::state::{RuleAlertRow, State};
+use nightbell::telemetry::Telemetry;
+use parking_lot::Mutex;
+use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
+use tokio::sync::mpsc;
+
+type Hits = Result<Vec<(Labels, f64)>, String>;
+type Stored = Vec<(Timestamp, Labels, f64)>;
+
+/// Answers a selector by its name: from the script, otherwise with what was stored at that instant.
+#[derive(Default)]
+struct Script {
+    answers: Mutex<BTreeMap<String, Hits>>,
+    stored: Mutex<Stored>,
+}
+
+impl Script {
+    fn set(&self, name: &str, hits: Hits) {
+        self.answers.lock().insert(name.to_owned(), hits);
+    }
+
+    fn stored(&self, name: &str, at: i64) -> Vec<(Labels, f64)> {
+        let stored = self.stored.lock();
+        stored.iter().filter(|(t, l, _)| t.0 == at && l.metric_name() == name).map(|(_, l, v)| (l.clone(), *v)).collect()
+    }
+}
+
+impl Backend for Script {
+    fn query(&self, expr: &Expr, at: Timestamp) -> Hits {
+        let Expr::VectorSelector(selector) = expr else { return Err("only selectors".into()) };
+        match self.answers.lock().get(&selector.name) {
+            Some(answer) => answer.clone(),
+            None => Ok(self.stored(&selector.name, at.0)),
+        }
+    }
+
+    fn query_text(&self, text: &str, at: Timestamp) -> Hits {
+        self.query(&selector(text), at)
+    }
+
+    fn append(&self, at: Timestamp, samples: &[Sample]) {
+        self.stored.lock().extend(samples.iter().map(|s| (at, s.labels.clone(), s.value)));
+    }
+}
+
+fn selector(name: &str) -> Expr {
+    Expr::VectorSelector(VectorSelector {
+        name: name.to_owned(),
+        matchers: Vec::new(),
+        offset: 0,
+        at: None,
+        may_match_all: false,
+        span: Span::default(),
+    })
+}
+
+fn alert(name: &str, hold: u64, keep: u64) -> AlertingRule {
+    AlertingRule {
+        name: name.to_owned(),
+        expr: selector("m"),
+        expr_text: "m".into(),
+        hold: Duration::from_secs(hold),
+        keep_firing_for: Duration::from_secs(keep),
+        labels: Labels::from_pairs([("severity", "page")]),
+        annotations: Labels::from_pairs([("summary", "{{ $labels.i }} is at {{ $value }}")]),
+        position: Position::default(),
+    }
+}
+
+fn group(rules: Vec<Rule>) -> RuleGroup {
+    RuleGroup {
+        name: "g".into(),
+        file: "f.yml".into(),
+        interval: Some(Duration::from_secs(60)),
+        query_offset: None,
+        limit: 0,
+        labels: Labels::empty(),
+        rules,
+    }
+}
+
+fn hit(instance: &str, value: f64) -> (Labels, f64) {
+    (Labels::from_pairs([(METRIC_NAME, "m"), ("i", instance)]), value)
+}
+
+/// A group with its script, stepped minute by minute.
+struct Timeline {
+    group: Group,
+    script: Arc<Script>,
+    settings: Settings,
+}
+
+impl Timeline {
+    fn new(definition: RuleGroup) -> Self {
+        let settings = Settings { external_url: "http://bell/".into(), ..Settings::default() };
+        Timeline { group: Group::new(definition, &settings), script: Arc::default(), settings }
+    }
+
+    fn step(&mut self, minute: i64, hits: Hits) -> Vec<Alert> {
+        self.script.set("m", hits);
+        let backend: Arc<dyn Backend> = self.script.clone();
+        self.group.eval(&backend, Timestamp(minute * 60_000), &self.settings).alerts
+    }
+
+    fn states(&self) -> Vec<(AlertState, i64)> {
+        let alerting = self.group.rules[0].alerting.as_ref().expect("an alerting rule");
+        alerting.alerts().map(|a| (a.state, a.active_at.0 / 60_000)).collect()
+    }
+}
+
+/// SEMANTICS 112, 113, 122: pending from the first hit, firing once `for` has passed; told with labels, texts, value and peak.
+#[test]
+fn an_alert_fires_when_its_expression_held_for_long_enough() {
+    let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 120, 0))]));
+    assert!(line.step(1, Ok(vec![hit("x", 5.0)])).is_empty());
+    assert!(line.step(2, Ok(vec![hit("x", 9.0)])).is_empty());
+    assert_eq!(line.states(), [(AlertState::Pending, 1)]);
+    let told = line.step(3, Ok(vec![hit("x", 7.0)]));
+    assert_eq!(line.states(), [(AlertState::Firing, 1)]);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].labels, Labels::from_pairs([("alertname", "A"), ("i", "x"), ("severity", "page")]));
+    assert_eq!(told[0].annotations.value("summary"), "x is at 7");
+    assert_eq!((told[0].starts_at.0, told[0].ends_at, told[0].value, told[0].peak), (180_000, None, Some(7.0), Some(9.0)));
+    assert_eq!(told[0].generator_url, "http://bell/graph?g0.expr=m&g0.tab=1");
+}
+
+/// SEMANTICS 113: `for: 0` fires in the first evaluation.
+#[test]
+fn without_for_the_first_evaluation_fires() {
+    let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 0, 0))]));
+    assert_eq!(line.step(1, Ok(vec![hit("x", 1.0), hit("y", 1.0)])).len(), 2);
+}
+
+/// SEMANTICS 115: a pending alert that vanishes was never there.
+#[test]
+fn a_pending_alert_vanishes_untold() {
+    let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 120, 0))]));
+    line.step(1, Ok(vec![hit("x", 1.0)]));
+    assert!(line.step(2, Ok(vec![])).is_empty());
+    assert!(line.states().is_empty());
+    line.step(3, Ok(vec![hit("x", 1.0)]));
+    assert_eq!(line.states(), [(AlertState::Pending, 3)]);
+}
+
+/// SEMANTICS 116, 117, 121: the end is told at once, told again for 15 minutes, then forgotten; a new start is a new cycle.
+#[test]
+fn the_end_is_told_and_kept_for_fifteen_minutes() {
+    let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 0, 0))]));
+    line.step(1, Ok(vec![hit("x", 1.0)]));
+    let told = line.step(2, Ok(vec![]));
+    assert_eq!(told[0].ends_at, Some(Timestamp(120_000)));
+    assert_eq!(told[0].annotations.value("summary"), "x is at 1");
+    let later: Vec<i64> = (3..=20).filter(|minute| !line.step(*minute, Ok(vec![])).is_empty()).collect();
+    assert_eq!(later, [4, 6, 8, 10, 12, 14, 16]);
+    assert!(line.states().is_empty());
+    let told = line.step(21, Ok(vec![hit("x", 2.0)]));
+    assert_eq!((told[0].starts_at.0, told[0].peak), (21 * 60_000, Some(2.0)));
+}
+
+/// SEMANTICS 116: keep_firing_for bridges gaps; the value stays what it was.
+#[test]
+fn keep_firing_for_bridges_a_gap() {
+    let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 0, 120))]));
+    line.step(1, Ok(vec![hit("x", 4.0)]));
+    line.step(2, Ok(vec![]));
+    line.step(3, Ok(vec![hit("x", 3.0)]));
+    for minute in [4, 5] {
+        line.step(minute, Ok(vec![]));
+        assert_eq!(line.states(), [(AlertState::Firing, 1)], "minute {minute}");
+    }
+    let told = line.step(6, Ok(vec![]));
+    assert_eq!((told[0].ends_at, told[0].value, told[0].peak), (Some(Timestamp(360_000)), Some(3.0), Some(4.0)));
+}
+
+/// SEMANTICS 119 [choice]: an evaluation error leaves every alert as it was.
+#[test]
+fn an_error_changes_no_alert() {
+    let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 0, 0))]));
+    line.step(1, Ok(vec![hit("x", 1.0)]));
+    assert!(line.step(2, Err("no".into())).is_empty());
+    assert_eq!(line.states(), [(AlertState::Firing, 1)]);
+    assert_eq!((line.group.rules[0].health.as_str(), line.group.rules[0].health.last_error.as_deref()), ("err", Some("no")));
+    assert!(line.script.stored("ALERTS", 120_000).is_empty());
+}
+
+/// SEMANTICS 111, 118 [choice]: equal labels or too many alerts fail the evaluation and lose nothing.
+#[test]
+fn equal_labels_and_too_many_alerts_fail_the_evaluation() {
+    let mut definition = group(vec![Rule::Alerting(alert("A", 0, 0))]);
+    definition.limit = 1;
+    let mut line = Timeline::new(definition);
+    line.step(1, Ok(vec![hit("x", 1.0)]));
+    line.step(2, Ok(vec![hit("x", 1.0), hit("y", 1.0)]));
+    assert_eq!(line.group.rules[0].health.last_error.as_deref(), Some("exceeded limit of 1 with 2 alerts"));
+    assert_eq!(line.states(), [(AlertState::Firing, 1)]);
+    let twin = (Labels::from_pairs([("i", "x")]), 1.0);
+    line.step(3, Ok(vec![hit("x", 1.0), twin]));
+    let error = line.group.rules[0].health.last_error.clone().expect("an error");
+    assert_eq!(error, "vector contains metrics with the same labelset after applying alert labels");
+}
+
+/// SEMANTICS 124: ALERTS and ALERTS_FOR_STATE, with stale markers when the state changes or ends.
+#[test]
+fn synthetic_series_follow_the_state() {
+    let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 60, 0))]));
+    line.step(1, Ok(vec![hit("x", 1.0)]));
+    let pending = line.script.stored("ALERTS", 60_000);
+    assert_eq!(pending[0].0.to_string(), r#"ALERTS{alertname="A", alertstate="pending", i="x", severity="page"}"#);
+    line.step(2, Ok(vec![hit("x", 1.0)]));
+    let both = line.script.stored("ALERTS", 120_000);
+    assert!(both.iter().any(|(l, v)| l.value("alertstate") == "firing" && *v == 1.0));
+    assert!(both.iter().any(|(l, v)| l.value("alertstate") == "pending" && is_stale(*v)));
+    assert_eq!(line.script.stored("ALERTS_FOR_STATE", 120_000)[0].1, 60.0);
+    line.step(3, Ok(vec![]));
+    assert!(line.script.stored("ALERTS_FOR_STATE", 180_000).iter().all(|(_, v)| is_stale(*v)));
+    line.step(4, Ok(vec![]));
+    assert!(line.script.stored("ALERTS", 240_000).is_empty());
+}
+
+/// SEMANTICS 101, 109: a recorded series has the rule's name and labels, and the next rule sees it at the same instant.
+#[test]
+fn a_rule_sees_what_the_rule_before_it_recorded() {
+    let recording = RecordingRule {
+        name: "r".into(),
+        expr: selector("m"),
+        expr_text: "m".into(),
+        labels: Labels::from_pairs([("by", "rule")]),
+        position: Position::default(),
+    };
+    let mut reader = alert("A", 0, 0);
+    reader.expr = selector("r");
+    let mut line = Timeline::new(group(vec![Rule::Recording(recording), Rule::Alerting(reader)]));
+    let told = line.step(1, Ok(vec![hit("x", 3.0)]));
+    assert_eq!(line.script.stored("r", 60_000)[0].0.to_string(), r#"r{by="rule", i="x"}"#);
+    assert_eq!(told[0].value, Some(3.0));
+    line.step(2, Ok(vec![]));
+    assert!(is_stale(line.script.stored("r", 120_000)[0].1));
+}
+
+/// SEMANTICS 102: queries and outputs stand at the slot minus the offset, ages at the slot.
+#[test]
+fn a_query_offset_moves_queries_and_outputs() {
+    let mut definition = group(vec![Rule::Alerting(alert("A", 0, 0))]);
+    definition.query_offset = Some(Duration::from_secs(10));
+    let mut line = Timeline::new(definition);
+    let told = line.step(1, Ok(vec![hit("x", 1.0)]));
+    assert_eq!(told[0].starts_at.0, 60_000);
+    assert_eq!(line.script.stored("ALERTS", 50_000).len(), 1);
+}
+
+/// SEMANTICS 106, 107 [choice], 114: a changed rule keeps its alerts, a removed one resolves them and ends its series.
+#[test]
+fn a_changed_rule_keeps_its_alerts_and_a_removed_one_resolves_them() {
+    let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 0, 0)), Rule::Alerting(alert("B", 0, 0))]));
+    line.step(1, Ok(vec![hit("x", 1.0)]));
+    let old = std::mem::replace(&mut line.group, Group::new(group(vec![Rule::Alerting(alert("A", 600, 0))]), &line.settings));
+    let outcome = line.group.inherit(old, Timestamp(90_000), &line.settings);
+    assert_eq!(outcome.alerts.len(), 1);
+    assert_eq!((outcome.alerts[0].name(), outcome.alerts[0].ends_at), ("B", Some(Timestamp(90_000))));
+    line.step(2, Ok(vec![hit("x", 1.0)]));
+    assert_eq!(line.states(), [(AlertState::Pending, 1)]);
+    let ended = line.script.stored("ALERTS", 120_000);
+    assert!(ended.iter().any(|(l, v)| l.value("alertname") == "B" && is_stale(*v)));
+}
+
+/// The group again, as a new process would find it: only what the state database was given.
+fn restarted(line: &Timeline, rows: &BTreeMap<(String, u64), String>) -> Group {
+    let mut by_rule: BTreeMap<String, Vec<ActiveAlert>> = BTreeMap::new();
+    for ((rule, _), body) in rows {
+        by_rule.entry(rule.clone()).or_default().push(ActiveAlert::from_json(body).expect("our own text"));
+    }
+    let mut group = Group::new(line.group.definition.clone(), &line.settings);
+    group.restore(&mut by_rule);
+    group
+}
+
+/// Each alert that was told, once: what a person sees, whatever was sent again.
+fn run(stream: &[Hits], restarts: &[bool]) -> BTreeMap<(String, i64, Option<i64>), Option<String>> {
+    let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 120, 180))]));
+    let mut rows: BTreeMap<(String, u64), String> = BTreeMap::new();
+    let mut told = BTreeMap::new();
+    for (index, hits) in stream.iter().enumerate() {
+        if restarts.get(index).copied().unwrap_or(false) {
+            line.group = restarted(&line, &rows);
+        }
+        line.script.set("m", hits.clone());
+        let backend: Arc<dyn Backend> = line.script.clone();
+        let outcome = line.group.eval(&backend, Timestamp(index as i64 * 60_000), &line.settings);
+        for RuleAlertRow { rule, fingerprint, body } in outcome.changes.put {
+            rows.insert((rule, fingerprint), body);
+        }
+        for gone in outcome.changes.gone {
+            rows.remove(&gone);
+        }
+        for alert in outcome.alerts {
+            // The value of a resolved alert is its last one; of a firing one it depends on when it was sent.
+            let end = alert.ends_at.map(|_| format!("{:?} {:?}", alert.value, alert.peak));
+            told.entry((alert.labels.to_string(), alert.starts_at.0, alert.ends_at.map(|t| t.0))).or_insert(end);
+        }
+    }
+    told
+}
+
+fn hits() -> impl Strategy<Value = Hits> {
+    let one = |name: &'static str| prop_oneof![Just(Vec::new()), (0..9_u8).prop_map(move |v| vec![hit(name, f64::from(v))])];
+    prop_oneof![
+        1 => Just(Err("no".to_owned())),
+        9 => (one("x"), one("y")).prop_map(|(mut x, y)| { x.extend(y); Ok(x) }),
+    ]
+}
+
+proptest! {
+    /// SEMANTICS 125-128 [choice]: restarts at any evaluation give the same alerts as none.
+    #[test]
+    fn restarts_change_no_alert(
+        stream in proptest::collection::vec(hits(), 1..40),
+        restarts in proptest::collection::vec(any::<bool>(), 40),
+    ) {
+        prop_assert_eq!(run(&stream, &restarts), run(&stream, &[]));
+    }
+}
+
+fn scheduler(script: &Arc<Script>, state: &State) -> (Scheduler, mpsc::Receiver<Vec<Alert>>, Telemetry) {
+    let (sender, receiver) = mpsc::channel(16);
+    let telemetry = Telemetry::new();
+    let backend: Arc<dyn Backend> = script.clone();
+    (Scheduler::new(backend, state.clone(), sender, &telemetry), receiver, telemetry)
+}
+
+/// SEMANTICS 103, 105, 128: slots missed are counted; alerts and their ages outlive the process; an unchanged group goes on untouched;
+/// alerts of a rule that went while the process was down are resolved.
+#[tokio::test]
+async fn the_scheduler_keeps_alerts_across_restarts_and_counts_missed_slots() {
+    let state = State::in_memory().await.expect("a database");
+    let script = Arc::new(Script::default());
+    script.set("m", Ok(vec![hit("x", 1.0)]));
+    let definition = || vec![group(vec![Rule::Alerting(alert("A", 120, 0))])];
+    let (first, mut told, telemetry) = scheduler(&script, &state);
+    first.reload(definition(), Settings::default(), Timestamp(1)).await.expect("reload");
+    first.tick(Timestamp(60_000)).await.expect("tick");
+    first.reload(definition(), Settings::default(), Timestamp(70_000)).await.expect("reload");
+    first.tick(Timestamp(240_500)).await.expect("tick");
+    assert!(
+        telemetry.encode().contains(r#"nightbell_rule_group_iterations_missed_total{rule_group="f.yml;g"} 2"#),
+        "{}",
+        telemetry.encode()
+    );
+    let alerts = told.recv().await.expect("alerts");
+    assert_eq!((alerts[0].name(), alerts[0].starts_at.0), ("A", 240_000));
+
+    let (second, mut told, _telemetry) = scheduler(&script, &state);
+    second.reload(definition(), Settings::default(), Timestamp(300_001)).await.expect("reload");
+    second.restore(Timestamp(300_001)).await.expect("restore");
+    let snapshot = second.snapshot();
+    let rule = snapshot[0].rules[0].alerting.as_ref().expect("an alerting rule");
+    assert_eq!((rule.alerts[0].state, rule.alerts[0].active_at.0), (AlertState::Firing, 60_000));
+    script.set("m", Ok(Vec::new()));
+    second.tick(Timestamp(360_000)).await.expect("tick");
+    let alerts = told.recv().await.expect("the end");
+    assert_eq!((alerts[0].starts_at.0, alerts[0].ends_at), (240_000, Some(Timestamp(360_000))));
+
+    script.set("m", Ok(vec![hit("x", 1.0)]));
+    second.tick(Timestamp(420_000)).await.expect("tick");
+    second.tick(Timestamp(540_000)).await.expect("tick");
+    told.recv().await.expect("firing again");
+    let (third, mut told, _telemetry) = scheduler(&script, &state);
+    third.reload(Vec::new(), Settings::default(), Timestamp(600_000)).await.expect("reload");
+    third.restore(Timestamp(600_000)).await.expect("restore");
+    let alerts = told.recv().await.expect("the end of a rule that is gone");
+    assert_eq!(alerts[0].ends_at, Some(Timestamp(600_000)));
+    assert!(state.rule_alerts().await.expect("rows").is_empty());
+}
