@@ -63,7 +63,7 @@ pub fn svg(plot: &Plot<'_>) -> String {
             );
         }
     }
-    for value in [scale.low, (scale.low + scale.high) / 2.0, scale.high] {
+    for value in [scale.low, scale.low / 2.0 + scale.high / 2.0, scale.high] {
         let (y, x) = (scale.y(value), LEFT - 6.0);
         push(
             &mut out,
@@ -132,8 +132,8 @@ impl Scale {
             from: plot.from.seconds(),
             span: (plot.to.seconds() - plot.from.seconds()).max(0.001),
             // Nothing that is never negative is drawn below zero.
-            low: if low >= 0.0 { (low - margin).max(0.0) } else { low - margin },
-            high: high + margin,
+            low: if low >= 0.0 { (low - margin).max(0.0) } else { (low - margin).max(f64::MIN) },
+            high: (high + margin).min(f64::MAX),
         }
     }
 
@@ -242,6 +242,16 @@ mod tests {
             [(0.0, "0"), (1500.0, "1.5k"), (250e6, "250M"), (0.05, "0.05"), (1e-9, "1e-9"), (-12.5, "-12.5"), (1e18, "1e18")]
         {
             assert_eq!(short(value), text);
+        }
+    }
+
+    /// The margin around the greatest numbers there are is no number.
+    #[test]
+    fn the_greatest_numbers_have_a_picture() {
+        for value in [-1.7923816935391018e308, f64::MIN, f64::MAX] {
+            let points = [(Timestamp(0), value)];
+            let picture = svg(&plot(&points, &[]));
+            assert!(!picture.contains("NaN") && !picture.contains("inf"), "{picture}");
         }
     }
 
