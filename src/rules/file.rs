@@ -14,6 +14,7 @@ use super::{AlertingRule, RecordingRule, Rule, RuleGroup};
 use crate::config::{Document, Node, Position, Value};
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME};
 use crate::promql::parse;
+use crate::template;
 
 /// A rule file that was read without a mistake.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,7 +155,7 @@ fn read_rule(reading: &mut Reading<'_>, group: &str, number: usize, node: &Node,
     let own_labels = labels(reading, node, "labels", "invalid label name");
     let annotations = labels(reading, node, "annotations", "invalid annotation name");
     if !alert.is_empty() {
-        check_templates(reading, node, &alert);
+        check_templates(reading, node, &alert, &own_labels, &annotations);
     }
     reading.leave();
     let (expr, position, labels) = (expr?, node.position, merged(group_labels, &own_labels));
@@ -191,7 +192,17 @@ fn check_recording(reading: &mut Reading<'_>, node: &Node, record: &str, hold: D
     }
 }
 
-fn check_templates(_reading: &mut Reading<'_>, _node: &Node, _alert: &str) {}
+/// Templates are read, not run: what they give depends on samples.
+fn check_templates(reading: &mut Reading<'_>, rule: &Node, alert: &str, labels: &Labels, annotations: &Labels) {
+    for (key, kind, texts) in [("labels", "label", labels), ("annotations", "annotation", annotations)] {
+        for (name, text) in texts {
+            if let Err(error) = template::check(alert, text) {
+                let position = rule.get(key).and_then(|set| set.get(name)).map_or(rule.position, |n| n.position);
+                reading.error(position, format!("{kind} {name:?}: {error}"));
+            }
+        }
+    }
+}
 
 /// A mapping of names to texts; names must not be empty, nor the metric name's.
 fn labels(reading: &mut Reading<'_>, node: &Node, key: &str, complaint: &str) -> Labels {

@@ -9,6 +9,7 @@ use nightbell::model::{Alert, Labels, METRIC_NAME, Sample, Timestamp, is_stale};
 use nightbell::promql::ast::{Expr, Span, VectorSelector};
 use nightbell::rules::active::{ActiveAlert, AlertState};
 use nightbell::rules::backend::Backend;
+use nightbell::rules::file::parse_text;
 use nightbell::rules::group::{Group, Settings};
 use nightbell::rules::scheduler::Scheduler;
 use nightbell::rules::{AlertingRule, RecordingRule, Rule, RuleGroup};
@@ -332,6 +333,19 @@ proptest! {
     ) {
         prop_assert_eq!(run(&stream, &restarts), run(&stream, &[]));
     }
+}
+
+/// SEMANTICS 96: a template that Go refuses is a mistake of the file, at its place.
+#[test]
+fn a_broken_template_is_refused_at_load() {
+    let text =
+        "groups:\n- name: g\n  rules:\n  - alert: A\n    expr: up == 0\n    annotations:\n      a: '{{ nope }}'\n      b: '{{ $value }}'\n";
+    let errors = parse_text("f.yml", text).expect_err("refused").to_string();
+    assert!(
+        errors.contains("7:10: group \"g\", rule 1, \"A\": annotation \"a\": template: __alert_A:1: function \"nope\" not defined"),
+        "{errors}"
+    );
+    assert!(!errors.contains("annotation \"b\""), "{errors}");
 }
 
 fn scheduler(script: &Arc<Script>, state: &State) -> (Scheduler, mpsc::Receiver<Vec<Alert>>, Telemetry) {
