@@ -104,6 +104,8 @@ impl AlertingState {
         }
         self.absent(rule, &present, now, &mut step);
         self.hand_on(&present, rule, now, context, &mut step);
+        step.changed.sort_unstable();
+        step.changed.dedup();
         Ok(step)
     }
 
@@ -224,9 +226,7 @@ impl AlertingState {
             }
             alert.last_sent_at = Some(now);
             step.alerts.push(alert.to_model(now, context, &rule.expr_text));
-            if !step.changed.contains(&fingerprint) {
-                step.changed.push(fingerprint);
-            }
+            step.changed.push(fingerprint);
         }
     }
 }
