@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::config::Config;
 
 /// The lines, for standard output.
-pub fn banner(config: &Config, address: SocketAddr, state: &str, rules: usize) -> String {
+pub fn banner(config: &Config, address: SocketAddr, state: &str) -> String {
     let mut text = format!("nightbell {} — settings: {}\n", env!("CARGO_PKG_VERSION"), config.name);
     let mut watched: Vec<String> = config.collectors.iter().map(|c| format!("{} {}", c.kind, c.target.name)).collect();
     for job in &config.jobs {
@@ -13,7 +13,7 @@ pub fn banner(config: &Config, address: SocketAddr, state: &str, rules: usize) -
     }
     let mut line = |label: &str, value: &str| text.push_str(&format!("  {label:<8} {value}\n"));
     line("watches", &if watched.is_empty() { "nothing: add collectors or scrape_configs".to_owned() } else { watched.join(", ") });
-    line("judges", &format!("{rules} rules every {}", crate::model::format_duration(config.evaluation_interval())));
+    line("judges", &format!("{} rules every {}", config.rule_count(), crate::model::format_duration(config.evaluation_interval())));
     line("tells", &receivers(config));
     line("look at", &format!("http://{address}/  /metrics  /health  /api/v1/query"));
     line("state", state);

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::alerting::Alerting;
 use crate::config::{ConfigError, ConfigErrors, Document, Environment, FromNode, Loader, Node, Section, Value};
+use crate::rules::RuleGroup;
+use crate::rules::group::Settings;
 use crate::scrape::{self, CollectorTarget, Global, Job, Plan};
 use crate::web::WebConfig;
 
@@ -13,6 +15,11 @@ use super::outside::{OutsideAlertmanagers, read_alerting};
 
 /// Keys of a prometheus.yml that nightbell takes and does not act on; each is named in a warning.
 const WITHOUT_EFFECT: [&str; 7] = ["remote_write", "remote_read", "storage", "tracing", "otlp", "runtime", "scrape_config_files"];
+
+/// How long after a slot its rules are evaluated: by then the collections of that slot have ended, unless a target is slow.
+const PHASE: Duration = Duration::from_millis(250);
+/// Where links lead when `web.external_url` is not set.
+const EXTERNAL_URL: &str = "http://127.0.0.1:9908";
 
 /// The configuration when there is no file: this host, and what the environment names.
 const BUILT_IN: &str = "watch_environment: true\ncollectors:\n  host: {}\n";
@@ -31,6 +38,8 @@ pub struct Config {
     pub collectors: Vec<CollectorTarget>,
     /// `rule_files`, in file order, patterns resolved.
     pub rule_files: Vec<PathBuf>,
+    /// The rules of all files, read and checked; filled by [`super::load`].
+    pub groups: Vec<RuleGroup>,
     /// `rules`: which of the shipped rules are loaded.
     pub shipped: ShippedConfig,
     /// `route`, `receivers` and their kin; or `alertmanager`; or `notify`.
@@ -89,7 +98,9 @@ impl Config {
     fn read(root: &Section<'_>, environment: &Environment) -> Self {
         let global_section = root.section("global");
         let global = Global::read(global_section.as_ref());
-        let alerting = read_notification(root, global_section.as_ref(), environment);
+        let web = root.section("web").map(|s| WebConfig::read(&s)).unwrap_or_default();
+        let mut alerting = read_notification(root, global_section.as_ref(), environment);
+        alerting.external_url = web.external_url.clone().unwrap_or_else(|| EXTERNAL_URL.to_owned());
         if let Some(section) = &global_section {
             section.finish();
         }
@@ -101,15 +112,16 @@ impl Config {
         let named = root.or("watch_environment", false);
         Config {
             name: root.file().to_owned(),
-            text: String::new(),
+            text: root.source().to_owned(),
             jobs: scrape::read_jobs(root, &global),
             collectors: scrape::read_collectors(root, &global),
             rule_files: rule_files(root),
+            groups: Vec::new(),
             shipped: root.section("rules").map(|s| ShippedConfig::read(&s)).unwrap_or_default(),
             alerting,
             outside: read_alerting(root),
             state: root.section("state").map(|s| StateConfig::read(&s)).unwrap_or_default(),
-            web: root.section("web").map(|s| WebConfig::read(&s)).unwrap_or_default(),
+            web,
             environment: if named { discover(environment) } else { EnvironmentTargets::default() },
             warnings,
             global,
@@ -120,6 +132,23 @@ impl Config {
     pub fn take_plan(&mut self) -> Plan {
         let own = Some(("nightbell".to_owned(), self.global.collector_interval));
         Plan { collectors: std::mem::take(&mut self.collectors), jobs: std::mem::take(&mut self.jobs), own }
+    }
+
+    /// How the rules are evaluated.
+    pub fn rule_settings(&self) -> Settings {
+        Settings {
+            interval: self.evaluation_interval(),
+            query_offset: self.global.rule_query_offset,
+            phase: PHASE,
+            external_labels: self.global.external_labels.clone(),
+            external_url: self.alerting.external_url.clone(),
+            ..Settings::default()
+        }
+    }
+
+    /// Number of rules.
+    pub fn rule_count(&self) -> usize {
+        self.groups.iter().map(|g| g.rules.len()).sum()
     }
 
     /// The interval of rule groups that name none.

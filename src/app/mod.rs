@@ -5,6 +5,7 @@ mod config;
 mod environment;
 mod outside;
 mod reload;
+mod rules;
 mod shipped;
 
 use std::net::SocketAddr;
@@ -16,12 +17,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use parking_lot::RwLock;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::alerting;
 use crate::model::Timestamp;
+use crate::promql::Engine;
+use crate::remote::alertmanager;
+use crate::rules::scheduler::Scheduler;
 use crate::scrape::{Plan, Scraper};
 use crate::state::State;
 use crate::store::{Limits, Store};
@@ -37,6 +41,10 @@ pub use shipped::{PROFILES, RULES};
 const LISTEN: &str = "127.0.0.1:9908";
 /// How long samples are kept in memory unless the configuration says otherwise.
 const RETENTION: Duration = Duration::from_secs(6 * 3600);
+/// How often samples beyond the retention are dropped.
+const CLEANING: Duration = Duration::from_secs(60);
+/// Queries of the HTTP API that run at once.
+const QUERIES: usize = 2;
 /// How long the last deliveries and answers may take after a signal to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -62,6 +70,7 @@ pub struct App {
     listener: tokio::net::TcpListener,
     stop: watch::Sender<bool>,
     alerting_loop: Loop<String>,
+    telling_loop: Loop<String>,
     ready: Arc<AtomicBool>,
 }
 
@@ -70,9 +79,13 @@ struct Parts {
     options: Options,
     state: State,
     store: Arc<Store>,
+    engine: Engine,
     scraper: Arc<Scraper>,
+    rules: Arc<Scheduler>,
     alerting: alerting::Handle,
+    outside: Arc<rules::Outside>,
     web: Arc<RwLock<web::WebConfig>>,
+    config_text: Arc<RwLock<String>>,
     reloads: ReloadMetrics,
     started_at: Timestamp,
     /// One reload at a time.
@@ -96,25 +109,34 @@ impl App {
         let reloads = ReloadMetrics::register(&telemetry);
         reloads.succeeded(started_at);
         // Whoever wants quiet sends standard output away; the lines say where to look, so they are not a log.
-        print!("{}", banner::banner(&config, listener.local_addr()?, &state_name, 0));
-        let plan = config.take_plan();
+        print!("{}", banner::banner(&config, listener.local_addr()?, &state_name));
+        let engine = Engine { default_step: config.evaluation_interval(), ..Engine::default() };
+        let (found, alerts) = rules::queue();
+        let judge = Arc::new(rules::Judge { engine: engine.clone(), store: store.clone() });
+        let rules = Arc::new(Scheduler::new(judge, state.clone(), found, &telemetry));
+        let outside = rules::Outside::start(std::mem::take(&mut config.outside), alertmanager::Metrics::register(&telemetry));
+        let (plan, settings) = (config.take_plan(), config.rule_settings());
         let (stop, stopped) = watch::channel(false);
         let (alerting, alerting_loop) = alerting::start(config.alerting, state.clone(), &telemetry, stopped).await;
-        let web = Arc::new(RwLock::new(config.web));
+        let alerting_loop = tokio::spawn(alerting_loop);
+        let telling_loop = tokio::spawn(rules::tell(alerts, alerting.clone(), outside.clone()));
+        rules.reload(config.groups, settings, started_at).await?;
+        rules.restore(started_at).await?;
+        let (web, config_text) = (Arc::new(RwLock::new(config.web)), Arc::new(RwLock::new(config.text)));
         let reloading = tokio::sync::Mutex::new(());
-        let parts = Parts { options, state, store, scraper, alerting, web, reloads, started_at, reloading };
+        let parts = Parts { options, state, store, engine, scraper, rules, alerting, outside, web, config_text, reloads, started_at, reloading };
         let (parts, ready) = (Arc::new(parts), Arc::new(AtomicBool::new(false)));
-        Ok(App { parts, plan, listener, stop, alerting_loop: tokio::spawn(alerting_loop), ready })
+        Ok(App { parts, plan, listener, stop, alerting_loop, telling_loop, ready })
     }
 
     /// Runs until SIGINT or SIGTERM, then stops in reverse order. Errs when a loop ends by itself: no quiet half-life.
     pub async fn run(self) -> anyhow::Result<()> {
-        let App { parts, plan, listener, stop, mut alerting_loop, ready } = self;
+        let App { parts, plan, listener, stop, mut alerting_loop, mut telling_loop, ready } = self;
         parts.scraper.apply(plan);
         ready.store(true, Ordering::Relaxed);
         let context = parts.clone().context(&ready);
         let mut server = tokio::spawn(web::serve(listener, context, ended(stop.subscribe())));
-        let verdict = parts.clone().supervise(&mut alerting_loop, &mut server).await;
+        let verdict = parts.clone().supervise(&mut alerting_loop, &mut telling_loop, &mut server).await;
         info!("Stopping.");
         parts.scraper.stop();
         stop.send_replace(true);
@@ -131,7 +153,10 @@ impl App {
 
 impl Parts {
     /// Waits for a signal to stop, or for the end of a loop that must not end.
-    async fn supervise(self: Arc<Self>, alerting: &mut Loop<String>, server: &mut Loop<std::io::Error>) -> anyhow::Result<()> {
+    async fn supervise(self: Arc<Self>, alerting: &mut Loop<String>, telling: &mut Loop<String>, server: &mut Loop<std::io::Error>) -> anyhow::Result<()> {
+        let rules = self.rules.run();
+        let cleaning = self.clean();
+        tokio::pin!(rules, cleaning);
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
@@ -142,8 +167,22 @@ impl Parts {
                 // A configuration that is refused has been logged and counted; the old one runs on.
                 _ = hangup.recv() => drop(self.reload().await),
                 ended = self.scraper.run() => return Err(ended.into()),
+                ended = &mut rules => return Err(ended.err().map_or_else(|| anyhow::anyhow!("the rule loop ended"), Into::into)),
+                () = &mut cleaning => anyhow::bail!("the clean-up of old samples ended"),
+                ended = &mut *telling => anyhow::bail!("the loop between rules and receivers ended: {}", reason(ended)),
                 ended = &mut *alerting => anyhow::bail!("the alerting loop ended: {}", reason(ended)),
                 ended = &mut *server => anyhow::bail!("the web server ended: {}", reason(ended)),
+            }
+        }
+    }
+
+    /// Drops what is older than the retention, for ever.
+    async fn clean(&self) {
+        loop {
+            tokio::time::sleep(CLEANING).await;
+            let (store, before) = (self.store.clone(), Timestamp::now() - RETENTION);
+            if tokio::task::spawn_blocking(move || store.retain(before)).await.is_err() {
+                return;
             }
         }
     }
@@ -152,6 +191,12 @@ impl Parts {
     fn context(self: Arc<Self>, ready: &Arc<AtomicBool>) -> web::Context {
         let parts = self.clone();
         web::Context {
+            store: self.store.clone(),
+            engine: self.engine.clone(),
+            queries: Arc::new(Semaphore::new(QUERIES)),
+            rules: self.rules.clone(),
+            retention: RETENTION,
+            config_text: self.config_text.clone(),
             scraper: self.scraper.clone(),
             state: self.state.clone(),
             started_at: self.started_at,

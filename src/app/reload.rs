@@ -62,7 +62,14 @@ impl Parts {
             }
         };
         self.scraper.apply(config.take_plan());
+        let settings = config.rule_settings();
+        if let Err(error) = self.rules.reload(config.groups, settings, Timestamp::now()).await {
+            // The loop of the rules ends with the same error, and the process with it.
+            return Err(error.to_string());
+        }
+        self.outside.replace(config.outside);
         self.alerting.reload(config.alerting).await;
+        *self.config_text.write() = config.text;
         *self.web.write() = config.web;
         self.reloads.succeeded(Timestamp::now());
         info!(settings = config.name, "The configuration was reloaded.");
@@ -81,5 +88,7 @@ pub fn environment(options: &Options) -> anyhow::Result<Environment> {
 
 /// Reads a configuration with everything it names, without starting anything.
 pub fn load(options: &Options) -> anyhow::Result<Config> {
-    Ok(Config::load(options.config.as_deref(), &environment(options)?)?)
+    let mut config = Config::load(options.config.as_deref(), &environment(options)?)?;
+    config.groups = super::rules::load(&config, options.rules.as_deref())?;
+    Ok(config)
 }

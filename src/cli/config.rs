@@ -32,11 +32,11 @@ pub fn check(args: &CheckConfigArgs) -> ExitCode {
                     println!("  WARNING: {warning}");
                 }
                 println!(
-                    "  SUCCESS: {} is a valid configuration: {} collectors, {} scrape jobs, {} rule files",
+                    "  SUCCESS: {} is a valid configuration: {} collectors, {} scrape jobs, {} rules",
                     name,
                     config.collectors.len(),
                     config.jobs.len(),
-                    config.rule_files.len()
+                    config.rule_count()
                 );
             }
             Err(error) => {

@@ -175,6 +175,11 @@ impl<'a> Section<'a> {
         &self.loader.document.file
     }
 
+    /// The file's text.
+    pub fn source(&self) -> &str {
+        &self.loader.document.source
+    }
+
     /// Where `${NAME}` comes from.
     pub fn environment(&self) -> &'a Environment {
         self.loader.environment

@@ -77,11 +77,11 @@ impl Sender {
     }
 
     /// Queues these alerts for every server; never waits.
-    pub fn send(&self, alerts: &[Alert], external: &Labels) {
+    pub fn send(&self, alerts: &[Alert]) {
         if alerts.is_empty() || self.queues.is_empty() {
             return;
         }
-        let body = Value::Array(alerts.iter().map(|alert| encode(alert, external)).collect());
+        let body = Value::Array(alerts.iter().map(encode).collect());
         for (name, queue) in &self.queues {
             if queue.try_send(body.clone()).is_err() {
                 self.metrics.failed.get_or_create(&ServerLabel { alertmanager: name.clone() }).inc_by(alerts.len() as u64);
@@ -117,17 +117,11 @@ async fn deliver(endpoint: Endpoint, name: String, mut queue: mpsc::Receiver<Val
     }
 }
 
-/// An alert as Alertmanager's API takes it; external labels only where the alert lacks them (SEMANTICS 123).
-fn encode(alert: &Alert, external: &Labels) -> Value {
-    let mut labels = alert.labels.to_builder();
-    for (name, value) in external {
-        if labels.get(name).is_none() {
-            labels.set(name, value);
-        }
-    }
+/// An alert as Alertmanager's API takes it.
+fn encode(alert: &Alert) -> Value {
     let object = |labels: &Labels| labels.iter().map(|(n, v)| (n.to_owned(), Value::from(v))).collect::<Map<_, _>>();
     let mut body = json!({
-        "labels": object(&labels.build()),
+        "labels": object(&alert.labels),
         "annotations": object(&alert.annotations),
         "startsAt": alert.starts_at.rfc3339(),
         "generatorURL": alert.generator_url,

@@ -5,6 +5,7 @@ mod control;
 mod error;
 mod health;
 mod metrics;
+mod prometheus;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
+use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -21,8 +23,11 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::config::{Secret, Section};
 use crate::model::Timestamp;
+use crate::promql::Engine;
+use crate::rules::scheduler::Scheduler;
 use crate::scrape::Scraper;
 use crate::state;
+use crate::store::Store;
 
 /// Deadline of one answer.
 const TIMEOUT: Duration = Duration::from_secs(130);
@@ -66,6 +71,18 @@ pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send 
 pub struct Context {
     /// The targets.
     pub scraper: Arc<Scraper>,
+    /// The samples.
+    pub store: Arc<Store>,
+    /// Evaluates expressions.
+    pub engine: Engine,
+    /// Bounds how many queries run at once.
+    pub queries: Arc<Semaphore>,
+    /// The rules.
+    pub rules: Arc<Scheduler>,
+    /// How long samples are kept.
+    pub retention: Duration,
+    /// The text of the configuration in force, `${NAME}` not replaced.
+    pub config_text: Arc<RwLock<String>>,
     /// The state database.
     pub state: state::State,
     /// When this process began.
@@ -94,6 +111,7 @@ pub fn router(context: Context) -> Router {
         .merge(metrics::routes())
         .merge(health::routes())
         .merge(control::routes())
+        .nest("/api/v1", prometheus::routes())
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(CompressionLayer::new())
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))

@@ -6,6 +6,7 @@ pub mod http;
 pub mod http_sink;
 pub mod litellm;
 pub mod llm;
+pub mod nightbell;
 pub mod postgres;
 pub mod redis;
 pub mod smtp;

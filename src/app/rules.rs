@@ -1,0 +1,130 @@
+//! The rules that are in force, and the way from a judgement to those who are told.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use tokio::sync::mpsc;
+
+use crate::alerting;
+use crate::model::{Alert, Labels, Matcher, Sample, Timestamp};
+use crate::promql::{self, Engine, Expr, Value};
+use crate::remote::alertmanager::{Metrics, Sender};
+use crate::rules::RuleGroup;
+use crate::rules::backend::Backend;
+use crate::rules::file::{parse_text, read};
+use crate::scrape::{RelabelRule, apply_relabelling};
+use crate::store::Store;
+
+use super::config::{Config, ShippedConfig, expand};
+use super::outside::OutsideAlertmanagers;
+use super::shipped::{PROFILES, RULES, ShippedRules};
+
+/// Batches of alerts between the evaluation and the dispatcher.
+const QUEUE: usize = 16;
+
+/// The engine over the store, as the rules see it.
+pub struct Judge {
+    /// Evaluates.
+    pub engine: Engine,
+    /// Holds the samples.
+    pub store: Arc<Store>,
+}
+
+impl Backend for Judge {
+    fn query(&self, expr: &Expr, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+        let evaluated = self.engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?;
+        match evaluated.value {
+            Value::Vector(samples) => Ok(samples.into_iter().map(|s| (s.labels, s.value)).collect()),
+            Value::Scalar(value) => Ok(vec![(Labels::empty(), value)]),
+            Value::String(_) | Value::Matrix(_) => Err("rule result is not a vector or scalar".to_owned()),
+        }
+    }
+
+    fn query_text(&self, text: &str, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+        let expr = promql::parse(text).map_err(|e| e.to_string())?;
+        self.query(&expr, at)
+    }
+
+    fn append(&self, at: Timestamp, samples: &[Sample]) {
+        // The store counts what it refuses.
+        self.store.append(at, samples);
+    }
+}
+
+/// Reads every rule file that the configuration, the flag or the binary names; the error lists all mistakes of all files.
+pub fn load(config: &Config, folder: Option<&Path>) -> anyhow::Result<Vec<RuleGroup>> {
+    let (mut groups, mut mistakes) = (Vec::new(), Vec::new());
+    let mut take = |result: Result<crate::rules::file::RuleFile, crate::rules::file::RuleFileErrors>| match result {
+        Ok(file) => groups.extend(file.groups),
+        Err(errors) => mistakes.push(errors.to_string()),
+    };
+    let ShippedConfig { shipped, folder: configured, profiles } = &config.shipped;
+    match folder.or(configured.as_deref()) {
+        Some(folder) => {
+            for path in expand(&folder.join("*.yml")).map_err(anyhow::Error::msg)? {
+                take(read(&path));
+            }
+        }
+        None if *shipped => RULES.iter().for_each(|rules| take(built_in(rules))),
+        None => {}
+    }
+    PROFILES.iter().filter(|p| profiles.iter().any(|name| name == p.name)).for_each(|profile| take(built_in(profile)));
+    config.rule_files.iter().for_each(|path| take(read(path)));
+    if mistakes.is_empty() { Ok(groups) } else { Err(anyhow::anyhow!(mistakes.join("\n"))) }
+}
+
+fn built_in(rules: &ShippedRules) -> Result<crate::rules::file::RuleFile, crate::rules::file::RuleFileErrors> {
+    parse_text(&format!("built-in rules/{}.yml", rules.name), rules.text)
+}
+
+/// Alertmanagers elsewhere, as the configuration in force names them.
+pub struct Outside {
+    current: RwLock<Servers>,
+    metrics: Metrics,
+}
+
+struct Servers {
+    sender: Sender,
+    relabel: Vec<RelabelRule>,
+}
+
+impl Outside {
+    /// Starts sending to these servers.
+    pub fn start(config: OutsideAlertmanagers, metrics: Metrics) -> Arc<Self> {
+        let current = RwLock::new(Servers { sender: Sender::start(config.endpoints, metrics.clone()), relabel: config.relabel });
+        Arc::new(Outside { current, metrics })
+    }
+
+    /// Sends to these servers from now on; what was queued for the old ones is still sent.
+    pub fn replace(&self, config: OutsideAlertmanagers) {
+        *self.current.write() = Servers { sender: Sender::start(config.endpoints, self.metrics.clone()), relabel: config.relabel };
+    }
+
+    fn send(&self, alerts: &[Alert]) {
+        let servers = self.current.read();
+        if servers.relabel.is_empty() {
+            servers.sender.send(alerts);
+            return;
+        }
+        let kept = |alert: &Alert| {
+            let mut labels = alert.labels.to_builder();
+            apply_relabelling(&servers.relabel, &mut labels).then(|| Alert { labels: labels.build(), ..alert.clone() })
+        };
+        servers.sender.send(&alerts.iter().filter_map(kept).collect::<Vec<_>>());
+    }
+}
+
+/// The queue into [`tell`].
+pub fn queue() -> (mpsc::Sender<Vec<Alert>>, mpsc::Receiver<Vec<Alert>>) {
+    mpsc::channel(QUEUE)
+}
+
+/// Hands what the rules found to the dispatcher and to Alertmanagers elsewhere, until the rules end.
+pub async fn tell(mut alerts: mpsc::Receiver<Vec<Alert>>, alerting: alerting::Handle, outside: Arc<Outside>) -> Result<(), String> {
+    while let Some(batch) = alerts.recv().await {
+        outside.send(&batch);
+        alerting.put(batch).await;
+    }
+    Ok(())
+}

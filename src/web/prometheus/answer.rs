@@ -1,0 +1,189 @@
+//! The envelope of every answer, and how values look in JSON.
+
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value as Json, json};
+
+use crate::model::text::format_float;
+use crate::model::{Labels, Timestamp};
+use crate::promql::{EvalError, Evaluated, Severity, Value};
+
+/// Most warnings, and most infos, in one answer.
+const MAX_REMARKS: usize = 10;
+
+/// A request that gets no data.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    kind: &'static str,
+    message: String,
+}
+
+impl Problem {
+    /// The request is wrong.
+    pub fn bad_data(message: impl Into<String>) -> Self {
+        Problem { status: StatusCode::BAD_REQUEST, kind: "bad_data", message: message.into() }
+    }
+
+    /// A parameter is wrong.
+    pub fn parameter(name: &str, message: impl std::fmt::Display) -> Self {
+        Self::bad_data(format!("invalid parameter {name:?}: {message}"))
+    }
+
+    /// The process cannot serve this now.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Problem { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "internal", message: message.into() }
+    }
+}
+
+impl From<EvalError> for Problem {
+    fn from(error: EvalError) -> Self {
+        let message = error.to_string();
+        let (status, kind) = match error {
+            EvalError::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
+            EvalError::Canceled => (StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), "canceled"),
+            EvalError::Storage(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            EvalError::RangeType(_) => (StatusCode::BAD_REQUEST, "bad_data"),
+            _ => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+        };
+        Problem { status, kind, message }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = json!({ "status": "error", "errorType": self.kind, "error": self.message });
+        (self.status, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+    }
+}
+
+/// A success.
+pub struct Answer {
+    data: String,
+    warnings: Vec<String>,
+    infos: Vec<String>,
+}
+
+impl Answer {
+    /// With this data.
+    pub fn json(data: &Json) -> Self {
+        Answer { data: data.to_string(), warnings: Vec::new(), infos: Vec::new() }
+    }
+
+    /// With a list that was cut at `limit`, 0 for no limit.
+    pub fn limited<T: serde::Serialize>(mut list: Vec<T>, limit: usize) -> Self {
+        let cut = limit > 0 && list.len() > limit;
+        if cut {
+            list.truncate(limit);
+        }
+        let mut answer = Self::json(&json!(list));
+        answer.warn_if(cut, "results truncated due to limit");
+        answer
+    }
+
+    /// With the value of a query.
+    pub fn evaluated(mut evaluated: Evaluated, query: &str, at: Timestamp, limit: usize) -> Self {
+        let cut = limit > 0
+            && match &mut evaluated.value {
+                Value::Vector(samples) if samples.len() > limit => {
+                    samples.truncate(limit);
+                    true
+                }
+                Value::Matrix(series) if series.len() > limit => {
+                    series.truncate(limit);
+                    true
+                }
+                _ => false,
+            };
+        let (warnings, infos) = (evaluated.remarks(Severity::Warning, query), evaluated.remarks(Severity::Info, query));
+        let mut answer = Answer { data: value_json(&evaluated.value, at), warnings, infos };
+        answer.warn_if(cut, "results truncated due to limit");
+        answer
+    }
+
+    fn warn_if(&mut self, condition: bool, text: &str) {
+        if condition {
+            self.warnings.push(text.to_owned());
+        }
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut body = format!("{{\"status\":\"success\",\"data\":{}", self.data);
+        for (name, mut remarks) in [("warnings", self.warnings), ("infos", self.infos)] {
+            if !remarks.is_empty() {
+                remarks.truncate(MAX_REMARKS);
+                body.push_str(&format!(",\"{name}\":{}", json!(remarks)));
+            }
+        }
+        body.push('}');
+        ([(CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}
+
+/// Labels as a JSON object.
+pub fn labels_json(labels: &Labels) -> Json {
+    Json::Object(labels.iter().map(|(n, v)| (n.to_owned(), Json::from(v))).collect::<Map<_, _>>())
+}
+
+/// A timestamp in seconds with at most three decimals.
+fn seconds(at: Timestamp) -> String {
+    let (whole, rest) = (at.0.div_euclid(1000), at.0.rem_euclid(1000));
+    if rest == 0 { whole.to_string() } else { format!("{whole}.{rest:03}").trim_end_matches('0').to_owned() }
+}
+
+fn point(out: &mut String, at: Timestamp, value: f64) {
+    out.push_str(&format!("[{},\"{}\"]", seconds(at), format_float(value)));
+}
+
+/// `{"resultType":…,"result":…}`, written directly: a matrix can hold millions of points.
+fn value_json(value: &Value, at: Timestamp) -> String {
+    let mut out = format!("{{\"resultType\":\"{}\",\"result\":", value.value_type().as_str());
+    match value {
+        Value::Scalar(number) => point(&mut out, at, *number),
+        Value::String(text) => out.push_str(&format!("[{},{}]", seconds(at), Json::from(text.as_str()))),
+        Value::Vector(samples) => {
+            out.push('[');
+            for (index, sample) in samples.iter().enumerate() {
+                out.push_str(if index > 0 { ",{\"metric\":" } else { "{\"metric\":" });
+                out.push_str(&labels_json(&sample.labels).to_string());
+                out.push_str(",\"value\":");
+                point(&mut out, at, sample.value);
+                out.push('}');
+            }
+            out.push(']');
+        }
+        Value::Matrix(series) => {
+            out.push('[');
+            for (index, one) in series.iter().enumerate() {
+                out.push_str(if index > 0 { ",{\"metric\":" } else { "{\"metric\":" });
+                out.push_str(&labels_json(&one.labels).to_string());
+                out.push_str(",\"values\":[");
+                for (index, (at, value)) in one.points.iter().enumerate() {
+                    if index > 0 {
+                        out.push(',');
+                    }
+                    point(&mut out, *at, *value);
+                }
+                out.push_str("]}");
+            }
+            out.push(']');
+        }
+    }
+    out.push('}');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SEMANTICS 201: timestamps have at most three decimals.
+    #[test]
+    fn timestamps_are_seconds_with_at_most_three_decimals() {
+        let texts = [0, 1_000, 1_500, 1_234_567, -1_500, 10].map(|ms| seconds(Timestamp(ms)));
+        assert_eq!(texts, ["0", "1", "1.5", "1234.567", "-2.5", "0.01"]);
+    }
+}

@@ -1,0 +1,108 @@
+//! `/query`, `/query_range`, `/format_query`, `/parse_query`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use serde_json::Value as Json;
+
+use crate::model::time::millis;
+use crate::model::Timestamp;
+use crate::promql::{Engine, Evaluated, Expr, Interrupt};
+use crate::store::Store;
+
+use super::super::Context;
+use super::answer::{Answer, Problem};
+use super::parameters::Parameters;
+
+/// Most points of one series in an answer, less one (SEMANTICS 200).
+const MAX_RESOLUTION: i64 = 11_000;
+/// Deadline of a query that names none.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The routes of this file.
+pub fn routes() -> Router<Context> {
+    Router::new()
+        .route("/query", get(instant).post(instant))
+        .route("/query_range", get(range).post(range))
+        .route("/query_exemplars", get(exemplars).post(exemplars))
+        .route("/format_query", get(format).post(format))
+}
+
+/// A query that ends when the client goes away: dropping it interrupts the evaluation.
+struct Guard(Arc<Interrupt>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// Evaluates off the runtime's threads, a bounded number at once, within the deadline.
+async fn evaluate(context: &Context, parameters: &Parameters, run: impl FnOnce(&Engine, &Store) -> Result<Evaluated, crate::promql::EvalError> + Send + 'static) -> Result<Evaluated, Problem> {
+    let timeout = parameters.duration("timeout")?.unwrap_or(TIMEOUT).min(TIMEOUT);
+    let interrupt = Arc::new(Interrupt::default());
+    let mut engine = context.engine.clone();
+    engine.interrupt = Some(interrupt.clone());
+    if let Some(lookback) = parameters.duration("lookback_delta")? {
+        engine.lookback = lookback;
+    }
+    let guard = Guard(interrupt.clone());
+    let permit = context.queries.clone().acquire_owned().await.map_err(|_| Problem::internal("nightbell is stopping"))?;
+    let store = context.store.clone();
+    let mut work = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        run(&engine, &store)
+    });
+    let done = match tokio::time::timeout(timeout, &mut work).await {
+        Ok(done) => done,
+        Err(_) => {
+            interrupt.time_out();
+            work.await
+        }
+    };
+    drop(guard);
+    Ok(done.map_err(|_| Problem::internal("the evaluation panicked"))??)
+}
+
+async fn instant(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
+    let limit = parameters.limit()?;
+    let at = parameters.time("time")?.unwrap_or_else(Timestamp::now);
+    let (text, expr) = parameters.query()?;
+    let evaluated = evaluate(&context, &parameters, move |engine, store| engine.instant(store, &expr, at)).await?;
+    Ok(Answer::evaluated(evaluated, text, at, limit))
+}
+
+async fn range(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
+    let limit = parameters.limit()?;
+    let required = |name: &str, found: Option<Timestamp>| found.ok_or_else(|| Problem::parameter(name, "cannot parse \"\" to a valid timestamp"));
+    let start = required("start", parameters.time("start")?)?;
+    let end = required("end", parameters.time("end")?)?;
+    if end < start {
+        return Err(Problem::parameter("end", "end timestamp must not be before start time"));
+    }
+    let step = parameters.duration("step")?.ok_or_else(|| Problem::parameter("step", "cannot parse \"\" to a valid duration"))?;
+    if millis(step) <= 0 {
+        return Err(Problem::parameter("step", "zero or negative query resolution step widths are not accepted. Try a positive integer"));
+    }
+    if (end.0 - start.0) / millis(step) > MAX_RESOLUTION {
+        return Err(Problem::bad_data("exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)"));
+    }
+    let (text, expr) = parameters.query()?;
+    let evaluated = evaluate(&context, &parameters, move |engine, store| engine.range(store, &expr, start, end, step)).await?;
+    Ok(Answer::evaluated(evaluated, text, end, limit))
+}
+
+/// Exemplars are read and not kept: none are found.
+async fn exemplars(parameters: Parameters) -> Result<Answer, Problem> {
+    parameters.query()?;
+    Ok(Answer::json(&Json::Array(Vec::new())))
+}
+
+async fn format(parameters: Parameters) -> Result<Answer, Problem> {
+    let (_, expr): (_, Expr) = parameters.query()?;
+    Ok(Answer::json(&Json::from(expr.to_string())))
+}
+

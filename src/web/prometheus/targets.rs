@@ -1,0 +1,59 @@
+//! `/targets`, `/alertmanagers`.
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use serde_json::{Value as Json, json};
+
+use crate::model::{Timestamp, format_duration};
+use crate::scrape::TargetSnapshot;
+
+use super::super::Context;
+use super::answer::{Answer, Problem, labels_json};
+use super::parameters::Parameters;
+
+/// The routes of this file.
+pub fn routes() -> Router<Context> {
+    Router::new().route("/targets", get(targets)).route("/alertmanagers", get(alertmanagers))
+}
+
+async fn targets(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
+    let state = parameters.get("state").unwrap_or("any").to_lowercase();
+    let pool = parameters.get("scrapePool");
+    let mut data = json!({ "activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {} });
+    if state != "dropped" {
+        let all = context.scraper.targets();
+        let wanted = all.iter().filter(|t| pool.is_none_or(|p| p == t.info.pool));
+        data["activeTargets"] = wanted.map(active).collect();
+    }
+    if state != "active" {
+        let dropped = context.scraper.dropped();
+        for target in &dropped {
+            let count = data["droppedTargetCounts"][&target.pool].as_u64().unwrap_or(0);
+            data["droppedTargetCounts"][&target.pool] = json!(count + 1);
+        }
+        data["droppedTargets"] = dropped.iter().map(|t| json!({ "discoveredLabels": labels_json(&t.discovered), "scrapePool": t.pool })).collect();
+    }
+    Ok(Answer::json(&data))
+}
+
+fn active(target: &TargetSnapshot) -> Json {
+    let (info, status) = (&target.info, &target.status);
+    json!({
+        "discoveredLabels": labels_json(&info.discovered),
+        "labels": labels_json(&info.labels),
+        "scrapePool": info.pool,
+        "scrapeUrl": info.address,
+        "globalUrl": info.address,
+        "lastError": status.error,
+        "lastScrape": status.at.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), Timestamp::rfc3339),
+        "lastScrapeDuration": status.duration.as_secs_f64(),
+        "health": status.health.as_str(),
+        "scrapeInterval": format_duration(info.interval),
+        "scrapeTimeout": format_duration(info.timeout),
+    })
+}
+
+async fn alertmanagers() -> Answer {
+    Answer::json(&json!({ "activeAlertmanagers": [], "droppedAlertmanagers": [] }))
+}

@@ -1,0 +1,138 @@
+//! The program itself, as its users start it: the built binary, a configuration file, a state folder.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Server, free_port, wait_until};
+
+pub struct Nightbell {
+    pub port: u16,
+    pub folder: TempDir,
+    environment: Vec<(String, String)>,
+    server: Option<Server>,
+}
+
+impl Nightbell {
+    /// Starts it with this configuration; waits until it is ready.
+    pub fn start(config: &str) -> Self {
+        Self::start_with(Some(config), &[])
+    }
+
+    /// Starts it with a configuration or with the built-in one, and these variables.
+    pub fn start_with(config: Option<&str>, environment: &[(&str, &str)]) -> Self {
+        let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let mut nightbell = Nightbell { port: free_port(), folder: tempfile::tempdir().expect("a folder"), environment, server: None };
+        if let Some(config) = config {
+            nightbell.configure(config);
+        }
+        nightbell.restart();
+        nightbell
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("nightbell.yml")
+    }
+
+    pub fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log.txt")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap_or_default()
+    }
+
+    pub fn configure(&self, config: &str) {
+        std::fs::write(self.config_file(), config).expect("written");
+    }
+
+    /// Starts it again after [`Nightbell::kill`] or [`Nightbell::stop`].
+    pub fn restart(&mut self) {
+        let log = || std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log file");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
+        command.args(["--listen", &format!("127.0.0.1:{}", self.port), "--state-dir"]).arg(self.folder.path().join("state"));
+        if self.config_file().exists() {
+            command.arg("--config").arg(self.config_file());
+        }
+        for name in [
+            "DATABASE_URL",
+            "REDIS_URL",
+            "CHROMA_URL",
+            "OPENAI_API_KEY",
+            "DEEPSEEK_API_KEY",
+            "ANTHROPIC_API_KEY",
+            "DASHSCOPE_API_KEY",
+            "LLM_PROVIDER",
+        ] {
+            command.env_remove(name);
+        }
+        let child = command.envs(self.environment.iter().cloned()).stdout(Stdio::from(log())).stderr(Stdio::from(log())).spawn();
+        self.server = Some(Server(child.expect("the binary starts")));
+        let start = std::time::Instant::now();
+        while self.get("/-/ready").0 != 200 {
+            assert!(start.elapsed() < Duration::from_secs(30), "nightbell is not ready: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.server = None;
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) {
+        let id = self.server.as_ref().map(|s| s.0.id()).expect("it runs").to_string();
+        let sent = Command::new("kill").args([name, &id]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
+    /// SIGTERM, then waits for its end; returns the exit status.
+    pub fn stop(&mut self) -> Option<i32> {
+        self.signal("-TERM");
+        let mut server = self.server.take()?;
+        let mut status = None;
+        wait_until("nightbell stops", Duration::from_secs(20), || {
+            status = server.0.try_wait().expect("its status");
+            status.is_some()
+        });
+        status.and_then(|s| s.code())
+    }
+
+    /// GET; status 0 when nobody answers.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        self.request("GET", path, "")
+    }
+
+    pub fn request(&self, method: &str, path: &str, headers: &str) -> (u16, String) {
+        let ask = || -> Option<(u16, String)> {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+            stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+            stream.write_all(format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n").as_bytes()).ok()?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).ok()?;
+            let answer = String::from_utf8_lossy(&answer).into_owned();
+            let (head, body) = answer.split_once("\r\n\r\n")?;
+            Some((head.split_whitespace().nth(1)?.parse().ok()?, body.to_owned()))
+        };
+        ask().unwrap_or((0, String::new()))
+    }
+
+    /// The answer of an API as JSON.
+    pub fn json(&self, path: &str) -> Value {
+        let (status, body) = self.get(path);
+        serde_json::from_str(&body).unwrap_or_else(|e| panic!("{path}: status {status}: {e}: {body}"))
+    }
+
+    /// The value of the one series of /metrics whose line starts with `series`.
+    pub fn metric(&self, series: &str) -> Option<f64> {
+        let body = self.get("/metrics").1;
+        let found: Vec<&str> = body.lines().filter(|l| l.strip_prefix(series).is_some_and(|rest| rest.starts_with([' ', '{']))).collect();
+        found.first()?.rsplit(' ').next()?.parse().ok()
+    }
+}
