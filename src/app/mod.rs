@@ -26,7 +26,7 @@ use crate::model::Timestamp;
 use crate::promql::Engine;
 use crate::remote::alertmanager;
 use crate::rules::scheduler::Scheduler;
-use crate::scrape::{Plan, Scraper};
+use crate::scrape::{Health, Plan, Scraper};
 use crate::state::State;
 use crate::store::{Limits, Store};
 use crate::telemetry::Telemetry;
@@ -41,6 +41,9 @@ pub use shipped::{PROFILES, RULES};
 const LISTEN: &str = "127.0.0.1:9908";
 /// How long samples are kept in memory unless the configuration says otherwise.
 const RETENTION: Duration = Duration::from_secs(6 * 3600);
+/// How long the first evaluation waits for the first collections, and how often it looks.
+const FIRST_COLLECTION: Duration = Duration::from_millis(200);
+const FIRST_LOOK: Duration = Duration::from_millis(2);
 /// How often samples beyond the retention are dropped.
 const CLEANING: Duration = Duration::from_secs(60);
 /// Queries of the HTTP API that run at once.
@@ -131,17 +134,23 @@ impl App {
 
     /// Runs until SIGINT or SIGTERM, then stops in reverse order. Errs when a loop ends by itself: no quiet half-life.
     pub async fn run(self) -> anyhow::Result<()> {
-        let App { parts, plan, listener, stop, mut alerting_loop, mut telling_loop, ready } = self;
+        let App { parts, plan, listener, stop, alerting_loop, telling_loop, ready } = self;
         parts.scraper.apply(plan);
-        ready.store(true, Ordering::Relaxed);
         let context = parts.clone().context(&ready);
-        let mut server = tokio::spawn(web::serve(listener, context, ended(stop.subscribe())));
-        let verdict = parts.clone().supervise(&mut alerting_loop, &mut telling_loop, &mut server).await;
+        let mut loops = Loops {
+            rules: tokio::spawn(parts.clone().judge(ready)),
+            telling: telling_loop,
+            alerting: alerting_loop,
+            cleaning: tokio::spawn(clean(parts.store.clone())),
+            server: tokio::spawn(web::serve(listener, context, ended(stop.subscribe()))),
+        };
+        let verdict = parts.clone().supervise(&mut loops).await;
         info!("Stopping.");
         parts.scraper.stop();
+        loops.rules.abort();
         stop.send_replace(true);
         if verdict.is_ok() {
-            let rest = async { (alerting_loop.await.is_ok(), server.await.is_ok()) };
+            let rest = async { (loops.alerting.await.is_ok(), loops.server.await.is_ok()) };
             if tokio::time::timeout(STOP_TIMEOUT, rest).await.is_err() {
                 warn!("The last deliveries and answers took too long; deliveries are kept for the next start.");
             }
@@ -151,12 +160,18 @@ impl App {
     }
 }
 
+/// The loops that must not end.
+struct Loops {
+    rules: Loop<anyhow::Error>,
+    telling: Loop<String>,
+    alerting: Loop<String>,
+    cleaning: Loop<tokio::task::JoinError>,
+    server: Loop<std::io::Error>,
+}
+
 impl Parts {
     /// Waits for a signal to stop, or for the end of a loop that must not end.
-    async fn supervise(self: Arc<Self>, alerting: &mut Loop<String>, telling: &mut Loop<String>, server: &mut Loop<std::io::Error>) -> anyhow::Result<()> {
-        let rules = self.rules.run();
-        let cleaning = self.clean();
-        tokio::pin!(rules, cleaning);
+    async fn supervise(self: Arc<Self>, loops: &mut Loops) -> anyhow::Result<()> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
@@ -164,27 +179,34 @@ impl Parts {
             tokio::select! {
                 _ = interrupt.recv() => return Ok(()),
                 _ = terminate.recv() => return Ok(()),
-                // A configuration that is refused has been logged and counted; the old one runs on.
-                _ = hangup.recv() => drop(self.reload().await),
+                _ = hangup.recv() => {
+                    // A task of its own: a reload waits for the evaluation under way. What is refused is logged and counted there.
+                    let parts = self.clone();
+                    tokio::spawn(async move { parts.reload().await });
+                }
                 ended = self.scraper.run() => return Err(ended.into()),
-                ended = &mut rules => return Err(ended.err().map_or_else(|| anyhow::anyhow!("the rule loop ended"), Into::into)),
-                () = &mut cleaning => anyhow::bail!("the clean-up of old samples ended"),
-                ended = &mut *telling => anyhow::bail!("the loop between rules and receivers ended: {}", reason(ended)),
-                ended = &mut *alerting => anyhow::bail!("the alerting loop ended: {}", reason(ended)),
-                ended = &mut *server => anyhow::bail!("the web server ended: {}", reason(ended)),
+                ended = &mut loops.rules => anyhow::bail!("the rule loop ended: {}", reason(ended)),
+                ended = &mut loops.telling => anyhow::bail!("the loop between rules and receivers ended: {}", reason(ended)),
+                ended = &mut loops.alerting => anyhow::bail!("the alerting loop ended: {}", reason(ended)),
+                ended = &mut loops.cleaning => anyhow::bail!("the clean-up of old samples ended: {}", reason(ended)),
+                ended = &mut loops.server => anyhow::bail!("the web server ended: {}", reason(ended)),
             }
         }
     }
 
-    /// Drops what is older than the retention, for ever.
-    async fn clean(&self) {
-        loop {
-            tokio::time::sleep(CLEANING).await;
-            let (store, before) = (self.store.clone(), Timestamp::now() - RETENTION);
-            if tokio::task::spawn_blocking(move || store.retain(before)).await.is_err() {
-                return;
+    /// Evaluates at once what the first collections brought, then at every slot.
+    async fn judge(self: Arc<Self>, ready: Arc<AtomicBool>) -> anyhow::Result<()> {
+        let collected = async {
+            while self.scraper.targets().iter().any(|t| t.status.health == Health::Unknown) {
+                tokio::time::sleep(FIRST_LOOK).await;
             }
-        }
+        };
+        // A slow target must not hold up the others' first judgement.
+        let all_in_time = tokio::time::timeout(FIRST_COLLECTION, collected).await.is_ok();
+        self.rules.evaluate_all(Timestamp::now()).await?;
+        info!(all_targets = all_in_time, duration_seconds = Timestamp::now().since(self.started_at).as_secs_f64(), "First evaluation done.");
+        ready.store(true, Ordering::Relaxed);
+        Ok(self.rules.run().await?)
     }
 
     /// What the web's answers are made of.
@@ -219,6 +241,15 @@ fn reason<E: std::fmt::Display>(ended: Result<Result<(), E>, tokio::task::JoinEr
         Ok(Ok(())) => "without a reason".to_owned(),
         Ok(Err(error)) => error.to_string(),
         Err(error) => format!("it panicked: {error}"),
+    }
+}
+
+/// Drops what is older than the retention, for ever.
+async fn clean(store: Arc<Store>) -> Result<(), tokio::task::JoinError> {
+    loop {
+        tokio::time::sleep(CLEANING).await;
+        let (store, before) = (store.clone(), Timestamp::now() - RETENTION);
+        tokio::task::spawn_blocking(move || store.retain(before)).await?;
     }
 }
 
