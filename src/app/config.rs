@@ -28,7 +28,7 @@ const BUILT_IN: &str = "watch_environment: true\ncollectors:\n  host: {}\n";
 pub struct Config {
     /// The file's name for people, `built-in settings` without one.
     pub name: String,
-    /// The text that was read, secrets behind `${NAME}` not replaced.
+    /// The file as others may see it: secrets replaced, `${NAME}` as written.
     pub text: String,
     /// `global`.
     pub global: Global,
@@ -112,7 +112,7 @@ impl Config {
         let named = root.or("watch_environment", false);
         Config {
             name: root.file().to_owned(),
-            text: root.source().to_owned(),
+            text: root.redacted(),
             jobs: scrape::read_jobs(root, &global),
             collectors: scrape::read_collectors(root, &global),
             rule_files: rule_files(root),

@@ -7,6 +7,7 @@
 mod document;
 mod environment;
 mod error;
+mod redacted;
 mod secret;
 mod section;
 mod value;
@@ -14,6 +15,7 @@ mod value;
 pub use document::{Document, Node, Position, ScalarStyle, Value};
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
+pub use redacted::redacted;
 pub use secret::Secret;
 pub use section::{Loader, Section};
 pub use value::FromNode;

@@ -175,9 +175,9 @@ impl<'a> Section<'a> {
         &self.loader.document.file
     }
 
-    /// The file's text.
-    pub fn source(&self) -> &str {
-        &self.loader.document.source
+    /// The file as others may see it: secrets are replaced.
+    pub fn redacted(&self) -> String {
+        super::redacted::redacted(self.loader.document)
     }
 
     /// Where `${NAME}` comes from.
