@@ -127,7 +127,8 @@ impl App {
         rules.restore(started_at).await?;
         let (web, config_text) = (Arc::new(RwLock::new(config.web)), Arc::new(RwLock::new(config.text)));
         let reloading = tokio::sync::Mutex::new(());
-        let parts = Parts { options, state, store, engine, scraper, rules, alerting, outside, web, config_text, reloads, started_at, reloading };
+        let parts =
+            Parts { options, state, store, engine, scraper, rules, alerting, outside, web, config_text, reloads, started_at, reloading };
         let (parts, ready) = (Arc::new(parts), Arc::new(AtomicBool::new(false)));
         Ok(App { parts, plan, listener, stop, alerting_loop, telling_loop, ready })
     }
@@ -204,7 +205,11 @@ impl Parts {
         // A slow target must not hold up the others' first judgement.
         let all_in_time = tokio::time::timeout(FIRST_COLLECTION, collected).await.is_ok();
         self.rules.evaluate_all(Timestamp::now()).await?;
-        info!(all_targets = all_in_time, duration_seconds = Timestamp::now().since(self.started_at).as_secs_f64(), "First evaluation done.");
+        info!(
+            all_targets = all_in_time,
+            duration_seconds = Timestamp::now().since(self.started_at).as_secs_f64(),
+            "First evaluation done."
+        );
         ready.store(true, Ordering::Relaxed);
         Ok(self.rules.run().await?)
     }

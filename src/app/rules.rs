@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
 use crate::alerting;
-use crate::model::{Alert, Labels, Matcher, Sample, Timestamp};
+use crate::model::{Alert, Labels, Sample, Timestamp};
 use crate::promql::{self, Engine, Expr, Value};
 use crate::remote::alertmanager::{Metrics, Sender};
 use crate::rules::RuleGroup;

@@ -6,8 +6,20 @@ use serde::{Serialize, Serializer};
 use super::document::{Document, Node, ScalarStyle, Value};
 
 /// Ends of keys whose values are secrets, wherever they stand.
-const SECRET_KEYS: [&str; 12] =
-    ["password", "secret", "token", "credentials", "api_key", "apikey", "_key", "dsn", "api_url", "webhook_url", "authorization", "bearer_token"];
+const SECRET_KEYS: [&str; 12] = [
+    "password",
+    "secret",
+    "token",
+    "credentials",
+    "api_key",
+    "apikey",
+    "_key",
+    "dsn",
+    "api_url",
+    "webhook_url",
+    "authorization",
+    "bearer_token",
+];
 
 /// The document as YAML without secrets.
 pub fn redacted(document: &Document) -> String {

@@ -172,18 +172,34 @@ impl Scheduler {
         let due: Vec<Slot> = self.inner.lock().groups.iter().filter(|slot| slot.next <= now).cloned().collect();
         for slot in due {
             let (at, missed) = self.advance(&slot, now);
-            let settings = Arc::clone(&self.inner.lock().settings);
-            let (group, backend, phase) = (Arc::clone(&slot.group), Arc::clone(&self.backend), settings.phase);
-            let evaluate = move || {
-                let mut group = group.lock();
-                let outcome = group.eval(&backend, at - phase, &settings);
-                (outcome, GroupLabel::new(&group), group.evaluation_time)
-            };
-            let (outcome, label, took) = tokio::task::spawn_blocking(evaluate).await.map_err(Error::Panicked)?;
-            self.metrics.evaluated(&label, &outcome, took, missed);
-            self.hand_on(outcome).await?;
+            let phase = self.inner.lock().settings.phase;
+            self.evaluate(&slot, at - phase, missed).await?;
         }
         Ok(())
+    }
+
+    /// Evaluates every group once at `now`, slots aside: what was collected at start is judged at once.
+    pub async fn evaluate_all(&self, now: Timestamp) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        let slots = self.inner.lock().groups.clone();
+        for slot in slots {
+            self.evaluate(&slot, now, 0).await?;
+        }
+        Ok(())
+    }
+
+    /// Evaluates one group at `at` on the blocking pool and hands its alerts on.
+    async fn evaluate(&self, slot: &Slot, at: Timestamp, missed: u64) -> Result<(), Error> {
+        let settings = Arc::clone(&self.inner.lock().settings);
+        let (group, backend) = (Arc::clone(&slot.group), Arc::clone(&self.backend));
+        let evaluate = move || {
+            let mut group = group.lock();
+            let outcome = group.eval(&backend, at, &settings);
+            (outcome, GroupLabel::new(&group), group.evaluation_time)
+        };
+        let (outcome, label, took) = tokio::task::spawn_blocking(evaluate).await.map_err(Error::Panicked)?;
+        self.metrics.evaluated(&label, &outcome, took, missed);
+        self.hand_on(outcome).await
     }
 
     /// What is there now, by file and name. Waits at most for one group's evaluation.

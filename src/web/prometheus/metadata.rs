@@ -26,7 +26,9 @@ async fn metadata(State(context): State<Context>, parameters: Parameters) -> Res
         }
         let kind = if family.kind == MetricKind::Untyped { "unknown" } else { family.kind.as_str() };
         let entry = json!({ "type": kind, "help": family.help, "unit": "" });
-        if let Json::Array(list) = found.entry(family.name.to_string()).or_insert_with(|| json!([])) && !list.contains(&entry) {
+        if let Json::Array(list) = found.entry(family.name.to_string()).or_insert_with(|| json!([]))
+            && !list.contains(&entry)
+        {
             list.push(entry);
         }
     }

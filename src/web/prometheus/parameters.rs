@@ -21,7 +21,11 @@ impl<S: Send + Sync> FromRequest<S> for Parameters {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let query = request.uri().query().unwrap_or("").to_owned();
-        let is_form = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
+        let is_form = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
         let mut pairs = Vec::new();
         if is_form {
             let body = axum::body::to_bytes(request.into_body(), MAX_FORM).await.map_err(|_| Problem::bad_data("the form is too large"))?;
@@ -45,15 +49,20 @@ impl Parameters {
 
     /// Unix seconds or RFC 3339.
     pub fn time(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
-        self.get(name).map(|text| parse_time(text).ok_or_else(|| Problem::parameter(name, format!("cannot parse {text:?} to a valid timestamp")))).transpose()
+        self.get(name)
+            .map(|text| parse_time(text).ok_or_else(|| Problem::parameter(name, format!("cannot parse {text:?} to a valid timestamp"))))
+            .transpose()
     }
 
     /// Seconds or `5m`.
     pub fn duration(&self, name: &str) -> Result<Option<Duration>, Problem> {
         self.get(name)
             .map(|text| {
-                let seconds = text.parse::<f64>().ok().filter(|s| s.is_finite()).map(|s| Duration::try_from_secs_f64(s).unwrap_or(Duration::ZERO));
-                seconds.or_else(|| parse_duration(text).ok()).ok_or_else(|| Problem::parameter(name, format!("cannot parse {text:?} to a valid duration")))
+                let seconds =
+                    text.parse::<f64>().ok().filter(|s| s.is_finite()).map(|s| Duration::try_from_secs_f64(s).unwrap_or(Duration::ZERO));
+                seconds
+                    .or_else(|| parse_duration(text).ok())
+                    .ok_or_else(|| Problem::parameter(name, format!("cannot parse {text:?} to a valid duration")))
             })
             .transpose()
     }

@@ -8,8 +8,8 @@ use axum::extract::State;
 use axum::routing::get;
 use serde_json::Value as Json;
 
-use crate::model::time::millis;
 use crate::model::Timestamp;
+use crate::model::time::millis;
 use crate::promql::{Engine, Evaluated, Expr, Interrupt};
 use crate::store::Store;
 
@@ -41,7 +41,11 @@ impl Drop for Guard {
 }
 
 /// Evaluates off the runtime's threads, a bounded number at once, within the deadline.
-async fn evaluate(context: &Context, parameters: &Parameters, run: impl FnOnce(&Engine, &Store) -> Result<Evaluated, crate::promql::EvalError> + Send + 'static) -> Result<Evaluated, Problem> {
+async fn evaluate(
+    context: &Context,
+    parameters: &Parameters,
+    run: impl FnOnce(&Engine, &Store) -> Result<Evaluated, crate::promql::EvalError> + Send + 'static,
+) -> Result<Evaluated, Problem> {
     let timeout = parameters.duration("timeout")?.unwrap_or(TIMEOUT).min(TIMEOUT);
     let interrupt = Arc::new(Interrupt::default());
     let mut engine = context.engine.clone();
@@ -77,7 +81,8 @@ async fn instant(State(context): State<Context>, parameters: Parameters) -> Resu
 
 async fn range(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
     let limit = parameters.limit()?;
-    let required = |name: &str, found: Option<Timestamp>| found.ok_or_else(|| Problem::parameter(name, "cannot parse \"\" to a valid timestamp"));
+    let required =
+        |name: &str, found: Option<Timestamp>| found.ok_or_else(|| Problem::parameter(name, "cannot parse \"\" to a valid timestamp"));
     let start = required("start", parameters.time("start")?)?;
     let end = required("end", parameters.time("end")?)?;
     if end < start {
@@ -88,7 +93,9 @@ async fn range(State(context): State<Context>, parameters: Parameters) -> Result
         return Err(Problem::parameter("step", "zero or negative query resolution step widths are not accepted. Try a positive integer"));
     }
     if (end.0 - start.0) / millis(step) > MAX_RESOLUTION {
-        return Err(Problem::bad_data("exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)"));
+        return Err(Problem::bad_data(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ));
     }
     let (text, expr) = parameters.query()?;
     let evaluated = evaluate(&context, &parameters, move |engine, store| engine.range(store, &expr, start, end, step)).await?;
@@ -105,4 +112,3 @@ async fn format(parameters: Parameters) -> Result<Answer, Problem> {
     let (_, expr): (_, Expr) = parameters.query()?;
     Ok(Answer::json(&Json::from(expr.to_string())))
 }
-

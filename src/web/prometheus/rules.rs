@@ -21,7 +21,8 @@ pub fn routes() -> Router<Context> {
 
 async fn alerts(State(context): State<Context>) -> Answer {
     let groups = context.rules.snapshot();
-    let alerts: Vec<Json> = groups.iter().flat_map(|g| &g.rules).filter_map(|r| r.alerting.as_ref()).flat_map(|a| &a.alerts).map(alert).collect();
+    let alerts: Vec<Json> =
+        groups.iter().flat_map(|g| &g.rules).filter_map(|r| r.alerting.as_ref()).flat_map(|a| &a.alerts).map(alert).collect();
     Answer::json(&json!({ "alerts": alerts }))
 }
 
@@ -43,8 +44,16 @@ impl Filter {
             return Err(Problem::parameter("type", format!("not supported value {kind:?}")));
         }
         let exclude = parameters.get("exclude_alerts").unwrap_or("false");
-        let exclude_alerts = exclude.parse().map_err(|_| Problem::parameter("exclude_alerts", format!("error converting exclude_alerts: {exclude:?}")))?;
-        Ok(Filter { kind, names: list("rule_name[]"), groups: list("rule_group[]"), files: list("file[]"), matchers: parameters.matchers()?, exclude_alerts })
+        let exclude_alerts =
+            exclude.parse().map_err(|_| Problem::parameter("exclude_alerts", format!("error converting exclude_alerts: {exclude:?}")))?;
+        Ok(Filter {
+            kind,
+            names: list("rule_name[]"),
+            groups: list("rule_group[]"),
+            files: list("file[]"),
+            matchers: parameters.matchers()?,
+            exclude_alerts,
+        })
     }
 
     fn takes_group(&self, group: &GroupSnapshot) -> bool {
@@ -62,7 +71,8 @@ impl Filter {
 
 async fn rules(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
     let filter = Filter::read(&parameters)?;
-    let limit: usize = parameters.get("group_limit").map_or(Ok(0), str::parse).map_err(|_| Problem::parameter("group_limit", "must be a whole number"))?;
+    let limit: usize =
+        parameters.get("group_limit").map_or(Ok(0), str::parse).map_err(|_| Problem::parameter("group_limit", "must be a whole number"))?;
     let after = parameters.get("group_next_token");
     let mut shown: Vec<(String, Json)> = Vec::new();
     let mut next = None;

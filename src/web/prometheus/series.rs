@@ -65,7 +65,10 @@ async fn names(State(context): State<Context>, parameters: Parameters) -> Result
 async fn values(State(context): State<Context>, Path(name): Path<String>, parameters: Parameters) -> Result<Answer, Problem> {
     let selection = Selection::read(&parameters)?;
     let name = unescape(&name);
-    Ok(Answer::limited(selection.union(|matchers| context.store.label_values(&name, matchers, selection.from, selection.to)), selection.limit))
+    Ok(Answer::limited(
+        selection.union(|matchers| context.store.label_values(&name, matchers, selection.from, selection.to)),
+        selection.limit,
+    ))
 }
 
 /// A name as clients escape it for a path: `U__` and then `_XX_` for each character outside the legacy alphabet, `__` for `_`.

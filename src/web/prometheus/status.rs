@@ -23,7 +23,9 @@ pub fn routes() -> Router<Context> {
 
 async fn build() -> Answer {
     let version = env!("CARGO_PKG_VERSION");
-    Answer::json(&json!({ "version": API_VERSION, "revision": format!("nightbell-{version}"), "branch": "", "buildUser": "", "buildDate": "", "goVersion": "" }))
+    Answer::json(
+        &json!({ "version": API_VERSION, "revision": format!("nightbell-{version}"), "branch": "", "buildUser": "", "buildDate": "", "goVersion": "" }),
+    )
 }
 
 async fn runtime(State(context): State<Context>) -> Answer {

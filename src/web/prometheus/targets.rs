@@ -32,7 +32,8 @@ async fn targets(State(context): State<Context>, parameters: Parameters) -> Resu
             let count = data["droppedTargetCounts"][&target.pool].as_u64().unwrap_or(0);
             data["droppedTargetCounts"][&target.pool] = json!(count + 1);
         }
-        data["droppedTargets"] = dropped.iter().map(|t| json!({ "discoveredLabels": labels_json(&t.discovered), "scrapePool": t.pool })).collect();
+        data["droppedTargets"] =
+            dropped.iter().map(|t| json!({ "discoveredLabels": labels_json(&t.discovered), "scrapePool": t.pool })).collect();
     }
     Ok(Answer::json(&data))
 }
