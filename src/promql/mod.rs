@@ -17,9 +17,11 @@ mod parser;
 mod printer;
 mod selector;
 mod selector_syntax;
+mod series_description;
 mod value;
 
 pub use ast::{Expr, Span, ValueType};
 pub use engine::Engine;
 pub use parser::{ParseError, ParseOptions, parse, parse_selector, parse_with};
+pub use series_description::{SeriesDescription, parse_metric, parse_series};
 pub use value::{Annotation, EvalError, Evaluated, Interrupt, MatrixSeries, Severity, Value, VectorSample};

@@ -37,7 +37,7 @@ fn place(line: usize, column: usize) -> String {
 }
 
 impl ParseError {
-    fn new(text: &str, fault: Fault) -> Self {
+    pub(super) fn new(text: &str, fault: Fault) -> Self {
         let before = &text.as_bytes()[..fault.span.start.min(text.len())];
         let line = before.iter().filter(|b| **b == b'\n').count() + 1;
         let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;

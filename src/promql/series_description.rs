@@ -1,0 +1,259 @@
+//! The notation of test series: `up{job="a"} 1+1x3 _ stale`
+//! (<https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/#series>).
+//!
+//! Native histograms (`{{schema:…}}`) are refused, and expansions of more than [`MAX_VALUES`] values.
+
+use super::ast::Span;
+use super::literal::parse_number;
+use super::parser::{Fault, ParseError, parse_selector};
+use crate::model::text::quote;
+use crate::model::{Labels, LabelsBuilder, MatchOp, stale_nan};
+
+/// Most values one series may expand to.
+pub const MAX_VALUES: usize = 1_000_000;
+
+/// A series and its values at equal distances; `None` is a gap.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesDescription {
+    /// The series.
+    pub labels: Labels,
+    /// Its values, the first at the start of the test.
+    pub values: Vec<Option<f64>>,
+}
+
+/// Reads a metric alone: a name, labels with `=`, or both.
+pub fn parse_metric(text: &str) -> Result<Labels, ParseError> {
+    if text.trim() == "{}" || text.trim().is_empty() {
+        return Ok(Labels::empty());
+    }
+    let mut builder = LabelsBuilder::new();
+    for matcher in parse_selector(text)? {
+        if matcher.op != MatchOp::Equal {
+            let message = format!("unexpected <op:{}> in label set, expected \"=\"", matcher.op.as_str());
+            return Err(ParseError::new(text, Fault::new(Span::default(), message)));
+        }
+        builder.set(&matcher.name, &matcher.value);
+    }
+    Ok(builder.build())
+}
+
+/// Reads a metric followed by its values.
+pub fn parse_series(text: &str) -> Result<SeriesDescription, ParseError> {
+    let end = metric_end(text);
+    let labels = parse_metric(&text[..end])?;
+    let mut scanner = Scanner { text, pos: end };
+    let values = scanner.values().map_err(|fault| ParseError::new(text, fault))?;
+    Ok(SeriesDescription { labels, values })
+}
+
+/// Where the metric ends: after its closing brace, or after its name.
+fn metric_end(text: &str) -> usize {
+    let name = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':')).unwrap_or(text.len());
+    if !text[name..].starts_with('{') {
+        return name;
+    }
+    let (mut open, mut escaped) = (None, false);
+    for (at, c) in text.char_indices().skip_while(|(at, _)| *at < name) {
+        match open {
+            _ if escaped => escaped = false,
+            Some(quote) if c == '\\' && quote != '`' => escaped = true,
+            Some(quote) if c == quote => open = None,
+            Some(_) => {}
+            None if c == '}' => return at + 1,
+            None if matches!(c, '"' | '\'' | '`') => open = Some(c),
+            None => {}
+        }
+    }
+    text.len()
+}
+
+struct Scanner<'a> {
+    text: &'a str,
+    pos: usize,
+}
+
+impl<'a> Scanner<'a> {
+    fn values(&mut self) -> Result<Vec<Option<f64>>, Fault> {
+        let mut values = Vec::new();
+        loop {
+            let blanks = self.rest().len() - self.rest().trim_start().len();
+            self.pos += blanks;
+            if self.rest().is_empty() {
+                return Ok(values);
+            }
+            if blanks == 0 {
+                return self.unexpected("");
+            }
+            self.item(&mut values)?;
+        }
+    }
+
+    fn item(&mut self, values: &mut Vec<Option<f64>>) -> Result<(), Fault> {
+        if self.rest().starts_with("{{") {
+            return self.fail("native histograms are not supported in series values");
+        }
+        if self.accept("_") {
+            let times = if self.accept("x") { self.repetition()? } else { 1 };
+            return self.extend(values, times, |_| None);
+        }
+        let mut value = self.value()?;
+        if self.accept("x") {
+            let times = self.repetition()? + 1;
+            return self.extend(values, times, |_| Some(value));
+        }
+        if !self.rest().starts_with(['+', '-']) {
+            return self.extend(values, 1, |_| Some(value));
+        }
+        let step = self.value()?;
+        if !self.accept("x") {
+            return self.unexpected("series values");
+        }
+        let times = self.repetition()? + 1;
+        self.extend(values, times, |_| {
+            let now = value;
+            value += step;
+            Some(now)
+        })
+    }
+
+    fn extend(&self, values: &mut Vec<Option<f64>>, times: usize, value: impl FnMut(usize) -> Option<f64>) -> Result<(), Fault> {
+        if values.len().saturating_add(times) > MAX_VALUES {
+            return self.fail(&format!("more than {MAX_VALUES} values in one series"));
+        }
+        values.extend((0..times).map(value));
+        Ok(())
+    }
+
+    /// A number with an optional sign, `Inf`, `NaN` or `stale`.
+    fn value(&mut self) -> Result<f64, Fault> {
+        let start = self.pos;
+        let sign = if self.accept("-") { -1.0 } else { 1.0 };
+        let signed = sign < 0.0 || self.accept("+");
+        let rest = self.rest();
+        let word = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map_or(rest, |end| &rest[..end]);
+        if word.starts_with(|c: char| c.is_ascii_alphabetic() && c != 'x') {
+            return match word.to_ascii_lowercase().as_str() {
+                "inf" => self.take(word, sign * f64::INFINITY),
+                "nan" => self.take(word, f64::NAN),
+                "stale" if !signed => self.take(word, stale_nan()),
+                _ => {
+                    let message = format!("unexpected identifier {} in series values, expected number or \"stale\"", quote(word));
+                    Err(Fault::new(Span::new(start, self.pos + word.len()), message))
+                }
+            };
+        }
+        let length = number_length(rest);
+        let number = &rest[..length];
+        let follows_word = rest[length..].starts_with(|c: char| c.is_ascii_alphanumeric() && c != 'x');
+        if length == 0 {
+            return self.unexpected("series values");
+        }
+        if follows_word {
+            return self.fail(&format!("bad number syntax: {}", quote(number)));
+        }
+        let value = parse_number(number).map_err(|message| Fault::new(Span::new(self.pos, self.pos + length), message))?;
+        self.take(number, sign * value)
+    }
+
+    fn take(&mut self, word: &str, value: f64) -> Result<f64, Fault> {
+        self.pos += word.len();
+        Ok(value)
+    }
+
+    fn repetition(&mut self) -> Result<usize, Fault> {
+        let rest = self.rest();
+        let number = &rest[..number_length(rest)];
+        if number.is_empty() {
+            return self.unexpected("series values");
+        }
+        let Ok(times) = number.parse::<usize>() else {
+            let reason = format!("strconv.ParseUint: parsing {}: invalid syntax", quote(number));
+            return self.fail(&format!("invalid repetition in series values: {reason}"));
+        };
+        self.pos += number.len();
+        Ok(times.min(MAX_VALUES))
+    }
+
+    fn rest(&self) -> &'a str {
+        &self.text[self.pos..]
+    }
+
+    fn accept(&mut self, wanted: &str) -> bool {
+        let found = self.rest().starts_with(wanted);
+        if found {
+            self.pos += wanted.len();
+        }
+        found
+    }
+
+    fn fail<T>(&self, message: &str) -> Result<T, Fault> {
+        Err(Fault::new(Span::new(self.pos, self.pos), message))
+    }
+
+    fn unexpected<T>(&self, place: &str) -> Result<T, Fault> {
+        let place = if place.is_empty() { String::new() } else { format!(" in {place}") };
+        match self.rest().chars().next() {
+            None => self.fail(&format!("unexpected end of input{place}")),
+            Some(c @ ('+' | '-')) => self.fail(&format!("unexpected <op:{c}>{place}")),
+            Some(c @ ('x' | ' ' | '_')) => self.fail(&format!("unexpected \"{c}\"{place}")),
+            Some(c) => self.fail(&format!("unexpected character in series sequence: '{c}'")),
+        }
+    }
+}
+
+/// Length of the digits, dots, underscores and exponent that a number may be made of.
+fn number_length(text: &str) -> usize {
+    let mut previous = ' ';
+    for (at, c) in text.char_indices() {
+        let exponent_sign = matches!(c, '+' | '-') && matches!(previous, 'e' | 'E');
+        if !(c.is_ascii_digit() || matches!(c, '.' | '_') || (matches!(c, 'e' | 'E') && at > 0) || exponent_sign) {
+            return at;
+        }
+        previous = c;
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(notation: &str) -> Vec<Option<f64>> {
+        parse_series(&format!("up {notation}")).expect(notation).values
+    }
+
+    /// SEMANTICS 211; lengths and last values as promtool 3.5 counts them.
+    #[test]
+    fn series_expand_as_promtool_expands_them() {
+        let some = |list: &[f64]| list.iter().copied().map(Some).collect::<Vec<_>>();
+        assert_eq!(values("1"), some(&[1.0]));
+        assert_eq!(values("1+1x3"), some(&[1.0, 2.0, 3.0, 4.0]));
+        assert_eq!(values("-1-2x2"), some(&[-1.0, -3.0, -5.0]));
+        assert_eq!(values("5x2"), some(&[5.0, 5.0, 5.0]));
+        assert_eq!(values("_x3 1  _"), [None, None, None, Some(1.0), None]);
+        assert_eq!(values("1.5+.5x2 1e3x0 Inf -inf"), some(&[1.5, 2.0, 2.5, 1000.0, f64::INFINITY, f64::NEG_INFINITY]));
+        assert_eq!(values("0x3").len(), 4);
+        assert_eq!(values(""), []);
+        assert_eq!(values("stale")[0].map(f64::to_bits), Some(stale_nan().to_bits()));
+        let labels = parse_series(r#"up{a="}",b='x y'} 1"#).expect("valid").labels;
+        assert_eq!(labels.to_string(), r#"up{a="}", b="x y"}"#);
+    }
+
+    /// Recorded from promtool 3.5.
+    #[test]
+    fn broken_notation_is_refused_in_promtools_words() {
+        for (notation, message) in [
+            ("1x", "1:6: parse error: unexpected end of input in series values"),
+            ("1+x3", "1:6: parse error: unexpected \"x\" in series values"),
+            ("foo", "1:4: parse error: unexpected identifier \"foo\" in series values, expected number or \"stale\""),
+            ("1+1", "1:7: parse error: unexpected end of input in series values"),
+            ("1h", "1:4: parse error: bad number syntax: \"1\""),
+            ("1x-1", "1:6: parse error: unexpected <op:-> in series values"),
+            ("1x2+1", "1:7: parse error: unexpected <op:+>"),
+            ("1x1.5", "1:6: parse error: invalid repetition in series values: strconv.ParseUint: parsing \"1.5\": invalid syntax"),
+        ] {
+            assert_eq!(parse_series(&format!("up {notation}")).expect_err(notation).to_string(), message);
+        }
+        assert!(parse_series("up 1x99999999999").is_err());
+    }
+}

@@ -1,0 +1,10 @@
+//! Rule tests in promtool's format
+//! (<https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/>): reading, running, and reporting as promtool does.
+//!
+//! Time is the test's own: nothing here asks the clock, and nothing waits.
+
+mod definition;
+mod run;
+
+pub use definition::{AlertTest, ExpectedAlert, ExprTest, TestFile, TestGroup};
+pub use run::run;

@@ -1,0 +1,239 @@
+//! Running tests: a store of its own for each, every group once at each instant, then the comparison.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::definition::{AlertTest, ExpectedAlert, ExprTest, TestFile, TestGroup};
+use crate::model::text::{go_exponent, quote};
+use crate::model::{Labels, Sample, Timestamp, format_duration};
+use crate::promql::{Engine, Expr, Value, parse};
+use crate::rules::active::AlertState;
+use crate::rules::backend::Backend;
+use crate::rules::group::{Group, Settings};
+use crate::rules::{Rule, RuleGroup};
+use crate::store::{Limits, Store};
+
+/// Samples that one query of a test may load.
+const MAX_SAMPLES: usize = 10_000;
+
+/// Runs the tests whose name `wanted` accepts; returns what failed, each as promtool prints it.
+pub fn run(file: &TestFile, groups: &[RuleGroup], wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut groups: Vec<&RuleGroup> = groups.iter().collect();
+    groups.sort_by_key(|g| file.group_eval_order.iter().position(|name| *name == g.name).unwrap_or(0));
+    file.tests.iter().filter(|test| wanted(&test.name)).flat_map(|test| Run::new(file, test, &groups).failures()).collect()
+}
+
+/// The store of a test, queried as the rules of a running instance query theirs.
+struct TestBackend {
+    store: Store,
+    engine: Engine,
+}
+
+impl TestBackend {
+    fn value(&self, expr: &Expr, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+        match self.engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value {
+            Value::Vector(samples) => Ok(samples.into_iter().map(|s| (s.labels, s.value)).collect()),
+            Value::Scalar(value) => Ok(vec![(Labels::empty(), value)]),
+            _ => Err("rule result is not a vector or scalar".into()),
+        }
+    }
+}
+
+impl Backend for TestBackend {
+    fn query(&self, expr: &Expr, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+        self.value(expr, at)
+    }
+
+    fn query_text(&self, text: &str, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+        self.value(&parse(text).map_err(|e| e.to_string())?, at)
+    }
+
+    fn append(&self, at: Timestamp, samples: &[Sample]) {
+        self.store.append(at, samples);
+    }
+}
+
+struct Run<'a> {
+    file: &'a TestFile,
+    test: &'a TestGroup,
+    groups: Vec<Group>,
+    settings: Settings,
+    backend: Arc<TestBackend>,
+    /// For each series, how many of its values are in the store.
+    loaded: usize,
+}
+
+impl<'a> Run<'a> {
+    fn new(file: &'a TestFile, test: &'a TestGroup, groups: &[&RuleGroup]) -> Self {
+        let settings = Settings {
+            interval: file.evaluation_interval,
+            external_labels: test.external_labels.clone(),
+            external_url: test.external_url.clone(),
+            ..Settings::default()
+        };
+        let engine = Engine { max_samples: MAX_SAMPLES, default_step: file.evaluation_interval, ..Engine::default() };
+        Run {
+            file,
+            test,
+            groups: groups.iter().map(|g| Group::new((*g).clone(), &settings)).collect(),
+            settings,
+            backend: Arc::new(TestBackend { store: Store::new(Limits::default()), engine }),
+            loaded: 0,
+        }
+    }
+
+    fn failures(mut self) -> Vec<String> {
+        if let Some(test) = self.test.alerts.iter().find(|t| t.alertname.is_empty()) {
+            let time = format_duration(test.eval_time);
+            return vec![format!("an item under alert_rule_test misses required attribute alertname at eval_time {time}")];
+        }
+        if let Some(problem) = &self.test.broken_series {
+            return vec![problem.clone()];
+        }
+        let mut failures = Vec::new();
+        let times = self.test.alerts.iter().map(|t| t.eval_time).chain(self.test.exprs.iter().map(|t| t.eval_time));
+        let last = times.max().unwrap_or_default();
+        let mut elapsed = Duration::ZERO;
+        while elapsed <= last {
+            let now = self.test.start + elapsed;
+            self.load(now);
+            let errors = self.evaluate(now);
+            if !errors.is_empty() {
+                failures.extend(errors);
+                return failures;
+            }
+            let next = elapsed + self.file.evaluation_interval;
+            let due = self.test.alerts.iter().filter(|t| (elapsed..next).contains(&t.eval_time));
+            failures.extend(due.filter_map(|t| self.check_alerts(t)));
+            elapsed = next;
+        }
+        self.load(Timestamp::MAX);
+        failures.extend(self.test.exprs.iter().filter_map(|t| self.check_expr(t)));
+        failures
+    }
+
+    /// Makes the values up to `now` visible.
+    fn load(&mut self, now: Timestamp) {
+        let longest = self.test.series.iter().map(|s| s.values.len()).max().unwrap_or(0);
+        while self.loaded < longest {
+            let ahead = self.test.interval.saturating_mul(u32::try_from(self.loaded).unwrap_or(u32::MAX));
+            let at = self.test.start + ahead;
+            if at > now {
+                return;
+            }
+            let value = |s: &crate::promql::SeriesDescription| s.values.get(self.loaded).copied().flatten();
+            let present = self.test.series.iter().filter_map(|s| Some((s, value(s)?)));
+            let samples: Vec<Sample> =
+                present.map(|(s, value)| Sample { labels: s.labels.clone(), value, timestamp: None }).collect();
+            self.backend.append(at, &samples);
+            self.loaded += 1;
+        }
+    }
+
+    /// Evaluates every group; returns the errors of rules.
+    fn evaluate(&mut self, now: Timestamp) -> Vec<String> {
+        let backend: Arc<dyn Backend> = self.backend.clone();
+        let since_epoch = go_duration(now);
+        let mut errors = Vec::new();
+        for group in &mut self.groups {
+            group.eval(&backend, now, &self.settings);
+            for rule in &group.rules {
+                if let Some(error) = &rule.health.last_error {
+                    errors.push(format!("    rule: {}, time: {since_epoch}, err: {error}", rule.rule.name()));
+                }
+            }
+        }
+        errors
+    }
+
+    fn check_alerts(&self, test: &AlertTest) -> Option<String> {
+        let rules = self.groups.iter().flat_map(|g| &g.rules);
+        let named = rules.filter(|r| matches!(r.rule, Rule::Alerting(_)) && r.rule.name() == test.alertname);
+        let alerts = named.flat_map(|r| r.alerting.iter().flat_map(|state| state.alerts()));
+        let mut firing: Vec<ExpectedAlert> = alerts
+            .filter(|alert| alert.state == AlertState::Firing)
+            .map(|alert| ExpectedAlert { labels: alert.labels.clone(), annotations: alert.annotations.clone() })
+            .collect();
+        firing.sort();
+        if firing == test.expected {
+            return None;
+        }
+        let (name, time) = (&test.alertname, format_duration(test.eval_time));
+        let (expected, got) = (alert_list(&test.expected), alert_list(&firing));
+        Some(format!("{}    alertname: {name}, time: {time}, \n        exp:{expected}, \n        got:{got}", self.title()))
+    }
+
+    fn title(&self) -> String {
+        if self.test.name.is_empty() { String::new() } else { format!("    name: {},\n", self.test.name) }
+    }
+
+    fn check_expr(&self, test: &ExprTest) -> Option<String> {
+        let head = format!("    expr: {}, time: {},", quote(&test.expr), format_duration(test.eval_time));
+        let query = || -> Result<Vec<(Labels, f64)>, String> {
+            let expr = parse(&test.expr).map_err(|e| e.to_string())?;
+            self.backend.value(&expr, self.test.start + test.eval_time)
+        };
+        let wanted: Result<Vec<(Labels, f64)>, &String> =
+            test.expected.iter().map(|(labels, value)| labels.as_ref().map(|l| (l.clone(), *value))).collect();
+        let (mut got, mut wanted) = match (query(), wanted) {
+            (Ok(got), Ok(wanted)) => (got, wanted),
+            (Err(error), _) => return Some(format!("{head} err: {error}")),
+            (_, Err(error)) => return Some(format!("{head} err: {error}")),
+        };
+        got.sort_by(|a, b| a.0.cmp(&b.0));
+        wanted.sort_by(|a, b| a.0.cmp(&b.0));
+        let same = |(a, b): (&(Labels, f64), &(Labels, f64))| a.0 == b.0 && self.equal(a.1, b.1);
+        if got.len() == wanted.len() && got.iter().zip(&wanted).all(same) {
+            return None;
+        }
+        Some(format!("{head}\n        exp: {}\n        got: {}", sample_list(&wanted), sample_list(&got)))
+    }
+
+    /// Whether two values are equal; with `fuzzy_compare`, or neighbours.
+    fn equal(&self, a: f64, b: f64) -> bool {
+        a == b || (self.file.fuzzy_compare && (a.next_up() == b || a.next_down() == b))
+    }
+}
+
+/// Time since the epoch as Go writes a duration: `1m0s`, `1h0m0s`.
+fn go_duration(at: Timestamp) -> String {
+    let (sign, ms) = (if at.0 < 0 { "-" } else { "" }, at.0.unsigned_abs());
+    let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, (ms % 60_000) as f64 / 1000.0);
+    match (hours, minutes) {
+        (0, 0) if seconds > 0.0 && seconds < 1.0 => format!("{sign}{ms}ms"),
+        (0, 0) => format!("{sign}{seconds}s"),
+        (0, minutes) => format!("{sign}{minutes}m{seconds}s"),
+        _ => format!("{sign}{hours}h{minutes}m{seconds}s"),
+    }
+}
+
+fn alert_list(alerts: &[ExpectedAlert]) -> String {
+    if alerts.is_empty() {
+        return "[]".into();
+    }
+    let mut out = String::from("[");
+    for (index, alert) in alerts.iter().enumerate() {
+        let (comma, labels, annotations) = (if index > 0 { "," } else { "" }, alert.labels.braced(), alert.annotations.braced());
+        let pad = "              ";
+        let _ = write!(out, "{comma}\n            {index}:\n{pad}Labels:{labels}\n{pad}Annotations:{annotations}");
+    }
+    out.push_str("\n            ]");
+    out
+}
+
+fn sample_list(samples: &[(Labels, f64)]) -> String {
+    if samples.is_empty() {
+        return "nil".into();
+    }
+    samples.iter().map(|(labels, value)| format!("{} {}", labels.braced(), scientific(*value))).collect::<Vec<_>>().join(", ")
+}
+
+/// Go's `FormatFloat(v, 'E', -1, 64)`: `1E+00`.
+fn scientific(value: f64) -> String {
+    match value {
+        v if v.is_nan() => "NaN".into(),
+        v if v.is_infinite() => if v > 0.0 { "+Inf" } else { "-Inf" }.into(),
+        v => go_exponent(&format!("{v:e}")).replace('e', "E"),
+    }
+}
