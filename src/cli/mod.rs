@@ -4,6 +4,7 @@ pub mod check;
 mod config;
 mod health;
 mod run;
+pub mod test;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -60,6 +61,9 @@ enum Command {
     /// Say what is wrong with files, before they are used
     #[command(subcommand)]
     Check(Check),
+    /// Run tests
+    #[command(subcommand)]
+    Test(Test),
     /// Ask a running nightbell how everything is
     Health(health::HealthArgs),
 }
@@ -72,12 +76,19 @@ enum Check {
     Rules(check::CheckRulesArgs),
 }
 
+#[derive(Subcommand)]
+enum Test {
+    /// Rule tests in promtool's format
+    Rules(test::TestRulesArgs),
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Some(Command::Check(Check::Config(args))) => config::check(&args),
         Some(Command::Check(Check::Rules(args))) => finished(check::check_rules(&args, &mut std::io::stdout(), &mut std::io::stderr())),
+        Some(Command::Test(Test::Rules(args))) => finished(test::test_rules(&args, &mut std::io::stdout(), &mut std::io::stderr())),
         Some(Command::Health(args)) => wait_for(health::health(&args)),
         None => run::run(&cli.run),
     }

@@ -12,6 +12,7 @@ mod reading;
 mod recording;
 pub mod scheduler;
 pub mod snapshot;
+pub mod unit_test;
 
 use std::time::Duration;
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nightbell::cli::check::{CheckRulesArgs, check_rules};
+use nightbell::cli::test::{TestRulesArgs, test_rules};
 use nightbell::rules::Rule;
 use nightbell::rules::file::{parse_text, read};
 
@@ -78,5 +79,19 @@ fn every_shipped_rule_file_is_valid() {
                 assert!(file.groups.iter().any(|g| !g.rules.is_empty()), "{} holds no rule", path.display());
             }
         }
+    }
+}
+
+/// SEMANTICS 210 to 215 (and T3's tool): output and exit status recorded from promtool 3.5 on the same files.
+#[test]
+fn rule_tests_run_and_report_as_promtool_does() {
+    for (name, status) in [("ok", 0), ("bad", 1), ("broken", 1)] {
+        let path = |extension: &str| folder("tests/rules_files/unit").join(format!("{name}.{extension}"));
+        let recorded = |extension: &str| fs::read_to_string(path(extension)).expect("recorded");
+        let args = TestRulesArgs { files: vec![path("yml")], run: Vec::new() };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        assert_eq!(test_rules(&args, &mut out, &mut err).expect("vectors take everything"), status, "{name}");
+        assert_eq!(String::from_utf8_lossy(&out), recorded("out"), "{name}");
+        assert_eq!(String::from_utf8_lossy(&err), recorded("err"), "{name}");
     }
 }

@@ -124,8 +124,7 @@ impl<'a> Run<'a> {
             }
             let value = |s: &crate::promql::SeriesDescription| s.values.get(self.loaded).copied().flatten();
             let present = self.test.series.iter().filter_map(|s| Some((s, value(s)?)));
-            let samples: Vec<Sample> =
-                present.map(|(s, value)| Sample { labels: s.labels.clone(), value, timestamp: None }).collect();
+            let samples: Vec<Sample> = present.map(|(s, value)| Sample { labels: s.labels.clone(), value, timestamp: None }).collect();
             self.backend.append(at, &samples);
             self.loaded += 1;
         }
