@@ -2,7 +2,7 @@
 //!
 //! Names, types, labels and values are node_exporter's, so that its dashboards and rules work unchanged. A part that this kernel or
 //! machine lacks brings nothing and is no failure. On top of node_exporter's defaults it shows the fields of vmstat and netstat that
-//! dashboards use, `tcpstat`, `processes`, listening ports, and configured groups of processes. Not offered: systemd units (they need
+//! dashboards use, `processes`, and where configured listening ports and groups of processes. Not offered: systemd units (they need
 //! D-Bus), `timex` (no safe `adjtimex`), the counters of XFS, Btrfs, ZFS, NFS and InfiniBand.
 //!
 //! Parts run in lanes, each on one thread: a sensor that does not answer costs the sensors, not the memory.

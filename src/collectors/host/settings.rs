@@ -32,7 +32,7 @@ pub struct Settings {
     pub interfaces_exclude: Regex,
     /// `textfile_directory`: `*.prom` files in it are shown as they are.
     pub textfile_directory: Option<PathBuf>,
-    /// `ports`: shown even when nothing listens.
+    /// `ports`: shown even when nothing listens; naming any turns the part `tcpstat` on.
     pub ports: Vec<u16>,
     /// `processes`: groups of processes.
     pub processes: Vec<GroupRule>,
@@ -78,6 +78,9 @@ impl Settings {
             }
         }
         let listed = |list: &[String], name: &str| list.iter().any(|n| n == name);
+        let ports: Vec<u16> = section.or("ports", Vec::new());
+        let wanted =
+            |part: &Part| part.default || listed(&enable, part.name) || (part.name == super::socket::TCP.name && !ports.is_empty());
         Settings {
             roots: Roots { procfs: path("procfs", "/proc"), sysfs: path("sysfs", "/sys"), rootfs: path("rootfs", "/") },
             mount_points_exclude: pattern(section, "mount_points_exclude", MOUNT_POINTS),
@@ -85,12 +88,12 @@ impl Settings {
             disks_exclude: pattern(section, "disks_exclude", DISKS),
             interfaces_exclude: pattern(section, "interfaces_exclude", INTERFACES),
             textfile_directory: section.get("textfile_directory"),
-            ports: section.or("ports", Vec::new()),
             processes: section.sections("processes").iter().filter_map(group).collect(),
             max_objects: section.or("max_objects", 256),
             mount_timeout: section.or("mount_timeout", Duration::from_secs(5)).min(timeout / 2),
             deadline: timeout.mul_f64(0.9),
-            parts: PARTS.iter().filter(|p| (p.default || listed(&enable, p.name)) && !listed(&disable, p.name)).collect(),
+            parts: PARTS.iter().filter(|p| wanted(p) && !listed(&disable, p.name)).collect(),
+            ports,
             filesystem: !listed(&disable, super::FILESYSTEM),
         }
     }
