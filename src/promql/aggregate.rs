@@ -22,7 +22,7 @@ pub(super) fn eval(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<F
     let input = evaluator.vector(&aggregate.expr)?;
     match aggregate.op {
         AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk => {
-            if !check_counts(&params)? {
+            if input.rows.is_empty() || !check_counts(&params)? {
                 return Ok(Frame::new(input.steps));
             }
             Ok(select(evaluator, aggregate, input, &params))
@@ -124,21 +124,13 @@ fn variance(values: &[f64]) -> f64 {
 
 /// Whether any step asks for at least one series; errs on what is not a number of series.
 fn check_counts(params: &[f64]) -> Result<bool, EvalError> {
-    let greatest = params.iter().copied().fold(f64::NEG_INFINITY, |a, b| if b.is_nan() { a } else { a.max(b) });
-    if params.iter().any(|k| k.is_nan()) {
-        return Err(EvalError::new("Parameter value is NaN"));
+    for k in params {
+        // Also NaN: it is no whole number either.
+        if !(*k > i64::MIN as f64 && *k < i64::MAX as f64) {
+            return Err(EvalError::new(format!("Scalar value {} overflows int64", crate::model::text::format_float_g(*k))));
+        }
     }
-    if greatest < 1.0 {
-        return Ok(false);
-    }
-    let least = params.iter().copied().fold(f64::INFINITY, f64::min);
-    if least <= i64::MIN as f64 {
-        return Err(EvalError::new(format!("Scalar value {} underflows int64", crate::model::text::format_float_g(least))));
-    }
-    if greatest >= i64::MAX as f64 {
-        return Err(EvalError::new(format!("Scalar value {} overflows int64", crate::model::text::format_float_g(greatest))));
-    }
-    Ok(true)
+    Ok(params.iter().any(|k| *k >= 1.0))
 }
 
 /// `topk`, `bottomk`, `limitk`: some of the series, as they are.

@@ -34,7 +34,7 @@ impl Engine {
     /// The value of `expr` at `at`.
     pub fn instant(&self, store: &Store, expr: &Expr, at: Timestamp) -> Result<Evaluated, EvalError> {
         let steps = Steps::new(at.0, at.0, 1);
-        let query = Query::new(self, store, steps);
+        let query = Query::new(self, store, steps, at.0);
         query.load(0)?;
         let evaluator = Evaluator { query: &query, steps };
         let value = if expr.value_type() == ValueType::Matrix {
@@ -59,7 +59,7 @@ impl Engine {
         if steps.count > self.max_samples {
             return Err(EvalError::TooManySamples);
         }
-        let query = Query::new(self, store, steps);
+        let query = Query::new(self, store, steps, end.0);
         query.load(0)?;
         let frame = match (Evaluator { query: &query, steps }).eval(expr)? {
             Node::Scalar(values) => Frame { steps: steps.count, rows: vec![Labels::empty()], values },

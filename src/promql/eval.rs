@@ -53,13 +53,15 @@ pub(super) struct Query<'a> {
     pub(super) store: &'a Store,
     /// The steps of the whole query.
     pub(super) outer: Steps,
+    /// The end that was asked for; it need not fall on a step.
+    end: i64,
     samples: Cell<usize>,
     annotations: RefCell<Vec<Annotation>>,
 }
 
 impl<'a> Query<'a> {
-    pub(super) fn new(engine: &'a Engine, store: &'a Store, outer: Steps) -> Self {
-        Query { engine, store, outer, samples: Cell::new(0), annotations: RefCell::new(Vec::new()) }
+    pub(super) fn new(engine: &'a Engine, store: &'a Store, outer: Steps, end: i64) -> Self {
+        Query { engine, store, outer, end, samples: Cell::new(0), annotations: RefCell::new(Vec::new()) }
     }
 
     /// Counts samples that were loaded; errs over the limit, or when the query was ended from outside.
@@ -88,7 +90,7 @@ impl<'a> Query<'a> {
         at.map(|at| match at {
             At::Timestamp(time) => time.0,
             At::Start => self.outer.start,
-            At::End => self.outer.last(),
+            At::End => self.end,
         })
     }
 }

@@ -212,16 +212,14 @@ fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
         return 0.0;
     }
     let (mut rank, mut below, mut above) = (0.0, None, None);
-    let mut start = if buckets[0].bound > 0.0 { 0.0 } else { f64::NEG_INFINITY };
+    let mut start = f64::NEG_INFINITY;
     for bucket in buckets.iter() {
+        // The lowest bucket has no lower edge: a bound strictly inside it gives NaN.
         let at = |bound: f64| {
             if bound <= start {
                 Some(rank)
-            } else if bound < bucket.bound && start.is_finite() && bucket.bound.is_finite() {
-                Some(rank + (bucket.count - rank) * (bound - start) / (bucket.bound - start))
             } else if bound < bucket.bound {
-                // An infinite bucket cannot be divided.
-                Some(if start.is_finite() { rank } else { bucket.count })
+                Some(rank + (bucket.count - rank) * (bound - start) / (bucket.bound - start))
             } else {
                 None
             }
@@ -234,6 +232,6 @@ fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
         rank = bucket.count;
         start = bucket.bound;
     }
-    let capped = |found: Option<f64>| found.filter(|rank| *rank <= total).unwrap_or(total);
+    let capped = |found: Option<f64>| found.map_or(total, |rank| if rank > total { total } else { rank });
     (capped(above) - capped(below)) / total
 }

@@ -47,7 +47,10 @@ fn extrapolated(range: Range<'_>, kind: Kind) -> Option<f64> {
     }
     let mut result = last - first;
     if kind != Kind::Delta {
-        result += values.windows(2).filter(|pair| pair[1] < pair[0]).map(|pair| pair[0]).fold(0.0, |a, b| a + b);
+        // One after the other: the order of additions is part of the answer.
+        for pair in values.windows(2).filter(|pair| pair[1] < pair[0]) {
+            result += pair[0];
+        }
     }
     let seconds = |from: i64, to: i64| to.saturating_sub(from) as f64 / 1000.0;
     let (first_time, last_time) = (times[0], times[times.len() - 1]);

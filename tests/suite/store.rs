@@ -1,0 +1,121 @@
+//! The series store from outside: what it accepts, what it shows, what it forgets.
+
+use std::ops::ControlFlow;
+
+use nightbell::model::{Labels, MatchOp, Matcher, Sample, Timestamp, is_stale, stale_nan};
+use nightbell::store::{Appended, Limits, Refused, Store};
+
+fn labels(text: &str) -> Labels {
+    Labels::from_pairs(text.split(',').map(|pair| pair.split_once('=').expect("name=value")))
+}
+
+fn sample(text: &str, value: f64) -> Sample {
+    Sample { labels: labels(text), value, timestamp: None }
+}
+
+fn read(store: &Store, matchers: &[Matcher], from: i64, to: i64) -> Vec<(Labels, Vec<(i64, f64)>)> {
+    let mut found = Vec::new();
+    store
+        .select(matchers, Timestamp(from), Timestamp(to), |labels, window| {
+            found.push((labels.clone(), window.times.iter().copied().zip(window.values.iter().copied()).collect()));
+            ControlFlow::Continue(())
+        })
+        .expect("nothing is damaged");
+    found
+}
+
+fn all() -> Vec<Matcher> {
+    vec![Matcher::new("__name__", MatchOp::Regex, ".+").expect("valid")]
+}
+
+/// SEMANTICS 9 to 11: an exact repetition is silent, another value is a duplicate, the past is out of order, the future out of bounds.
+#[test]
+fn samples_are_accepted_by_prometheus_rules() {
+    let store = Store::new(Limits::default());
+    let at = Timestamp(1_000_000);
+    let taken = |value: f64, time: i64| store.append(at, &[Sample { timestamp: Some(Timestamp(time)), ..sample("__name__=a", value) }]);
+    let one = Appended { appended: 1, ..Appended::default() };
+    assert_eq!(taken(1.0, 1_000_000), one);
+    assert_eq!(taken(1.0, 1_000_000), one);
+    assert_eq!(taken(2.0, 1_000_000), Appended { duplicate: 1, ..Appended::default() });
+    assert_eq!(taken(1.0, 999_999), Appended { out_of_order: 1, ..Appended::default() });
+    assert_eq!(taken(1.0, 1_600_001), Appended { out_of_bounds: 1, ..Appended::default() });
+    assert_eq!(taken(f64::NAN, 1_600_000), one);
+    assert_eq!(taken(f64::NAN, 1_600_000), one, "NaN repeats bit for bit");
+    assert_eq!(read(&store, &all(), 0, i64::MAX)[0].1.len(), 2);
+}
+
+/// SEMANTICS 4 and 6: a window excludes its start and includes its end, also where it reaches into sealed chunks.
+#[test]
+fn windows_are_left_open_across_chunks() {
+    let store = Store::new(Limits::default());
+    for tick in 0..1000_i64 {
+        let value = if tick == 500 { stale_nan() } else { tick as f64 };
+        // The second series misses ticks now and then, and so leaves the shared column.
+        let mut batch = vec![sample("__name__=a,i=0", value)];
+        if tick % 37 != 0 {
+            batch.push(sample("__name__=a,i=1", value));
+        }
+        assert_eq!(store.append(Timestamp(tick * 15_000), &batch).appended, batch.len());
+    }
+    for (from, to) in [(0, 999), (117, 123), (119, 120), (499, 500), (998, 999), (990, 999), (5, 5)] {
+        let found = read(&store, &all(), from * 15_000, to * 15_000);
+        for (labels, points) in found {
+            let other = labels.get("i") == Some("1");
+            let expected: Vec<i64> = (from + 1..=to).filter(|t| !other || t % 37 != 0).collect();
+            assert_eq!(points.iter().map(|(t, _)| t / 15_000).collect::<Vec<_>>(), expected, "{labels} ({from}, {to}]");
+            assert!(points.iter().all(|(t, v)| if *t == 7_500_000 { is_stale(*v) } else { *v == (*t / 15_000) as f64 }));
+        }
+    }
+    let stats = store.stats();
+    assert!(stats.sealed_samples > 1_500 && stats.head_samples < 500, "{stats:?}");
+}
+
+/// SEMANTICS 23 and 49: an absent label is empty; patterns are anchored; negative matchers take series away.
+#[test]
+fn matchers_select_series() {
+    let store = Store::new(Limits::default());
+    let names = ["__name__=a,x=1", "__name__=a,x=2", "__name__=a", "__name__=b,x=1", "__name__=b,x=12"];
+    store.append(Timestamp(1), &names.map(|n| sample(n, 1.0)));
+    let count = |matchers: &[(&str, MatchOp, &str)]| {
+        let matchers: Vec<Matcher> = matchers.iter().map(|(n, op, v)| Matcher::new(n, *op, v).expect("valid")).collect();
+        store.series(&matchers, Timestamp(0), Timestamp(2)).len()
+    };
+    use MatchOp::{Equal, NotEqual, NotRegex, Regex};
+    assert_eq!(count(&[("__name__", Equal, "a")]), 3);
+    assert_eq!(count(&[("__name__", Equal, "a"), ("x", Equal, "")]), 1);
+    assert_eq!(count(&[("__name__", Equal, "a"), ("x", NotEqual, "")]), 2);
+    assert_eq!(count(&[("x", Regex, "1|2")]), 3);
+    assert_eq!(count(&[("x", Regex, "1.*")]), 3);
+    assert_eq!(count(&[("__name__", Regex, ".+"), ("x", Regex, "1|")]), 3);
+    assert_eq!(count(&[("__name__", Regex, ".+"), ("x", NotRegex, "1.*")]), 2);
+    assert_eq!(count(&[("__name__", Regex, ".+"), ("x", NotEqual, "1")]), 3);
+    assert_eq!(store.label_names(&[], Timestamp(0), Timestamp(2)), ["__name__", "x"]);
+    assert_eq!(store.label_values("x", &[Matcher::equal("__name__", "b")], Timestamp(0), Timestamp(2)), ["1", "12"]);
+}
+
+#[test]
+fn new_series_beyond_the_limit_are_refused_and_known_ones_go_on() {
+    let store = Store::new(Limits { max_series: 2, ..Limits::default() });
+    let batch = ["__name__=a", "__name__=b", "__name__=c"].map(|n| sample(n, 1.0));
+    assert_eq!(store.append(Timestamp(1), &batch), Appended { appended: 2, refused: 1, ..Appended::default() });
+    assert_eq!(store.append(Timestamp(2), &batch), Appended { appended: 2, refused: 1, ..Appended::default() });
+    assert_eq!(store.series_id(&labels("__name__=d")), Err(Refused::TooManySeries(2)));
+    assert_eq!((store.series_count(), store.stats().refused_series), (2, 3));
+}
+
+#[test]
+fn retention_drops_series_and_their_ids_stay_dead() {
+    let store = Store::new(Limits::default());
+    let old = store.series_id(&labels("__name__=old")).expect("room");
+    store.append_ids(Timestamp(1_000), &[(old, 1.0)]);
+    store.append(Timestamp(90_000), &[sample("__name__=new", 1.0)]);
+    let generation = store.generation();
+    assert_eq!(store.retain(Timestamp(60_000)), 1);
+    assert!(store.generation() > generation);
+    assert_eq!(store.series(&all(), Timestamp(0), Timestamp(100_000)), [labels("__name__=new")]);
+    // The slot is taken by another series; the old id must not write to it.
+    store.append(Timestamp(91_000), &[sample("__name__=next", 1.0)]);
+    assert_eq!(store.append_ids(Timestamp(92_000), &[(old, 5.0)]), Appended { forgotten: vec![old], ..Appended::default() });
+    assert_eq!(read(&store, &[Matcher::equal("__name__", "next")], 0, 100_000)[0].1, [(91_000, 1.0)]);
+}
