@@ -68,6 +68,8 @@ impl<'a> Run<'a> {
     fn new(file: &'a TestFile, test: &'a TestGroup, groups: &[&RuleGroup]) -> Self {
         let settings = Settings {
             interval: file.evaluation_interval,
+            // Annotations are expanded anew when an alert is told; a test sees those of the instant, so every instant tells.
+            resend_delay: Duration::ZERO,
             external_labels: test.external_labels.clone(),
             external_url: test.external_url.clone(),
             ..Settings::default()
