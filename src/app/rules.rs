@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
@@ -20,6 +21,8 @@ use super::config::{Config, ShippedConfig, expand};
 use super::outside::OutsideAlertmanagers;
 use super::shipped::{PROFILES, RULES, ShippedRules};
 
+/// How long an alert fires elsewhere without being renewed: four times the resend delay, as Prometheus has it.
+const OUTSIDE_END: Duration = Duration::from_secs(240);
 /// Batches of alerts between the evaluation and the dispatcher.
 const QUEUE: usize = 16;
 
@@ -101,17 +104,15 @@ impl Outside {
         *self.current.write() = Servers { sender: Sender::start(config.endpoints, self.metrics.clone()), relabel: config.relabel };
     }
 
-    fn send(&self, alerts: &[Alert]) {
+    /// A firing alert gets an end, so that it resolves elsewhere should we fall silent (SEMANTICS 122).
+    fn send(&self, alerts: &[Alert], now: Timestamp) {
         let servers = self.current.read();
-        if servers.relabel.is_empty() {
-            servers.sender.send(alerts);
-            return;
-        }
-        let kept = |alert: &Alert| {
+        let outgoing = |alert: &Alert| {
             let mut labels = alert.labels.to_builder();
-            apply_relabelling(&servers.relabel, &mut labels).then(|| Alert { labels: labels.build(), ..alert.clone() })
+            let kept = apply_relabelling(&servers.relabel, &mut labels);
+            kept.then(|| Alert { labels: labels.build(), ends_at: alert.ends_at.or(Some(now + OUTSIDE_END)), ..alert.clone() })
         };
-        servers.sender.send(&alerts.iter().filter_map(kept).collect::<Vec<_>>());
+        servers.sender.send(&alerts.iter().filter_map(outgoing).collect::<Vec<_>>());
     }
 }
 
@@ -123,7 +124,7 @@ pub fn queue() -> (mpsc::Sender<Vec<Alert>>, mpsc::Receiver<Vec<Alert>>) {
 /// Hands what the rules found to the dispatcher and to Alertmanagers elsewhere, until the rules end.
 pub async fn tell(mut alerts: mpsc::Receiver<Vec<Alert>>, alerting: alerting::Handle, outside: Arc<Outside>) -> Result<(), String> {
     while let Some(batch) = alerts.recv().await {
-        outside.send(&batch);
+        outside.send(&batch, Timestamp::now());
         alerting.put(batch).await;
     }
     Ok(())

@@ -15,6 +15,7 @@ mod end_to_end;
 mod exposition;
 mod http;
 mod notify;
+mod program;
 mod promql;
 mod promql_differential;
 mod promql_syntax;

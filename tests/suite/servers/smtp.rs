@@ -58,7 +58,7 @@ impl Smtp {
 /// A certificate for `localhost` and 127.0.0.1, made by the openssl program in `folder`; it is its own root.
 pub struct Certificate {
     pub cert: PathBuf,
-    key: PathBuf,
+    pub key: PathBuf,
 }
 
 impl Certificate {

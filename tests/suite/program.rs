@@ -1,0 +1,363 @@
+//! The built binary as its users meet it: start without configuration, environment, reload, health, secrets, exit codes, a real Prometheus.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::servers::chroma::Chroma;
+use crate::servers::hostile::{Hostile, Manner};
+use crate::servers::llm::{FakeLlm, Script};
+use crate::servers::nightbell::Nightbell;
+use crate::servers::postgres::Postgres;
+use crate::servers::redis::Redis;
+use crate::servers::smtp::Certificate;
+use crate::servers::{Server, free_port, listens, wait_until};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn command(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nightbell")).args(words).current_dir(root()).output().expect("the binary runs")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A URL in percent-encoding, as a query parameter.
+fn encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// D3, C9: without a configuration it watches this host and what the environment names, and says so.
+#[test]
+fn without_configuration_it_watches_the_host_and_what_the_environment_names() {
+    let (postgres, redis, chroma, llm) = (Postgres::start(&[]), Redis::start(&[]), Chroma::start(), FakeLlm::start());
+    llm.on("/v1/models", Script::json("200 OK", r#"{"data":[{"id":"m"}]}"#));
+    let nightbell = Nightbell::start_with(
+        None,
+        &[
+            ("DATABASE_URL", &postgres.dsn("postgres", "postgres").replace("postgres://", "postgresql+asyncpg://")),
+            ("REDIS_URL", &redis.url()),
+            ("CHROMA_URL", &chroma.url()),
+            ("OPENAI_API_KEY", "sk-very-secret-key"),
+            ("OPENAI_BASE_URL", &llm.url("/v1")),
+            ("LLM_PROVIDER", "openai"),
+        ],
+    );
+    wait_until("every target is up", Duration::from_secs(20), || {
+        ["pg_up", "redis_up", "vectorstore_up", "llm_up", "node_load1"]
+            .iter()
+            .all(|m| nightbell.metric(m).is_some_and(|v| v > 0.0 || *m == "node_load1"))
+    });
+    assert_eq!(nightbell.metric("llm_provider_selected"), Some(1.0));
+    let said = nightbell.log();
+    for word in ["postgres", "redis", "chroma", "openai", "DEEPSEEK_API_KEY", "rules every 15s", "/metrics"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    let everything =
+        [said, nightbell.get("/metrics").1, nightbell.get("/api/v1/targets").1, nightbell.get("/api/v1/status/config").1].join("\n");
+    assert!(!everything.contains("sk-very-secret-key"), "the key is shown");
+}
+
+/// R2: an invalid file changes nothing and is visible; a valid one takes effect by HTTP and by SIGHUP.
+#[test]
+fn an_invalid_reload_changes_nothing_and_is_visible() {
+    let page = Hostile::page("good 1\n");
+    let config = |job: &str| {
+        format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs: [{{job_name: {job}, static_configs: [{{targets: ['{}']}}]}}]\n",
+            page.address
+        )
+    };
+    let nightbell = Nightbell::start(&config("first"));
+    let has = |job: &str| nightbell.get("/metrics").1.contains(&format!("job=\"{job}\""));
+    wait_until("the first job is there", Duration::from_secs(10), || has("first"));
+    let reloaded = || nightbell.metric("nightbell_config_last_reload_successful");
+    wait_until("the reload metric is there", Duration::from_secs(20), || reloaded() == Some(1.0));
+    nightbell.configure("scrape_config: []\nglobal: {scrape_interval: soon}\n");
+    let (status, body) = nightbell.request("POST", "/-/reload", "Content-Length: 0\r\n");
+    assert_eq!(status, 500);
+    assert!(
+        body.contains("failed to reload config:")
+            && body.contains("did you mean \"scrape_configs\"?")
+            && body.contains("\"soon\" is not valid here"),
+        "{body}"
+    );
+    wait_until("the refusal is visible", Duration::from_secs(20), || reloaded() == Some(0.0));
+    assert!(has("first"));
+    nightbell.configure(&config("second"));
+    nightbell.signal("-HUP");
+    wait_until("the second job is there", Duration::from_secs(10), || has("second") && !has("first"));
+    wait_until("the success is visible", Duration::from_secs(20), || reloaded() == Some(1.0));
+    assert_eq!(nightbell.get("/-/reload").0, 405);
+}
+
+/// P1: health of the whole and of its parts.
+#[test]
+fn health_tells_the_whole_its_parts_and_only_an_administrator_the_details() {
+    let mut postgres = Postgres::start(&[]);
+    let nightbell = Nightbell::start(&format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\ncollectors: {{postgres: [{{name: main, dsn: '{}'}}], host: {{}}}}\nweb: {{admin_token: t0ken}}\n",
+        postgres.dsn("postgres", "postgres")
+    ));
+    let status = |path: &str| nightbell.json(path)["status"].as_str().unwrap_or("").to_owned();
+    wait_until("healthy", Duration::from_secs(10), || status("/health") == "healthy" && status("/health/db") == "healthy");
+    assert_eq!(nightbell.get("/health/redis").0, 404);
+    assert_eq!(nightbell.get("/health/detailed").0, 401);
+    let (code, body) = nightbell.request("GET", "/health/detailed", "Authorization: Bearer t0ken\r\n");
+    assert!(code == 200 && body.contains("\"response_time_ms\"") && body.contains("\"main\""), "{body}");
+    postgres.stop();
+    wait_until("degraded", Duration::from_secs(10), || status("/health") == "degraded");
+    assert_eq!(nightbell.get("/health/db").0, 503);
+    let asked = command(&["health", "--url", &format!("http://127.0.0.1:{}", nightbell.port)]);
+    assert!(asked.status.success() && String::from_utf8_lossy(&asked.stdout).starts_with("degraded: 1 of 3"), "{asked:?}");
+}
+
+/// The broken configurations again, through the command: place, key, remedy, and exit status 1.
+#[test]
+fn check_config_names_the_place_and_the_remedy() {
+    let folder = root().join("tests/config/broken");
+    let mut checked = 0;
+    for entry in std::fs::read_dir(&folder).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|e| e != "yml") {
+            continue;
+        }
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let output = Command::new(env!("CARGO_BIN_EXE_nightbell"))
+            .args(["check", "config", &name])
+            .env("API_TOKEN", "hunter2")
+            .current_dir(&folder)
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{name}: {}", stderr(&output));
+        let said = stderr(&output);
+        let expected = std::fs::read_to_string(path.with_extension("err")).expect("its messages");
+        // The goldens were made below another folder, which only messages about named files show.
+        for line in expected.lines().filter(|l| !l.contains("/etc/nightbell")) {
+            assert!(said.contains(line), "{name}: missing\n{line}\nin\n{said}");
+        }
+        checked += 1;
+    }
+    assert!(checked >= 20, "{checked} files");
+    assert!(command(&["check", "config", "deploy/nightbell.yml"]).status.success());
+    assert!(command(&["check", "config", "deploy/prometheus.yml"]).status.success());
+    assert!(command(&["check", "config"]).status.success());
+}
+
+/// D2: the files in `deploy/` pass the tools that exist for them.
+#[test]
+fn deployment_files_pass_their_tools() {
+    let run = |program: &str, words: &[&str]| Command::new(program).args(words).current_dir(root()).output();
+    let promtool = run("promtool", &["check", "config", "deploy/prometheus.yml"]).expect("promtool: apt-get install prometheus");
+    assert!(promtool.status.success(), "{}", stderr(&promtool));
+    let verify = run("systemd-analyze", &["verify", "--recursive-errors=no", "deploy/nightbell.service"])
+        .expect("systemd-analyze: apt-get install systemd");
+    // The binary is not installed here; everything else must be right.
+    let complaints: Vec<String> = stderr(&verify)
+        .lines()
+        .filter(|l| l.contains("nightbell.service") && !l.contains("is not executable"))
+        .map(str::to_owned)
+        .collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
+    let compose: Value =
+        serde_yaml::from_str(&std::fs::read_to_string(root().join("deploy/compose.yml")).expect("readable")).expect("YAML");
+    for volume in
+        compose["services"].as_object().expect("services").values().flat_map(|s| s["volumes"].as_array().cloned().unwrap_or_default())
+    {
+        let source = volume.as_str().unwrap_or("").split(':').next().unwrap_or("").to_owned();
+        assert!(!source.starts_with('.') || root().join("deploy").join(&source).exists(), "{source} does not exist");
+    }
+}
+
+/// C12: everything is scraped by a real Prometheus, whose values agree with ours.
+#[test]
+fn a_real_prometheus_scrapes_everything() {
+    let (postgres, redis) = (Postgres::start(&[]), Redis::start(&[]));
+    let nightbell = Nightbell::start(&format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\ncollectors: {{host: {{}}, postgres: [{{name: pg, dsn: '{}'}}], redis: [{{name: cache, url: '{}'}}]}}\n",
+        postgres.dsn("postgres", "postgres"),
+        redis.url()
+    ));
+    let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
+    let config = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: nightbell, honor_labels: true, static_configs: [{{targets: ['127.0.0.1:{}']}}]}}]\n",
+        nightbell.port
+    );
+    std::fs::write(folder.path().join("prometheus.yml"), config).expect("written");
+    let child = Command::new("prometheus")
+        .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data", &format!("--web.listen-address=127.0.0.1:{port}")])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let _server = Server(child.expect("prometheus: apt-get install prometheus"));
+    wait_until("Prometheus listens", Duration::from_secs(30), || listens(port));
+    let theirs = |query: &str| -> Option<String> {
+        let output = Command::new("promtool")
+            .args(["query", "instant", "-o", "json", &format!("http://127.0.0.1:{port}"), query])
+            .output()
+            .expect("promtool");
+        let json: Value = serde_json::from_slice(&output.stdout).ok()?;
+        json[0]["value"][1].as_str().map(str::to_owned)
+    };
+    let ours = |query: &str| {
+        nightbell.json(&format!("/api/v1/query?query={}", encoded(query)))["data"]["result"][0]["value"][1].as_str().map(str::to_owned)
+    };
+    wait_until("Prometheus has scraped", Duration::from_secs(30), || {
+        theirs("up{job=\"nightbell\", instance!=\"nightbell\"}") == Some("1".into()) && theirs("pg_up") == Some("1".into())
+    });
+    let queries = [
+        "pg_up{job=\"postgres\", instance=\"pg\"}",
+        "pg_settings_max_connections",
+        "redis_up",
+        "redis_memory_max_bytes",
+        "node_memory_MemTotal_bytes",
+        "count(node_cpu_seconds_total)",
+        "count(pg_settings_max_connections)",
+        "node_uname_info",
+    ];
+    for query in queries {
+        assert_eq!(theirs(query), ours(query), "{query}");
+        assert!(ours(query).is_some(), "{query} is empty");
+    }
+    // promtool asks us as it asks a Prometheus.
+    let asked = Command::new("promtool")
+        .args(["query", "instant", &format!("http://127.0.0.1:{}", nightbell.port), "pg_up"])
+        .output()
+        .expect("promtool");
+    assert!(String::from_utf8_lossy(&asked.stdout).contains("pg_up"), "{asked:?}");
+}
+
+/// P3: every expression of every dashboard gives data in a nightbell that watches everything.
+#[test]
+fn every_dashboard_expression_gives_data() {
+    let all = Everything::start();
+    let mut expressions = BTreeSet::new();
+    for entry in std::fs::read_dir(root().join("dashboards")).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|e| e == "json") {
+            collect_expressions(&serde_json::from_str(&std::fs::read_to_string(&path).expect("readable")).expect("JSON"), &mut expressions);
+        }
+    }
+    assert!(expressions.len() > 60, "{}", expressions.len());
+    let pressure = Path::new("/proc/pressure/cpu").exists();
+    let wanted: Vec<&String> = expressions.iter().filter(|e| pressure || !e.contains("node_pressure")).collect();
+    let empty = || -> Vec<String> {
+        let gives = |e: &String| {
+            let answer = all.nightbell.json(&format!("/api/v1/query?query={}", encoded(e)));
+            assert_eq!(answer["status"], "success", "{e}: {answer}");
+            answer["data"]["result"].as_array().is_some_and(|r| !r.is_empty())
+        };
+        wanted.iter().filter(|e| !gives(e)).map(|e| (*e).clone()).collect()
+    };
+    let start = std::time::Instant::now();
+    while !empty().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(60), "no data for:\n{}", empty().join("\n"));
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+fn collect_expressions(json: &Value, found: &mut BTreeSet<String>) {
+    match json {
+        Value::Object(map) => {
+            if let Some(expr) = map.get("expr").and_then(Value::as_str) {
+                found.insert(expr.replace("$instance", ".*").replace("$target", ".*"));
+            }
+            map.values().for_each(|v| collect_expressions(v, found));
+        }
+        Value::Array(items) => items.iter().for_each(|v| collect_expressions(v, found)),
+        _ => {}
+    }
+}
+
+/// A nightbell that watches one of everything, some of it broken.
+struct Everything {
+    nightbell: Nightbell,
+    _parts: (Postgres, Redis, Chroma, FakeLlm, Hostile, Server, tempfile::TempDir),
+}
+
+impl Everything {
+    fn start() -> Self {
+        let (postgres, redis, chroma, llm) =
+            (Postgres::start(&[]), Redis::start(&["--maxmemory", "100mb"]), Chroma::start(), FakeLlm::start());
+        tokio::runtime::Runtime::new().expect("a runtime").block_on(chroma.collection("books", 20));
+        let word = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
+        let end = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":9}}\n\ndata: [DONE]\n\n";
+        let balance = r#"{"is_available":true,"balance_infos":[{"currency":"CNY","total_balance":"20.00","granted_balance":"0","topped_up_balance":"20.00"}]}"#;
+        let stream = Script::stream(&[(0, word), (50, word), (50, end)])
+            .header("x-ratelimit-limit-tokens", "1000")
+            .header("x-ratelimit-remaining-tokens", "900");
+        llm.on("/models", Script::json("200 OK", r#"{"data":[{"id":"m"}]}"#))
+            .on("/user/balance", Script::json("200 OK", balance))
+            .on("/chat/completions", stream);
+        llm.on("/bad/models", Script::json("401 Unauthorized", r#"{"error":{"code":"invalid_api_key"}}"#));
+        let application = Hostile::page(
+            "# TYPE http_requests_total counter\nhttp_requests_total{status=\"200\"} 900\nhttp_requests_total{status=\"500\"} 10\n\
+             # TYPE http_request_duration_seconds histogram\nhttp_request_duration_seconds_bucket{le=\"0.5\"} 90\nhttp_request_duration_seconds_bucket{le=\"+Inf\"} 100\n\
+             http_request_duration_seconds_sum 30\nhttp_request_duration_seconds_count 100\n\
+             # TYPE tool_execution_duration_seconds histogram\ntool_execution_duration_seconds_bucket{tool=\"search\",le=\"+Inf\"} 10\n\
+             tool_execution_duration_seconds_sum{tool=\"search\"} 3\ntool_execution_duration_seconds_count{tool=\"search\"} 10\n",
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        let certificate = Certificate::make(folder.path());
+        let tls = free_port();
+        let server = Command::new("openssl")
+            .args(["s_server", "-www", "-accept", &format!("127.0.0.1:{tls}"), "-cert"])
+            .arg(&certificate.cert)
+            .arg("-key")
+            .arg(&certificate.key)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let server = Server(server.expect("openssl: apt-get install openssl"));
+        wait_until("openssl listens", Duration::from_secs(10), || listens(tls));
+        let config = format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\ncollectors:\n  host: {{}}\n  postgres: [{{name: pg, dsn: '{}'}}]\n  redis: [{{name: cache, url: '{}'}}]\n\
+             \x20 vector_store:\n  - {{name: chroma, url: '{}', path: '{}'}}\n  - {{name: gone, url: 'http://127.0.0.1:1'}}\n\
+             \x20 llm_provider:\n  - {{name: deepseek, provider: deepseek, base_url: '{}', api_key: k, models: [m], completion: {{model: m, interval: 1s, daily_token_budget: 1000000}}}}\n\
+             \x20 - {{name: bad, provider: openai, base_url: '{}', api_key: k}}\n\
+             \x20 probe:\n  - {{name: tls, url: 'https://127.0.0.1:{tls}/', tls_config: {{insecure_skip_verify: true}}}}\n  - {{name: broken, url: 'http://127.0.0.1:1/'}}\n\
+             scrape_configs: [{{job_name: app, static_configs: [{{targets: ['{}']}}]}}]\n",
+            postgres.dsn("postgres", "postgres"),
+            redis.url(),
+            chroma.url(),
+            chroma.data.path().display(),
+            llm.url(""),
+            llm.url("/bad"),
+            application.address
+        );
+        let nightbell = Nightbell::start(&config);
+        // Counters must move for a rate to be above zero.
+        for request in 1..4 {
+            std::thread::sleep(Duration::from_millis(1100));
+            let text = format!(
+                "# TYPE http_requests_total counter\nhttp_requests_total{{status=\"200\"}} {}\nhttp_requests_total{{status=\"500\"}} {}\n\
+                 # TYPE http_request_duration_seconds histogram\nhttp_request_duration_seconds_bucket{{le=\"0.5\"}} {}\nhttp_request_duration_seconds_bucket{{le=\"+Inf\"}} {}\n\
+                 http_request_duration_seconds_sum {}\nhttp_request_duration_seconds_count {}\n\
+                 # TYPE tool_execution_duration_seconds histogram\ntool_execution_duration_seconds_bucket{{tool=\"search\",le=\"+Inf\"}} {}\n\
+                 tool_execution_duration_seconds_sum{{tool=\"search\"}} {}\ntool_execution_duration_seconds_count{{tool=\"search\"}} {}\n",
+                900 + 50 * request,
+                10 + request,
+                90 + 9 * request,
+                100 + 10 * request,
+                30 + 3 * request,
+                100 + 10 * request,
+                10 + request,
+                3 + request,
+                10 + request
+            );
+            application.become_(Manner::Serve("text/plain; version=0.0.4", text.into_bytes()));
+            redis.cli(&["set", "key", "value"]);
+            redis.cli(&["get", "key"]);
+            redis.cli(&["get", "missing"]);
+        }
+        Everything { nightbell, _parts: (postgres, redis, chroma, llm, application, server, folder) }
+    }
+}
