@@ -11,6 +11,7 @@ mod collectors_redis;
 mod collectors_sqlite;
 mod collectors_vector_store;
 mod config;
+mod dashboards;
 mod end_to_end;
 mod exposition;
 mod http;
