@@ -226,6 +226,22 @@ async fn tls_is_verified() {
     assert_eq!(value(&batch, "redis_up", &[]), Some(1.0));
 }
 
+/// C7: a socket file, with a password and redis-py's way to name the database.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_file_is_as_good_as_a_port() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("redis.sock");
+    let redis = Redis::start(&["--unixsocket", &socket.display().to_string()]);
+    redis.cli(&["-n", "3", "SET", "a", "x"]);
+    redis.cli(&["CONFIG", "SET", "requirepass", "s3cret-pass"]);
+    let yaml = format!("url: unix://{}?db=3&password=s3cret-pass\nkeys: [a]\n", socket.display());
+    let mut collector = build("redis", &yaml);
+    let (batch, result) = collect("redis", &mut collector).await;
+    result.expect("all is well");
+    assert_eq!(value(&batch, "redis_key_size", &[("db", "db3"), ("key", "a")]), Some(1.0));
+    assert_eq!(collector.address(), format!("unix://{}", socket.display()));
+}
+
 /// T3: a server that stops is down at once, and up again in the first collection after it is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_server_is_down_and_comes_back() {
@@ -264,7 +280,15 @@ async fn hostile_servers_cost_one_deadline_and_a_bounded_buffer() {
     });
     let endless = fake(|mut stream| while stream.write_all(b"+OK\r\n*1000000\r\n:1\r\n:1\r\n").is_ok() {});
     let garbage = fake(|mut stream| drop(stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n<html>")));
-    for (port, wanted) in [(silent, "timed out"), (endless, ""), (garbage, "connect: not a RESP reply")] {
+    let deep = fake(|mut stream| while stream.write_all(&b"*1\r\n".repeat(1000)).is_ok() {});
+    let long = fake(|mut stream| while stream.write_all(&[b'+'; 4096]).is_ok() {});
+    for (port, wanted) in [
+        (silent, "timed out"),
+        (endless, ""),
+        (garbage, "connect: not a RESP reply"),
+        (deep, "connect: not a RESP reply"),
+        (long, "connect: a reply is larger than 8 MiB"),
+    ] {
         let started = Instant::now();
         let (batch, result) = collect("redis", &mut build("redis", &format!("url: redis://127.0.0.1:{port}\n"))).await;
         assert!(started.elapsed() < Duration::from_secs(5), "the deadline of a target here is 5 s");

@@ -96,10 +96,12 @@ fn watch(entry: &str, database: u32) -> (u32, String) {
 
 fn parse_url(text: &str) -> Option<Config> {
     let url = Url::parse(text.trim()).ok()?;
-    let tls = url.scheme() == "rediss";
+    let tls = matches!(url.scheme(), "rediss" | "valkeys");
     let place = match url.scheme() {
-        "redis" | "rediss" | "valkey" => Place::Tcp(url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port().unwrap_or(6379)),
-        "unix" | "redis+unix" => Place::Unix(url.path().to_owned()),
+        "redis" | "rediss" | "valkey" | "valkeys" => {
+            Place::Tcp(url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port().unwrap_or(6379))
+        }
+        "unix" | "redis+unix" | "valkey+unix" => Place::Unix(url.path().to_owned()),
         _ => return None,
     };
     let in_path = url.path().trim_matches('/');
@@ -108,12 +110,15 @@ fn parse_url(text: &str) -> Option<Config> {
         (Place::Tcp(..), None) if !in_path.is_empty() => in_path.parse().ok()?,
         _ => 0,
     };
+    // Where a URL with a path to a socket has no room for a login, redis-py and the crate redis take it from the query.
+    let asked = |names: [&str; 2]| url.query_pairs().find(|(name, _)| names.contains(&&**name)).map(|(_, value)| value.into_owned());
+    let (user, password) = (decode(url.username())?, decode(url.password().unwrap_or_default())?);
     // redis-py's way to say that any certificate will do.
     let unverified = url.query_pairs().any(|(name, value)| name == "ssl_cert_reqs" && value.to_ascii_lowercase().ends_with("none"));
     Some(Config {
         place,
-        user: Some(decode(url.username())?).filter(|u| !u.is_empty()),
-        password: Secret::new(decode(url.password().unwrap_or_default())?),
+        user: Some(user).filter(|u| !u.is_empty()).or_else(|| asked(["username", "user"])),
+        password: Secret::new(Some(password).filter(|p| !p.is_empty()).or_else(|| asked(["password", "pass"])).unwrap_or_default()),
         database,
         tls: tls.then(|| TlsConfig { insecure_skip_verify: unverified, ..TlsConfig::default() }),
         count_keys: Vec::new(),
@@ -161,6 +166,9 @@ mod tests {
             parse_url("unix:///run/redis.sock?db=3").map(|c| (c.place, c.database)),
             Some((Place::Unix("/run/redis.sock".into()), 3))
         );
+        let config = parse_url("unix:///run/redis.sock?username=app&password=p%40ss").expect("valid");
+        assert_eq!((config.user.as_deref(), config.password.expose()), (Some("app"), "p@ss"));
+        assert!(parse_url("valkeys://x").is_some_and(|c| c.tls.is_some()) && parse_url("valkey://x").is_some_and(|c| c.tls.is_none()));
         assert!(parse_url("rediss://x?ssl_cert_reqs=CERT_NONE").and_then(|c| c.tls).is_some_and(|t| t.insecure_skip_verify));
         assert!(["http://x", "cache:6379", "redis://x/abc", "redis://%zz@x"].iter().all(|url| parse_url(url).is_none()));
     }

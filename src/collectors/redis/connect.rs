@@ -1,4 +1,6 @@
 //! Opening a connection: TCP, TLS or a socket file, then login. The caller sets the deadline.
+//!
+//! The stream is opened here and not by the crate `redis`, because there it could not be metered, and TLS not be given a `server_name`.
 
 use std::io;
 use std::sync::Arc;
@@ -13,8 +15,8 @@ use tokio_rustls::TlsConnector;
 
 use crate::http::TlsConfig;
 
+use super::client::{Connection, Reply, Stream};
 use super::config::{Config, Place};
-use super::resp::{Connection, Reply, Stream};
 
 /// Connects and logs in.
 pub async fn open(config: &Config, tls: Option<&Arc<ClientConfig>>) -> io::Result<Connection> {
@@ -27,7 +29,7 @@ pub async fn open(config: &Config, tls: Option<&Arc<ClientConfig>>) -> io::Resul
             Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, tcp(host, *port).await?).await?)
         }
     };
-    let mut connection = Connection::new(stream);
+    let mut connection = Connection::new(stream).await?;
     if !config.password.is_empty() {
         let password = config.password.expose();
         let login: &[&str] = match &config.user {

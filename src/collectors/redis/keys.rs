@@ -7,9 +7,9 @@ use std::io;
 
 use crate::model::{Batch, MetricDesc, MetricKind};
 
+use super::client::{Connection, Reply};
 use super::config::Config;
 use super::parts::Parts;
-use super::resp::{Connection, Reply};
 
 const fn gauge(
     name: &'static str,

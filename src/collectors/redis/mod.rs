@@ -4,13 +4,13 @@
 //! what other missing rules cost is a metric and one line in the log. It reads no value of any key. One connection stays open; every
 //! collection has one deadline.
 
+mod client;
 mod config;
 mod connect;
 mod fields;
 mod info;
 mod keys;
 mod parts;
-mod resp;
 mod samples;
 mod settings;
 
@@ -27,11 +27,11 @@ use crate::config::Section;
 use crate::model::{Batch, MetricDesc, MetricKind};
 
 use super::{CollectError, Collector, CollectorKind, Target};
+use client::{Connection, Reply};
 use config::Config;
 use info::Learned;
 use keys::Keys;
 use parts::Parts;
-use resp::{Connection, Reply};
 
 /// The collector `redis`.
 pub const KIND: CollectorKind = CollectorKind {

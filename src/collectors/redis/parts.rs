@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::resp::Reply;
+use super::client::Reply;
 
 /// A part, the access rules that it needs, and what is lost without them.
 const NEEDS: [(&str, &str, &str); 6] = [

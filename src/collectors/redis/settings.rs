@@ -4,8 +4,8 @@
 
 use crate::model::{Batch, MetricDesc, MetricKind};
 
+use super::client::Reply;
 use super::info::Learned;
-use super::resp::Reply;
 use super::samples;
 
 const fn gauge(
