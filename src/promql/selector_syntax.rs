@@ -9,7 +9,7 @@ use super::parser::{Context, Fault, Parser, Tree, grown, may_name_metric};
 use crate::model::{METRIC_NAME, MatchOp, Matcher, Timestamp};
 
 /// Seconds that Prometheus's durations, 64 bits of nanoseconds, can hold.
-const MAX_SECONDS: f64 = 9_223_372_036.854_775_807;
+const MAX_SECONDS: f64 = 9_223_372_036.854_776;
 
 const OFFSET: Context = ("offset", "number or duration");
 const TIMESTAMP: Context = ("@", "timestamp");

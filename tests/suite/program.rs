@@ -97,6 +97,21 @@ fn an_invalid_reload_changes_nothing_and_is_visible() {
     assert_eq!(nightbell.get("/-/reload").0, 405);
 }
 
+/// D2: a signal to stop ends it at once with status 0, and it starts again on the same state.
+#[test]
+fn a_signal_to_stop_ends_it_with_status_0() {
+    let mut nightbell = Nightbell::start("collectors: {host: {}}\n");
+    assert_eq!(nightbell.stop(), Some(0));
+    nightbell.restart();
+    assert_eq!(nightbell.stop(), Some(0), "{}", nightbell.log());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let refused = command(&["--listen", &address, "--state-dir", &folder.path().display().to_string()]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("another nightbell?"), "{}", stderr(&refused));
+}
+
 /// P1: health of the whole and of its parts.
 #[test]
 fn health_tells_the_whole_its_parts_and_only_an_administrator_the_details() {

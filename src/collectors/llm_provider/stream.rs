@@ -106,10 +106,8 @@ impl StreamReader {
                 keep(&mut self.usage.input, &json["message"]["usage"]["input_tokens"]);
                 keep(&mut self.usage.output, &json["message"]["usage"]["output_tokens"]);
             }
-            "content_block_delta" => {
-                if ["text", "thinking", "partial_json"].iter().any(|key| has_content(&json["delta"][key])) {
-                    pieces.push(Piece::Content);
-                }
+            "content_block_delta" if ["text", "thinking", "partial_json"].iter().any(|key| has_content(&json["delta"][key])) => {
+                pieces.push(Piece::Content);
             }
             "message_delta" => {
                 keep(&mut self.usage.output, &json["usage"]["output_tokens"]);
