@@ -40,7 +40,7 @@ pub fn read_kinds(root: &Section<'_>, global: &Global, kinds: &[CollectorKind]) 
         let entries = if block.own_node().get(kind.name).is_some() { block.one_or_many(kind.name) } else { Vec::new() };
         let many = entries.len() > 1;
         for (index, section) in entries.iter().enumerate() {
-            let default = if many { format!("{}-{}", kind.name, index + 1) } else { kind.name.to_owned() };
+            let default = if many { format!("{}-{}", kind.name, index + 1) } else { only_name(kind) };
             let Some(target) = read_one(section, kind, global, default) else { continue };
             let twin = |other: &CollectorTarget| (&other.job, &other.target.name) == (&target.job, &target.target.name);
             if found.iter().any(twin) {
@@ -60,6 +60,12 @@ pub fn read_kinds(root: &Section<'_>, global: &Global, kinds: &[CollectorKind]) 
         }
     }
     found
+}
+
+/// The name of a kind's only target: the machine's own name for the host, so that several nightbells can be told apart.
+fn only_name(kind: &CollectorKind) -> String {
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if kind.name == "host" && !machine.is_empty() { machine } else { kind.name.to_owned() }
 }
 
 fn read_one(section: &Section<'_>, kind: &CollectorKind, global: &Global, default_name: String) -> Option<CollectorTarget> {

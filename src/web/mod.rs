@@ -6,6 +6,7 @@ mod error;
 mod health;
 mod metrics;
 mod prometheus;
+mod ui;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -111,6 +112,7 @@ pub fn router(context: Context) -> Router {
         .merge(metrics::routes())
         .merge(health::routes())
         .merge(control::routes())
+        .merge(ui::routes())
         .nest("/api/v1", prometheus::routes())
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(CompressionLayer::new())
