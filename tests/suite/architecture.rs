@@ -171,3 +171,23 @@ fn time_is_an_argument_below_floor_4() {
     }
     assert!(wrong.is_empty(), "take `now` as an argument:\n{}", wrong.join("\n"));
 }
+
+/// The tree in ARCHITECTURE.md is true: every file that it names without the mark of a plan is there.
+#[test]
+fn the_tree_names_files_that_exist() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("readable");
+    let tree = text.split("## The tree").nth(1).and_then(|t| t.split("## ").next()).expect("a section on the tree");
+    let (mut folder, mut missing) = (PathBuf::new(), Vec::new());
+    for line in tree.lines().filter(|l| !l.starts_with("src/main.rs") && !l.starts_with("src/lib.rs")) {
+        if line.starts_with("src/") {
+            folder = root().join(line.split_whitespace().next().unwrap_or(""));
+        }
+        let Some(files) = folder.is_dir().then(|| rust_files(&folder)) else { continue };
+        for name in line.split(|c: char| !(c.is_ascii_alphanumeric() || "._°".contains(c))).filter(|n| n.ends_with(".rs")) {
+            if !files.iter().any(|f| f.file_name().is_some_and(|f| f.to_string_lossy() == name)) {
+                missing.push(format!("{}{name}", folder.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "ARCHITECTURE.md names what is not there (mark plans with °): {}", missing.join(", "));
+}

@@ -165,6 +165,26 @@ fn check_config_names_the_place_and_the_remedy() {
     assert!(command(&["check", "config"]).status.success());
 }
 
+/// T1 to T26: the tests of the shipped rules pass here and in Debian's promtool.
+#[test]
+fn shipped_rule_tests_pass_here_and_in_promtool() {
+    let mut files = Vec::new();
+    for folder in ["tests/rules", "tests/rules/profiles"] {
+        let entries = std::fs::read_dir(root().join(folder)).expect("the folder");
+        files.extend(entries.map(|e| e.expect("an entry").path()).filter(|p| p.extension().is_some_and(|e| e == "yml")));
+    }
+    assert!(files.len() >= 12, "{files:?}");
+    for program in ["promtool", env!("CARGO_BIN_EXE_nightbell")] {
+        let output = Command::new(program)
+            .args(["test", "rules"])
+            .args(&files)
+            .current_dir(root())
+            .output()
+            .expect("promtool: apt-get install prometheus");
+        assert!(output.status.success(), "{program}: {}\n{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
+    }
+}
+
 /// D2: the files in `deploy/` pass the tools that exist for them.
 #[test]
 fn deployment_files_pass_their_tools() {

@@ -1,4 +1,4 @@
-//! The state database: every case on SQLite, and on PostgreSQL where NIGHTBELL_TEST_POSTGRES names one.
+//! The state database: every case on SQLite and on a real PostgreSQL.
 
 use std::path::Path;
 
@@ -7,13 +7,18 @@ use nightbell::state::migrations::MIGRATIONS;
 use nightbell::state::{AlertRow, DeadLetter, Error, GroupRow, LogRow, MAX_DEAD_LETTERS, OutboxRow, SilenceRow, State, Transition};
 use nightbell::telemetry::Telemetry;
 
-/// The backends to test: a fresh SQLite file in `folder`, and an emptied PostgreSQL database where the environment names one.
-async fn states(folder: &Path) -> Vec<State> {
-    let mut states = vec![State::open(&folder.join("state.db")).await.expect("a state file")];
-    if let Ok(url) = std::env::var("NIGHTBELL_TEST_POSTGRES") {
-        states.push(State::connect(&url).await.expect("NIGHTBELL_TEST_POSTGRES names an empty PostgreSQL database"));
-    }
-    states
+use crate::servers::postgres::Postgres;
+
+/// A fresh PostgreSQL.
+async fn postgres() -> Postgres {
+    tokio::task::spawn_blocking(|| Postgres::start(&[])).await.expect("PostgreSQL starts")
+}
+
+/// The backends to test: an SQLite file in `folder`, and this PostgreSQL.
+async fn states(folder: &Path, postgres: &Postgres) -> Vec<State> {
+    let sqlite = State::open(&folder.join("state.db")).await.expect("a state file");
+    let shared = State::connect(&postgres.dsn("postgres", "postgres")).await.expect("an empty database");
+    vec![sqlite, shared]
 }
 
 fn message(id: &str, group: &str, at: i64) -> OutboxRow {
@@ -43,6 +48,7 @@ fn alert(name: &str) -> AlertRow {
 #[tokio::test]
 async fn what_was_recorded_is_read_back_unchanged_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
+    let postgres = postgres().await;
     let transition = Transition {
         replace: false,
         alerts: vec![alert("A"), alert("B")],
@@ -59,11 +65,11 @@ async fn what_was_recorded_is_read_back_unchanged_after_a_restart() {
         }],
         messages: vec![message("m1", "{}:{}", 7)],
     };
-    for state in states(folder.path()).await {
+    for state in states(folder.path(), &postgres).await {
         state.record(&transition).await.expect("recorded");
         state.close().await;
     }
-    for state in states(folder.path()).await {
+    for state in states(folder.path(), &postgres).await {
         let (mut alerts, unreadable) = state.alerts().await.expect("read");
         alerts.sort_by(|a, b| a.alert.labels.cmp(&b.alert.labels));
         assert_eq!((alerts, unreadable), (transition.alerts.clone(), 0));
@@ -87,7 +93,8 @@ async fn what_was_recorded_is_read_back_unchanged_after_a_restart() {
 #[tokio::test]
 async fn messages_leave_in_the_order_in_which_they_came() {
     let folder = tempfile::tempdir().expect("a folder");
-    for state in states(folder.path()).await {
+    let postgres = postgres().await;
+    for state in states(folder.path(), &postgres).await {
         for (index, id) in ["c", "a", "b"].iter().enumerate() {
             let messages = vec![message(id, if index == 1 { "g2" } else { "g1" }, index as i64)];
             state.record(&Transition { messages, ..Transition::default() }).await.expect("recorded");
@@ -126,7 +133,8 @@ async fn dead_letters_are_kept_up_to_a_bound() {
 #[tokio::test]
 async fn silences_are_replaced_by_id_and_pruned_by_end() {
     let folder = tempfile::tempdir().expect("a folder");
-    for state in states(folder.path()).await {
+    let postgres = postgres().await;
+    for state in states(folder.path(), &postgres).await {
         let row = |id: &str, ends: i64| SilenceRow {
             id: id.into(),
             starts_at: Timestamp(1),

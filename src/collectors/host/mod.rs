@@ -32,6 +32,7 @@ mod sockstat;
 mod softnet;
 mod textfile;
 mod time;
+mod timex;
 mod vmstat;
 
 use std::time::Instant;
@@ -86,6 +87,7 @@ const PARTS: &[Part] = &[
     numbers::HUNG,
     numbers::SELINUX,
     time::PART,
+    timex::PART,
     identity::UNAME,
     identity::OS,
     raid::MDADM,

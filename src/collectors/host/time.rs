@@ -1,6 +1,4 @@
 //! The clock: time now, time zone, clock source (`/sys/devices/system/clocksource`).
-//!
-//! The clock's discipline (`node_timex_*`) is left out: reading it takes `adjtimex(2)`, for which no safe Rust interface exists.
 
 use crate::model::{MetricDesc, Timestamp};
 
