@@ -1,13 +1,15 @@
 //! P1: health of the whole and of its parts, from the last collection of every target; nothing is asked anew, so a slow target cannot
 //! make this slow.
 
+use std::ops::ControlFlow;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing::get};
 use serde::Serialize;
 
-use crate::model::Timestamp;
+use crate::model::{METRIC_NAME, Matcher, Timestamp};
 use crate::scrape::{Health, TargetSnapshot};
 
 use super::error::ApiError;
@@ -76,7 +78,9 @@ async fn redis(State(context): State<Context>) -> Result<Response, ApiError> {
 }
 
 fn part(context: &Context, kinds: &[&str], remedy: &str) -> Result<Response, ApiError> {
-    let checks: Vec<Check> = context.scraper.targets().iter().filter(|t| kinds.contains(&t.info.kind)).map(check).collect();
+    let now = Timestamp::now();
+    let targets = context.scraper.targets();
+    let checks: Vec<Check> = targets.iter().filter(|t| kinds.contains(&t.info.kind)).map(|t| check(context, t, now)).collect();
     if checks.is_empty() {
         return Err(ApiError::new(StatusCode::NOT_FOUND, format!("nothing of this kind is watched: set {remedy}")));
     }
@@ -84,7 +88,8 @@ fn part(context: &Context, kinds: &[&str], remedy: &str) -> Result<Response, Api
 }
 
 fn all_checks(context: &Context) -> Vec<Check> {
-    let mut checks: Vec<Check> = context.scraper.targets().iter().filter(|t| t.info.kind != "nightbell").map(check).collect();
+    let (now, targets) = (Timestamp::now(), context.scraper.targets());
+    let mut checks: Vec<Check> = targets.iter().filter(|t| t.info.kind != "nightbell").map(|t| check(context, t, now)).collect();
     let healthy = context.state.is_healthy();
     checks.push(Check {
         name: "state database".into(),
@@ -97,19 +102,34 @@ fn all_checks(context: &Context) -> Vec<Check> {
     checks
 }
 
-fn check(target: &TargetSnapshot) -> Check {
+fn check(context: &Context, target: &TargetSnapshot, now: Timestamp) -> Check {
+    let failed_probe = target.info.kind == "probe" && target.status.health == Health::Up && !probe_succeeded(context, target, now);
     Check {
         name: target.info.labels.value("instance").to_owned(),
         kind: target.info.kind,
         status: match target.status.health {
+            Health::Up if failed_probe => "unhealthy",
             Health::Up => "healthy",
             Health::Down => "unhealthy",
             Health::Unknown => "unknown",
         },
         response_time_ms: (target.status.duration.as_secs_f64() * 1e6).round() / 1e3,
-        error: target.status.error.clone(),
+        error: if failed_probe { "the endpoint fails its probe".to_owned() } else { target.status.error.clone() },
         checked_at: target.status.at.map(Timestamp::rfc3339),
     }
+}
+
+/// A probe that finds a failing endpoint is a successful collection: the endpoint's health is its value.
+fn probe_succeeded(context: &Context, target: &TargetSnapshot, now: Timestamp) -> bool {
+    let own = ["job", "instance"].map(|name| Matcher::equal(name, target.info.labels.value(name)));
+    let matchers = [Matcher::equal(METRIC_NAME, "probe_success"), own[0].clone(), own[1].clone()];
+    let mut newest = None;
+    let found = context.store.select(&matchers, now - target.info.interval * 3, now, |_, window| {
+        newest = window.values.last().copied();
+        ControlFlow::Continue(())
+    });
+    // Unreadable samples are no reason to call an endpoint healthy.
+    found.is_ok() && newest.is_none_or(|value| value == 1.0)
 }
 
 /// Healthy with no failed check, degraded with fewer than half, else unhealthy (503).

@@ -133,6 +133,16 @@ fn health_tells_the_whole_its_parts_and_only_an_administrator_the_details() {
     assert!(asked.status.success() && String::from_utf8_lossy(&asked.stdout).starts_with("degraded: 1 of 3"), "{asked:?}");
 }
 
+/// P1, C10: an endpoint that fails its probe is a failed check of the whole.
+#[test]
+fn a_failing_endpoint_is_a_failed_check() {
+    let nightbell = Nightbell::start(
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\ncollectors: {probe: [{name: api, url: 'http://127.0.0.1:1/'}]}\n",
+    );
+    wait_until("unhealthy", Duration::from_secs(10), || nightbell.get("/health").0 == 503);
+    assert_eq!(nightbell.json("/health")["status"], "unhealthy", "one of two checks failed");
+}
+
 /// The broken configurations again, through the command: place, key, remedy, and exit status 1.
 #[test]
 fn check_config_names_the_place_and_the_remedy() {
