@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::alerting;
-use crate::model::Timestamp;
+use crate::model::{Labels, Timestamp};
 use crate::promql::Engine;
 use crate::remote::alertmanager;
 use crate::rules::scheduler::Scheduler;
@@ -41,6 +41,8 @@ pub use shipped::{PROFILES, RULES};
 const LISTEN: &str = "127.0.0.1:9908";
 /// How long samples are kept in memory unless the configuration says otherwise.
 const RETENTION: Duration = Duration::from_secs(6 * 3600);
+/// How long series of recording rules (a colon in their name) are kept: a month's mean needs a month.
+const RECORDED_RETENTION: Duration = Duration::from_secs(31 * 86_400);
 /// How long the first evaluation waits for the first collections, and how often it looks.
 const FIRST_COLLECTION: Duration = Duration::from_millis(200);
 const FIRST_LOOK: Duration = Duration::from_millis(2);
@@ -253,8 +255,10 @@ fn reason<E: std::fmt::Display>(ended: Result<Result<(), E>, tokio::task::JoinEr
 async fn clean(store: Arc<Store>) -> Result<(), tokio::task::JoinError> {
     loop {
         tokio::time::sleep(CLEANING).await;
-        let (store, before) = (store.clone(), Timestamp::now() - RETENTION);
-        tokio::task::spawn_blocking(move || store.retain(before)).await?;
+        let (store, now) = (store.clone(), Timestamp::now());
+        // Recorded series are few, and forecasts over days stand on them.
+        let age = |labels: &Labels| if labels.metric_name().contains(':') { RECORDED_RETENTION } else { RETENTION };
+        tokio::task::spawn_blocking(move || store.retain_by(|labels| now - age(labels))).await?;
     }
 }
 

@@ -376,10 +376,16 @@ impl Store {
 
     /// Drops the samples older than `before`, chunk by chunk, and series that have none left. Returns the number of series dropped.
     pub fn retain(&self, before: Timestamp) -> usize {
+        self.retain_by(|_| before)
+    }
+
+    /// Like [`Store::retain`], each series with an age of its own.
+    pub fn retain_by(&self, before: impl Fn(&Labels) -> Timestamp) -> usize {
         let inner = &mut *self.inner.write();
         let mut dropped = 0;
         for number in 0..inner.slots.len() {
             let Some(series) = inner.slots[number].series.as_mut() else { continue };
+            let before = before(&series.labels);
             if !series.retain(before.0, &mut inner.columns) {
                 continue;
             }

@@ -104,6 +104,16 @@ fn new_series_beyond_the_limit_are_refused_and_known_ones_go_on() {
     assert_eq!((store.series_count(), store.stats().refused_series), (2, 3));
 }
 
+/// Recorded series may be kept longer than what was measured: T13 and T21 look back for days.
+#[test]
+fn retention_may_differ_by_series() {
+    let store = Store::new(Limits::default());
+    store.append(Timestamp(1_000), &[sample("__name__=a:recorded", 1.0), sample("__name__=measured", 1.0)]);
+    let age = |labels: &Labels| Timestamp(if labels.metric_name().contains(':') { 0 } else { 60_000 });
+    assert_eq!(store.retain_by(age), 1);
+    assert_eq!(store.series(&all(), Timestamp(0), Timestamp(100_000)), [labels("__name__=a:recorded")]);
+}
+
 #[test]
 fn retention_drops_series_and_their_ids_stay_dead() {
     let store = Store::new(Limits::default());
