@@ -72,6 +72,11 @@ impl<'a> Query<'a> {
         if total > self.engine.max_samples { Err(EvalError::TooManySamples) } else { Ok(()) }
     }
 
+    /// Counts samples as no longer held.
+    pub(super) fn release(&self, samples: usize) {
+        self.samples.set(self.samples.get().saturating_sub(samples));
+    }
+
     /// Remembers a remark, once.
     pub(super) fn remark(&self, severity: Severity, message: String, span: Span) {
         let annotation = Annotation { severity, message, span };
@@ -105,6 +110,15 @@ pub(super) struct Evaluator<'a> {
 impl<'a> Evaluator<'a> {
     /// The value of an expression that is not a matrix.
     pub(super) fn eval(&self, expr: &Expr) -> Result<Node, EvalError> {
+        let before = self.query.samples.get();
+        let node = self.node(expr)?;
+        // The limit is on what is held at once: what the operands held is free again, the result stays.
+        let held = if let Node::Vector(frame) = &node { frame.rows.len().saturating_mul(self.steps.count) } else { 0 };
+        self.query.samples.set(before.saturating_add(held));
+        Ok(node)
+    }
+
+    fn node(&self, expr: &Expr) -> Result<Node, EvalError> {
         match expr {
             Expr::Number(n) => Ok(Node::Scalar(vec![n.value; self.steps.count])),
             Expr::String(s) => Ok(Node::String(s.value.clone())),

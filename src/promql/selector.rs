@@ -172,8 +172,12 @@ impl<'a> Evaluator<'a> {
                 }
             }
             let (times, values) = if stale { (&times[..], &values[..]) } else { (window.times, window.values) };
-            let outcome =
-                if times.is_empty() { Ok(()) } else { self.query.load(times.len()).and_then(|()| visit(labels, times, values, windows)) };
+            if times.is_empty() {
+                return ControlFlow::Continue(());
+            }
+            // One series is held at a time.
+            let outcome = self.query.load(times.len()).and_then(|()| visit(labels, times, values, windows));
+            self.query.release(times.len());
             continue_unless(outcome, &mut failure)
         })?;
         failure.map_or(Ok(()), Err)
@@ -187,6 +191,7 @@ impl<'a> Evaluator<'a> {
             let (start, end) = windows.at(at);
             let inside = times.iter().zip(values).filter(|(t, _)| **t > start && **t <= end);
             let points: Vec<_> = inside.map(|(t, v)| (Timestamp(*t), *v)).collect();
+            self.query.load(points.len())?;
             if !points.is_empty() {
                 found.push(MatrixSeries { labels: labels.clone(), points });
             }

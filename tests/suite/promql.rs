@@ -237,6 +237,17 @@ fn a_query_ends_at_its_limits() {
     let small = Engine { max_samples: 100, ..Engine::default() };
     let error = small.instant(&store, &expr("sum_over_time(up[1h])"), Timestamp(6_000_000)).expect_err("too many samples");
     assert_eq!(error.to_string(), "query processing would load too many samples into memory in query execution");
+    // The limit is on what is held at once: series are read one after another, and operands are free once the result is there.
+    let many = Store::new(Limits::default());
+    for time in 1..=60 {
+        let batch: Vec<Sample> = (0..50)
+            .map(|i| Sample { labels: Labels::from_pairs([("__name__", "m"), ("i", &i.to_string())]), value: 1.0, timestamp: None })
+            .collect();
+        many.append(Timestamp(time * 1000), &batch);
+    }
+    let enough = Engine { max_samples: 200, ..Engine::default() };
+    let query = expr("sum(rate(m[1m])) + sum(rate(m[1m])) + sum(rate(m[1m])) + sum(rate(m[1m])) + sum(m)");
+    assert!(enough.instant(&many, &query, Timestamp(60_000)).is_ok());
     let flag = std::sync::Arc::new(Interrupt::new());
     let engine = Engine { interrupt: Some(flag.clone()), ..Engine::default() };
     assert!(engine.instant(&store, &expr("up"), Timestamp(60_000)).is_ok());
