@@ -25,6 +25,7 @@ use url::Url;
 
 use crate::config::{Secret, Section};
 use crate::http::{Client, HeaderMap, HeaderName, HeaderValue, HttpConfig};
+use crate::model::text::nearest;
 use crate::model::{Batch, Timestamp};
 
 use super::{CollectError, Collector, CollectorKind, Target};
@@ -92,15 +93,20 @@ impl Drop for LlmProvider {
 
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     let wanted = section.require::<String>("provider");
-    let provider = PROVIDERS.into_iter().find(|p| p.name == wanted);
-    if provider.is_none() && !wanted.is_empty() {
-        section.error("provider", format!("{wanted:?} is not known"), format!("give one of {}", PROVIDERS.map(|p| p.name).join(", ")));
+    let known = PROVIDERS.into_iter().find(|p| p.name == wanted);
+    if known.is_none() && !wanted.is_empty() {
+        let names = PROVIDERS.map(|p| p.name);
+        let remedy = match nearest(&wanted, names) {
+            Some(name) => format!("did you mean {name:?}?"),
+            None => format!("give one of {}", names.join(", ")),
+        };
+        section.error("provider", format!("{wanted:?} is not known"), remedy);
     }
-    let provider = provider.unwrap_or(&compatible::PROVIDER);
     let configured = section.get::<Url>("base_url");
-    if provider.base_url.is_none() && section.node("base_url").is_none() {
+    if known.is_some_and(|p| p.base_url.is_none()) && section.node("base_url").is_none() {
         section.error("provider", "has no base URL of its own", "add base_url: http://HOST:PORT/v1");
     }
+    let provider = known.unwrap_or(&compatible::PROVIDER);
     let base_url = configured.unwrap_or_else(|| Url::parse(provider.base_url.unwrap_or(NOWHERE)).expect("the table's URLs parse"));
     let http = HttpConfig::read(section);
     let client = Client::build(&http).unwrap_or_else(|e| {
