@@ -281,20 +281,21 @@ fn listen_address(options: &Options, config: &Config) -> anyhow::Result<SocketAd
 /// Opens the state database. A broken one must not silence us: then the state lives in memory, and that is said.
 async fn open_state(options: &Options, config: &Config) -> anyhow::Result<(State, String)> {
     let (opened, name) = match &config.state.url {
-        Some(url) => (State::connect(url.expose()).await, "PostgreSQL (state.url)".to_owned()),
+        Some(url) => (State::connect(url.expose()).await.map_err(anyhow::Error::from), "PostgreSQL (state.url)".to_owned()),
         None => {
             let folder = state_folder(options)?;
             let file = folder.join("state.db");
-            let made = std::fs::create_dir_all(&folder)
-                .with_context(|| format!("{}: cannot be made; --state-dir takes another folder", folder.display()));
-            made?;
-            (State::open(&file).await, file.display().to_string())
+            let opened = match std::fs::create_dir_all(&folder) {
+                Ok(()) => State::open(&file).await.map_err(anyhow::Error::from),
+                Err(error) => Err(anyhow::anyhow!("the folder cannot be made; --state-dir takes another: {error}")),
+            };
+            (opened, file.display().to_string())
         }
     };
     match opened {
         Ok(state) => Ok((state, name)),
         Err(error) => {
-            error!(%error, "The state database cannot be opened; alerts are kept in memory and may be repeated after a restart.");
+            error!(state = name, %error, "The state database cannot be opened; alerts are kept in memory and may be repeated after a restart.");
             Ok((State::in_memory().await?, format!("in memory only: {name}: {error}")))
         }
     }

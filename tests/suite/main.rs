@@ -20,6 +20,7 @@ mod program;
 mod promql;
 mod promql_differential;
 mod promql_syntax;
+mod regression;
 mod rule_files;
 mod rules;
 mod scrape;

@@ -1,0 +1,20 @@
+//! Defects that were found by using the built binary: one test for each, so that none returns.
+
+use std::time::Duration;
+
+use crate::servers::nightbell::Nightbell;
+use crate::servers::wait_until;
+
+/// A state folder that cannot be made ended the program at start; it must go on watching and telling, and say what that costs.
+#[test]
+fn a_state_folder_that_cannot_be_made_does_not_silence_it() {
+    let mut nightbell = Nightbell::start("collectors: {host: {}}\n");
+    nightbell.kill();
+    let folder = nightbell.config_file().with_file_name("state");
+    std::fs::remove_dir_all(&folder).expect("the state folder was there");
+    std::fs::write(&folder, "a file stands in its place").expect("a file is written");
+    nightbell.restart();
+    wait_until("it is ready without a state folder", Duration::from_secs(20), || nightbell.get("/-/ready").0 == 200);
+    let said = nightbell.log();
+    assert!(said.contains("in memory only") && said.contains("--state-dir takes another"), "{said}");
+}
