@@ -77,8 +77,9 @@ pub struct StateConfig {
 }
 
 impl Config {
-    /// Reads a file, or the built-in settings.
-    pub fn load(file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigErrors> {
+    /// Reads a file, or the built-in settings. The configuration may be used only when there are no mistakes beside it; with some, it
+    /// serves to look for more of them in the files that it names.
+    pub fn load(file: Option<&Path>, environment: &Environment) -> Result<(Self, ConfigErrors), ConfigErrors> {
         let document = match file {
             Some(path) => Document::read(path)?,
             None => Document::parse("built-in settings", BUILT_IN)?,
@@ -92,7 +93,7 @@ impl Config {
             root.finish();
             config
         };
-        loader.finish(config)
+        Ok((config, loader.into_errors()))
     }
 
     fn read(root: &Section<'_>, environment: &Environment) -> Self {

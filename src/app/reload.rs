@@ -88,7 +88,13 @@ pub fn environment(options: &Options) -> anyhow::Result<Environment> {
 
 /// Reads a configuration with everything it names, without starting anything.
 pub fn load(options: &Options) -> anyhow::Result<Config> {
-    let mut config = Config::load(options.config.as_deref(), &environment(options)?)?;
-    config.groups = super::rules::load(&config, options.rules.as_deref())?;
+    let (mut config, mistakes) = Config::load(options.config.as_deref(), &environment(options)?)?;
+    let groups = super::rules::load(&config, options.rules.as_deref());
+    let mut said: Vec<String> = mistakes.0.iter().map(ToString::to_string).collect();
+    match groups {
+        Ok(groups) => config.groups = groups,
+        Err(error) => said.push(error.to_string()),
+    }
+    anyhow::ensure!(said.is_empty(), said.join("\n"));
     Ok(config)
 }

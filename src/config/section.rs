@@ -42,13 +42,16 @@ impl<'a> Loader<'a> {
 
     /// `value` if no mistake was recorded, else all mistakes in the order of their places.
     pub fn finish<T>(self, value: T) -> Result<T, ConfigErrors> {
+        let errors = self.into_errors();
+        if errors.0.is_empty() { Ok(value) } else { Err(errors) }
+    }
+
+    /// The mistakes in the order of their places, for a caller that looks for more of them elsewhere.
+    pub fn into_errors(self) -> ConfigErrors {
         let mut errors = self.errors.into_inner();
-        if errors.is_empty() {
-            return Ok(value);
-        }
         errors.sort_by_key(|e| e.position);
         errors.dedup();
-        Err(ConfigErrors(errors))
+        ConfigErrors(errors)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Defects that were found by using the built binary: one test for each, so that none returns.
 
+use std::process::Command;
 use std::time::Duration;
 
 use crate::servers::nightbell::Nightbell;
@@ -17,4 +18,20 @@ fn a_state_folder_that_cannot_be_made_does_not_silence_it() {
     wait_until("it is ready without a state folder", Duration::from_secs(20), || nightbell.get("/-/ready").0 == 200);
     let said = nightbell.log();
     assert!(said.contains("in memory only") && said.contains("--state-dir takes another"), "{said}");
+}
+
+/// Mistakes in the rule files that a configuration names are told together with its own.
+#[test]
+fn mistakes_in_rule_files_are_told_with_those_of_the_configuration() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("r.yml"), "groups: [{name: g, rules: [{alert: A, expr: 'up ==='}]}]\n").expect("written");
+    std::fs::write(folder.path().join("n.yml"), "rule_files: [r.yml]\nweb: {lisen: x}\n").expect("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_nightbell"))
+        .args(["check", "config", "n.yml"])
+        .current_dir(folder.path())
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("web.lisen: unknown key") && said.contains("could not parse expression"), "{said}");
 }
