@@ -4,11 +4,12 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::config::{self, Node, ScalarStyle, Section};
+use crate::config::{self, Node, Position, ScalarStyle, Section};
+use crate::template::{AlertData, NotificationData, Template};
 
 use super::error::{NotifyError, Reason};
 use super::message::Style;
-use super::notification::Notification;
+use super::notification::{Notification, NotifiedAlert};
 
 /// Longest part of a template error that is shown, in characters.
 const MAX_ERROR: usize = 300;
@@ -17,18 +18,29 @@ const MAX_ERROR: usize = 300;
 #[derive(Clone, Debug)]
 pub(super) struct Field {
     key: &'static str,
+    template: Template,
     source: String,
 }
 
 impl Field {
     /// The text under `key`, if it is there.
     pub(super) fn read(section: &Section<'_>, key: &'static str) -> Option<Self> {
-        section.get::<String>(key).map(|source| Field::new(key, source))
+        section.get::<String>(key).map(|source| Field::new(section, key, source))
     }
 
     /// A text that stands under `key`.
-    pub(super) fn new(key: &'static str, source: String) -> Self {
-        Field { key, source }
+    pub(super) fn new(section: &Section<'_>, key: &'static str, source: String) -> Self {
+        Field::at(section, section.position(key), key, source)
+    }
+
+    /// A text of `key` that stands at `position`; a broken template is a mistake of the configuration.
+    fn at(section: &Section<'_>, position: Position, key: &'static str, source: String) -> Self {
+        let read = Template::notification(key, &source);
+        let template = read.unwrap_or_else(|problem| {
+            section.error_at(position, key, problem, "write it as Alertmanager's templates are written".into());
+            Template::default()
+        });
+        Field { key, template, source }
     }
 
     /// Whether nothing is written.
@@ -41,11 +53,33 @@ impl Field {
         self.source.contains("{{")
     }
 
-    fn render(&self, _: &Notification) -> Result<Cow<'_, str>, String> {
+    fn render(&self, notification: &Notification) -> Result<Cow<'_, str>, String> {
         if !self.is_template() {
             return Ok(Cow::Borrowed(&self.source));
         }
-        Err("templates of notifications are not supported yet".into())
+        self.template.notify(&data(notification, &notification.quoted_receiver()), self.key == "html").map(Cow::Owned)
+    }
+}
+
+fn data<'a>(notification: &'a Notification, receiver: &'a str) -> NotificationData<'a> {
+    let alert = |alert: &'a NotifiedAlert| AlertData {
+        status: alert.status.as_str(),
+        labels: &alert.labels,
+        annotations: &alert.annotations,
+        starts_at_ms: alert.starts_at_ms,
+        ends_at_ms: alert.ends_at_ms,
+        generator_url: &alert.generator_url,
+        fingerprint: &alert.fingerprint,
+    };
+    NotificationData {
+        receiver,
+        status: notification.status.as_str(),
+        alerts: notification.alerts.iter().map(alert).collect(),
+        group_labels: &notification.group_labels,
+        common_labels: &notification.common_labels,
+        common_annotations: &notification.common_annotations,
+        external_url: &notification.external_url,
+        reason: &notification.reason,
     }
 }
 
@@ -138,7 +172,7 @@ impl Tree {
                             section.error_at(node.position, key, format!("environment variable {name} is not set"), remedy);
                             String::new()
                         });
-                        Tree::Text(Field::new(key, text))
+                        Tree::Text(Field::at(section, node.position, key, text))
                     }
                 }
             }

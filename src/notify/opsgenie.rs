@@ -80,7 +80,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         tags: Field::read(section, "tags"),
         actions: Field::read(section, "actions"),
         others: read(section, &["note", "priority", "entity"]),
-        details: details.into_iter().map(|(name, text)| (name, Field::new("details", text))).collect(),
+        details: details.into_iter().map(|(name, text)| (name, Field::new(section, "details", text))).collect(),
         responders,
         endpoint: Endpoint::read(section, global),
         style: Style::read(section, global),

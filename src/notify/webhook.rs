@@ -41,7 +41,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         super::endpoint::parse_url(section, "url", url.clone());
     }
     Box::new(Webhook {
-        url: Field::new("url", written.to_owned()),
+        url: Field::new(section, "url", written.to_owned()),
         max_alerts: section.or("max_alerts", 0),
         payload: Tree::read(section, "payload"),
         endpoint: Endpoint::read(section, global),

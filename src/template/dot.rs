@@ -9,6 +9,9 @@ use gotmpl::{TemplateError, Value};
 
 use super::{failed, text, time};
 
+/// Go's zero time, the first second of the year 1, in seconds since the Unix epoch.
+const ZERO_SECOND: i64 = -62_135_596_800;
+
 /// `base.name` with arguments.
 pub(super) fn dot(args: &[Value]) -> Result<Value, TemplateError> {
     let (Some(base), Some(Value::String(name))) = (args.first(), args.get(1)) else {
@@ -29,6 +32,13 @@ pub(super) fn dot(args: &[Value]) -> Result<Value, TemplateError> {
         Value::String(moment) => match time::parse(moment) {
             Some(moment) => time_method(moment, name, arguments),
             None => failed(format!("can't evaluate field {name} in type string")),
+        },
+        Value::List(list) => match name.as_ref() {
+            "Firing" => Ok(with_status(list, "firing")),
+            "Resolved" => Ok(with_status(list, "resolved")),
+            "Names" => Ok(each(list, "Name")),
+            "Values" => Ok(each(list, "Value")),
+            _ => failed(format!("can't evaluate field {name} in a list")),
         },
         Value::Nil => failed(format!("nil pointer evaluating interface {{}}.{name}")),
         other => failed(format!("can't evaluate field {name} in type {}", go_type(other))),
@@ -57,13 +67,23 @@ fn set_method(map: &std::collections::BTreeMap<Arc<str>, Value>, name: &str, arg
     Ok(Value::List(list.into()))
 }
 
+/// The alerts of a list that have this status (Alertmanager's `Alerts.Firing`).
+fn with_status(alerts: &[Value], status: &str) -> Value {
+    Value::List(alerts.iter().filter(|a| matches!(a.field("Status"), Some(Value::String(s)) if s.as_ref() == status)).cloned().collect())
+}
+
+/// One field of each element (Alertmanager's `Pairs.Names`).
+fn each(list: &[Value], field: &str) -> Value {
+    Value::List(list.iter().filter_map(|element| element.field(field).cloned()).collect())
+}
+
 fn time_method(moment: jiff::Timestamp, name: &str, arguments: &[Value]) -> Result<Value, TemplateError> {
     match (name, arguments) {
         ("Format", [Value::String(layout)]) => Ok(text(&time::format(layout, &moment.to_zoned(jiff::tz::TimeZone::UTC)))),
         ("Unix", []) => Ok(Value::Int(moment.as_second())),
         ("UnixMilli", []) => Ok(Value::Int(moment.as_millisecond())),
         ("UTC" | "Local", []) => Ok(text(&time::go_text(moment))),
-        ("IsZero", []) => Ok(Value::Bool(false)),
+        ("IsZero", []) => Ok(Value::Bool(moment.as_second() == ZERO_SECOND)),
         _ => failed(format!("can't evaluate field {name} in type *time.Time")),
     }
 }

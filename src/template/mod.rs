@@ -1,4 +1,4 @@
-//! Go `text/template` for the labels and annotations of rules, and later for notifications (<https://pkg.go.dev/text/template>).
+//! Go `text/template` for the labels and annotations of rules, and for notifications (<https://pkg.go.dev/text/template>).
 //!
 //! The syntax is read by `gotmpl`; [`rewrite`] adds what Go's reflection does (methods, maps of strings), [`strict`] refuses at load what
 //! Go refuses. Depth of nesting, steps and output are bounded; nothing here reads files or the clock.
@@ -6,6 +6,7 @@
 mod dot;
 mod functions;
 mod humanize;
+mod notification;
 mod rewrite;
 mod rule;
 mod strict;
@@ -18,6 +19,7 @@ use gotmpl::parse::{DefineNode, ListNode, Parser};
 use gotmpl::{FuncMap, TemplateError, Value};
 
 pub use gotmpl::url_encode;
+pub use notification::{AlertData, NotificationData, Pairs};
 pub use rule::{Query, RuleData, check, expand};
 
 /// Longest text that one expansion may produce, in bytes.
@@ -77,6 +79,19 @@ impl Template {
             Err(_) if out.full => Err(format!("template: {}: output is longer than {MAX_OUTPUT} bytes", self.name)),
             Err(error) => Err(format!("template: {}: {}", self.name, bare(&error))),
         }
+    }
+}
+
+impl Default for Template {
+    /// The empty text.
+    fn default() -> Self {
+        Template { name: String::new(), body: Body::Plain("".into()) }
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Template({})", self.name)
     }
 }
 

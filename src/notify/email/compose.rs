@@ -142,7 +142,7 @@ fn headers(section: &Section<'_>) -> Vec<(String, Field)> {
         } else if !name.bytes().all(|b| b.is_ascii_graphic() && b != b':') || name.is_empty() {
             section.error("headers", format!("{name:?} is not a header name"), "use letters, digits and -");
         } else {
-            out.push((name, Field::new("headers", text)));
+            out.push((name, Field::new(section, "headers", text)));
         }
     }
     out

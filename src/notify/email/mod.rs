@@ -58,7 +58,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         }
     }
     Box::new(Email {
-        to: Field::new("to", to),
+        to: Field::new(section, "to", to),
         server: Server::read(section, global),
         composer,
         style: Style::read(section, global),

@@ -43,7 +43,7 @@ impl Aliyun {
             secret,
             sign_name: section.require("sign_name"),
             template_code: section.require("template_code"),
-            params: params.into_iter().map(|(name, text)| (name, Field::new("template_params", text))).collect(),
+            params: params.into_iter().map(|(name, text)| (name, Field::new(section, "template_params", text))).collect(),
         }
     }
 

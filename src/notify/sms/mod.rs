@@ -59,7 +59,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
     }
     Box::new(Sms {
         provider,
-        to: Field::new("to", to),
+        to: Field::new(section, "to", to),
         text: Field::read(section, "text"),
         endpoint: Endpoint::read(section, global),
         style: Style::read(section, global),
