@@ -20,6 +20,8 @@ pub(super) struct Field {
     key: &'static str,
     template: Template,
     source: String,
+    /// Whether what a template prints stands in HTML and is escaped for it.
+    html: bool,
 }
 
 impl Field {
@@ -40,7 +42,13 @@ impl Field {
             section.error_at(position, key, problem, "write it as Alertmanager's templates are written".into());
             Template::default()
         });
-        Field { key, template, source }
+        Field { key, template, source, html: key == "html" }
+    }
+
+    /// The same field, its values escaped for HTML where the message is HTML.
+    pub(super) fn escaped(mut self, html: bool) -> Self {
+        self.html = html;
+        self
     }
 
     /// Whether nothing is written.
@@ -57,7 +65,7 @@ impl Field {
         if !self.is_template() {
             return Ok(Cow::Borrowed(&self.source));
         }
-        self.template.notify(&data(notification, &notification.quoted_receiver()), self.key == "html").map(Cow::Owned)
+        self.template.notify(&data(notification, &notification.quoted_receiver()), self.html).map(Cow::Owned)
     }
 }
 

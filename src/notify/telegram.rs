@@ -58,7 +58,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         url,
         chat_id,
         thread_id: section.get("message_thread_id"),
-        message: Field::read(section, "message"),
+        message: Field::read(section, "message").map(|field| field.escaped(parse_mode == "HTML")),
         parse_mode,
         silent: section.or("disable_notifications", false),
         endpoint: Endpoint::read(section, global),
