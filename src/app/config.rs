@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::alerting::Alerting;
-use crate::config::{ConfigError, ConfigErrors, Document, Environment, FromNode, Loader, Node, Section, Value};
+use crate::config::{ConfigError, ConfigErrors, Document, Environment, FromNode, Loader, Node, Section, Value, glob};
 use crate::rules::RuleGroup;
 use crate::rules::group::Settings;
 use crate::scrape::{self, CollectorTarget, Global, Job, Plan};
@@ -237,20 +237,12 @@ fn rule_files(root: &Section<'_>) -> Vec<PathBuf> {
     files
 }
 
-/// The files that a path or a pattern with `*` and `?` in its last part names, sorted.
+/// The files that a path or a pattern names, sorted; a path without a wildcard must exist.
 pub fn expand(pattern: &Path) -> Result<Vec<PathBuf>, String> {
-    let name = pattern.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    if !name.contains(['*', '?']) {
-        return if pattern.is_file() { Ok(vec![pattern.to_owned()]) } else { Err(format!("{} does not exist", pattern.display())) };
-    }
-    let folder = pattern.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let regex = regex::escape(&name).replace(r"\*", ".*").replace(r"\?", ".");
-    let regex = regex::Regex::new(&format!("^{regex}$")).map_err(|e| e.to_string())?;
-    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
-    let mut found: Vec<PathBuf> =
-        entries.flatten().filter(|e| regex.is_match(&e.file_name().to_string_lossy())).map(|e| e.path()).filter(|p| p.is_file()).collect();
-    found.sort();
-    Ok(found)
+    let mut found = glob(pattern).map_err(|e| e.to_string())?;
+    found.retain(|path| path.is_file());
+    let is_plain = !pattern.to_string_lossy().contains(['*', '?', '[']);
+    if found.is_empty() && is_plain { Err(format!("{} does not exist", pattern.display())) } else { Ok(found) }
 }
 
 /// Adds the targets that the environment names to the file's `collectors`, when the file asks for them.

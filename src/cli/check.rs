@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::model::Labels;
 use crate::rules::RuleGroup;
-use crate::rules::file::{RuleFile, RuleFileErrors, parse_text, read};
+use crate::rules::file::{RuleFile, RuleFileErrors, UnknownKeys, parse_text_with, read_with};
 
 /// Largest rule file accepted on standard input, in bytes.
 const MAX_INPUT: u64 = 64 << 20;
@@ -26,6 +26,9 @@ pub struct CheckRulesArgs {
     /// Exit with status 3 when a lint finding was made
     #[arg(long)]
     pub lint_fatal: bool,
+    /// Pass over keys that are not Prometheus's
+    #[arg(long)]
+    pub ignore_unknown_fields: bool,
 }
 
 /// Checks the files; returns the exit status.
@@ -60,14 +63,15 @@ pub fn check_rules(args: &CheckRulesArgs, out: &mut dyn Write, err: &mut dyn Wri
             }
         }
     };
+    let unknown_keys = if args.ignore_unknown_fields { UnknownKeys::Ignored } else { UnknownKeys::Refused };
     let stdin = args.files.is_empty() || args.files.iter().any(|f| f.as_os_str() == "-");
     if stdin {
         let mut text = String::new();
         io::stdin().take(MAX_INPUT).read_to_string(&mut text)?;
-        judge("standard input".into(), parse_text("standard input", &text))?;
+        judge("standard input".into(), parse_text_with("standard input", &text, unknown_keys))?;
     }
     for file in args.files.iter().filter(|f| f.as_os_str() != "-") {
-        judge(file.display().to_string(), read(file))?;
+        judge(file.display().to_string(), read_with(file, unknown_keys))?;
     }
     Ok(match (failed, found && args.lint_fatal) {
         (true, _) => 1,

@@ -3,6 +3,7 @@
 pub mod check;
 mod config;
 mod health;
+mod junit;
 mod run;
 pub mod test;
 

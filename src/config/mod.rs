@@ -7,6 +7,7 @@
 mod document;
 mod environment;
 mod error;
+mod glob;
 mod redacted;
 mod secret;
 mod section;
@@ -15,6 +16,7 @@ mod value;
 pub use document::{Document, Node, Position, ScalarStyle, Value};
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
+pub use glob::{BadPattern, glob};
 pub use redacted::redacted;
 pub use secret::Secret;
 pub use section::{Loader, Section};

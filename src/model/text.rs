@@ -72,6 +72,11 @@ pub fn format_float_g(value: f64) -> String {
     }
 }
 
+/// A value as Go's `strconv.FormatFloat(v, 'f', -1, 64)` writes it: never with an exponent.
+pub fn format_float_f(value: f64) -> String {
+    if value.is_finite() { format!("{value}") } else { format_float(value) }
+}
+
 /// Rust's `1e-7` in Go's spelling `1e-07`: a sign and at least two digits.
 pub fn go_exponent(text: &str) -> String {
     let Some((mantissa, exponent)) = text.split_once('e') else { return text.to_owned() };
@@ -122,6 +127,12 @@ mod tests {
         ] {
             assert_eq!(format_float(value), text);
         }
+    }
+
+    #[test]
+    fn scalars_are_spelled_without_an_exponent() {
+        let spellings = [1e21, 1e-7, -0.5, f64::NEG_INFINITY, f64::NAN].map(format_float_f);
+        assert_eq!(spellings, ["1000000000000000000000", "0.0000001", "-0.5", "-Inf", "NaN"]);
     }
 
     #[test]

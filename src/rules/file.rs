@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+pub use super::reading::UnknownKeys;
 use super::reading::{Reading, scalar_position};
 use super::{AlertingRule, RecordingRule, Rule, RuleGroup};
 use crate::config::{Document, Node, Position, Value};
@@ -86,19 +87,28 @@ impl std::error::Error for RuleFileErrors {}
 
 /// Reads and checks a rule file.
 pub fn read(path: &Path) -> Result<RuleFile, RuleFileErrors> {
+    read_with(path, UnknownKeys::Refused)
+}
+
+/// The same for a file that may hold other people's keys.
+pub fn read_with(path: &Path, unknown_keys: UnknownKeys) -> Result<RuleFile, RuleFileErrors> {
     let document = Document::read(path).map_err(Reading::refused)?;
-    check(&document)
+    check(&document, unknown_keys)
 }
 
 /// Checks the text of a rule file; `file` is its name for messages and in [`RuleGroup::file`].
 pub fn parse_text(file: &str, text: &str) -> Result<RuleFile, RuleFileErrors> {
-    let document = Document::parse(file, text).map_err(Reading::refused)?;
-    check(&document)
+    parse_text_with(file, text, UnknownKeys::Refused)
 }
 
-/// Checks a rule file that is already a tree.
-pub fn check(document: &Document) -> Result<RuleFile, RuleFileErrors> {
-    let mut reading = Reading::new(document);
+/// The same for a text that may hold other people's keys.
+pub fn parse_text_with(file: &str, text: &str, unknown_keys: UnknownKeys) -> Result<RuleFile, RuleFileErrors> {
+    let document = Document::parse(file, text).map_err(Reading::refused)?;
+    check(&document, unknown_keys)
+}
+
+fn check(document: &Document, unknown_keys: UnknownKeys) -> Result<RuleFile, RuleFileErrors> {
+    let mut reading = Reading::with(document, unknown_keys);
     reading.known_keys(&document.root, &["groups"]);
     let mut groups: Vec<RuleGroup> = Vec::new();
     for node in reading.list(&document.root, "groups") {

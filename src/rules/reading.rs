@@ -16,11 +16,26 @@ pub(super) struct Reading<'a> {
     document: &'a Document,
     rule: Option<RulePlace>,
     errors: Vec<RuleFileError>,
+    unknown_keys: UnknownKeys,
+}
+
+/// What becomes of keys that mean nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum UnknownKeys {
+    /// They are mistakes.
+    #[default]
+    Refused,
+    /// They are somebody else's, and passed over.
+    Ignored,
 }
 
 impl<'a> Reading<'a> {
     pub fn new(document: &'a Document) -> Self {
-        Reading { document, rule: None, errors: Vec::new() }
+        Self::with(document, UnknownKeys::Refused)
+    }
+
+    pub fn with(document: &'a Document, unknown_keys: UnknownKeys) -> Self {
+        Reading { document, rule: None, errors: Vec::new(), unknown_keys }
     }
 
     /// A file that is no YAML.
@@ -73,6 +88,7 @@ impl<'a> Reading<'a> {
     /// Refuses keys that are not in `known`, and anything but a mapping.
     pub fn known_keys(&mut self, node: &Node, known: &[&str]) {
         match &node.value {
+            Value::Map(_) if self.unknown_keys == UnknownKeys::Ignored => {}
             Value::Map(entries) => {
                 for (key, position, _) in entries.iter().filter(|(k, _, _)| !known.contains(&k.as_str())) {
                     let hint = nearest(key, known.iter().copied()).map(|name| format!("; did you mean {name:?}?"));

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use url::Url;
 
-use crate::config::{Document, Node, Value};
+use crate::config::{Document, Node, Value, glob};
 use crate::model::{Labels, LabelsBuilder, parse_duration};
 
 use super::fetch::url_of;
@@ -143,7 +143,7 @@ impl GroupFiles {
     /// The groups of all files that match the patterns; problems are returned when a file is first seen so.
     pub(super) fn groups(&mut self, patterns: &[PathBuf], problems: &mut Vec<String>) -> Vec<TargetGroup> {
         let mut groups = Vec::new();
-        for path in patterns.iter().flat_map(|p| matching(p)) {
+        for path in patterns.iter().flat_map(|p| glob(p).unwrap_or_default()) {
             let Ok(meta) = std::fs::metadata(&path) else { continue };
             let stamp = (meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len());
             let file = self.read.entry(path.clone()).or_insert(GroupFile { stamp: (SystemTime::UNIX_EPOCH, u64::MAX), groups: Vec::new() });
@@ -158,42 +158,6 @@ impl GroupFiles {
         }
         groups
     }
-}
-
-/// The files of a pattern: `*` and `?` in its last part, as Prometheus allows.
-fn matching(pattern: &Path) -> Vec<PathBuf> {
-    let Some(name) = pattern.file_name().and_then(|n| n.to_str()) else { return Vec::new() };
-    if !name.contains(['*', '?']) {
-        return vec![pattern.to_owned()];
-    }
-    let folder = pattern.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let fits = |path: &PathBuf| path.file_name().and_then(|n| n.to_str()).is_some_and(|n| wildcard(name.as_bytes(), n.as_bytes()));
-    let mut found: Vec<PathBuf> = entries.map(|e| e.path()).filter(fits).collect();
-    found.sort();
-    found
-}
-
-fn wildcard(pattern: &[u8], name: &[u8]) -> bool {
-    // The last `*` and how far it reached: on a mismatch it takes one byte more.
-    let (mut p, mut n, mut star) = (0, 0, None);
-    while n < name.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(c) if *c == b'?' || *c == name[n] => (p, n) = (p + 1, n + 1),
-            _ => match star {
-                Some((at, reached)) => {
-                    star = Some((at, reached + 1));
-                    (p, n) = (at + 1, reached + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == b'*')
 }
 
 /// A file's groups. JSON is read by the YAML parser, of which it is a subset; `${NAME}` has no meaning in it.
@@ -229,18 +193,4 @@ fn read_groups(path: &Path, size: u64) -> Result<Vec<TargetGroup>, String> {
         Ok(TargetGroup { targets, labels: labels.build(), source: path.display().to_string() })
     };
     items.iter().map(group).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_match_as_shells_do() {
-        for (pattern, name, want) in
-            [("*.json", "a.json", true), ("*.json", "a.yml", false), ("a*b*c", "aXbYbc", true), ("a?", "a", false), ("*", "", true)]
-        {
-            assert_eq!(wildcard(pattern.as_bytes(), name.as_bytes()), want, "{pattern} {name}");
-        }
-    }
 }

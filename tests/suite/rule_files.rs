@@ -7,6 +7,7 @@ use nightbell::cli::check::{CheckRulesArgs, check_rules};
 use nightbell::cli::test::{TestRulesArgs, test_rules};
 use nightbell::rules::Rule;
 use nightbell::rules::file::{parse_text, read};
+use regex::Regex;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -23,7 +24,7 @@ fn compare_with_golden(path: &Path, got: &str) {
 /// What `check rules` writes to standard output and standard error, and its exit status.
 fn checked(files: &[&str], lint_fatal: bool) -> (String, String, u8) {
     let files = files.iter().map(|f| folder("tests/rules_files").join(f)).collect();
-    let args = CheckRulesArgs { files, lint: vec!["duplicate-rules".into()], lint_fatal };
+    let args = CheckRulesArgs { files, lint: vec!["duplicate-rules".into()], lint_fatal, ignore_unknown_fields: false };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let status = check_rules(&args, &mut out, &mut err).expect("vectors take everything");
     let text = |bytes: Vec<u8>| {
@@ -82,16 +83,58 @@ fn every_shipped_rule_file_is_valid() {
     }
 }
 
-/// SEMANTICS 210 to 215 (and T3's tool): output and exit status recorded from promtool 3.5 on the same files.
+/// Runs tests of `tests/rules_files/unit`: standard output, standard error and exit status, without times and the folder's name.
+fn tested(args: TestRulesArgs) -> (String, String, u8) {
+    let unit = folder("tests/rules_files/unit");
+    let files = args.files.iter().map(|f| unit.join(f)).collect();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let status = test_rules(&TestRulesArgs { files, ..args }, &mut out, &mut err).expect("vectors take everything");
+    (without_place(&out), without_place(&err), status)
+}
+
+fn without_place(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text).replace(&format!("{}/", folder("tests/rules_files/unit").display()), "");
+    let text = Regex::new("took .*").expect("valid").replace_all(&text, "took TIME").into_owned();
+    Regex::new("timestamp=\"[^\"]*\"").expect("valid").replace_all(&text, "timestamp=\"TIME\"").into_owned()
+}
+
+fn recorded(name: &str) -> String {
+    fs::read_to_string(folder("tests/rules_files/unit").join(name)).expect("recorded")
+}
+
+/// SEMANTICS 210 to 215 (and T3's tool): output and exit status recorded from promtool 3.5 on the same files with the same flags.
 #[test]
 fn rule_tests_run_and_report_as_promtool_does() {
-    for (name, status) in [("ok", 0), ("bad", 1), ("broken", 1)] {
-        let path = |extension: &str| folder("tests/rules_files/unit").join(format!("{name}.{extension}"));
-        let recorded = |extension: &str| fs::read_to_string(path(extension)).expect("recorded");
-        let args = TestRulesArgs { files: vec![path("yml")], run: Vec::new() };
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        assert_eq!(test_rules(&args, &mut out, &mut err).expect("vectors take everything"), status, "{name}");
-        assert_eq!(String::from_utf8_lossy(&out), recorded("out"), "{name}");
-        assert_eq!(String::from_utf8_lossy(&err), recorded("err"), "{name}");
+    let regexes = |texts: &[&str]| texts.iter().map(|text| Regex::new(text).expect("valid")).collect();
+    let plain = TestRulesArgs::default();
+    for (name, files, status, args) in [
+        ("ok", vec!["ok.yml"], 0, plain.clone()),
+        ("bad", vec!["bad.yml"], 1, plain.clone()),
+        ("broken", vec!["broken.yml"], 1, plain.clone()),
+        ("many", vec!["many.yml"], 1, plain.clone()),
+        ("fuzzy", vec!["fuzzy.yml"], 1, plain.clone()),
+        ("nameless", vec!["nameless.yml"], 1, plain.clone()),
+        ("unmatched", vec!["unmatched.yml", "empty.yml"], 0, plain.clone()),
+        ("globbed", vec!["globbed.yml"], 0, plain.clone()),
+        ("extended", vec!["extended.yml"], 0, TestRulesArgs { ignore_unknown_fields: true, ..plain.clone() }),
+        ("named", vec!["many.yml"], 1, TestRulesArgs { run: regexes(&["fir", "xx"]), ..plain.clone() }),
+        ("none", vec!["nameless.yml"], 1, TestRulesArgs { run: regexes(&["^$", "zz"]), ..plain.clone() }),
+        ("diff", vec!["many.yml"], 1, TestRulesArgs { diff: true, ..plain.clone() }),
+        ("debug", vec!["many.yml"], 1, TestRulesArgs { debug: true, ..plain.clone() }),
+    ] {
+        let (out, err, code) = tested(TestRulesArgs { files: files.into_iter().map(PathBuf::from).collect(), ..args });
+        assert_eq!(out, recorded(&format!("{name}.out")), "{name}");
+        assert_eq!(err, recorded(&format!("{name}.err")), "{name}");
+        assert_eq!(code, status, "{name}");
     }
+}
+
+/// SEMANTICS 215: the results as JUnit XML, recorded from promtool 3.5.
+#[test]
+fn rule_tests_write_the_junit_file_that_promtool_writes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let junit = folder.path().join("junit.xml");
+    let files = ["many.yml", "nameless.yml", "globbed.yml"].map(PathBuf::from).to_vec();
+    tested(TestRulesArgs { files, junit: Some(junit.clone()), ..TestRulesArgs::default() });
+    assert_eq!(without_place(&fs::read(junit).expect("written")), recorded("junit.xml"));
 }

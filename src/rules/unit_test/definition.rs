@@ -97,6 +97,10 @@ impl TestFile {
         reading.known_keys(root, &["rule_files", "evaluation_interval", "group_eval_order", "fuzzy_compare", "tests"]);
         let rule_files = texts(&mut reading, root, "rule_files");
         let group_eval_order = texts(&mut reading, root, "group_eval_order");
+        if let Some(name) = repeated(&group_eval_order) {
+            let position = root.get("group_eval_order").map_or(root.position, |n| n.position);
+            reading.error(position, format!("group name repeated in evaluation order: {name}"));
+        }
         let evaluation_interval = reading.duration(root, "evaluation_interval").filter(|d| !d.is_zero()).unwrap_or(MINUTE);
         let fuzzy_compare = reading.text(root, "fuzzy_compare").is_some_and(|text| text.eq_ignore_ascii_case("true"));
         let nodes = reading.list(root, "tests");
@@ -189,6 +193,10 @@ fn read_labels(reading: &mut Reading<'_>, node: &Node, key: &str) -> LabelsBuild
         builder.set(name, &reading.scalar(value, name).unwrap_or_default());
     }
     builder
+}
+
+fn repeated(names: &[String]) -> Option<&String> {
+    names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)).map(|(_, name)| name)
 }
 
 fn texts(reading: &mut Reading<'_>, node: &Node, key: &str) -> Vec<String> {

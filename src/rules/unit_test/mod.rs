@@ -4,7 +4,8 @@
 //! Time is the test's own: nothing here asks the clock, and nothing waits.
 
 mod definition;
+mod diff;
 mod run;
 
 pub use definition::{AlertTest, ExpectedAlert, ExprTest, TestFile, TestGroup};
-pub use run::run;
+pub use run::{Options, Outcome, run};

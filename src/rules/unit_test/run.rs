@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::definition::{AlertTest, ExpectedAlert, ExprTest, TestFile, TestGroup};
-use crate::model::text::{go_exponent, quote};
+use super::diff;
+use crate::model::text::{format_float_f, go_exponent, quote};
 use crate::model::{Labels, Sample, Timestamp, format_duration};
 use crate::promql::{Engine, Expr, Value, parse};
 use crate::rules::active::AlertState;
@@ -17,11 +18,29 @@ use crate::store::{Limits, Store};
 /// Samples that one query of a test may load.
 const MAX_SAMPLES: usize = 10_000;
 
-/// Runs the tests whose name `wanted` accepts; returns what failed, each as promtool prints it.
-pub fn run(file: &TestFile, groups: &[RuleGroup], wanted: impl Fn(&str) -> bool) -> Vec<String> {
+/// How much a run tells.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Alerts that differ are shown member by member, in colours.
+    pub diff: bool,
+    /// All samples are shown at the end.
+    pub dump: bool,
+}
+
+/// What became of a test.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// What failed, each as promtool prints it.
+    pub failures: Vec<String>,
+    /// All samples at the end, if that was wished and the rules could be evaluated.
+    pub dump: Option<String>,
+}
+
+/// Runs one test of a file over the groups of its rule files.
+pub fn run(file: &TestFile, test: &TestGroup, groups: &[RuleGroup], options: Options) -> Outcome {
     let mut groups: Vec<&RuleGroup> = groups.iter().collect();
     groups.sort_by_key(|g| file.group_eval_order.iter().position(|name| *name == g.name).unwrap_or(0));
-    file.tests.iter().filter(|test| wanted(&test.name)).flat_map(|test| Run::new(file, test, &groups).failures()).collect()
+    Run::new(file, test, &groups, options).outcome()
 }
 
 /// The store of a test, queried as the rules of a running instance query theirs.
@@ -57,6 +76,7 @@ impl Backend for TestBackend {
 struct Run<'a> {
     file: &'a TestFile,
     test: &'a TestGroup,
+    options: Options,
     groups: Vec<Group>,
     settings: Settings,
     backend: Arc<TestBackend>,
@@ -65,7 +85,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(file: &'a TestFile, test: &'a TestGroup, groups: &[&RuleGroup]) -> Self {
+    fn new(file: &'a TestFile, test: &'a TestGroup, groups: &[&RuleGroup], options: Options) -> Self {
         let settings = Settings {
             interval: file.evaluation_interval,
             // Annotations are expanded anew when an alert is told; a test sees those of the instant, so every instant tells.
@@ -78,6 +98,7 @@ impl<'a> Run<'a> {
         Run {
             file,
             test,
+            options,
             groups: groups.iter().map(|g| Group::new((*g).clone(), &settings)).collect(),
             settings,
             backend: Arc::new(TestBackend { store: Store::new(Limits::default()), engine }),
@@ -85,17 +106,21 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn failures(mut self) -> Vec<String> {
+    fn outcome(mut self) -> Outcome {
+        let only = |failure: String| Outcome { failures: vec![failure], dump: None };
+        if let Some(problem) = &self.test.broken_series {
+            return only(problem.clone());
+        }
         if let Some(test) = self.test.alerts.iter().find(|t| t.alertname.is_empty()) {
             let time = format_duration(test.eval_time);
-            return vec![format!("an item under alert_rule_test misses required attribute alertname at eval_time {time}")];
-        }
-        if let Some(problem) = &self.test.broken_series {
-            return vec![problem.clone()];
+            let place = if self.test.name.is_empty() { String::new() } else { format!(" (in TestGroup {})", self.test.name) };
+            return only(format!("an item under alert_rule_test misses required attribute alertname at eval_time {time}{place}"));
         }
         let mut failures = Vec::new();
         let times = self.test.alerts.iter().map(|t| t.eval_time).chain(self.test.exprs.iter().map(|t| t.eval_time));
         let last = times.max().unwrap_or_default();
+        let mut alerts: Vec<&AlertTest> = self.test.alerts.iter().collect();
+        alerts.sort_by_key(|t| t.eval_time);
         let mut elapsed = Duration::ZERO;
         while elapsed <= last {
             let now = self.test.start + elapsed;
@@ -103,16 +128,45 @@ impl<'a> Run<'a> {
             let errors = self.evaluate(now);
             if !errors.is_empty() {
                 failures.extend(errors);
-                return failures;
+                return Outcome { failures, dump: None };
             }
             let next = elapsed + self.file.evaluation_interval;
-            let due = self.test.alerts.iter().filter(|t| (elapsed..next).contains(&t.eval_time));
+            let due = alerts.iter().filter(|t| (elapsed..next).contains(&t.eval_time));
             failures.extend(due.filter_map(|t| self.check_alerts(t)));
             elapsed = next;
         }
         self.load(Timestamp::MAX);
         failures.extend(self.test.exprs.iter().filter_map(|t| self.check_expr(t)));
-        failures
+        let dump = self.options.dump.then(|| self.dump(last));
+        Outcome { failures, dump }
+    }
+
+    /// All samples up to the second after `last`, the first instant excepted, as promtool's `--debug` prints them.
+    fn dump(&self, last: Duration) -> String {
+        let last = Duration::from_secs(last.as_secs() + 1);
+        let text = format!("{{__name__=~\".+\"}}[{}]", format_duration(last));
+        let value = parse(&text)
+            .map_err(|e| e.to_string())
+            .and_then(|expr| self.backend.engine.instant(&self.backend.store, &expr, self.test.start + last).map_err(|e| e.to_string()));
+        match value.map(|evaluated| evaluated.value) {
+            Err(error) => format!("DEBUG: Failed query exec, expr: {}, err: {error}\n", quote(&text)),
+            Ok(Value::Matrix(mut series)) => {
+                series.sort_by(|a, b| a.labels.cmp(&b.labels));
+                let at = go_duration(Timestamp(0) + last);
+                let mut out = format!("DEBUG: Dump of all data (input_series and rules) at {at}:\n");
+                for one in &series {
+                    let _ = writeln!(out, "{} =>", one.labels.braced());
+                    for (at, value) in &one.points {
+                        let _ = writeln!(out, "{} @[{}]", format_float_f(*value), at.0);
+                    }
+                }
+                if series.is_empty() {
+                    out.push('\n');
+                }
+                out
+            }
+            Ok(_) => String::new(),
+        }
     }
 
     /// Makes the values up to `now` visible.
@@ -161,6 +215,10 @@ impl<'a> Run<'a> {
             return None;
         }
         let (name, time) = (&test.alertname, format_duration(test.eval_time));
+        if self.options.diff {
+            let diff = diff::alerts(&test.expected, &firing).replace('\n', "\n            ");
+            return Some(format!("{}    alertname: {name}, time: {time}, \n        diff: {diff}", self.title()));
+        }
         let (expected, got) = (alert_list(&test.expected), alert_list(&firing));
         Some(format!("{}    alertname: {name}, time: {time}, \n        exp:{expected}, \n        got:{got}", self.title()))
     }
