@@ -5,7 +5,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value as Json, json};
 
-use crate::model::text::format_float;
+use crate::model::text::write_float;
 use crate::model::{Labels, Timestamp};
 use crate::promql::{EvalError, Evaluated, Severity, Value};
 
@@ -58,9 +58,16 @@ impl IntoResponse for Problem {
     }
 }
 
+/// The beginning of every success.
+const SUCCESS: &str = "{\"status\":\"success\",\"data\":";
+
+/// About how many bytes a point of a matrix takes: room is made at once.
+const POINT: usize = 34;
+
 /// A success.
 pub struct Answer {
-    data: String,
+    /// The body up to the end of the data; written once, because a matrix can be long.
+    body: String,
     warnings: Vec<String>,
     infos: Vec<String>,
 }
@@ -68,7 +75,7 @@ pub struct Answer {
 impl Answer {
     /// With this data.
     pub fn json(data: &Json) -> Self {
-        Answer { data: data.to_string(), warnings: Vec::new(), infos: Vec::new() }
+        Answer { body: format!("{SUCCESS}{data}"), warnings: Vec::new(), infos: Vec::new() }
     }
 
     /// With a list that was cut at `limit`, 0 for no limit.
@@ -97,7 +104,9 @@ impl Answer {
                 _ => false,
             };
         let (warnings, infos) = (evaluated.remarks(Severity::Warning, query), evaluated.remarks(Severity::Info, query));
-        let mut answer = Answer { data: value_json(&evaluated.value, at), warnings, infos };
+        let mut body = String::from(SUCCESS);
+        value_json(&mut body, &evaluated.value, at);
+        let mut answer = Answer { body, warnings, infos };
         answer.warn_if(cut, "results truncated due to limit");
         answer
     }
@@ -111,7 +120,7 @@ impl Answer {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        let mut body = format!("{{\"status\":\"success\",\"data\":{}", self.data);
+        let mut body = self.body;
         for (name, mut remarks) in [("warnings", self.warnings), ("infos", self.infos)] {
             if !remarks.is_empty() {
                 remarks.truncate(MAX_REMARKS);
@@ -129,33 +138,47 @@ pub fn labels_json(labels: &Labels) -> Json {
 }
 
 /// A timestamp in seconds with at most three decimals.
-fn seconds(at: Timestamp) -> String {
+fn seconds(out: &mut String, at: Timestamp) {
     let (whole, rest) = (at.0.div_euclid(1000), at.0.rem_euclid(1000));
-    if rest == 0 { whole.to_string() } else { format!("{whole}.{rest:03}").trim_end_matches('0').to_owned() }
+    out.push_str(itoa::Buffer::new().format(whole));
+    if rest > 0 {
+        out.push('.');
+        let digits = [rest / 100, rest / 10 % 10, rest % 10].map(|digit| char::from(b'0' + digit as u8));
+        out.extend(&digits[..3 - digits.iter().rev().take_while(|digit| **digit == '0').count()]);
+    }
 }
 
 fn point(out: &mut String, at: Timestamp, value: f64) {
-    out.push_str(&format!("[{},\"{}\"]", seconds(at), format_float(value)));
+    out.push('[');
+    seconds(out, at);
+    out.push_str(",\"");
+    write_float(out, value);
+    out.push_str("\"]");
 }
 
 /// `{"resultType":…,"result":…}`, written directly: a matrix can hold millions of points.
-fn value_json(value: &Value, at: Timestamp) -> String {
-    let mut out = format!("{{\"resultType\":\"{}\",\"result\":", value.value_type().as_str());
+fn value_json(out: &mut String, value: &Value, at: Timestamp) {
+    out.push_str(&format!("{{\"resultType\":\"{}\",\"result\":", value.value_type().as_str()));
     match value {
-        Value::Scalar(number) => point(&mut out, at, *number),
-        Value::String(text) => out.push_str(&format!("[{},{}]", seconds(at), Json::from(text.as_str()))),
+        Value::Scalar(number) => point(out, at, *number),
+        Value::String(text) => {
+            out.push('[');
+            seconds(out, at);
+            out.push_str(&format!(",{}]", Json::from(text.as_str())));
+        }
         Value::Vector(samples) => {
             out.push('[');
             for (index, sample) in samples.iter().enumerate() {
                 out.push_str(if index > 0 { ",{\"metric\":" } else { "{\"metric\":" });
                 out.push_str(&labels_json(&sample.labels).to_string());
                 out.push_str(",\"value\":");
-                point(&mut out, at, sample.value);
+                point(out, at, sample.value);
                 out.push('}');
             }
             out.push(']');
         }
         Value::Matrix(series) => {
+            out.reserve(series.iter().map(|one| one.points.len() * POINT).sum());
             out.push('[');
             for (index, one) in series.iter().enumerate() {
                 out.push_str(if index > 0 { ",{\"metric\":" } else { "{\"metric\":" });
@@ -165,7 +188,7 @@ fn value_json(value: &Value, at: Timestamp) -> String {
                     if index > 0 {
                         out.push(',');
                     }
-                    point(&mut out, *at, *value);
+                    point(out, *at, *value);
                 }
                 out.push_str("]}");
             }
@@ -173,7 +196,6 @@ fn value_json(value: &Value, at: Timestamp) -> String {
         }
     }
     out.push('}');
-    out
 }
 
 #[cfg(test)]
@@ -183,7 +205,11 @@ mod tests {
     /// SEMANTICS 201: timestamps have at most three decimals.
     #[test]
     fn timestamps_are_seconds_with_at_most_three_decimals() {
-        let texts = [0, 1_000, 1_500, 1_234_567, -1_500, 10].map(|ms| seconds(Timestamp(ms)));
+        let texts = [0, 1_000, 1_500, 1_234_567, -1_500, 10].map(|ms| {
+            let mut text = String::new();
+            seconds(&mut text, Timestamp(ms));
+            text
+        });
         assert_eq!(texts, ["0", "1", "1.5", "1234.567", "-2.5", "0.01"]);
     }
 }

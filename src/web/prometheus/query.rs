@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use crate::model::Timestamp;
 use crate::model::time::millis;
-use crate::promql::{Engine, Evaluated, Expr, Interrupt};
+use crate::promql::{Engine, EvalError, Expr, Interrupt};
 use crate::store::Store;
 
 use super::super::Context;
@@ -40,12 +40,12 @@ impl Drop for Guard {
     }
 }
 
-/// Evaluates off the runtime's threads, a bounded number at once, within the deadline.
+/// Evaluates and writes the answer off the runtime's threads, a bounded number at once, within the deadline.
 async fn evaluate(
     context: &Context,
     parameters: &Parameters,
-    run: impl FnOnce(&Engine, &Store) -> Result<Evaluated, crate::promql::EvalError> + Send + 'static,
-) -> Result<Evaluated, Problem> {
+    run: impl FnOnce(&Engine, &Store) -> Result<Answer, EvalError> + Send + 'static,
+) -> Result<Answer, Problem> {
     let timeout = parameters.duration("timeout")?.unwrap_or(TIMEOUT).min(TIMEOUT);
     let interrupt = Arc::new(Interrupt::default());
     let mut engine = context.engine.clone();
@@ -75,8 +75,9 @@ async fn instant(State(context): State<Context>, parameters: Parameters) -> Resu
     let limit = parameters.limit()?;
     let at = parameters.time("time")?.unwrap_or_else(Timestamp::now);
     let (text, expr) = parameters.query()?;
-    let evaluated = evaluate(&context, &parameters, move |engine, store| engine.instant(store, &expr, at)).await?;
-    Ok(Answer::evaluated(evaluated, text, at, limit))
+    let text = text.to_owned();
+    let answer = move |evaluated| Answer::evaluated(evaluated, &text, at, limit);
+    evaluate(&context, &parameters, move |engine, store| engine.instant(store, &expr, at).map(answer)).await
 }
 
 async fn range(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
@@ -98,8 +99,9 @@ async fn range(State(context): State<Context>, parameters: Parameters) -> Result
         ));
     }
     let (text, expr) = parameters.query()?;
-    let evaluated = evaluate(&context, &parameters, move |engine, store| engine.range(store, &expr, start, end, step)).await?;
-    Ok(Answer::evaluated(evaluated, text, end, limit))
+    let text = text.to_owned();
+    let answer = move |evaluated| Answer::evaluated(evaluated, &text, end, limit);
+    evaluate(&context, &parameters, move |engine, store| engine.range(store, &expr, start, end, step).map(answer)).await
 }
 
 /// Exemplars are read and not kept: none are found.
