@@ -162,7 +162,7 @@ mod tests {
             assert_eq!((text.parse(), text.len()), (Ok(value), plain.len()), "{text} {plain}");
             assert_eq!(format_float(-value), format!("-{text}"));
         }
-        assert_eq!(format_float(194_209_585_111.328_125), "194209585111.32812");
+        assert_eq!(format_float(194_209_585_111.0 + 0.328_125), "194209585111.32812");
     }
 
     #[test]
