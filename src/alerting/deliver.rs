@@ -106,6 +106,10 @@ impl Deliverer {
         let labels = IntegrationLabels::of(&integration);
         // Series that exist from the start show their first increase.
         drop(metrics.notifications.get_or_create(&labels));
+        for reason in Reason::ALL {
+            drop(metrics.failed.get_or_create(&labels.because(reason.as_str())));
+            drop(metrics.dead.get_or_create(&labels.because(reason.as_str())));
+        }
         let jitter = RandomState::new();
         Deliverer { integration, state, mailbox, metrics, labels, cursor: 0, failures: 0, last_error: None, jitter }
     }

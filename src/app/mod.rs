@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::alerting;
-use crate::model::{Labels, Timestamp};
+use crate::model::{Labels, Timestamp, format_duration};
 use crate::promql::Engine;
 use crate::remote::alertmanager;
 use crate::rules::scheduler::Scheduler;
@@ -73,6 +73,7 @@ pub struct App {
     parts: Arc<Parts>,
     plan: Plan,
     listener: tokio::net::TcpListener,
+    web_metrics: web::serve::Metrics,
     stop: watch::Sender<bool>,
     alerting_loop: Loop<String>,
     telling_loop: Loop<String>,
@@ -92,6 +93,7 @@ struct Parts {
     web: Arc<RwLock<web::WebConfig>>,
     config_text: Arc<RwLock<String>>,
     reloads: ReloadMetrics,
+    listen: SocketAddr,
     started_at: Timestamp,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
@@ -129,15 +131,31 @@ impl App {
         rules.restore(started_at).await?;
         let (web, config_text) = (Arc::new(RwLock::new(config.web)), Arc::new(RwLock::new(config.text)));
         let reloading = tokio::sync::Mutex::new(());
-        let parts =
-            Parts { options, state, store, engine, scraper, rules, alerting, outside, web, config_text, reloads, started_at, reloading };
+        let listen = listener.local_addr()?;
+        let parts = Parts {
+            options,
+            state,
+            store,
+            engine,
+            scraper,
+            rules,
+            alerting,
+            outside,
+            web,
+            config_text,
+            reloads,
+            listen,
+            started_at,
+            reloading,
+        };
         let (parts, ready) = (Arc::new(parts), Arc::new(AtomicBool::new(false)));
-        Ok(App { parts, plan, listener, stop, alerting_loop, telling_loop, ready })
+        let web_metrics = web::serve::Metrics::register(&telemetry);
+        Ok(App { parts, plan, listener, web_metrics, stop, alerting_loop, telling_loop, ready })
     }
 
     /// Runs until SIGINT or SIGTERM, then stops in reverse order. Errs when a loop ends by itself: no quiet half-life.
     pub async fn run(self) -> anyhow::Result<()> {
-        let App { parts, plan, listener, stop, alerting_loop, telling_loop, ready } = self;
+        let App { parts, plan, listener, web_metrics, stop, alerting_loop, telling_loop, ready } = self;
         parts.scraper.apply(plan);
         let context = parts.clone().context(&ready);
         let mut loops = Loops {
@@ -145,7 +163,13 @@ impl App {
             telling: telling_loop,
             alerting: alerting_loop,
             cleaning: tokio::spawn(clean(parts.store.clone())),
-            server: tokio::spawn(web::serve(listener, context, ended(stop.subscribe()))),
+            server: tokio::spawn(web::serve::serve(
+                listener,
+                web::router(context),
+                web::serve::Limits::default(),
+                web_metrics,
+                ended(stop.subscribe()),
+            )),
         };
         let verdict = parts.clone().supervise(&mut loops).await;
         info!("Stopping.");
@@ -216,6 +240,26 @@ impl Parts {
         Ok(self.rules.run().await?)
     }
 
+    /// How this process was started, by the names of Prometheus's flags where they mean the same.
+    fn flags(&self) -> Vec<(&'static str, String)> {
+        let options = &self.options;
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
+        let web = self.web.read();
+        vec![
+            ("config.file", path(&options.config)),
+            ("query.lookback-delta", format_duration(self.engine.lookback)),
+            ("query.max-concurrency", QUERIES.to_string()),
+            ("query.max-samples", self.engine.max_samples.to_string()),
+            ("rules", path(&options.rules)),
+            ("state-dir", path(&options.state_dir)),
+            ("storage.tsdb.retention.time", format_duration(RETENTION)),
+            ("web.enable-admin-api", "false".to_owned()),
+            ("web.enable-lifecycle", "true".to_owned()),
+            ("web.external-url", web.external_url.clone().unwrap_or_default()),
+            ("web.listen-address", self.listen.to_string()),
+        ]
+    }
+
     /// What the web's answers are made of.
     fn context(self: Arc<Self>, ready: &Arc<AtomicBool>) -> web::Context {
         let parts = self.clone();
@@ -229,6 +273,8 @@ impl Parts {
             scraper: self.scraper.clone(),
             state: self.state.clone(),
             started_at: self.started_at,
+            last_reload: self.reloads.last.clone(),
+            flags: Arc::new(self.flags()),
             settings: self.web.clone(),
             ready: ready.clone(),
             reload: Arc::new(move || {

@@ -1,12 +1,16 @@
 //! R2: reading the configuration with everything it names, at start and while running. Everything new is built and checked before
 //! anything running is touched; an invalid file changes nothing.
 
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 use prometheus_client::metrics::gauge::Gauge;
 use tracing::{error, info};
 
 use crate::config::Environment;
 use crate::model::Timestamp;
 use crate::telemetry::Telemetry;
+use crate::web::LastReload;
 
 use super::config::Config;
 use super::{Options, Parts};
@@ -14,6 +18,8 @@ use super::{Options, Parts};
 /// What is known about the last reload.
 #[derive(Clone, Default)]
 pub struct ReloadMetrics {
+    /// The same, for the API.
+    pub(super) last: Arc<RwLock<LastReload>>,
     successful: Gauge,
     at: Gauge<f64, std::sync::atomic::AtomicU64>,
 }
@@ -39,12 +45,14 @@ impl ReloadMetrics {
 
     /// Notes that the configuration of this instant is in force.
     pub fn succeeded(&self, now: Timestamp) {
+        *self.last.write() = LastReload { successful: true, at: now };
         self.successful.set(1);
         self.at.set(now.seconds());
     }
 
     /// Notes that a configuration was refused.
     pub fn failed(&self) {
+        self.last.write().successful = false;
         self.successful.set(0);
     }
 }

@@ -26,6 +26,18 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason, so that counters can start at zero.
+    pub const ALL: [Reason; 8] = [
+        Reason::Unreachable,
+        Reason::Timeout,
+        Reason::RateLimited,
+        Reason::Auth,
+        Reason::Rejected,
+        Reason::ServerError,
+        Reason::InvalidResponse,
+        Reason::Template,
+    ];
+
     /// The reason as a label value.
     pub fn as_str(self) -> &'static str {
         match self {

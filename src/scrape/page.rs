@@ -1,7 +1,7 @@
 //! Pages for /metrics: from a collector's batch, from a scraped body, and the report series of each target.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use memchr::{memchr2, memmem};
 
@@ -14,12 +14,17 @@ use super::labelling::Labelling;
 use super::target::ScrapedPage;
 
 /// Writes a scraped page again, under its target's labels. The page was read without mistake before.
+///
+/// A series that comes twice is shown once, with its first sample: that is the one that was stored, and a page that repeats a series is
+/// none that can be scraped.
 pub(super) fn encode_scraped(scraped: &ScrapedPage) -> Page {
     let mut families = Families::default();
     let mut lines = Lines::new(&scraped.body, scraped.format);
     let mut kind = MetricKind::Untyped;
     let mut series = String::new();
     let splice = Splice::of(&scraped.labelling);
+    let hasher = ahash::RandomState::new();
+    let mut seen: HashSet<u64, ahash::RandomState> = HashSet::default();
     while let Ok(Some(item)) = lines.next(b"") {
         match item {
             Item::Help(family, text) => families.declare(&family, None, Some(help_text(text, scraped.format))),
@@ -29,18 +34,28 @@ pub(super) fn encode_scraped(scraped: &ScrapedPage) -> Page {
             }
             Item::Sample(line) => {
                 series.clear();
-                if let Some(name) = splice.as_ref().and_then(|s| s.write(line.series, &mut series)) {
-                    families.of(name).push(&series, line.value, line.timestamp);
-                } else if let Ok(Some(labels)) = scraped.labelling.of_text(line.series, kind) {
-                    series_text(&mut series, &labels);
-                    families.of(labels.metric_name()).push(&series, line.value, line.timestamp);
+                let name = match splice.as_ref().and_then(|s| s.write(line.series, &mut series)) {
+                    Some(name) => Cow::Borrowed(name),
+                    None => {
+                        let Ok(Some(labels)) = scraped.labelling.of_text(line.series, kind) else { continue };
+                        series_text(&mut series, &labels);
+                        Cow::Owned(labels.metric_name().to_owned())
+                    }
+                };
+                if seen.insert(hasher.hash_one(&series)) {
+                    families.of(&name).push(&series, line.value, line.timestamp);
                 }
             }
         }
     }
-    let mut all = families.list;
-    all.extend(scraped.report.families().iter().cloned());
-    Page::new(all)
+    for family in scraped.report.families() {
+        // Of a target that shows an `up` of its own.
+        let series = family.lines.rsplit_once(' ').map_or("", |(series, _)| series);
+        if seen.insert(hasher.hash_one(series)) {
+            families.list.push(family.clone());
+        }
+    }
+    Page::new(families.list)
 }
 
 /// The usual case in one copy: the target's labels are put behind the opening brace of the series as the page wrote it.

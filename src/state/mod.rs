@@ -24,9 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
@@ -50,18 +48,13 @@ pub struct State(Arc<Inner>);
 
 struct Inner {
     pool: Pool,
-    errors: Family<OperationLabel, Counter>,
+    errors: Counter,
     healthy: AtomicBool,
 }
 
 enum Pool {
     Sqlite(SqlitePool),
     Postgres(PgPool),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OperationLabel {
-    operation: &'static str,
 }
 
 /// Runs `$body` (an async block that yields `Result<_, sqlx::Error>`) with the pool of whichever backend is open, under the deadline,
@@ -127,7 +120,7 @@ impl State {
     }
 
     async fn migrated(pool: Pool) -> Result<Self, Error> {
-        let state = State(Arc::new(Inner { pool, errors: Family::default(), healthy: AtomicBool::new(true) }));
+        let state = State(Arc::new(Inner { pool, errors: Counter::default(), healthy: AtomicBool::new(true) }));
         let done = state.newest_migration().await?;
         let known = migrations::MIGRATIONS.last().map_or(0, |m| m.number);
         if done > known {
@@ -172,7 +165,7 @@ impl State {
         };
         self.0.healthy.store(result.is_ok(), Ordering::Relaxed);
         if result.is_err() {
-            self.0.errors.get_or_create(&OperationLabel { operation }).inc();
+            self.0.errors.inc();
         }
         result
     }

@@ -68,6 +68,11 @@ impl Index {
         values
     }
 
+    /// Every label with each of its values, and how many series carry the pair.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str, usize)> {
+        self.names.iter().flat_map(|(name, values)| values.iter().map(move |(value, postings)| (&**name, &**value, postings.len())))
+    }
+
     /// The series that pass every matcher.
     pub(super) fn select(&self, matchers: &[Matcher]) -> Postings {
         // Matchers that no absent label passes narrow the set; the others take series away from it.

@@ -4,6 +4,7 @@
 //! one; an exact repetition is accepted silently. The store knows nothing of PromQL; it gives windows of samples, left-open and
 //! right-closed, stale markers included. It refuses new series beyond [`Limits::max_series`], never a sample of a series that it knows.
 
+mod cardinality;
 mod chunk;
 mod column;
 mod index;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::model::{Labels, Matcher, Sample, Timestamp};
+pub use cardinality::Cardinality;
 pub use chunk::ChunkError;
 use column::{ColumnId, Columns};
 use index::Index;

@@ -208,6 +208,17 @@ impl Series {
         in_head || self.chunks.iter().any(|c| c.first <= to && c.last > from)
     }
 
+    /// Milliseconds of the oldest and of the newest sample.
+    pub(super) fn span(&self, columns: &Columns) -> Option<(i64, i64)> {
+        let first = self.chunks.first().map(|c| c.first).or_else(|| self.head_times(columns).first().copied());
+        first.zip(self.last(columns))
+    }
+
+    /// Number of runs of samples: sealed ones, and the one that still grows.
+    pub(super) fn chunk_count(&self) -> usize {
+        self.chunks.len() + usize::from(!self.head.is_empty())
+    }
+
     /// Number of samples: in the head, and in chunks.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.head.len(), self.chunks.iter().map(|c| usize::from(c.count)).sum())

@@ -17,11 +17,17 @@ pub fn check(token: Option<&Secret>, headers: &HeaderMap) -> Result<(), ApiError
             "only for an administrator, and none is configured: set web.admin_token or web.admin_token_file",
         ));
     };
-    let sent = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer ")).unwrap_or("");
+    let sent = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(bearer).unwrap_or("");
     if bool::from(sent.as_bytes().ct_eq(token.expose().as_bytes())) {
         return Ok(());
     }
     Err(ApiError::new(StatusCode::UNAUTHORIZED, "only for an administrator: send Authorization: Bearer TOKEN"))
+}
+
+/// The token of `Bearer TOKEN`; the scheme's case does not matter (RFC 9110, 11.1).
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 #[cfg(test)]
@@ -40,6 +46,8 @@ mod tests {
     #[test]
     fn only_the_configured_token_passes() {
         assert_eq!(status(Some("t0ken"), Some("Bearer t0ken")), None);
+        assert_eq!(status(Some("t0ken"), Some("bearer  t0ken")), None);
+        assert_eq!(status(Some("t0ken"), Some("Basic t0ken")), Some(StatusCode::UNAUTHORIZED));
         assert_eq!(status(Some("t0ken"), Some("Bearer other")), Some(StatusCode::UNAUTHORIZED));
         assert_eq!(status(Some("t0ken"), None), Some(StatusCode::UNAUTHORIZED));
         assert_eq!(status(None, Some("Bearer ")), Some(StatusCode::FORBIDDEN));

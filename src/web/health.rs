@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing::get};
 use serde::Serialize;
 
-use crate::model::{METRIC_NAME, Matcher, Timestamp};
+use crate::model::{Labels, METRIC_NAME, Matcher, Timestamp};
 use crate::scrape::{Health, TargetSnapshot};
 
 use super::error::ApiError;
@@ -103,33 +103,47 @@ fn all_checks(context: &Context) -> Vec<Check> {
 }
 
 fn check(context: &Context, target: &TargetSnapshot, now: Timestamp) -> Check {
-    let failed_probe = target.info.kind == "probe" && target.status.health == Health::Up && !probe_succeeded(context, target, now);
+    let failed = (target.info.kind == "probe" && target.status.health == Health::Up).then(|| failed_probe(context, target, now)).flatten();
     Check {
         name: target.info.labels.value("instance").to_owned(),
         kind: target.info.kind,
         status: match target.status.health {
-            Health::Up if failed_probe => "unhealthy",
+            Health::Up if failed.is_some() => "unhealthy",
             Health::Up => "healthy",
             Health::Down => "unhealthy",
             Health::Unknown => "unknown",
         },
         response_time_ms: (target.status.duration.as_secs_f64() * 1e6).round() / 1e3,
-        error: if failed_probe { "the endpoint fails its probe".to_owned() } else { target.status.error.clone() },
+        error: failed.unwrap_or_else(|| target.status.error.clone()),
         checked_at: target.status.at.map(Timestamp::rfc3339),
     }
 }
 
-/// A probe that finds a failing endpoint is a successful collection: the endpoint's health is its value.
-fn probe_succeeded(context: &Context, target: &TargetSnapshot, now: Timestamp) -> bool {
-    let own = ["job", "instance"].map(|name| Matcher::equal(name, target.info.labels.value(name)));
-    let matchers = [Matcher::equal(METRIC_NAME, "probe_success"), own[0].clone(), own[1].clone()];
-    let mut newest = None;
-    let found = context.store.select(&matchers, now - target.info.interval * 3, now, |_, window| {
-        newest = window.values.last().copied();
-        ControlFlow::Continue(())
-    });
-    // Unreadable samples are no reason to call an endpoint healthy.
-    found.is_ok() && newest.is_none_or(|value| value == 1.0)
+/// Why the endpoint that a probe looks at is not well; `None` when it is. A probe that finds a failing endpoint is a successful
+/// collection: the endpoint's health is its value.
+fn failed_probe(context: &Context, target: &TargetSnapshot, now: Timestamp) -> Option<String> {
+    let newest = |metric: &str| -> Result<Vec<(String, f64)>, ()> {
+        let own = ["job", "instance"].map(|name| Matcher::equal(name, target.info.labels.value(name)));
+        let matchers = [Matcher::equal(METRIC_NAME, metric), own[0].clone(), own[1].clone()];
+        let mut found = Vec::new();
+        let visit = |labels: &Labels, window: crate::store::Window<'_>| {
+            // A series that ended ends with a stale marker, which is not a number.
+            found.extend(window.values.last().filter(|v| !v.is_nan()).map(|v| (labels.value("reason").to_owned(), *v)));
+            ControlFlow::Continue(())
+        };
+        context.store.select(&matchers, now - target.info.interval * 3, now, visit).map_err(drop)?;
+        Ok(found)
+    };
+    match newest("probe_success") {
+        Ok(values) if values.iter().all(|(_, value)| *value == 1.0) => None,
+        Ok(_) => {
+            let reason = newest("probe_failure_info").ok().and_then(|mut found| found.pop());
+            let reason = reason.map_or_else(|| "unknown".to_owned(), |(reason, _)| reason);
+            Some(format!("the probe fails: {reason}"))
+        }
+        // Unreadable samples are no reason to call an endpoint healthy.
+        Err(()) => Some("the probe's samples cannot be read".to_owned()),
+    }
 }
 
 /// Healthy with no failed check, degraded with fewer than half, else unhealthy (503).

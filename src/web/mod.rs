@@ -6,6 +6,7 @@ mod error;
 mod health;
 mod metrics;
 mod prometheus;
+pub mod serve;
 mod ui;
 
 use std::sync::Arc;
@@ -67,6 +68,15 @@ impl WebConfig {
 /// Builds everything anew from the configuration file; the error is for people.
 pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
+/// How the last attempt to load a configuration ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LastReload {
+    /// Whether it is in force.
+    pub successful: bool,
+    /// When the configuration in force was loaded.
+    pub at: Timestamp,
+}
+
 /// What the answers are made of. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {
@@ -88,6 +98,10 @@ pub struct Context {
     pub state: state::State,
     /// When this process began.
     pub started_at: Timestamp,
+    /// How the last attempt to load a configuration ended.
+    pub last_reload: Arc<RwLock<LastReload>>,
+    /// How this process was started, by the names that Prometheus gives such settings.
+    pub flags: Arc<Vec<(&'static str, String)>>,
     /// Reloads the configuration.
     pub reload: Reload,
     /// Settings that a reload may change.
@@ -119,13 +133,4 @@ pub fn router(context: Context) -> Router {
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))
         .layer(CatchPanicLayer::new())
         .with_state(context)
-}
-
-/// Serves until `stop` ends.
-pub async fn serve(
-    listener: tokio::net::TcpListener,
-    context: Context,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(context)).with_graceful_shutdown(stop).await
 }

@@ -158,7 +158,7 @@ async fn the_daily_token_cap_holds() {
     let start = Instant::now();
     let batch = loop {
         let (batch, _) = collect("llm_provider", &mut collector).await;
-        if value(&batch, "llm_probe_skipped_total", &[("probe", "completion"), ("reason", "token_budget")]).is_some() {
+        if value(&batch, "llm_probe_skipped_total", &[("probe", "completion"), ("reason", "token_budget")]) > Some(0.0) {
             break batch;
         }
         assert!(start.elapsed() < Duration::from_secs(10), "the cap never held");

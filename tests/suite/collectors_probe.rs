@@ -4,7 +4,7 @@ use nightbell::model::Batch;
 
 use crate::collecting::{build, collect, try_build, value};
 use crate::servers::free_port;
-use crate::servers::http::{Authority, HttpServer};
+use crate::servers::http::{Authority, HttpServer, self_signed};
 
 async fn probe(yaml: &str) -> Batch {
     let (batch, result) = collect("probe", &mut build("probe", yaml)).await;
@@ -192,6 +192,22 @@ async fn a_certificate_that_is_refused_still_shows_its_end() {
         assert_eq!(of(&batch, "probe_ssl_earliest_cert_expiry"), expiry, "{wanted}");
         assert_eq!(of(&batch, "probe_ssl_chain_valid"), 0.0, "{wanted}");
         assert!(!batch.families.contains_key("probe_ssl_last_chain_expiry_timestamp_seconds"), "{wanted}");
+    }
+}
+
+/// C17: a server certificate that is its own `ca` is trusted for its names, and only for the time it was issued for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_its_own_authority_expires_all_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca = folder.path().join("ca.pem");
+    for (from, until, wanted) in [(2020, 2050, ""), (2020, 2021, "certificate_expired"), (2050, 2051, "certificate_expired")] {
+        let (config, pem) = self_signed(from, until);
+        std::fs::write(&ca, &pem).expect("written");
+        let server = HttpServer::start(Some(config));
+        let url = format!("https://localhost:{}/health", server.port);
+        let batch = probe(&format!("url: {url}\nip_protocol: ip4\ntls_config: {{ca_file: {}}}\n", ca.display())).await;
+        assert_eq!(reason(&batch), wanted);
+        assert_eq!(of(&batch, "probe_success"), f64::from(u8::from(wanted.is_empty())), "{from} to {until}");
     }
 }
 

@@ -89,11 +89,20 @@ fn an_invalid_reload_changes_nothing_and_is_visible() {
         "{body}"
     );
     wait_until("the refusal is visible", Duration::from_secs(20), || reloaded() == Some(0.0));
+    let info = nightbell.json("/api/v1/status/runtimeinfo")["data"].clone();
+    assert_eq!((&info["reloadConfigSuccess"], &info["lastConfigTime"]), (&false.into(), &info["startTime"]), "{info}");
     assert!(has("first"));
     nightbell.configure(&config("second"));
     nightbell.signal("-HUP");
     wait_until("the second job is there", Duration::from_secs(10), || has("second") && !has("first"));
     wait_until("the success is visible", Duration::from_secs(20), || reloaded() == Some(1.0));
+    let info = nightbell.json("/api/v1/status/runtimeinfo")["data"].clone();
+    assert!(info["reloadConfigSuccess"] == true && info["lastConfigTime"] != info["startTime"], "{info}");
+    let flags = nightbell.json("/api/v1/status/flags")["data"].clone();
+    assert_eq!(flags["config.file"], nightbell.config_file().display().to_string());
+    let tsdb = nightbell.json("/api/v1/status/tsdb?limit=3")["data"].clone();
+    assert!(tsdb["headStats"]["numSeries"].as_u64() > Some(20) && tsdb["headStats"]["minTime"].as_i64() > Some(0), "{tsdb}");
+    assert_eq!(tsdb["seriesCountByMetricName"].as_array().map(Vec::len), Some(3), "{tsdb}");
     assert_eq!(nightbell.get("/-/reload").0, 405);
 }
 

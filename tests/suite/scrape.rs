@@ -476,3 +476,16 @@ async fn promtool_finds_nothing_in_the_served_page() {
     let mut lines = nightbell::exposition::Lines::new(open.as_bytes(), Format::OpenMetrics);
     while lines.next(b"").expect("sound OpenMetrics").is_some() {}
 }
+
+/// A page that repeats a series, or shows an `up` of its own, is served once and with the sample that was stored: the first.
+#[tokio::test]
+async fn a_repeated_series_is_served_once() {
+    let server = Hostile::page("a 1\na 2\nb{x=\"1\"} 1\nb{x=\"1\"} 2\nb{x=\"2\"} 3\nup 7\n");
+    let run = Loop::new();
+    run.apply(&format!("scrape_configs:\n{}", job("twice", &server.address, "")));
+    run.health(&server.address, Health::Up).await;
+    let served = run.metrics();
+    let of =
+        |name: &str| served.lines().filter(|l| l.starts_with(name)).map(|l| l.rsplit_once(' ').expect("a value").1).collect::<Vec<_>>();
+    assert_eq!((of("a{"), of("b{"), of("up{")), (vec!["1"], vec!["1", "3"], vec!["7"]), "{served}");
+}

@@ -129,3 +129,22 @@ fn retention_drops_series_and_their_ids_stay_dead() {
     assert_eq!(store.append_ids(Timestamp(92_000), &[(old, 5.0)]), Appended { forgotten: vec![old], ..Appended::default() });
     assert_eq!(read(&store, &[Matcher::equal("__name__", "next")], 0, 100_000)[0].1, [(91_000, 1.0)]);
 }
+
+/// What `/api/v1/status/tsdb` shows: the greatest first, equal ones by name.
+#[test]
+fn cardinality_counts_series_pairs_and_values() {
+    let store = Store::new(Limits::default());
+    assert_eq!(store.cardinality(10).span, None);
+    let batch = ["__name__=a,i=1,zone=x", "__name__=a,i=2,zone=x", "__name__=b,i=1,zone=x"].map(|text| sample(text, 1.0));
+    for tick in 1..=3 {
+        store.append(Timestamp(tick * 1000), &batch);
+    }
+    let found = store.cardinality(2);
+    assert_eq!((found.series, found.label_pairs, found.chunks), (3, 5, 3));
+    assert_eq!(found.span, Some((Timestamp(1000), Timestamp(3000))));
+    let list = |entries: &[(&str, usize)]| entries.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect::<Vec<_>>();
+    assert_eq!(found.series_by_metric, list(&[("a", 2), ("b", 1)]));
+    assert_eq!(found.values_by_label, list(&[("__name__", 2), ("i", 2)]));
+    assert_eq!(found.bytes_by_label, list(&[("__name__", 3), ("i", 3)]));
+    assert_eq!(found.series_by_pair, list(&[("zone=x", 3), ("__name__=a", 2)]));
+}

@@ -32,7 +32,8 @@ struct Probe {
 }
 
 impl Probe {
-    fn new(name: &'static str, model: &str) -> Self {
+    /// `skips`: why a probe of this kind may be left out; each is counted from zero.
+    fn new(name: &'static str, model: &str, skips: &[&'static str]) -> Self {
         Probe {
             name,
             model: model.to_owned(),
@@ -42,7 +43,7 @@ impl Probe {
             durations: Histogram::new(metrics::BOUNDS),
             errors: ErrorType::ALL.into_iter().map(|e| (e, 0)).collect(),
             responses: BTreeMap::new(),
-            skipped: BTreeMap::new(),
+            skipped: skips.iter().map(|reason| (*reason, 0)).collect(),
             last_at: None,
             last_success: None,
         }
@@ -95,11 +96,11 @@ struct Completions {
 impl Record {
     /// An empty record.
     pub fn new(settings: &Settings, completion: Option<&CompletionConfig>, selected: Option<bool>) -> Self {
-        let mut probes = vec![Probe::new("models", "")];
+        let mut probes = vec![Probe::new("models", "", &["backoff"])];
         if settings.provider.balance_path.is_some() {
-            probes.push(Probe::new("balance", ""));
+            probes.push(Probe::new("balance", "", &[]));
         }
-        probes.extend(completion.map(|c| Probe::new("completion", &c.model)));
+        probes.extend(completion.map(|c| Probe::new("completion", &c.model, &["backoff", "quota_exhausted", "token_budget"])));
         Record {
             target: settings.target.clone(),
             provider: settings.provider.name,

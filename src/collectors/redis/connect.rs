@@ -5,15 +5,10 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
-
-use crate::http::TlsConfig;
 
 use super::client::{Connection, Reply, Stream};
 use super::config::{Config, Place};
@@ -53,80 +48,4 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
 
 fn other(problem: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, problem.to_owned())
-}
-
-/// The TLS settings: the system's certificates or those of `ca`, and a client certificate.
-pub fn tls(config: &TlsConfig) -> io::Result<Arc<ClientConfig>> {
-    let provider = Arc::new(ring::default_provider());
-    let invalid = |e: rustls::Error| other(&format!("tls: {e}"));
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().map_err(invalid)?;
-    let builder = if config.insecure_skip_verify {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
-    } else {
-        builder.with_root_certificates(roots(config)?)
-    };
-    let client = match (&config.cert, &config.key) {
-        (Some(cert), Some(key)) => {
-            let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).map_err(|_| other("tls: key is not PEM"))?;
-            builder.with_client_auth_cert(certificates(cert.expose())?, key).map_err(invalid)?
-        }
-        _ => builder.with_no_client_auth(),
-    };
-    Ok(Arc::new(client))
-}
-
-fn certificates(pem: &str) -> io::Result<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|_| other("tls: a certificate is not PEM"))
-}
-
-fn roots(config: &TlsConfig) -> io::Result<RootCertStore> {
-    let mut store = RootCertStore::empty();
-    match &config.ca {
-        Some(pem) => {
-            for certificate in certificates(pem.expose())? {
-                store.add(certificate).map_err(|e| other(&format!("tls: ca: {e}")))?;
-            }
-        }
-        None => drop(store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
-    }
-    Ok(store)
-}
-
-/// For `insecure_skip_verify`: any certificate will do, but the handshake must still be signed with it.
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -166,7 +166,8 @@ impl Redis {
         }
         self.round = 0;
         if let (Some(tls), None) = (&config.tls, &self.tls) {
-            self.tls = Some(connect::tls(tls)?);
+            let made = crate::http::client_config(tls).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e.to_string()))?;
+            self.tls = Some(Arc::new(made));
         }
         let started = Instant::now();
         let mut connection =

@@ -3,13 +3,18 @@
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use serde_json::json;
+use serde_json::{Map, Value as Json, json};
+
+use crate::model::format_duration;
 
 use super::super::Context;
-use super::answer::Answer;
+use super::answer::{Answer, Problem};
+use super::parameters::Parameters;
 
 /// The Prometheus whose API this is: clients choose requests by it.
 const API_VERSION: &str = "3.5.0";
+/// Entries of each list of `/status/tsdb` where the request names no `limit`.
+const LIMIT: usize = 10;
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
@@ -29,11 +34,15 @@ async fn build() -> Answer {
 }
 
 async fn runtime(State(context): State<Context>) -> Answer {
+    let last_reload = *context.last_reload.read();
+    let folder = std::env::current_dir().map(|p| p.display().to_string()).unwrap_or_default();
     Answer::json(&json!({
         "startTime": context.started_at.rfc3339(),
-        "reloadConfigSuccess": true,
-        "lastConfigTime": context.started_at.rfc3339(),
-        "storageRetention": crate::model::format_duration(context.retention),
+        "serverTime": crate::model::Timestamp::now().rfc3339(),
+        "CWD": folder,
+        "reloadConfigSuccess": last_reload.successful,
+        "lastConfigTime": last_reload.at.rfc3339(),
+        "storageRetention": format_duration(context.retention),
     }))
 }
 
@@ -41,14 +50,30 @@ async fn config(State(context): State<Context>) -> Answer {
     Answer::json(&json!({ "yaml": *context.config_text.read() }))
 }
 
-async fn flags() -> Answer {
-    Answer::json(&json!({}))
+async fn flags(State(context): State<Context>) -> Answer {
+    let flags: Map<String, Json> = context.flags.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    Answer::json(&Json::Object(flags))
 }
 
-async fn tsdb(State(context): State<Context>) -> Answer {
-    let stats = context.store.stats();
-    Answer::json(&json!({ "headStats": {
-        "numSeries": stats.series, "numLabelPairs": 0, "chunkCount": 0, "minTime": 0, "maxTime": 0,
-    }, "samples": stats.head_samples + stats.sealed_samples, "sealedBytes": stats.sealed_bytes, "bytes": stats.bytes,
-        "seriesCountByMetricName": [], "labelValueCountByLabelName": [], "memoryInBytesByLabelName": [], "seriesCountByLabelValuePair": [] }))
+async fn tsdb(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
+    let limit = match parameters.get("limit") {
+        None => LIMIT,
+        Some(text) => text.parse().ok().filter(|n| *n > 0).ok_or_else(|| Problem::bad_data("limit must be a positive number"))?,
+    };
+    let store = context.store.clone();
+    let counted = tokio::task::spawn_blocking(move || store.cardinality(limit)).await;
+    let found = counted.map_err(|_| Problem::internal("counting the series failed"))?;
+    let list = |entries: &[(String, usize)]| -> Vec<Json> {
+        entries.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect()
+    };
+    let (oldest, newest) = found.span.map_or((i64::MAX, i64::MIN), |(oldest, newest)| (oldest.0, newest.0));
+    Ok(Answer::json(&json!({
+        "headStats": {
+            "numSeries": found.series, "numLabelPairs": found.label_pairs, "chunkCount": found.chunks, "minTime": oldest, "maxTime": newest,
+        },
+        "seriesCountByMetricName": list(&found.series_by_metric),
+        "labelValueCountByLabelName": list(&found.values_by_label),
+        "memoryInBytesByLabelName": list(&found.bytes_by_label),
+        "seriesCountByLabelValuePair": list(&found.series_by_pair),
+    })))
 }

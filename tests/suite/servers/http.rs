@@ -40,15 +40,28 @@ impl Authority {
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
         (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(ends, 1, 1));
         let issuer = Issuer::from_params(&self.params, &self.key);
-        let certificate = params.signed_by(&key, &issuer).expect("a certificate");
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key);
-        Arc::new(config.expect("a pair"))
+        config_of(&params.signed_by(&key, &issuer).expect("a certificate"), &key)
     }
+}
+
+/// A server configuration for `localhost` whose certificate nobody signed but itself, and that certificate as PEM. It is valid from and
+/// until the first of January of those years.
+pub fn self_signed(from: i32, until: i32) -> (Arc<rustls::ServerConfig>, String) {
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+    (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(until, 1, 1));
+    let certificate = params.self_signed(&key).expect("a certificate");
+    (config_of(&certificate, &key), certificate.pem())
+}
+
+fn config_of(certificate: &rcgen::Certificate, key: &KeyPair) -> Arc<rustls::ServerConfig> {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key);
+    Arc::new(config.expect("a pair"))
 }
 
 impl HttpServer {
