@@ -97,6 +97,8 @@ pub struct Integration {
     pub notifier: &'static str,
     /// Whether resolved alerts are sent.
     pub send_resolved: bool,
+    /// Age at which a message that the place never accepted becomes a dead letter.
+    pub give_up_after: Duration,
     /// The courier.
     pub courier: Arc<dyn Notifier>,
 }
@@ -244,6 +246,8 @@ impl Alerting {
 }
 
 const NOBODY: &str = "nobody";
+/// A group that still has something to say renews its message each `repeat_interval`, so what is older than this is news to nobody.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 fn resolve_timeout(global: Option<&Section<'_>>) -> Duration {
@@ -312,9 +316,17 @@ fn read_integration(
     global: Option<&Section<'_>>,
 ) -> Integration {
     let send_resolved = section.or("send_resolved", send_resolved);
+    let give_up_after = section.or("give_up_after", GIVE_UP_AFTER);
     let courier = Arc::from((kind.build)(section, global));
     section.finish();
-    Integration { key: format!("{receiver}/{}/{index}", kind.name), receiver: receiver.into(), notifier: kind.name, send_resolved, courier }
+    Integration {
+        key: format!("{receiver}/{}/{index}", kind.name),
+        receiver: receiver.into(),
+        notifier: kind.name,
+        send_resolved,
+        give_up_after,
+        courier,
+    }
 }
 
 fn read_time_intervals(section: &Section<'_>) -> BTreeMap<String, Vec<TimeInterval>> {

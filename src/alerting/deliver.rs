@@ -1,7 +1,8 @@
 //! Delivery: one task for each integration takes its messages from the outbox, in order, until the receiver has accepted each.
 //!
 //! The backlog lies in the database; a task holds one message. A failed attempt is retried after 500 ms, then ever later up to a minute
-//! (or when the place says so). Messages of other groups take their turn meanwhile, and messages of one group that pile up become one.
+//! (or when the place says so), up to the age at which it is given up. Messages of other groups take their turn meanwhile, and messages of
+//! one group that pile up become one. Where there are more than the place takes, all become one digest (see [`super::digest`]).
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -13,10 +14,11 @@ use tokio::sync::{Notify, watch};
 use tracing::{debug, error, info, warn};
 
 use super::config::Integration;
+use super::digest::{Fold, is_too_large};
 use super::message::merge;
 use super::metrics::{IntegrationLabels, Metrics};
-use crate::model::Timestamp;
-use crate::notify::{Notification, NotifyError, Reason};
+use crate::model::{Timestamp, format_duration};
+use crate::notify::{Digest, Notification, NotifyError, Reason};
 use crate::state::{DeadLetter, OutboxRow, State};
 
 /// Deadline of one attempt.
@@ -29,6 +31,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// Most messages of one group that are merged at once.
 const MERGE: i64 = 64;
+/// Messages that are read at once for a digest.
+const CHUNK: i64 = 100;
+/// How long a place's refusal for too many messages tells us what it takes in a minute.
+const LEARNED: Duration = Duration::from_secs(3600);
+/// A minute, and a second for the way.
+const MINUTE: Duration = Duration::from_secs(61);
 /// Most messages that are held in memory when the database cannot take them.
 const MAX_UNSAVED: usize = 1000;
 
@@ -81,6 +89,48 @@ pub struct Deliverer {
     failures: u32,
     last_error: Option<Reason>,
     jitter: RandomState,
+    pace: Pace,
+}
+
+/// What a place has shown of its own limit.
+#[derive(Default)]
+struct Pace {
+    /// When it accepted messages, within the last minute.
+    accepted: VecDeque<Timestamp>,
+    /// How many it takes in a minute, and until when we believe that.
+    learned: Option<(usize, Timestamp)>,
+    /// It named a time, and that has come.
+    may_try: bool,
+}
+
+impl Pace {
+    fn accepted(&mut self, now: Timestamp) {
+        self.accepted.push_back(now);
+        self.forget(now);
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        while self.accepted.front().is_some_and(|at| now.since(*at) >= MINUTE || *at > now) {
+            self.accepted.pop_front();
+        }
+    }
+
+    /// The place refused because of too many messages.
+    fn refused(&mut self, now: Timestamp) {
+        self.forget(now);
+        self.learned = Some((self.accepted.len().max(1), now + LEARNED));
+        self.may_try = true;
+    }
+
+    /// How many messages it takes now; if none, how long that lasts.
+    fn ready(&mut self, now: Timestamp) -> Result<usize, Duration> {
+        self.forget(now);
+        let Some((most, _)) = self.learned.filter(|(_, until)| *until > now) else { return Ok(usize::MAX) };
+        match (most.saturating_sub(self.accepted.len()), self.accepted.front()) {
+            (0, Some(first)) if !self.may_try => Err(MINUTE.saturating_sub(now.since(*first))),
+            (ready, _) => Ok(ready.max(1)),
+        }
+    }
 }
 
 /// What a step came to.
@@ -111,7 +161,7 @@ impl Deliverer {
             drop(metrics.dead.get_or_create(&labels.because(reason.as_str())));
         }
         let jitter = RandomState::new();
-        Deliverer { integration, state, mailbox, metrics, labels, cursor: 0, failures: 0, last_error: None, jitter }
+        Deliverer { integration, state, mailbox, metrics, labels, cursor: 0, failures: 0, last_error: None, jitter, pace: Pace::default() }
     }
 
     /// Delivers until `stop` becomes true; an attempt under way is finished first.
@@ -119,7 +169,7 @@ impl Deliverer {
         let mailbox = self.mailbox.clone();
         let _turn = mailbox.turn.lock().await;
         while !*stop.borrow_and_update() {
-            let pause = match self.step().await {
+            let pause = match self.step(Timestamp::now()).await {
                 Step::Done => continue,
                 Step::Idle => None,
                 Step::Pause(pause) => Some(pause),
@@ -139,29 +189,36 @@ impl Deliverer {
     }
 
     /// Tries one message.
-    pub async fn step(&mut self) -> Step {
+    pub async fn step(&mut self, now: Timestamp) -> Step {
+        let ready = match self.pace.ready(now) {
+            Ok(ready) => ready.min(self.integration.courier.ready()),
+            Err(wait) => return Step::Pause(wait),
+        };
         let waiting = match self.next().await {
             Ok(Some(waiting)) => waiting,
             Ok(None) => return Step::Idle,
             // The outbox cannot be read: what it holds is not lost, so look again later.
             Err(()) => return self.pause(None),
         };
-        if let Some(place) = waiting.place {
-            self.cursor = place;
-        }
         if self.mailbox.done.lock().contains(&waiting.message.delivery_id) {
+            self.cursor = waiting.place.unwrap_or(self.cursor);
             return if self.leave(&waiting).await { Step::Done } else { self.pause(None) };
         }
         let (waiting, notification) = match self.merged(waiting).await {
             Ok(merged) => merged,
             Err((waiting, reason)) => {
                 let error = NotifyError::permanent(Reason::Template, format!("the stored message cannot be read: {reason}"));
-                self.bury(&waiting, &error).await;
+                self.bury(&waiting, &error, now).await;
                 return Step::Done;
             }
         };
+        let (waiting, notification, parted) = self.folded(waiting, notification, ready).await;
+        self.pace.may_try = false;
         let result = self.attempt(&notification).await;
-        self.settle(waiting, result).await
+        // The rest of a message is next after its first part; a message that came too early goes first again.
+        let again = parted || result.as_ref().is_err_and(|e| e.reason == Reason::RateLimited);
+        self.cursor = waiting.place.map_or(self.cursor, |place| if again { place - 1 } else { place });
+        self.settle(waiting, result, now).await
     }
 
     /// The next message: after the cursor, else from the beginning, else from memory.
@@ -214,6 +271,56 @@ impl Deliverer {
         }
     }
 
+    /// Folds this message and those that wait behind it into a digest where there are more than the `ready` ones that the place takes, and
+    /// parts a message that has more alerts than one can name; in the database first. The last value says whether a part is left.
+    async fn folded(&self, waiting: Waiting, notification: Notification, ready: usize) -> (Waiting, Notification, bool) {
+        let (key, form) = (&self.integration.key, self.integration.courier.digest());
+        let overflow = form != Digest::Never
+            && notification.digest == 0
+            && (1..usize::MAX).contains(&ready)
+            && self.state.outbox_size(key).await.is_ok_and(|waiting| waiting > i64::try_from(ready).unwrap_or(i64::MAX));
+        if waiting.place.is_none() || !(overflow || is_too_large(form, &notification)) {
+            return (waiting, notification, false);
+        }
+        let done = self.mailbox.done.lock().clone();
+        let mut fold = Fold::new(form);
+        let mut more = fold.add(waiting.message.clone(), notification.clone()) && overflow;
+        let mut after = waiting.place.unwrap_or(0);
+        while more {
+            let rows = self.state.next_messages(key, after, CHUNK).await.unwrap_or_default();
+            more = i64::try_from(rows.len()) == Ok(CHUNK);
+            for (place, row) in rows {
+                after = place;
+                let readable = serde_json::from_str::<Notification>(&row.body).ok().filter(|_| !done.contains(&row.delivery_id));
+                if let Some(message) = readable
+                    && !fold.add(row, message)
+                {
+                    more = false;
+                    break;
+                }
+            }
+        }
+        let Some(folded) = fold.finish() else { return (waiting, notification, false) };
+        if self.state.replace_messages(&folded.row, &folded.superseded, folded.rest.as_ref()).await.is_err() {
+            return (waiting, notification, false);
+        }
+        let parted = folded.rest.is_some();
+        let gone = folded.superseded.len() - 1;
+        let outbox = self.metrics.outbox.get_or_create(&self.labels);
+        if parted {
+            outbox.inc()
+        } else {
+            outbox.dec_by(i64::try_from(gone).unwrap_or(0))
+        };
+        debug!(
+            receiver = self.integration.receiver,
+            notifier = self.integration.notifier,
+            messages = gone + 1,
+            "Messages became a digest."
+        );
+        (Waiting { message: folded.row, place: waiting.place }, folded.notification, parted)
+    }
+
     async fn attempt(&self, notification: &Notification) -> Result<(), NotifyError> {
         self.metrics.notifications.get_or_create(&self.labels).inc();
         let started = Instant::now();
@@ -225,7 +332,7 @@ impl Deliverer {
         result
     }
 
-    async fn settle(&mut self, waiting: Waiting, result: Result<(), NotifyError>) -> Step {
+    async fn settle(&mut self, waiting: Waiting, result: Result<(), NotifyError>, now: Timestamp) -> Step {
         let (receiver, notifier) = (self.integration.receiver.clone(), self.integration.notifier);
         let error = match result {
             Ok(()) => {
@@ -234,14 +341,24 @@ impl Deliverer {
                 }
                 debug!(receiver, notifier, group_key = waiting.message.group_key, "Message was accepted.");
                 self.failures = 0;
+                self.pace.accepted(now);
                 self.leave(&waiting).await;
                 return Step::Done;
             }
             Err(error) => error,
         };
         self.metrics.failed.get_or_create(&self.labels.because(error.reason.as_str())).inc();
+        if error.reason == Reason::RateLimited {
+            self.pace.refused(now);
+        }
         if !error.retryable {
-            self.bury(&waiting, &error).await;
+            self.bury(&waiting, &error, now).await;
+            return Step::Done;
+        }
+        if now.since(waiting.message.created_at) >= self.integration.give_up_after {
+            let age = format_duration(self.integration.give_up_after);
+            let given_up = NotifyError { message: format!("given up after {age}: {error}"), ..error };
+            self.bury(&waiting, &given_up, now).await;
             return Step::Done;
         }
         if self.last_error.replace(error.reason) != Some(error.reason) {
@@ -269,11 +386,11 @@ impl Deliverer {
         removed
     }
 
-    async fn bury(&mut self, waiting: &Waiting, error: &NotifyError) {
+    async fn bury(&mut self, waiting: &Waiting, error: &NotifyError, now: Timestamp) {
         let (receiver, notifier) = (&self.integration.receiver, self.integration.notifier);
         error!(receiver, notifier, group_key = waiting.message.group_key, %error, "Message cannot be delivered; it is kept as a dead letter.");
         self.metrics.dead.get_or_create(&self.labels.because(error.reason.as_str())).inc();
-        let letter = DeadLetter { message: waiting.message.clone(), died_at: Timestamp::now(), error: error.to_string() };
+        let letter = DeadLetter { message: waiting.message.clone(), died_at: now, error: error.to_string() };
         if let Err(error) = self.state.bury_message(&letter).await {
             warn!(receiver, notifier, %error, "Dead letter could not be kept.");
         }

@@ -29,6 +29,7 @@ pub fn compose(subject: &Subject<'_>, integration: &Integration, reason: NotifyR
         group_key: subject.group_key.to_owned(),
         status: AlertStatus::Resolved,
         alerts,
+        digest: 0,
         truncated_alerts: 0,
         group_labels: pairs(subject.group_labels),
         common_labels: Vec::new(),
@@ -97,7 +98,7 @@ impl PartialOrd for Ordered {
     }
 }
 
-fn summarise(notification: &mut Notification) {
+pub(super) fn summarise(notification: &mut Notification) {
     let firing = notification.alerts.iter().any(|a| a.status == AlertStatus::Firing);
     notification.status = if firing { AlertStatus::Firing } else { AlertStatus::Resolved };
     notification.common_labels = shared(&notification.alerts, |a| &a.labels);

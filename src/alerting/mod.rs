@@ -9,6 +9,7 @@ pub mod alerts;
 pub mod config;
 pub mod dedup;
 pub mod deliver;
+pub mod digest;
 pub mod dispatch;
 pub mod dispatcher;
 pub mod group;

@@ -15,13 +15,13 @@ use crate::config::{Secret, Section};
 use crate::http::Request;
 use crate::model::Timestamp;
 
-use super::endpoint::{Endpoint, secret_url};
+use super::endpoint::Endpoint;
 use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering};
 use super::message::{ROBOT, Style, body, cut_bytes, cut_chars, subject};
 use super::notification::Notification;
-use super::robot::{Bucket, Codes, Mention, Mentions, within};
-use super::{Notifier, NotifierKind};
+use super::robot::{Bucket, Codes, Mention, Mentions, address, within};
+use super::{Digest, Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
 pub const KIND: NotifierKind = NotifierKind { key: "dingtalk_configs", name: "dingtalk", send_resolved: true, build };
@@ -52,19 +52,8 @@ struct DingTalk {
 }
 
 fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
-    let token = section.secret("access_token");
-    let mut url = secret_url(section, "url", None);
-    if let Some(token) = token {
-        let mut base = url.or_else(|| Url::parse("https://oapi.dingtalk.com/robot/send").ok());
-        if let Some(base) = &mut base {
-            base.query_pairs_mut().append_pair("access_token", token.expose());
-        }
-        url = base;
-    } else if section.node("url").is_none() && section.node("url_file").is_none() {
-        section.error("", "has neither access_token nor url", "add access_token: …, or the robot's whole url");
-    }
     Box::new(DingTalk {
-        url,
+        url: address(section, "access_token", "https://oapi.dingtalk.com/robot/send"),
         secret: section.secret("secret").filter(|s| !s.is_empty()),
         keyword: section.or("keyword", String::new()),
         title: Field::read(section, "title"),
@@ -88,6 +77,14 @@ impl Notifier for DingTalk {
             let body = within(MAX_BODY, |limit| self.payload(notification, limit));
             CODES.verdict(self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?)
         })
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::Names(MAX_BODY / 8 * 6)
+    }
+
+    fn ready(&self) -> usize {
+        self.bucket.ready(Instant::now())
     }
 }
 

@@ -1,8 +1,11 @@
 //! `discord_configs`: a channel's webhook (SEMANTICS 186). <https://discord.com/developers/docs/resources/webhook#execute-webhook>.
 //! Nobody is pinged by what an alert's text happens to say.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::config::Section;
@@ -13,7 +16,8 @@ use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering};
 use super::message::{MARKDOWN, Style, body, cut_bytes, cut_chars, subject};
 use super::notification::{AlertStatus, Notification};
-use super::{Notifier, NotifierKind};
+use super::robot::Bucket;
+use super::{Digest, Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
 pub const KIND: NotifierKind = NotifierKind { key: "discord_configs", name: "discord", send_resolved: true, build };
@@ -23,6 +27,9 @@ const MAX_TITLE: usize = 256;
 const MAX_DESCRIPTION: usize = 4096;
 const MAX_CONTENT: usize = 2000;
 
+/// Messages that a channel takes in a minute.
+const PER_MINUTE: usize = 30;
+
 struct Discord {
     url: Option<Url>,
     title: Option<Field>,
@@ -30,6 +37,7 @@ struct Discord {
     content: Option<Field>,
     username: Option<Field>,
     avatar_url: Option<Field>,
+    bucket: Bucket,
     endpoint: Endpoint,
     style: Style,
 }
@@ -46,6 +54,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         content: Field::read(section, "content"),
         username: Field::read(section, "username"),
         avatar_url: Field::read(section, "avatar_url"),
+        bucket: Bucket::new(PER_MINUTE, Duration::from_secs(60)),
         endpoint: Endpoint::read(section, global),
         style: Style::read(section, global),
     })
@@ -54,10 +63,19 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
 impl Notifier for Discord {
     fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
+            self.bucket.take(Instant::now())?;
             let url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
             let request = Request::post_json(url, &self.payload(notification), self.endpoint.timeout());
             self.endpoint.send(request).await?.accepted().map(drop)
         })
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::Names(MAX_DESCRIPTION / 8 * 6)
+    }
+
+    fn ready(&self) -> usize {
+        self.bucket.ready(Instant::now())
     }
 }
 

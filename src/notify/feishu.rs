@@ -21,7 +21,7 @@ use super::field::{Field, Rendering};
 use super::message::{ROBOT, Style, body, cut_bytes, cut_chars, subject};
 use super::notification::{AlertStatus, Notification};
 use super::robot::{Bucket, Codes, Mention, Mentions, within};
-use super::{Notifier, NotifierKind};
+use super::{Digest, Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
 pub const KIND: NotifierKind = NotifierKind { key: "feishu_configs", name: "feishu", send_resolved: true, build };
@@ -70,6 +70,14 @@ impl Notifier for Feishu {
             let body = within(MAX_BODY, |limit| self.payload(notification, limit, now));
             CODES.verdict(self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?)
         })
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::Names(MAX_BODY / 8 * 6)
+    }
+
+    fn ready(&self) -> usize {
+        self.bucket.ready(Instant::now())
     }
 }
 

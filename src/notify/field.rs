@@ -105,6 +105,15 @@ impl<'a> Rendering<'a> {
 
     /// The field's text; the built-in one where it is absent or fails.
     pub(super) fn text(&mut self, field: Option<&Field>, built_in: impl FnOnce() -> String) -> String {
+        if self.notification.digest > 0 {
+            // A digest has a form of its own, which names every alert; a template that is written for one group may not.
+            let text = built_in();
+            return if text.is_empty() {
+                field.and_then(|f| f.render(self.notification).ok()).unwrap_or_default().into_owned()
+            } else {
+                text
+            };
+        }
         match field.map(|f| (f.key, f.render(self.notification))) {
             None => built_in(),
             Some((_, Ok(text))) => text.into_owned(),

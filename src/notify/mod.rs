@@ -28,6 +28,7 @@ use futures_util::future::BoxFuture;
 use crate::config::Section;
 
 pub use error::{NotifyError, Reason};
+pub use message::named_size;
 pub use notification::{AlertStatus, Notification, NotifiedAlert, common};
 
 /// A kind of notifier.
@@ -42,10 +43,31 @@ pub struct NotifierKind {
     pub build: fn(&Section<'_>, Option<&Section<'_>>) -> Box<dyn Notifier>,
 }
 
+/// How messages of several groups may become one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Digest {
+    /// A machine reads them, and a group is an incident of its own.
+    Never,
+    /// A list of alerts with all that is known of them.
+    Whole,
+    /// The names of the alerts, in so many bytes of JSON.
+    Names(usize),
+}
+
 /// One integration of a receiver.
 pub trait Notifier: Send + Sync {
     /// One attempt. Drops nothing and retries nothing: the delivery loop owns both.
     fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>>;
+
+    /// How messages of several groups may become one when there are more than the place takes.
+    fn digest(&self) -> Digest {
+        Digest::Never
+    }
+
+    /// How many messages the place takes now, as far as its own limit is known.
+    fn ready(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// Every kind there is.

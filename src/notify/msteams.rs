@@ -14,7 +14,7 @@ use super::field::{Field, Rendering};
 use super::message::{ROBOT, Style, body, cut_bytes, cut_chars, subject};
 use super::notification::{AlertStatus, Notification};
 use super::robot::within;
-use super::{Notifier, NotifierKind};
+use super::{Digest, Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
 pub const KIND: NotifierKind = NotifierKind { key: "msteams_configs", name: "msteams", send_resolved: true, build };
@@ -66,6 +66,10 @@ impl Notifier for Teams {
                 _ => Err(NotifyError::permanent(Reason::Rejected, "the connector took the message, Teams refused it")),
             }
         })
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::Names(MAX_BODY / 8 * 6)
     }
 }
 

@@ -14,7 +14,7 @@ use super::message::{ROBOT, Style, body, cut_bytes, cut_chars, subject};
 use super::msteams::{MAX_BODY, MAX_TITLE, webhook_url};
 use super::notification::{AlertStatus, Notification};
 use super::robot::within;
-use super::{Notifier, NotifierKind};
+use super::{Digest, Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
 pub const KIND: NotifierKind = NotifierKind { key: "msteamsv2_configs", name: "msteamsv2", send_resolved: true, build };
@@ -44,6 +44,10 @@ impl Notifier for Teams {
             let body = within(MAX_BODY, |limit| self.payload(notification, limit));
             self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?.accepted().map(drop)
         })
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::Names(MAX_BODY / 8 * 6)
     }
 }
 

@@ -73,6 +73,9 @@ pub struct Notification {
     pub status: AlertStatus,
     /// The alerts, ordered as Alertmanager orders them.
     pub alerts: Vec<NotifiedAlert>,
+    /// How many messages a digest stands for; 0 for an ordinary message.
+    #[serde(default)]
+    pub digest: usize,
     /// Alerts left out because of `max_alerts`.
     pub truncated_alerts: usize,
     /// The labels the group was made by.

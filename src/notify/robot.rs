@@ -6,10 +6,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::time::Instant;
+use url::Url;
 
 use crate::config::Section;
 
-use super::endpoint::Answer;
+use super::endpoint::{Answer, secret_url};
 use super::error::{NotifyError, Reason};
 use super::notification::{AlertStatus, Notification};
 
@@ -51,6 +52,21 @@ impl Codes {
     }
 }
 
+/// A robot's address: the whole `url` (or `url_file`), or its token under `key`, which becomes the parameter `key` of `base`.
+pub(super) fn address(section: &Section<'_>, key: &str, base: &str) -> Option<Url> {
+    let token = section.secret(key);
+    let written = secret_url(section, "url", None);
+    let Some(token) = token else {
+        if section.node("url").is_none() && section.node("url_file").is_none() {
+            section.error("", format!("has neither {key} nor url"), format!("add {key}: …, or the robot's whole url"));
+        }
+        return written;
+    };
+    let mut url = written.or_else(|| Url::parse(base).ok())?;
+    url.query_pairs_mut().append_pair(key, token.expose());
+    Some(url)
+}
+
 /// Whom a message calls by name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Mention {
@@ -77,6 +93,11 @@ impl Mentions {
         Mentions(written.into_iter().map(|(severity, list)| (severity, list.into_iter().map(mention).collect())).collect())
     }
 
+    /// Whether anybody is called at all.
+    pub(super) fn are_any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Those whom the firing alerts call; nobody is called because something is over.
     pub(super) fn of(&self, n: &Notification) -> Vec<&Mention> {
         let mut out: Vec<&Mention> = Vec::new();
@@ -91,6 +112,9 @@ impl Mentions {
     }
 }
 
+/// The way to the robot takes a message longer than the one before it by at most this.
+const MARGIN: Duration = Duration::from_secs(1);
+
 /// A robot's own limit: so many messages in a time. What is beyond it is not sent, and told to wait.
 pub(super) struct Bucket {
     most: usize,
@@ -100,7 +124,13 @@ pub(super) struct Bucket {
 
 impl Bucket {
     pub(super) fn new(most: usize, within: Duration) -> Self {
-        Bucket { most, within, sent: Mutex::new(VecDeque::with_capacity(most)) }
+        Bucket { most, within: within + MARGIN, sent: Mutex::new(VecDeque::with_capacity(most)) }
+    }
+
+    /// How many messages the robot takes now.
+    pub(super) fn ready(&self, now: Instant) -> usize {
+        let sent = self.sent.lock();
+        self.most.saturating_sub(sent.iter().filter(|at| now.duration_since(**at) < self.within).count())
     }
 
     /// Takes one message's place.
@@ -111,7 +141,7 @@ impl Bucket {
         }
         if let Some(first) = sent.front().filter(|_| sent.len() >= self.most) {
             let wait = self.within.saturating_sub(now.duration_since(*first));
-            let text = format!("held back: the robot takes {} messages in {:?}", self.most, self.within);
+            let text = format!("held back: the robot takes {} messages in {:?}", self.most, self.within - MARGIN);
             return Err(NotifyError::retryable(Reason::RateLimited, text).wait(Some(wait)));
         }
         sent.push_back(now);
@@ -143,8 +173,9 @@ mod tests {
         let start = Instant::now();
         assert!(bucket.take(start).is_ok() && bucket.take(start + Duration::from_secs(10)).is_ok());
         let refused = bucket.take(start + Duration::from_secs(30)).expect_err("the third within a minute");
-        assert_eq!((refused.reason, refused.retry_after), (Reason::RateLimited, Some(Duration::from_secs(30))));
-        assert!(bucket.take(start + Duration::from_secs(60)).is_ok());
+        assert_eq!((refused.reason, refused.retry_after), (Reason::RateLimited, Some(Duration::from_secs(31))));
+        assert_eq!((bucket.ready(start + Duration::from_secs(60)), bucket.ready(start + Duration::from_secs(61))), (0, 1));
+        assert!(bucket.take(start + Duration::from_secs(61)).is_ok());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::config::{Secret, Section};
@@ -15,13 +16,17 @@ use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering};
 use super::message::{PLAIN, Style, TELEGRAM, body, cut_chars, subject};
 use super::notification::Notification;
-use super::{Notifier, NotifierKind};
+use super::robot::Bucket;
+use super::{Digest, Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
 pub const KIND: NotifierKind = NotifierKind { key: "telegram_configs", name: "telegram", send_resolved: true, build };
 
 /// Longest message, in characters.
 const MAX_MESSAGE: usize = 4096;
+
+/// Messages that a group takes in a minute.
+const PER_MINUTE: usize = 20;
 
 struct Telegram {
     url: Option<Url>,
@@ -30,6 +35,7 @@ struct Telegram {
     message: Option<Field>,
     parse_mode: String,
     silent: bool,
+    bucket: Bucket,
     endpoint: Endpoint,
     style: Style,
 }
@@ -61,6 +67,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         message: Field::read(section, "message").map(|field| field.escaped(parse_mode == "HTML")),
         parse_mode,
         silent: section.or("disable_notifications", false),
+        bucket: Bucket::new(PER_MINUTE, Duration::from_secs(60)),
         endpoint: Endpoint::read(section, global),
         style: Style::read(section, global),
     })
@@ -69,6 +76,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
 impl Notifier for Telegram {
     fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
+            self.bucket.take(Instant::now())?;
             let url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
             let request = Request::post_json(url, &self.payload(notification), self.endpoint.timeout());
             let answer = self.endpoint.send(request).await?;
@@ -81,6 +89,14 @@ impl Notifier for Telegram {
             });
             outcome.map_err(|error| NotifyError { retryable: true, retry_after: wait.or(error.retry_after), ..error })
         })
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::Names(MAX_MESSAGE / 8 * 6)
+    }
+
+    fn ready(&self) -> usize {
+        self.bucket.ready(Instant::now())
     }
 }
 

@@ -14,7 +14,7 @@ use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering, Tree};
 use super::message::Style;
 use super::notification::{AlertStatus, Notification, NotifiedAlert};
-use super::{Notifier, NotifierKind};
+use super::{Digest, Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
 pub const KIND: NotifierKind = NotifierKind { key: "webhook_configs", name: "webhook", send_resolved: true, build };
@@ -62,6 +62,10 @@ impl Notifier for Webhook {
             }
             self.endpoint.send(request).await?.accepted().map(drop)
         })
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::Whole
     }
 }
 

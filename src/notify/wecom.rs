@@ -12,13 +12,13 @@ use url::Url;
 use crate::config::Section;
 use crate::http::Request;
 
-use super::endpoint::{Endpoint, secret_url};
+use super::endpoint::Endpoint;
 use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering};
 use super::message::{PLAIN, ROBOT, Style, body, cut_bytes, subject};
 use super::notification::{AlertStatus, Notification};
-use super::robot::{Bucket, Codes, Mention, Mentions};
-use super::{Notifier, NotifierKind};
+use super::robot::{Bucket, Codes, Mention, Mentions, address};
+use super::{Digest, Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
 pub const KIND: NotifierKind = NotifierKind { key: "wecom_configs", name: "wecom", send_resolved: true, build };
@@ -40,19 +40,8 @@ struct WeCom {
 }
 
 fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
-    let key = section.secret("key");
-    let mut url = secret_url(section, "url", None);
-    if let Some(key) = key {
-        let mut base = url.or_else(|| Url::parse("https://qyapi.weixin.qq.com/cgi-bin/webhook/send").ok());
-        if let Some(base) = &mut base {
-            base.query_pairs_mut().append_pair("key", key.expose());
-        }
-        url = base;
-    } else if section.node("url").is_none() && section.node("url_file").is_none() {
-        section.error("", "has neither key nor url", "add key: …, or the robot's whole url");
-    }
     Box::new(WeCom {
-        url,
+        url: address(section, "key", "https://qyapi.weixin.qq.com/cgi-bin/webhook/send"),
         text: Field::read(section, "text"),
         mentions: Mentions::read(section),
         bucket: Bucket::new(20, Duration::from_secs(60)),
@@ -69,6 +58,14 @@ impl Notifier for WeCom {
             let request = Request::post_json(url, &self.payload(notification), self.endpoint.timeout());
             CODES.verdict(self.endpoint.send(request).await?)
         })
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::Names(if self.mentions.are_any() { MAX_TEXT } else { MAX_MARKDOWN } / 8 * 6)
+    }
+
+    fn ready(&self) -> usize {
+        self.bucket.ready(Instant::now())
     }
 }
 

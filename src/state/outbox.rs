@@ -57,6 +57,30 @@ impl State {
         Ok(found.map(row))
     }
 
+    /// The messages of an integration after place `after`, oldest first, at most `limit`.
+    pub async fn next_messages(&self, integration: &str, after: i64, limit: i64) -> Result<Vec<(i64, OutboxRow)>, Error> {
+        let rows: Vec<Columns> = on_pool!(self, "read outbox", |pool| async {
+            sqlx::query_as(
+                "SELECT seq, delivery_id, integration, group_key, created_ms, body FROM outbox WHERE integration = $1 AND seq > $2 \
+                 ORDER BY seq LIMIT $3",
+            )
+            .bind(integration)
+            .bind(after)
+            .bind(limit)
+            .fetch_all(pool)
+            .await
+        })?;
+        Ok(rows.into_iter().map(row).collect())
+    }
+
+    /// How many messages wait for an integration.
+    pub async fn outbox_size(&self, integration: &str) -> Result<i64, Error> {
+        let (count,): (i64,) = on_pool!(self, "read outbox", |pool| async {
+            sqlx::query_as("SELECT COUNT(*) FROM outbox WHERE integration = $1").bind(integration).fetch_one(pool).await
+        })?;
+        Ok(count)
+    }
+
     /// The messages of one group that wait for an integration, oldest first, at most `limit`.
     pub async fn group_messages(&self, integration: &str, group_key: &str, limit: i64) -> Result<Vec<(i64, OutboxRow)>, Error> {
         let rows: Vec<Columns> = on_pool!(self, "read outbox", |pool| async {
@@ -101,6 +125,38 @@ impl State {
         let update = statement("UPDATE outbox SET body = $1 WHERE delivery_id = $2", [body.into(), keep.into()]);
         let statements: Vec<Statement> = std::iter::once(update).chain(superseded.iter().map(|id| remove(id))).collect();
         self.write("merge messages", &statements).await
+    }
+
+    /// Puts the message `digest` in the place of the first of `superseded` and takes these out; `rest` takes that place, too. One
+    /// transaction.
+    pub async fn replace_messages(&self, digest: &OutboxRow, superseded: &[String], rest: Option<&OutboxRow>) -> Result<(), Error> {
+        let Some((first, others)) = superseded.split_first() else { return Ok(()) };
+        let update = statement(
+            "UPDATE outbox SET delivery_id = $1, group_key = $2, created_ms = $3, body = $4 WHERE delivery_id = $5",
+            [
+                digest.delivery_id.as_str().into(),
+                digest.group_key.as_str().into(),
+                digest.created_at.into(),
+                digest.body.as_str().into(),
+                first.as_str().into(),
+            ],
+        );
+        let beside = |row: &OutboxRow| {
+            statement(
+                "INSERT INTO outbox (delivery_id, seq, integration, group_key, created_ms, body) \
+                 SELECT $1, seq, $2, $3, $4, $5 FROM outbox WHERE delivery_id = $6 ON CONFLICT (delivery_id) DO NOTHING",
+                [
+                    row.delivery_id.as_str().into(),
+                    row.integration.as_str().into(),
+                    row.group_key.as_str().into(),
+                    row.created_at.into(),
+                    row.body.as_str().into(),
+                    digest.delivery_id.as_str().into(),
+                ],
+            )
+        };
+        let statements = std::iter::once(update).chain(others.iter().map(|id| remove(id))).chain(rest.map(beside));
+        self.write("replace messages", &statements.collect::<Vec<_>>()).await
     }
 
     /// Moves a message to the dead letters and drops the oldest of those beyond [`MAX_DEAD_LETTERS`].

@@ -20,7 +20,7 @@ use super::field::{Field, Rendering};
 use super::message::Style;
 use super::notification::Notification;
 use super::served::Served;
-use super::{Notifier, NotifierKind};
+use super::{Digest, Notifier, NotifierKind};
 use compose::Composer;
 use session::Server;
 
@@ -92,5 +92,9 @@ impl Notifier for Email {
             let text = format!("{} of {} recipients refused: {}", refused.len(), tried.len(), first.reason);
             Err(NotifyError::retryable(Reason::Rejected, text))
         })
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::Whole
     }
 }

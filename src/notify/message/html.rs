@@ -3,7 +3,8 @@
 use crate::notify::notification::{AlertStatus, Notification};
 
 use super::markup::escape_angles;
-use super::shorten::fit;
+use super::names::names;
+use super::shorten::{fit, fit_named};
 use super::{Entry, Style, entry, headcount, link};
 
 /// The document; `notes` stand at its end. At most `limit` bytes, which keeps it below the size at which mail programs clip.
@@ -26,7 +27,16 @@ pub(crate) fn html(n: &Notification, style: &Style, title: &str, notes: &[String
         tail.push_str(&format!("<p style=\"opacity:.7\">{}</p>\n", escape(note)));
     }
     tail.push_str("</body></html>\n");
-    fit(&head, &entries, &tail, limit, style.language)
+    let named = |from: usize| match n.alerts.len() - from {
+        0 => String::new(),
+        left => format!(
+            "<p>{}{}<br>\n{}</p>\n",
+            style.language.more_alerts(left),
+            words.colon,
+            names(n.alerts[from..].iter(), words, escape, "<br>\n")
+        ),
+    };
+    fit_named(&head, &entries, &tail, limit, named).unwrap_or_else(|| fit(&head, &entries, &tail, limit, style.language))
 }
 
 fn one(entry: &Entry<'_>, style: &Style) -> String {

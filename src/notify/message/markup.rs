@@ -2,7 +2,8 @@
 
 use crate::notify::notification::{AlertStatus, Notification, NotifiedAlert};
 
-use super::shorten::fit;
+use super::names::names;
+use super::shorten::{fit, fit_named};
 use super::{Entry, Style, entry, format_value, headcount, link, subject};
 
 /// How one kind of place writes.
@@ -67,13 +68,23 @@ fn escape_markdown(text: &str) -> String {
     out
 }
 
-/// The body: how many, then each alert, then where to see all; in at most `limit` bytes.
+/// The body: how many, then each alert, then where to see all; in at most `limit` bytes. Alerts that have no room are named at least, and
+/// those that not even that has room for are counted. A digest names its alerts.
 pub(crate) fn body(n: &Notification, style: &Style, markup: &Markup, limit: usize) -> String {
     let words = style.words();
     let head = format!("{}{end}{end}", (markup.escape)(&headcount(n, style)), end = markup.line_end);
-    let entries: Vec<String> = n.alerts.iter().map(|alert| one(&entry(alert, style, n.at_ms, limit), style, markup)).collect();
     let tail = if n.external_url.is_empty() { String::new() } else { reference(words.all_alerts, &link(n), style, markup) };
-    fit(&head, &entries, &tail, limit, style.language)
+    let all_names = |from: usize| names(n.alerts[from..].iter(), words, markup.escape, markup.line_end);
+    let named = |from: usize| match n.alerts.len() - from {
+        0 => String::new(),
+        left => format!("{}{}{}{}", style.language.more_alerts(left), words.colon.trim_end(), markup.line_end, all_names(from)),
+    };
+    if n.digest > 0 {
+        let entries: Vec<String> = all_names(0).split_inclusive(markup.line_end).map(str::to_owned).collect();
+        return fit(&head, &entries, &tail, limit, style.language);
+    }
+    let entries: Vec<String> = n.alerts.iter().map(|alert| one(&entry(alert, style, n.at_ms, limit), style, markup)).collect();
+    fit_named(&head, &entries, &tail, limit, named).unwrap_or_else(|| fit(&head, &entries, &tail, limit, style.language))
 }
 
 /// One line for each alert, for places that carry a few hundred bytes: subject, then headline, place and value.

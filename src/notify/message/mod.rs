@@ -3,6 +3,7 @@
 
 mod html;
 mod markup;
+mod names;
 mod shorten;
 mod words;
 
@@ -72,6 +73,9 @@ impl Style {
 pub(super) fn subject(n: &Notification) -> String {
     let firing = n.count(AlertStatus::Firing);
     let mut out = if firing > 0 { format!("[FIRING:{firing}] ") } else { "[RESOLVED] ".to_owned() };
+    if n.digest > 1 {
+        out.push_str(&format!("digest of {} messages ", n.digest));
+    }
     let values = |pairs: &[(String, String)], keep: &dyn Fn(&str) -> bool| {
         let mut kept: Vec<&(String, String)> = pairs.iter().filter(|(name, _)| keep(name)).collect();
         // Template pairs put alertname first (SEMANTICS 176); the sort is stable, the input sorted by name.
@@ -84,6 +88,13 @@ pub(super) fn subject(n: &Notification) -> String {
         out.push_str(&format!(" ({rest})"));
     }
     out
+}
+
+/// How many bytes of JSON the names of these alerts take: what decides how many alerts a digest holds.
+pub fn named_size(alerts: &[NotifiedAlert]) -> usize {
+    // Every language's words are about as long; those of English are the longest ones.
+    let text = names::names(alerts.iter(), Language::En.words(), str::to_owned, "  \n");
+    text.len() + text.bytes().filter(|b| matches!(b, b'"' | b'\\' | b'\n')).count()
 }
 
 /// Where a person sees the group: `<external URL>/#/alerts?receiver=<receiver>`.

@@ -61,6 +61,21 @@ pub(super) fn fit(head: &str, entries: &[String], tail: &str, limit: usize, lang
     cut_bytes(&text, limit, language).into_owned()
 }
 
+/// Head, as many whole entries as leave room to name the others (`named` from the first of them), tail; `None` where `limit` bytes do not
+/// even hold the names.
+pub(super) fn fit_named(head: &str, entries: &[String], tail: &str, limit: usize, named: impl Fn(usize) -> String) -> Option<String> {
+    let room = limit.checked_sub(head.len() + tail.len())?;
+    let mut used = 0;
+    let mut ends = entries.iter().map(|entry| {
+        used += entry.len();
+        used
+    });
+    let whole = ends.position(|end| end > room).unwrap_or(entries.len());
+    let fits = |shown: &usize| entries[..*shown].iter().map(String::len).sum::<usize>() + named(*shown).len() <= room;
+    let shown = (0..=whole).rev().find(fits)?;
+    Some([head, &entries[..shown].concat(), &named(shown), tail].concat())
+}
+
 fn floor_boundary(text: &str, at: usize) -> usize {
     let mut at = at.min(text.len());
     while !text.is_char_boundary(at) {

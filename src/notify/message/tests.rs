@@ -27,6 +27,7 @@ fn notification(alerts: Vec<NotifiedAlert>) -> Notification {
         receiver: "r".into(),
         group_key: "{}:{}".into(),
         status: AlertStatus::Firing,
+        digest: 0,
         truncated_alerts: 0,
         group_labels: labels.iter().filter(|(n, _)| n == "alertname" || n == "job").cloned().collect(),
         common_labels: labels,
@@ -89,10 +90,15 @@ fn values_and_durations_are_short_enough_to_read() {
 fn a_message_names_as_many_alerts_as_fit_and_counts_the_others() {
     let n = notification((0..50).map(|_| alert(AlertStatus::Firing)).collect());
     let text = body(&n, &style(Language::En), &PLAIN, 600);
-    let shown = text.matches("[FIRING]").count();
-    assert!(shown > 1 && text.len() <= 600 && text.ends_with(&format!("… and {} more alerts\n", 50 - shown)), "{text}");
+    let shown = text.matches("[FIRING] Down\n").count();
+    assert!(
+        shown > 1
+            && text.len() <= 600
+            && text.contains(&format!("… and {} more alerts:\n[FIRING] Down (critical) ×{0}, instance=db1, job=pg\n", 50 - shown)),
+        "{text}"
+    );
     let text = body(&n, &style(Language::Zh), &PLAIN, 600);
-    assert!(text.contains("条告警\n") && text.len() <= 600, "{text}");
+    assert!(text.contains("条告警：\n") && text.len() <= 600, "{text}");
 }
 
 /// A description of any length is cut inside itself, so that a document stays well formed.

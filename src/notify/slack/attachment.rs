@@ -10,7 +10,7 @@ use crate::notify::notification::{AlertStatus, Notification};
 /// Longest title, in characters (SEMANTICS 180).
 const MAX_TITLE: usize = 1024;
 /// Longest text, in bytes; Slack folds it long before.
-const MAX_TEXT: usize = 8000;
+pub(super) const MAX_TEXT: usize = 8000;
 
 pub(super) struct Attachment {
     title: Option<Field>,

@@ -7,10 +7,12 @@
 mod attachment;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::config::{Secret, Section};
@@ -21,7 +23,8 @@ use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering};
 use super::message::Style;
 use super::notification::{AlertStatus, Notification};
-use super::{Notifier, NotifierKind};
+use super::robot::Bucket;
+use super::{Digest, Notifier, NotifierKind};
 use attachment::Attachment;
 
 /// The kind's row in the table of notifiers.
@@ -31,6 +34,8 @@ pub const KIND: NotifierKind = NotifierKind { key: "slack_configs", name: "slack
 const POST_MESSAGE: &str = "https://slack.com/api/chat.postMessage";
 /// Most groups whose message is remembered.
 const MAX_POSTED: usize = 1000;
+/// Messages that a channel takes in a minute.
+const PER_MINUTE: usize = 60;
 
 /// A message that later notifications of its group change.
 struct Posted {
@@ -50,6 +55,7 @@ struct Slack {
     message_text: Option<Field>,
     link_names: bool,
     attachment: Attachment,
+    bucket: Bucket,
     endpoint: Endpoint,
     style: Style,
     posted: Mutex<VecDeque<Posted>>,
@@ -94,6 +100,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         message_text: Field::read(section, "message_text"),
         link_names: section.or("link_names", false),
         attachment: Attachment::read(section),
+        bucket: Bucket::new(PER_MINUTE, Duration::from_secs(60)),
         endpoint: Endpoint::read(section, global),
         style: Style::read(section, global),
         posted: Mutex::new(VecDeque::new()),
@@ -116,6 +123,7 @@ fn bearer(section: &Section<'_>, token: &Secret) -> Option<HeaderValue> {
 impl Notifier for Slack {
     fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
+            self.bucket.take(Instant::now())?;
             let payload = self.payload(notification);
             if let Some((channel, ts)) = self.posted(&notification.group_key) {
                 match self.update(payload.clone(), channel, ts).await {
@@ -133,6 +141,14 @@ impl Notifier for Slack {
             }
             Ok(())
         })
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::Names(attachment::MAX_TEXT / 8 * 6)
+    }
+
+    fn ready(&self) -> usize {
+        self.bucket.ready(Instant::now())
     }
 }
 

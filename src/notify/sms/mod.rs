@@ -15,7 +15,7 @@ use super::field::{Field, Rendering};
 use super::message::{Style, brief};
 use super::notification::Notification;
 use super::served::Served;
-use super::{Notifier, NotifierKind};
+use super::{Digest, Notifier, NotifierKind};
 use aliyun::Aliyun;
 use twilio::Twilio;
 
@@ -87,5 +87,9 @@ impl Notifier for Sms {
             };
             if waiting.is_empty() { Err(NotifyError::permanent(Reason::Rejected, "there is no recipient")) } else { outcome }
         })
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::Names(MAX_TEXT / 8 * 6)
     }
 }

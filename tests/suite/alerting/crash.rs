@@ -84,12 +84,12 @@ impl World {
             self.receiver.script.lock().push_back(Answer::Hang);
             let receiver = self.receiver.clone();
             tokio::select! {
-                step = self.process.deliverer.step() => panic!("the receiver hangs, yet the step ended with {step:?}"),
+                step = self.process.deliverer.step(START) => panic!("the receiver hangs, yet the step ended with {step:?}"),
                 () = async { while !receiver.script.lock().is_empty() { receiver.tried.notified().await } } => {}
             }
             self.die(now).await;
         } else if !mortal || self.dice.roll(3) > 0 {
-            while self.process.deliverer.step().await == Step::Done {}
+            while self.process.deliverer.step(START).await == Step::Done {}
         }
     }
 }

@@ -89,7 +89,7 @@ async fn a_message_is_tried_again_until_it_is_accepted() {
     let state = State::in_memory().await.expect("a database");
     let (config, ops, _) = scripted();
     let (mut dispatch, mut deliverer) = dispatch(&config, &state).await;
-    assert_eq!(deliverer.step().await, Step::Idle);
+    assert_eq!(deliverer.step(START).await, Step::Idle);
     dispatch.put(firing("alertname=A n=1", at(0)), at(0)).await;
     dispatch.flush(at(1)).await;
     ops.script.lock().extend((0..12).map(|_| busy()));
@@ -100,14 +100,14 @@ async fn a_message_is_tried_again_until_it_is_accepted() {
         message: "429".into(),
     }));
     for attempt in 0..12 {
-        let Step::Pause(pause) = deliverer.step().await else { panic!("attempt {attempt} failed, so there is a pause") };
+        let Step::Pause(pause) = deliverer.step(START).await else { panic!("attempt {attempt} failed, so there is a pause") };
         let middle = Duration::from_millis(500).mul_f64(1.5f64.powi(attempt)).min(Duration::from_secs(60));
         let within = middle.mul_f64(0.5)..=middle.mul_f64(1.5).min(Duration::from_secs(60));
         assert!(within.contains(&pause), "attempt {attempt}: {pause:?}");
         assert_eq!(state.outbox(10).await.expect("read").len(), 1);
     }
-    assert_eq!(deliverer.step().await, Step::Pause(Duration::from_secs(90)), "as the receiver asked");
-    assert_eq!(deliverer.step().await, Step::Done);
+    assert_eq!(deliverer.step(START).await, Step::Pause(Duration::from_secs(90)), "as the receiver asked");
+    assert_eq!(deliverer.step(START).await, Step::Done);
     assert_eq!(state.outbox(10).await.expect("read"), []);
     assert_eq!(ops.told.lock().len(), 1);
 }
@@ -120,7 +120,10 @@ async fn a_refused_message_becomes_a_dead_letter_and_others_go_on() {
     dispatch.put([firing("alertname=A n=1", at(0)), firing("alertname=B n=2", at(0))].concat(), at(0)).await;
     dispatch.flush(at(1)).await;
     ops.script.lock().push_back(Answer::Refuse(NotifyError::permanent(Reason::Rejected, "400: no such room")));
-    assert_eq!((deliverer.step().await, deliverer.step().await, deliverer.step().await), (Step::Done, Step::Done, Step::Idle));
+    assert_eq!(
+        (deliverer.step(START).await, deliverer.step(START).await, deliverer.step(START).await),
+        (Step::Done, Step::Done, Step::Idle)
+    );
     let letters = state.dead_letters(10).await.expect("read");
     assert_eq!((letters.len(), letters[0].error.as_str()), (1, "400: no such room"));
     assert_eq!(heard(&ops.told.lock(), AlertStatus::Firing).into_iter().collect::<Vec<_>>(), ["2"]);
@@ -136,7 +139,7 @@ async fn messages_of_one_group_that_pile_up_become_one() {
     dispatch.put(firing("alertname=Z n=9", at(0)), at(0)).await;
     dispatch.flush(at(1)).await;
     ops.script.lock().push_back(busy());
-    assert!(matches!(deliverer.step().await, Step::Pause(_)));
+    assert!(matches!(deliverer.step(START).await, Step::Pause(_)));
     dispatch.put(vec![alert("alertname=A n=1", at(0), Some(at(3)), at(3)).into()], at(3)).await;
     dispatch.put(firing("alertname=A n=2", at(3)), at(3)).await;
     dispatch.flush(at(6)).await;
@@ -144,7 +147,7 @@ async fn messages_of_one_group_that_pile_up_become_one() {
     dispatch.flush(at(11)).await;
     assert_eq!(state.outbox(10).await.expect("read").len(), 4);
     let newest = state.outbox(10).await.expect("read").pop().expect("a message").delivery_id;
-    while deliverer.step().await != Step::Idle {}
+    while deliverer.step(START).await != Step::Idle {}
     let told = ops.told.lock().clone();
     let of_a: Vec<&Notification> = told.iter().filter(|m| m.group_key.contains("\"A\"")).collect();
     assert_eq!((told.len(), of_a.len()), (2, 1), "one for each group");
@@ -161,8 +164,8 @@ async fn a_message_that_always_fails_does_not_hold_up_other_groups() {
     dispatch.put([firing("alertname=A n=1", at(0)), firing("alertname=B n=2", at(0))].concat(), at(0)).await;
     dispatch.flush(at(1)).await;
     ops.script.lock().push_back(busy());
-    assert!(matches!(deliverer.step().await, Step::Pause(_)));
-    assert_eq!(deliverer.step().await, Step::Done);
+    assert!(matches!(deliverer.step(START).await, Step::Pause(_)));
+    assert_eq!(deliverer.step(START).await, Step::Done);
     assert_eq!(heard(&ops.told.lock(), AlertStatus::Firing).into_iter().collect::<Vec<_>>(), ["2"]);
 }
 
@@ -176,9 +179,9 @@ async fn a_broken_database_does_not_stop_a_message() {
     state.close().await;
     dispatch.put(firing("alertname=A n=1", at(0)), at(0)).await;
     dispatch.flush(at(1)).await;
-    assert_eq!(deliverer.step().await, Step::Done);
+    assert_eq!(deliverer.step(START).await, Step::Done);
     assert_eq!(ops.told.lock().len(), 1);
-    assert!(matches!(deliverer.step().await, Step::Pause(_)), "the outbox cannot be read, so it is looked at again later");
+    assert!(matches!(deliverer.step(START).await, Step::Pause(_)), "the outbox cannot be read, so it is looked at again later");
     assert_eq!(ops.told.lock().len(), 1, "told once");
 }
 
@@ -192,7 +195,7 @@ async fn a_database_that_comes_back_is_brought_up_to_date() {
     let (mut dispatch, mut deliverer) = dispatch(&config, &state).await;
     dispatch.put(firing("alertname=Gone n=0", at(0)), at(0)).await;
     dispatch.flush(at(1)).await;
-    assert_eq!(deliverer.step().await, Step::Done);
+    assert_eq!(deliverer.step(START).await, Step::Done);
 
     let saboteur = sqlx::SqlitePool::connect_with(sqlx::sqlite::SqliteConnectOptions::new().filename(&path)).await.expect("opens");
     sqlx::query("ALTER TABLE alerts RENAME TO hidden").execute(&saboteur).await.expect("renamed");
@@ -201,7 +204,10 @@ async fn a_database_that_comes_back_is_brought_up_to_date() {
     dispatch.flush(at(6)).await;
     assert!(!state.is_healthy());
     assert_eq!(state.outbox(10).await.expect("read"), [], "it could not be written");
-    assert_eq!((deliverer.step().await, deliverer.step().await, deliverer.step().await), (Step::Done, Step::Done, Step::Idle));
+    assert_eq!(
+        (deliverer.step(START).await, deliverer.step(START).await, deliverer.step(START).await),
+        (Step::Done, Step::Done, Step::Idle)
+    );
     assert_eq!(heard(&ops.told.lock(), AlertStatus::Firing).into_iter().collect::<Vec<_>>(), ["0", "1"]);
 
     sqlx::query("ALTER TABLE hidden RENAME TO alerts").execute(&saboteur).await.expect("renamed");
@@ -213,7 +219,7 @@ async fn a_database_that_comes_back_is_brought_up_to_date() {
     drop(dispatch);
     let (mut dispatch, mut deliverer) = self::dispatch(&config, &state).await;
     dispatch.flush(at(12)).await;
-    assert_eq!(deliverer.step().await, Step::Idle, "nothing is told twice");
+    assert_eq!(deliverer.step(START).await, Step::Idle, "nothing is told twice");
 }
 
 /// N7: one receiver hangs, the other hears at once. The whole loop runs, on the real clock.
@@ -248,4 +254,129 @@ async fn a_receiver_that_hangs_does_not_delay_another() {
     }
     running.abort();
     drop(stop);
+}
+
+/// A robot that takes so many messages in a minute and answers 429 to more; its clock is the test's.
+struct Robot {
+    most: usize,
+    now: Mutex<Timestamp>,
+    taken: Mutex<VecDeque<Timestamp>>,
+    told: Mutex<Vec<Notification>>,
+    refused: Mutex<usize>,
+}
+
+const ROOM: usize = 4000;
+
+impl Notifier for Robot {
+    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
+        Box::pin(async move {
+            let now = *self.now.lock();
+            let mut taken = self.taken.lock();
+            taken.retain(|at| now.since(*at) < Duration::from_secs(60));
+            if taken.len() >= self.most {
+                *self.refused.lock() += 1;
+                let wait = Duration::from_secs(60) - now.since(taken[0]);
+                return Err(NotifyError::retryable(Reason::RateLimited, "429").wait(Some(wait)));
+            }
+            taken.push_back(now);
+            self.told.lock().push(notification.clone());
+            Ok(())
+        })
+    }
+
+    fn digest(&self) -> nightbell::notify::Digest {
+        nightbell::notify::Digest::Names(ROOM)
+    }
+}
+
+/// 5,000 alerts in 10 s, each a group of its own, for a robot that takes 20 messages a minute: every alert is named, in messages that hold
+/// what they name, and after the first refusal the robot is never asked too often again.
+#[tokio::test]
+async fn more_messages_than_a_robot_takes_become_digests_that_name_every_alert() {
+    let state = State::in_memory().await.expect("a database");
+    let mut config = read_config(
+        "route: {receiver: ops, group_by: ['...'], group_wait: 1s}\nreceivers: [{name: ops, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}]\n",
+    )
+    .expect("valid");
+    let robot =
+        Arc::new(Robot { most: 20, now: Mutex::new(START), taken: Mutex::default(), told: Mutex::default(), refused: Mutex::new(0) });
+    config.receivers[0].integrations[0].courier = robot.clone();
+    let (mut dispatch, mut deliverer) = dispatch(&config, &state).await;
+    let mut clock = START;
+    for second in 0..12 {
+        if second < 10 {
+            let names =
+                (second * 500..(second + 1) * 500).map(|n| alert(&format!("alertname=Down job=node n={n}"), at(second), None, at(second)));
+            dispatch.put(names.map(Incoming::from).collect(), at(second)).await;
+        }
+        dispatch.flush(at(second)).await;
+        while clock < at(second + 1) {
+            *robot.now.lock() = clock;
+            clock = clock
+                + match deliverer.step(clock).await {
+                    Step::Done => Duration::from_millis(50),
+                    Step::Idle => Duration::from_secs(1),
+                    Step::Pause(pause) => pause,
+                };
+        }
+    }
+    loop {
+        *robot.now.lock() = clock;
+        match deliverer.step(clock).await {
+            Step::Idle => break,
+            Step::Done => clock = clock + Duration::from_millis(50),
+            Step::Pause(pause) => clock = clock + pause,
+        }
+        assert!(clock < at(600), "{} wait", state.outbox_size("ops/webhook/0").await.expect("read"));
+    }
+    let told = robot.told.lock();
+    assert_eq!(heard(&told, AlertStatus::Firing).len(), 5000);
+    assert!(*robot.refused.lock() <= 1, "{} refusals", robot.refused.lock());
+    assert!(told.iter().all(|m| nightbell::notify::named_size(&m.alerts) <= ROOM));
+    let ids: std::collections::BTreeSet<&str> = told.iter().map(|m| m.delivery_id.as_str()).collect();
+    assert_eq!(ids.len(), told.len());
+    assert!(told.len() < 60, "{} messages", told.len());
+}
+
+/// A group with more alerts than one message can name is told in parts, one after the other; other groups' messages stay as they are.
+#[tokio::test]
+async fn a_message_too_large_to_name_its_alerts_is_told_in_parts() {
+    let state = State::in_memory().await.expect("a database");
+    let (mut config, _, _) = scripted();
+    let robot =
+        Arc::new(Robot { most: 1000, now: Mutex::new(START), taken: Mutex::default(), told: Mutex::default(), refused: Mutex::new(0) });
+    config.receivers[0].integrations[0].courier = robot.clone();
+    let (mut dispatch, mut deliverer) = dispatch(&config, &state).await;
+    let many = (0..3000).map(|n| Incoming::from(alert(&format!("alertname=A n={n}"), at(0), None, at(0))));
+    dispatch.put(many.chain(firing("alertname=B n=x", at(0))).collect(), at(0)).await;
+    dispatch.flush(at(1)).await;
+    while deliverer.step(at(1)).await != Step::Idle {}
+    let told = robot.told.lock();
+    assert_eq!(heard(&told, AlertStatus::Firing).len(), 3001);
+    assert!(told.iter().all(|m| nightbell::notify::named_size(&m.alerts) <= ROOM));
+    let of_b: Vec<usize> = told.iter().enumerate().filter(|(_, m)| m.group_key.contains("\"B\"")).map(|(i, _)| i).collect();
+    assert_eq!(of_b, [told.len() - 1], "the parts come one after the other");
+    assert_eq!((told[0].digest, told[told.len() - 1].digest), (1, 0));
+}
+
+/// A message that no attempt could bring for `give_up_after` becomes a dead letter that says why.
+#[tokio::test]
+async fn a_message_that_is_refused_for_too_long_is_given_up_visibly() {
+    let state = State::in_memory().await.expect("a database");
+    let (config, ops, _) = scripted();
+    let telemetry = Telemetry::new();
+    let metrics = Metrics::register(&telemetry);
+    let mut dispatch = Dispatch::restore(Arc::new(config), state.clone(), metrics, START).await;
+    let mut deliverer = dispatch.deliverers().into_iter().next().expect("one");
+    dispatch.put(firing("alertname=A n=1", at(0)), at(0)).await;
+    dispatch.flush(at(1)).await;
+    ops.script.lock().extend([busy(), busy()]);
+    assert!(matches!(deliverer.step(at(86_400)).await, Step::Pause(_)), "a second less than a day old");
+    assert_eq!(deliverer.step(at(86_401)).await, Step::Done);
+    let letters = state.dead_letters(10).await.expect("read");
+    assert_eq!((letters.len(), letters[0].error.as_str()), (1, "given up after 1d: 503"));
+    assert_eq!(state.outbox(10).await.expect("read"), []);
+    assert!(
+        telemetry.encode().contains("nightbell_notifications_dead_total{receiver=\"ops\",notifier=\"webhook\",reason=\"server_error\"} 1")
+    );
 }
