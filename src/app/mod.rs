@@ -34,7 +34,7 @@ use crate::web;
 use reload::ReloadMetrics;
 
 pub use config::Config;
-pub use reload::{environment, load};
+pub use reload::{environment, load, load_alone};
 pub use shipped::{PROFILES, RULES};
 
 /// Where nightbell serves unless it is told otherwise.

@@ -1,13 +1,16 @@
-//! `check rules`: rule files are read as they would be for evaluation; output and exit status are promtool's.
+//! `check rules` and `check metrics`: rule files are read as they would be for evaluation, pages of metrics as promtool's linter reads
+//! them; output and exit status are promtool's.
 //!
 //! Exit status: 0 when nothing is wrong or only a lint finding was made, 1 for a mistake, 3 for a lint finding with `--lint-fatal`.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::exposition::lint;
 use crate::model::Labels;
 use crate::rules::RuleGroup;
 use crate::rules::file::{RuleFile, RuleFileErrors, UnknownKeys, parse_text_with, read_with};
@@ -29,6 +32,67 @@ pub struct CheckRulesArgs {
     /// Pass over keys that are not Prometheus's
     #[arg(long)]
     pub ignore_unknown_fields: bool,
+}
+
+/// Arguments of `check metrics`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct CheckMetricsArgs {
+    /// Pages in text format 0.0.4; none, or -: standard input
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// When nothing is found, list how many series each metric has
+    #[arg(long)]
+    pub extended: bool,
+    /// all, or none to see only whether the page can be read
+    #[arg(long, default_value = "all", value_parser = ["all", "none"])]
+    pub lint: String,
+}
+
+/// Checks pages of metrics; returns the exit status: 1 when one cannot be read, 3 when something was found, else 0.
+pub fn check_metrics(args: &CheckMetricsArgs, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
+    let mut status = 0;
+    let mut pages: Vec<io::Result<Vec<u8>>> = Vec::new();
+    if args.files.is_empty() || args.files.iter().any(|f| f.as_os_str() == "-") {
+        let mut page = Vec::new();
+        pages.push(io::stdin().take(MAX_INPUT).read_to_end(&mut page).map(|_| page));
+    }
+    let named = args.files.iter().filter(|f| f.as_os_str() != "-");
+    pages.extend(named.map(|f| fs::read(f).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", f.display())))));
+    for page in pages {
+        let families = match lint::families(&page?) {
+            Ok(families) => families,
+            Err(error) => {
+                writeln!(err, "error while linting: {error}")?;
+                status = 1;
+                continue;
+            }
+        };
+        let findings = if args.lint == "none" { Vec::new() } else { lint::lint(&families) };
+        for finding in &findings {
+            writeln!(err, "{} {}", finding.metric, finding.text)?;
+        }
+        if !findings.is_empty() {
+            status = if status == 1 { 1 } else { 3 };
+        } else if args.extended {
+            write!(out, "{}", cardinalities(&families))?;
+        }
+    }
+    Ok(status)
+}
+
+/// Series of each metric, most first, as a table.
+fn cardinalities(families: &lint::Families) -> String {
+    let mut counts: Vec<(&str, usize)> = families.iter().map(|(name, family)| (name.as_str(), family.cardinality())).collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let total: usize = counts.iter().map(|(_, count)| count).sum();
+    let mut rows = vec![["Metric".to_owned(), "Cardinality".to_owned(), "Percentage".to_owned()]];
+    let share = |count: usize| format!("{:.2}%", count as f64 / total as f64 * 100.0);
+    rows.extend(counts.into_iter().map(|(name, count)| [name.to_owned(), count.to_string(), share(count)]));
+    rows.push(["Total".to_owned(), total.to_string(), "100%".to_owned()]);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0) + 4;
+    let widths = [width(0), width(1), width(2)];
+    let line = |row: &[String; 3]| -> String { row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect() };
+    rows.iter().map(|row| line(row) + "\n").collect()
 }
 
 /// Checks the files; returns the exit status.
@@ -81,8 +145,8 @@ pub fn check_rules(args: &CheckRulesArgs, out: &mut dyn Write, err: &mut dyn Wri
 }
 
 /// Rules of one file with equal names and labels, as promtool lists them; `None` when there are none.
-fn duplicate_rules(groups: &[RuleGroup]) -> Option<String> {
-    let mut rules: Vec<(&str, &Labels)> = groups.iter().flat_map(|g| &g.rules).map(|r| (r.name(), r.labels())).collect();
+pub(super) fn duplicate_rules<'a>(groups: impl IntoIterator<Item = &'a RuleGroup>) -> Option<String> {
+    let mut rules: Vec<(&str, &Labels)> = groups.into_iter().flat_map(|g| &g.rules).map(|r| (r.name(), r.labels())).collect();
     rules.sort();
     let mut repeated: Vec<(&str, &Labels)> = rules.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[1]).collect();
     repeated.dedup();

@@ -1,11 +1,19 @@
 //! `nightbell check config`: reads a configuration and everything it names, and says all that is wrong with it.
+//!
+//! Exit status: 0 when nothing is wrong or only a lint finding was made, 1 for a mistake, 3 for a lint finding with `--lint-fatal`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
-use crate::app::{self, Options};
+use super::check::duplicate_rules;
+use crate::app::{self, Config, Options};
+use crate::model::format_duration;
+use crate::promql::Engine;
+use crate::rules::RuleGroup;
 
 /// What to check.
 #[derive(Args)]
@@ -16,17 +24,30 @@ pub struct CheckConfigArgs {
     /// Files of NAME=value lines for ${NAME} in the configuration
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
+    /// Check the file alone, not the rule files and others that it names
+    #[arg(long)]
+    syntax_only: bool,
+    /// Comma-separated: all, duplicate-rules, too-long-scrape-interval, none
+    #[arg(long, default_value = "duplicate-rules", value_delimiter = ',')]
+    lint: Vec<String>,
+    /// Exit with status 3 when a lint finding was made
+    #[arg(long)]
+    lint_fatal: bool,
 }
 
-/// Checks each file; exit status 1 when one is refused.
+/// Checks each file.
 pub fn check(args: &CheckConfigArgs) -> ExitCode {
+    const OPTIONS: [&str; 4] = ["all", "duplicate-rules", "too-long-scrape-interval", "none"];
+    for option in args.lint.iter().filter(|o| !o.is_empty() && !OPTIONS.contains(&o.as_str())) {
+        println!("WARNING: unknown lint option: {option:?}");
+    }
     let files: Vec<Option<PathBuf>> = if args.files.is_empty() { vec![None] } else { args.files.iter().cloned().map(Some).collect() };
-    let mut status = ExitCode::SUCCESS;
+    let (mut failed, mut found) = (false, false);
     for file in files {
         let name = file.as_ref().map_or("built-in settings".to_owned(), |f| f.display().to_string());
         println!("Checking {name}");
         let options = Options { config: file, env_files: args.env_file.clone(), ..Options::default() };
-        match app::load(&options) {
+        match if args.syntax_only { app::load_alone(&options) } else { app::load(&options) } {
             Ok(config) => {
                 for warning in &config.warnings {
                     println!("  WARNING: {warning}");
@@ -38,15 +59,45 @@ pub fn check(args: &CheckConfigArgs) -> ExitCode {
                     config.jobs.len(),
                     config.rule_count()
                 );
+                let findings = findings(&config, &args.lint);
+                found |= !findings.is_empty();
+                findings.iter().for_each(|finding| eprintln!("  FAILED: {finding}"));
             }
             Err(error) => {
                 println!("  FAILED:");
                 for line in error.to_string().lines() {
                     eprintln!("{line}");
                 }
-                status = ExitCode::FAILURE;
+                failed = true;
             }
         }
     }
-    status
+    match (failed, found && args.lint_fatal) {
+        (true, _) => ExitCode::FAILURE,
+        (false, true) => ExitCode::from(3),
+        (false, false) => ExitCode::SUCCESS,
+    }
+}
+
+/// What the lint options find in a configuration without mistakes.
+fn findings(config: &Config, lint: &[String]) -> Vec<String> {
+    let has = |name: &str| lint.iter().any(|o| o == name);
+    let wants = |name: &str| !has("none") && (has("all") || has(name));
+    let mut findings = Vec::new();
+    if wants("too-long-scrape-interval") {
+        let lookback: Duration = Engine::default().lookback;
+        for job in config.jobs.iter().filter(|job| job.interval > lookback) {
+            let interval = format_duration(job.interval);
+            findings.push(format!(
+                "too long scrape interval found, data point will be marked as stale - job: {}, interval: {interval}",
+                job.name
+            ));
+        }
+    }
+    if wants("duplicate-rules") {
+        let mut files: BTreeMap<&str, Vec<&RuleGroup>> = BTreeMap::new();
+        config.groups.iter().for_each(|group| files.entry(&group.file).or_default().push(group));
+        findings.extend(files.into_iter().filter_map(|(file, groups)| Some(format!("{file}: {}", duplicate_rules(groups)?))));
+    }
+    findings
 }

@@ -4,6 +4,8 @@ pub mod check;
 mod config;
 mod health;
 mod junit;
+mod query;
+mod query_output;
 mod run;
 pub mod test;
 
@@ -65,6 +67,8 @@ enum Command {
     /// Run tests
     #[command(subcommand)]
     Test(Test),
+    /// Ask a running nightbell, or any Prometheus, for samples
+    Query(query::QueryArgs),
     /// Ask a running nightbell how everything is
     Health(health::HealthArgs),
 }
@@ -75,6 +79,8 @@ enum Check {
     Config(config::CheckConfigArgs),
     /// Rule files, as promtool checks them
     Rules(check::CheckRulesArgs),
+    /// Pages of metrics, as promtool checks them
+    Metrics(check::CheckMetricsArgs),
 }
 
 #[derive(Subcommand)]
@@ -89,7 +95,17 @@ pub fn main() -> ExitCode {
     match cli.command {
         Some(Command::Check(Check::Config(args))) => config::check(&args),
         Some(Command::Check(Check::Rules(args))) => finished(check::check_rules(&args, &mut std::io::stdout(), &mut std::io::stderr())),
+        Some(Command::Check(Check::Metrics(args))) => finished(check::check_metrics(&args, &mut std::io::stdout(), &mut std::io::stderr())),
         Some(Command::Test(Test::Rules(args))) => finished(test::test_rules(&args, &mut std::io::stdout(), &mut std::io::stderr())),
+        Some(Command::Query(args)) => wait_for(async {
+            query::query(&args).await.map_or_else(
+                |error| {
+                    eprintln!("{error}");
+                    ExitCode::FAILURE
+                },
+                |()| ExitCode::SUCCESS,
+            )
+        }),
         Some(Command::Health(args)) => wait_for(health::health(&args)),
         None => run::run(&cli.run),
     }

@@ -1,6 +1,7 @@
-//! Prometheus's text formats, out ([`encode`]) and in ([`parse`]).
+//! Prometheus's text formats, out ([`encode`]) and in ([`parse`]), and what is unusual in a page ([`lint`]).
 
 pub mod encode;
+pub mod lint;
 mod openmetrics;
 pub mod parse;
 mod series;

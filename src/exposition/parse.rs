@@ -70,12 +70,17 @@ impl<'a> Lines<'a> {
         match self.item(hint) {
             Ok(item) => Ok(item),
             Err(problem) => {
-                let line = memchr_iter(b'\n', &self.page[..self.at]).count() + 1;
+                let line = self.line();
                 self.at = self.page.len();
                 self.ended = true;
                 Err(ParseError { line, problem })
             }
         }
+    }
+
+    /// The line that comes next, from 1. Counts the page so far: for messages, not for every item.
+    pub fn line(&self) -> usize {
+        memchr_iter(b'\n', &self.page[..self.at]).count() + 1
     }
 
     fn item(&mut self, hint: &[u8]) -> Result<Option<Item<'a>>, Problem> {

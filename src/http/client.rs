@@ -19,6 +19,7 @@ pub struct Client {
 }
 
 /// One request.
+#[derive(Clone)]
 pub struct Request {
     /// GET, POST, …
     pub method: Method,

@@ -17,6 +17,7 @@ mod exposition;
 mod http;
 mod notify;
 mod program;
+mod prometheus_api;
 mod promql;
 mod promql_differential;
 mod promql_syntax;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nightbell::cli::check::{CheckRulesArgs, check_rules};
+use nightbell::cli::check::{CheckMetricsArgs, CheckRulesArgs, check_metrics, check_rules};
 use nightbell::cli::test::{TestRulesArgs, test_rules};
 use nightbell::rules::Rule;
 use nightbell::rules::file::{parse_text, read};
@@ -51,6 +51,27 @@ fn duplicate_rules_are_a_finding_that_only_lint_fatal_makes_fatal() {
                   Might cause inconsistency while recording expressions\n";
     assert_eq!(checked(&["duplicates.yml"], false), ("Checking duplicates.yml\n\n".into(), wanted.into(), 0));
     assert_eq!(checked(&["duplicates.yml"], true).2, 3);
+}
+
+/// What `check metrics` writes to standard output and standard error, and its exit status.
+fn checked_metrics(name: &str, extended: bool, lint: &str) -> (String, String, u8) {
+    let args = CheckMetricsArgs { files: vec![folder("tests/lint").join(name)], extended, lint: lint.into() };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let status = check_metrics(&args, &mut out, &mut err).expect("vectors take everything");
+    (String::from_utf8(out).expect("UTF-8"), String::from_utf8(err).expect("UTF-8"), status)
+}
+
+/// SEMANTICS 215 (T3's tool): findings, table and exit status recorded from promtool 3.5 on the same pages.
+#[test]
+fn metrics_are_checked_as_promtool_checks_them() {
+    let recorded = |name: &str| fs::read_to_string(folder("tests/lint").join(name)).expect("recorded");
+    assert_eq!(checked_metrics("unusual.prom", true, "all"), (String::new(), recorded("unusual.err"), 3));
+    assert_eq!(checked_metrics("unusual.prom", false, "none"), (String::new(), String::new(), 0));
+    assert_eq!(checked_metrics("good.prom", true, "all"), (recorded("good.out"), String::new(), 0));
+    for name in ["second_type.prom", "escape.prom", "bound.prom", "name.prom"] {
+        let (out, err, status) = checked_metrics(name, false, "none");
+        assert_eq!((out, err, status), (String::new(), recorded(&name.replace(".prom", ".err")), 1), "{name}");
+    }
 }
 
 /// SEMANTICS 94 and 98: defaults, the group's labels under the rule's, further documents ignored.

@@ -7,6 +7,7 @@ pub mod http_sink;
 pub mod litellm;
 pub mod llm;
 pub mod nightbell;
+pub mod page;
 pub mod postgres;
 pub mod redis;
 pub mod smtp;
