@@ -45,6 +45,27 @@ async fn a_chroma_is_described_by_its_collections_and_its_canaries() {
     assert_eq!(value(&batch, "vectorstore_up", &[]), Some(1.0));
 }
 
+/// C8: Chroma 0.5, which knows only the first generation of the API, is described likewise.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chroma_of_the_old_generation_is_described_likewise() {
+    let mut chroma = Chroma::start_old();
+    chroma.collection("books", 30).await;
+    chroma.collection("empty", 0).await;
+    let mut collector = build("vector_store", &format!("url: {}\npath: {}\n", chroma.url(), chroma.data.path().display()));
+    let (batch, result) = collect("vector_store", &mut collector).await;
+    result.expect("all is well");
+    let of = |name: &str, labels: &[(&str, &str)]| value(&batch, name, labels);
+    assert_eq!((of("vectorstore_up", &[]), of("vectorstore_collections", &[])), (Some(1.0), Some(2.0)));
+    assert_eq!(of("vectorstore_collection_vectors", &[("collection", "books")]), Some(30.0));
+    assert_eq!(of("vectorstore_collection_vectors", &[("collection", "empty")]), Some(0.0));
+    assert_eq!(of("vectorstore_canary_self_match", &[("collection", "books")]), Some(1.0));
+    assert!(of("vectorstore_disk_bytes", &[("part", "total")]).expect("a size") > 10_000.0);
+    chroma.stop();
+    let (batch, result) = collect("vector_store", &mut collector).await;
+    assert_eq!(value(&batch, "vectorstore_up", &[]), Some(0.0));
+    assert_eq!(result.expect_err("stopped").reason, "heartbeat: connect");
+}
+
 /// C8: a database that does not exist lists nothing with status 200; that must not look healthy.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_does_not_exist_is_an_error() {

@@ -1,4 +1,4 @@
-//! A real Chroma 1.x server with data of its own.
+//! A real Chroma server with data of its own: 1.x, or 0.5 from the time when there was only the first generation of its API.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -6,12 +6,22 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Server, free_port, listens, python_tool, wait_until};
+use super::{Server, free_port, listens, tool_of, wait_until};
 
-/// The path of Chroma's collections.
-const COLLECTIONS: &str = "/api/v2/tenants/default_tenant/databases/default_database/collections";
+/// Which Chroma.
+struct Edition {
+    /// The Python environment that holds it.
+    environment: &'static str,
+    /// The path of its collections.
+    collections: &'static str,
+}
+
+const CURRENT: Edition =
+    Edition { environment: "venv", collections: "/api/v2/tenants/default_tenant/databases/default_database/collections" };
+const OLD: Edition = Edition { environment: "chroma05", collections: "/api/v1/collections" };
 
 pub struct Chroma {
+    edition: &'static Edition,
     pub port: u16,
     pub data: TempDir,
     server: Option<Server>,
@@ -19,13 +29,22 @@ pub struct Chroma {
 
 impl Chroma {
     pub fn start() -> Self {
-        let mut chroma = Chroma { port: free_port(), data: tempfile::tempdir().expect("a folder"), server: None };
+        Self::of(&CURRENT)
+    }
+
+    /// Chroma 0.5.
+    pub fn start_old() -> Self {
+        Self::of(&OLD)
+    }
+
+    fn of(edition: &'static Edition) -> Self {
+        let mut chroma = Chroma { edition, port: free_port(), data: tempfile::tempdir().expect("a folder"), server: None };
         chroma.restart();
         chroma
     }
 
     pub fn restart(&mut self) {
-        let child = Command::new(python_tool("chroma"))
+        let child = Command::new(tool_of(self.edition.environment, "chroma"))
             .args(["run", "--host", "127.0.0.1", "--port", &self.port.to_string(), "--path"])
             .arg(self.data.path())
             .env("ANONYMIZED_TELEMETRY", "False")
@@ -35,7 +54,7 @@ impl Chroma {
             .expect("chroma starts");
         self.server = Some(Server(child));
         let port = self.port;
-        wait_until("Chroma listens", Duration::from_secs(30), || listens(port));
+        wait_until("Chroma listens", Duration::from_secs(60), || listens(port));
     }
 
     pub fn stop(&mut self) {
@@ -56,18 +75,19 @@ impl Chroma {
 
     /// Makes a collection of `count` vectors of dimension 8; returns its identifier.
     pub async fn collection(&self, name: &str, count: usize) -> String {
-        let made = self.post(COLLECTIONS, json!({ "name": name })).await;
+        let made = self.post(self.edition.collections, json!({ "name": name })).await;
         let id = made["id"].as_str().expect("an id").to_owned();
         if count > 0 {
             let ids: Vec<String> = (0..count).map(|i| format!("v{i}")).collect();
             let vectors: Vec<Vec<f64>> =
                 (0..count).map(|i| (0..8).map(|j| ((i * 7 + j * 3) % 23) as f64 / 23.0 + i as f64).collect()).collect();
-            self.post(&format!("{COLLECTIONS}/{id}/add"), json!({ "ids": ids, "embeddings": vectors, "documents": ids })).await;
+            self.post(&format!("{}/{id}/add", self.edition.collections), json!({ "ids": ids, "embeddings": vectors, "documents": ids }))
+                .await;
         }
         id
     }
 
     pub async fn delete(&self, id: &str, record: &str) {
-        self.post(&format!("{COLLECTIONS}/{id}/delete"), json!({ "ids": [record] })).await;
+        self.post(&format!("{}/{id}/delete", self.edition.collections), json!({ "ids": [record] })).await;
     }
 }

@@ -25,9 +25,14 @@ pub fn free_port() -> u16 {
 
 /// A program of the Python environment that `tests/run` makes.
 pub fn python_tool(name: &str) -> PathBuf {
+    tool_of("venv", name)
+}
+
+/// A program of one of the Python environments that `tests/run` makes.
+pub fn tool_of(environment: &str, name: &str) -> PathBuf {
     let tools = std::env::var_os("NIGHTBELL_TEST_TOOLS")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/test-tools"), PathBuf::from);
-    let path = tools.join("venv/bin").join(name);
+    let path = tools.join(environment).join("bin").join(name);
     assert!(path.exists(), "{} is missing: run `tests/run` once, it installs what the tests need", path.display());
     path
 }
