@@ -2,6 +2,16 @@
 //!
 //! To add one, copy the nearest file, export `KIND`, and list it in [`COLLECTORS`].
 
+/// Constants for a table of metrics, and `METRICS`, the table: identifier, name, kind, unit, labels, help, source.
+macro_rules! metrics {
+    ($($id:ident $name:literal $kind:ident $unit:literal $labels:expr, $help:literal, $source:literal;)*) => {
+        $(pub const $id: $crate::model::MetricDesc =
+            $crate::model::MetricDesc { name: $name, kind: $kind, unit: $unit, help: $help, labels: $labels, source: $source };)*
+        /// Every metric of this collector.
+        pub const METRICS: &[$crate::model::MetricDesc] = &[$($id),*];
+    };
+}
+
 mod host;
 mod llm_provider;
 mod postgres;

@@ -1,19 +1,10 @@
 //! The metrics of the `llm_provider` collector.
 
-use crate::model::MetricDesc;
 use crate::model::MetricKind::{Counter, Gauge, Histogram};
 
 const PROBE: &[&str] = &["target", "provider", "model", "probe"];
 const MODEL: &[&str] = &["target", "provider", "model"];
 const TARGET: &[&str] = &["target", "provider"];
-
-macro_rules! metrics {
-    ($($id:ident $name:literal $kind:ident $unit:literal $labels:expr, $help:literal, $source:literal;)*) => {
-        $(pub const $id: MetricDesc = MetricDesc { name: $name, kind: $kind, unit: $unit, help: $help, labels: $labels, source: $source };)*
-        /// Every metric of this collector.
-        pub const METRICS: &[MetricDesc] = &[$($id),*];
-    };
-}
 
 metrics! {
     UP "llm_up" Gauge "" TARGET, "Whether the last free probe got a 2xx answer with parseable JSON.", "GET of the model list";

@@ -1,19 +1,10 @@
 //! The metrics of the `vector_store` collector.
 
-use crate::model::MetricDesc;
 use crate::model::MetricKind::{Counter, Gauge, Histogram};
 
 const STORE: &[&str] = &["target", "store"];
 const OP: &[&str] = &["target", "store", "op"];
 const COLLECTION: &[&str] = &["target", "store", "collection"];
-
-macro_rules! metrics {
-    ($($id:ident $name:literal $kind:ident $unit:literal $labels:expr, $help:literal, $source:literal;)*) => {
-        $(pub const $id: MetricDesc = MetricDesc { name: $name, kind: $kind, unit: $unit, help: $help, labels: $labels, source: $source };)*
-        /// Every metric of this collector.
-        pub const METRICS: &[MetricDesc] = &[$($id),*];
-    };
-}
 
 metrics! {
     UP "vectorstore_up" Gauge "" STORE, "Whether the store's heartbeat answered.", "Chroma: GET /api/v2/heartbeat, or v1";
