@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tracing::warn;
+
 use crate::alerting::Alerting;
 use crate::config::{ConfigError, ConfigErrors, Document, Environment, FromNode, Loader, Node, Section, Value, glob};
 use crate::rules::RuleGroup;
@@ -14,7 +16,7 @@ use super::environment::{EnvironmentTargets, discover};
 use super::outside::{OutsideAlertmanagers, read_alerting};
 
 /// Keys of a prometheus.yml that nightbell takes and does not act on; each is named in a warning.
-const WITHOUT_EFFECT: [&str; 7] = ["remote_write", "remote_read", "storage", "tracing", "otlp", "runtime", "scrape_config_files"];
+const WITHOUT_EFFECT: [&str; 6] = ["remote_write", "remote_read", "storage", "tracing", "otlp", "runtime"];
 
 /// How long after a slot its rules are evaluated: by then the collections of that slot have ended, unless a target is slow.
 const PHASE: Duration = Duration::from_millis(250);
@@ -54,6 +56,8 @@ pub struct Config {
     pub environment: EnvironmentTargets,
     /// What is accepted without effect, for a warning at start.
     pub warnings: Vec<String>,
+    /// Rule files that are named and not there: Prometheus starts without them, and `promtool check config` refuses them. So do we.
+    pub absent: ConfigErrors,
 }
 
 /// The block `rules`.
@@ -111,12 +115,13 @@ impl Config {
             .map(|key| format!("{}: {key} has no effect in this version", root.file()))
             .collect();
         let named = root.or("watch_environment", false);
+        let (rule_files, absent) = rule_files(root);
         Config {
             name: root.file().to_owned(),
             text: root.redacted(),
             jobs: scrape::read_jobs(root, &global),
             collectors: scrape::read_collectors(root, &global),
-            rule_files: rule_files(root),
+            rule_files,
             groups: Vec::new(),
             shipped: root.section("rules").map(|s| ShippedConfig::read(&s)).unwrap_or_default(),
             alerting,
@@ -125,7 +130,15 @@ impl Config {
             web,
             environment: if named { discover(environment) } else { EnvironmentTargets::default() },
             warnings,
+            absent,
             global,
+        }
+    }
+
+    /// Logs what is accepted without effect, and what is named and not there.
+    pub fn log_warnings(&self) {
+        for warning in self.warnings.iter().cloned().chain(self.absent.0.iter().map(ToString::to_string)) {
+            warn!(warning, "The configuration is used, but a part of it has no effect.");
         }
     }
 
@@ -220,29 +233,33 @@ fn read_notification(root: &Section<'_>, global: Option<&Section<'_>>, environme
     }
 }
 
-/// The paths that `rule_files` names. A pattern may match nothing; a path without a star must exist.
-fn rule_files(root: &Section<'_>) -> Vec<PathBuf> {
+/// The paths that `rule_files` names, and a complaint about each path without a wildcard that does not exist.
+fn rule_files(root: &Section<'_>) -> (Vec<PathBuf>, ConfigErrors) {
+    let (mut files, mut absent) = (Vec::new(), ConfigErrors::default());
     let Some(Node { value: Value::List(items), .. }) = root.node("rule_files") else {
-        return root.or("rule_files", Vec::new());
+        return (root.or("rule_files", files), absent);
     };
-    let mut files = Vec::new();
     for (index, node) in items.iter().enumerate() {
         let key = format!("rule_files[{index}]");
         let Some(pattern) = PathBuf::from_node(root, &key, node) else { continue };
-        match expand(&pattern) {
-            Ok(found) => files.extend(found),
-            Err(problem) => root.error_at(node.position, &key, problem, "check the path".into()),
+        match glob(&pattern) {
+            Ok(found) => {
+                let before = files.len();
+                files.extend(found.into_iter().filter(|path| path.is_file()));
+                if files.len() == before && !pattern.to_string_lossy().contains(['*', '?', '[']) {
+                    absent.0.push(ConfigError {
+                        file: root.file().to_owned(),
+                        position: Some(node.position),
+                        key,
+                        problem: format!("{} does not exist", pattern.display()),
+                        remedy: "check the path".into(),
+                    });
+                }
+            }
+            Err(problem) => root.error_at(node.position, &key, problem.to_string(), "check the pattern".into()),
         }
     }
-    files
-}
-
-/// The files that a path or a pattern names, sorted; a path without a wildcard must exist.
-pub fn expand(pattern: &Path) -> Result<Vec<PathBuf>, String> {
-    let mut found = glob(pattern).map_err(|e| e.to_string())?;
-    found.retain(|path| path.is_file());
-    let is_plain = !pattern.to_string_lossy().contains(['*', '?', '[']);
-    if found.is_empty() && is_plain { Err(format!("{} does not exist", pattern.display())) } else { Ok(found) }
+    (files, absent)
 }
 
 /// Adds the targets that the environment names to the file's `collectors`, when the file asks for them.

@@ -104,6 +104,7 @@ impl App {
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         let started_at = Timestamp::now();
         let mut config = reload::load(&options)?;
+        config.log_warnings();
         let address = listen_address(&options, &config)?;
         let listener = tokio::net::TcpListener::bind(address)
             .await

@@ -69,6 +69,7 @@ impl Parts {
                 return Err(refused.to_string());
             }
         };
+        config.log_warnings();
         self.scraper.apply(config.take_plan());
         let settings = config.rule_settings();
         if let Err(error) = self.rules.reload(config.groups, settings, Timestamp::now()).await {

@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
 use crate::alerting;
+use crate::config::glob;
 use crate::model::{Alert, Labels, Sample, Timestamp};
 use crate::promql::{self, Engine, Expr, Value};
 use crate::remote::alertmanager::{Metrics, Sender};
@@ -17,7 +18,7 @@ use crate::rules::file::{parse_text, read};
 use crate::scrape::{RelabelRule, apply_relabelling};
 use crate::store::Store;
 
-use super::config::{Config, ShippedConfig, expand};
+use super::config::{Config, ShippedConfig};
 use super::outside::OutsideAlertmanagers;
 use super::shipped::{PROFILES, RULES, ShippedRules};
 
@@ -65,7 +66,7 @@ pub fn load(config: &Config, folder: Option<&Path>) -> anyhow::Result<Vec<RuleGr
     let ShippedConfig { shipped, folder: configured, profiles } = &config.shipped;
     match folder.or(configured.as_deref()) {
         Some(folder) => {
-            for path in expand(&folder.join("*.yml")).map_err(anyhow::Error::msg)? {
+            for path in glob(&folder.join("*.yml"))?.into_iter().filter(|path| path.is_file()) {
                 take(read(&path));
             }
         }

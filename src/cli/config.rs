@@ -47,7 +47,8 @@ pub fn check(args: &CheckConfigArgs) -> ExitCode {
         let name = file.as_ref().map_or("built-in settings".to_owned(), |f| f.display().to_string());
         println!("Checking {name}");
         let options = Options { config: file, env_files: args.env_file.clone(), ..Options::default() };
-        match if args.syntax_only { app::load_alone(&options) } else { app::load(&options) } {
+        let loaded = if args.syntax_only { app::load_alone(&options) } else { app::load(&options).and_then(complete) };
+        match loaded {
             Ok(config) => {
                 for warning in &config.warnings {
                     println!("  WARNING: {warning}");
@@ -100,4 +101,9 @@ fn findings(config: &Config, lint: &[String]) -> Vec<String> {
         findings.extend(files.into_iter().filter_map(|(file, groups)| Some(format!("{file}: {}", duplicate_rules(groups)?))));
     }
     findings
+}
+
+/// Refuses a configuration that names rule files which are not there: it would start, and judge less than its author thinks.
+fn complete(config: app::Config) -> anyhow::Result<app::Config> {
+    if config.absent.0.is_empty() { Ok(config) } else { Err(config.absent.into()) }
 }

@@ -4,10 +4,10 @@
 //! Discovery other than static and file is refused with a remedy. Native histograms are not stored; their keys change nothing.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::Section;
+use crate::config::{Document, Loader, Section, glob};
 use crate::http::{Client, HttpConfig};
 use crate::model::Labels;
 use crate::model::text::nearest;
@@ -150,12 +150,49 @@ const WITHOUT_EFFECT: [&str; 10] = [
     "scrape_failure_log_file",
 ];
 
-/// Reads `scrape_configs` from the file's root.
+/// Reads `scrape_configs` from the file's root, and from the files that `scrape_config_files` names. A pattern may match nothing.
 pub fn read_jobs(root: &Section<'_>, global: &Global) -> Vec<Job> {
+    let mut jobs = jobs_of(root, global, &[]);
+    for pattern in root.or("scrape_config_files", Vec::<PathBuf>::new()) {
+        let files = glob(&pattern).unwrap_or_else(|problem| {
+            root.error("scrape_config_files", problem.to_string(), "check the pattern");
+            Vec::new()
+        });
+        for file in files.iter().filter(|file| file.is_file()) {
+            let more = jobs_of_file(file, root, global, &jobs);
+            jobs.extend(more);
+        }
+    }
+    jobs
+}
+
+/// The jobs of a file that holds nothing but `scrape_configs`; its relative paths start in its own folder.
+fn jobs_of_file(file: &Path, root: &Section<'_>, global: &Global, known: &[Job]) -> Vec<Job> {
+    let document = match Document::read(file) {
+        Ok(document) => document,
+        Err(error) => {
+            root.include(error);
+            return Vec::new();
+        }
+    };
+    let loader = Loader::new(&document, root.environment(), file.parent().unwrap_or(Path::new(".")));
+    let jobs = {
+        let section = loader.root();
+        let jobs = jobs_of(&section, global, known);
+        section.finish();
+        jobs
+    };
+    for error in loader.into_errors().0 {
+        root.include(error);
+    }
+    jobs
+}
+
+fn jobs_of(root: &Section<'_>, global: &Global, known: &[Job]) -> Vec<Job> {
     let sections = root.sections("scrape_configs");
     let jobs: Vec<Job> = sections.iter().map(|section| Job::read(section, global)).collect();
     for (index, job) in jobs.iter().enumerate() {
-        if !job.name.is_empty() && jobs[..index].iter().any(|other| other.name == job.name) {
+        if !job.name.is_empty() && jobs[..index].iter().chain(known).any(|other| other.name == job.name) {
             sections[index].error("job_name", format!("another job is named {:?} already", job.name), "give each job its own name");
         }
     }

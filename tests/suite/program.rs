@@ -106,6 +106,32 @@ fn an_invalid_reload_changes_nothing_and_is_visible() {
     assert_eq!(nightbell.get("/-/reload").0, 405);
 }
 
+/// A `prometheus.yml` as it stands: jobs in files of their own are scraped, and a rule file that is not there is told but does not keep it
+/// from starting, as in Prometheus; `check config` refuses it, as promtool does.
+#[test]
+fn jobs_in_files_of_their_own_are_scraped_and_an_absent_rule_file_is_told() {
+    let page = Hostile::page("good 1\n");
+    let nightbell =
+        Nightbell::start("global: {scrape_interval: 1s}\nscrape_config_files: ['jobs/*.yml']\nrule_files: [absent.yml, 'none/*.yml']\n");
+    let folder = nightbell.config_file().parent().expect("a folder").to_owned();
+    assert!(nightbell.log().contains("rule_files[0]:") && nightbell.log().contains("absent.yml does not exist"), "{}", nightbell.log());
+    assert!(!nightbell.log().contains("none/"), "a pattern may match nothing");
+    std::fs::create_dir(folder.join("jobs")).expect("made");
+    let job = format!("scrape_configs: [{{job_name: apart, static_configs: [{{targets: ['{}']}}]}}]\n", page.address);
+    std::fs::write(folder.join("jobs/a.yml"), &job).expect("written");
+    nightbell.signal("-HUP");
+    wait_until("the job is scraped", Duration::from_secs(20), || nightbell.get("/metrics").1.contains("job=\"apart\""));
+    std::fs::write(folder.join("jobs/b.yml"), job).expect("written");
+    let config = nightbell.config_file().display().to_string();
+    let refused = command(&["check", "config", &config]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("b.yml:1:") && said.contains("another job is named \"apart\" already"), "{said}");
+    std::fs::remove_file(folder.join("jobs/b.yml")).expect("removed");
+    let refused = command(&["check", "config", &config]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("absent.yml does not exist"));
+}
+
 /// D2: a signal to stop ends it at once with status 0, and it starts again on the same state.
 #[test]
 fn a_signal_to_stop_ends_it_with_status_0() {
