@@ -11,9 +11,10 @@ use std::time::Duration;
 use super::inhibit::InhibitRule;
 use super::route::{Route, Routes};
 use super::time_interval::TimeInterval;
-use crate::config::{ConfigErrors, Document, Environment, Loader, Section};
+use crate::config::{ConfigErrors, Document, Environment, FromNode, Loader, Section, Value};
 use crate::model::{MatchOp, Matcher};
 use crate::notify::{NOTIFIERS, Notifier, NotifierKind};
+use crate::template::{Library, files};
 
 /// Keys of Alertmanager's `global` block. Notifiers read theirs; one that no configured notifier reads is no mistake.
 const GLOBAL_KEYS: &[&str] = &[
@@ -123,8 +124,6 @@ pub struct Alerting {
     pub inhibit_rules: Vec<InhibitRule>,
     /// Time intervals by name.
     pub time_intervals: BTreeMap<String, Vec<TimeInterval>>,
-    /// Files of notification templates. This version names them and uses its built-in texts.
-    pub templates: Vec<PathBuf>,
     /// When an alert without an end is taken as over, unless it is renewed.
     pub resolve_timeout: Duration,
     /// Where people reach this nightbell.
@@ -141,19 +140,16 @@ impl Alerting {
                 Routes::of(Route::root(String::new()), Vec::new())
             }
         };
+        read_templates(section);
         let alerting = Alerting {
             receivers: read_receivers(section, global),
             inhibit_rules: section.sections("inhibit_rules").iter().map(InhibitRule::read).collect(),
             time_intervals: read_time_intervals(section),
-            templates: section.or("templates", Vec::new()),
             resolve_timeout: resolve_timeout(global),
             external_url: String::new(),
             routes,
         };
         alerting.check_names(section);
-        if !alerting.templates.is_empty() {
-            tracing::warn!("Files under templates are not read by this version; messages use the built-in texts.");
-        }
         alerting
     }
 
@@ -202,7 +198,6 @@ impl Alerting {
             receivers,
             inhibit_rules: Vec::new(),
             time_intervals: BTreeMap::new(),
-            templates: Vec::new(),
             resolve_timeout: resolve_timeout(global),
             external_url: String::new(),
         }
@@ -215,7 +210,6 @@ impl Alerting {
             receivers: vec![Receiver { name: NOBODY.into(), integrations: Vec::new() }],
             inhibit_rules: Vec::new(),
             time_intervals: BTreeMap::new(),
-            templates: Vec::new(),
             resolve_timeout: RESOLVE_TIMEOUT,
             external_url: String::new(),
         }
@@ -285,6 +279,35 @@ fn default_routes(receivers: &[(u8, Receiver)]) -> Routes {
         children.push(root.child(Vec::new()));
     }
     Routes::of(root, children)
+}
+
+/// Reads the files of `templates` and gives their named templates to the receivers. Patterns are relative to the file and may match nothing.
+fn read_templates(section: &Section<'_>) {
+    let patterns = match section.node("templates").map(|node| &node.value) {
+        Some(Value::List(items)) => items.as_slice(),
+        _ => {
+            section.get::<Vec<PathBuf>>("templates");
+            return;
+        }
+    };
+    let mut library = Library::default();
+    for (index, node) in patterns.iter().enumerate() {
+        let key = format!("templates[{index}]");
+        let Some(pattern) = PathBuf::from_node(section, &key, node) else { continue };
+        let found = files(&pattern).unwrap_or_else(|problem| {
+            section.error_at(node.position, &key, problem, "write a path; *, ? and [a-z] stand for parts of names".into());
+            Vec::new()
+        });
+        if found.is_empty() {
+            tracing::warn!(pattern = %pattern.display(), "No file of templates has this name.");
+        }
+        for file in found {
+            if let Err(problem) = library.add_file(&file) {
+                section.error_at(node.position, &key, problem, "write it as Alertmanager's templates are written".into());
+            }
+        }
+    }
+    section.give(library);
 }
 
 fn read_receivers(section: &Section<'_>, global: Option<&Section<'_>>) -> Vec<Receiver> {

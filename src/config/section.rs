@@ -1,7 +1,9 @@
 //! Reading one mapping: typed access, `*_file` secrets, unknown keys with the nearest valid name.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::model::text::nearest;
 
@@ -16,6 +18,7 @@ pub struct Loader<'a> {
     document: &'a Document,
     environment: &'a Environment,
     folder: PathBuf,
+    given: RefCell<Vec<Arc<dyn Any + Send + Sync>>>,
     errors: RefCell<Vec<ConfigError>>,
 }
 
@@ -32,7 +35,7 @@ impl<'a> Loader<'a> {
                 remedy: "remove the line --- and what follows it, or put that into a file of its own".into(),
             });
         }
-        Loader { document, environment, folder: folder.to_owned(), errors: RefCell::new(errors) }
+        Loader { document, environment, folder: folder.to_owned(), given: RefCell::default(), errors: RefCell::new(errors) }
     }
 
     /// The root mapping.
@@ -191,6 +194,18 @@ impl<'a> Section<'a> {
     /// A path of the file, relative ones taken from the file's folder.
     pub fn resolve(&self, path: &str) -> PathBuf {
         self.loader.folder.join(path)
+    }
+
+    /// Gives what this part of the file says to the parts that are read after it: Alertmanager's `templates` to its receivers.
+    pub fn give<T: Any + Send + Sync>(&self, value: T) -> Arc<T> {
+        let value = Arc::new(value);
+        self.loader.given.borrow_mut().push(Arc::<T>::clone(&value));
+        value
+    }
+
+    /// The last value of this type that a part read before has given.
+    pub fn given<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.loader.given.borrow().iter().rev().find_map(|value| Arc::clone(value).downcast().ok())
     }
 
     /// Where the value of `key` (or, when it is absent, this section) stands.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use crate::config::{self, Node, Position, ScalarStyle, Section};
-use crate::template::{AlertData, NotificationData, Template};
+use crate::template::{AlertData, Library, NotificationData, Template};
 
 use super::error::{NotifyError, Reason};
 use super::message::Style;
@@ -37,11 +37,14 @@ impl Field {
 
     /// A text of `key` that stands at `position`; a broken template is a mistake of the configuration.
     fn at(section: &Section<'_>, position: Position, key: &'static str, source: String) -> Self {
-        let read = Template::notification(key, &source);
-        let template = read.unwrap_or_else(|problem| {
-            section.error_at(position, key, problem, "write it as Alertmanager's templates are written".into());
+        let library = section.given::<Library>().unwrap_or_default();
+        let template = Template::notification(&source, &library).unwrap_or_else(|problem| {
+            section.error_at(position, key, problem.to_string(), "write it as Alertmanager's templates are written".into());
             Template::default()
         });
+        for name in template.undefined() {
+            tracing::warn!(file = section.file(), line = position.line, key, template = name, "A template that is called does not exist.");
+        }
         Field { key, template, source, html: key == "html" }
     }
 
@@ -88,6 +91,7 @@ fn data<'a>(notification: &'a Notification, receiver: &'a str) -> NotificationDa
         common_annotations: &notification.common_annotations,
         external_url: &notification.external_url,
         reason: &notification.reason,
+        at_ms: notification.at_ms,
     }
 }
 

@@ -1,134 +1,223 @@
-//! The functions of Prometheus's templates that need nothing but their arguments.
+//! The functions that both programs' templates have, and those of Prometheus's alone.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use gotmpl::{FuncMap, TemplateError, Value, url_encode};
-use regex::Regex;
+use gotmpl::{Value, url_encode};
 
-use super::rewrite::{DOT, SHOWN};
-use super::{dot, failed, humanize, text, time};
-use crate::model::parse_duration;
-use crate::model::text::format_float_g;
+use super::builtins::BUILTINS;
+use super::call::{Arity, Context, Fault, Functions, Outcome, Row, fail, misuse};
+use super::typed::{self, DURATION};
+use super::{humanize, text};
+use crate::model::{Timestamp, parse_duration};
 
-type Outcome = Result<Value, TemplateError>;
+use Arity::{AtLeast, Exactly};
 
-/// Longest pattern and the memory a compiled one may take.
-const MAX_PATTERN: usize = 1 << 20;
+/// What both have.
+const COMMON: &[Row] = &[
+    ("humanizeDuration", Exactly(1), |context, args| number(context, args, humanize::duration)),
+    ("toUpper", Exactly(1), |context, args| string(context, args, |s| each_char(s, |c| single(c, c.to_uppercase())))),
+    ("toLower", Exactly(1), |context, args| string(context, args, |s| each_char(s, |c| single(c, c.to_lowercase())))),
+    ("match", Exactly(2), |context, args| {
+        let [pattern, subject] = texts(context, args)?;
+        Ok(Value::Bool(context.pattern(pattern)?.is_match(subject)))
+    }),
+    ("reReplaceAll", Exactly(3), |context, args| {
+        let [pattern, replacement, subject] = texts(context, args)?;
+        replaced(context, pattern, replacement, subject)
+    }),
+];
 
-/// The functions by name.
-pub(super) fn functions() -> FuncMap {
-    let mut map = FuncMap::new();
-    let mut add = |name: &str, function: fn(&[Value]) -> Outcome| drop(map.insert(name.into(), Arc::new(function)));
-    add(DOT, dot::dot);
-    add(SHOWN, shown);
-    add("humanize", |args| number(args, humanize::decimal));
-    add("humanize1024", |args| number(args, humanize::binary));
-    add("humanizeDuration", |args| number(args, humanize::duration));
-    add("humanizePercentage", |args| number(args, humanize::percentage));
-    add("humanizeTimestamp", timestamp);
-    add("toTime", timestamp);
-    add("toDuration", |args| number(args, go_duration));
-    add("parseDuration", parsed_duration);
-    add("title", |args| string(args, title));
-    add("toUpper", |args| string(args, str::to_uppercase));
-    add("toLower", |args| string(args, str::to_lowercase));
-    add("safeHtml", |args| string(args, str::to_owned));
-    add("urlQueryEscape", |args| string(args, |s| url_encode(s).to_string()));
-    add("stripPort", |args| string(args, |s| strip_port(s).to_owned()));
-    add("stripDomain", |args| string(args, strip_domain));
-    add("graphLink", |args| string(args, |s| format!("/graph?g0.expr={}&g0.tab=0", url_encode(s))));
-    add("tableLink", |args| string(args, |s| format!("/graph?g0.expr={}&g0.tab=1", url_encode(s))));
-    add("match", matches);
-    add("reReplaceAll", replace_all);
-    add("args", numbered);
-    add("first", first);
-    add("label", label);
-    add("value", |args| Ok(args.first().and_then(|s| s.field("Value")).cloned().unwrap_or(Value::Float(0.0))));
-    add("strvalue", |args| Ok(label_of(args.first(), "__value__")));
-    add("sortByLabel", sort_by_label);
-    map
+/// What the templates of rules have beyond that.
+const RULE: &[Row] = &[
+    ("humanize", Exactly(1), |context, args| number(context, args, humanize::decimal)),
+    ("humanize1024", Exactly(1), |context, args| number(context, args, humanize::binary)),
+    ("humanizePercentage", Exactly(1), |context, args| number(context, args, humanize::percentage)),
+    ("humanizeTimestamp", Exactly(1), |context, args| match moment(context, &args[0])? {
+        Ok(stamp) => Ok(text(&context.shown(&typed::utc(stamp))?)),
+        Err(value) => Ok(text(&humanize::four_digits(value))),
+    }),
+    ("toTime", Exactly(1), |context, args| match moment(context, &args[0])? {
+        Ok(stamp) => Ok(typed::utc(stamp)),
+        Err(_) => Ok(Value::Nil),
+    }),
+    ("toDuration", Exactly(1), |context, args| {
+        let seconds = float(context, &args[0])?;
+        Ok(typed::number(DURATION, (seconds * 1e9) as i64))
+    }),
+    ("now", Exactly(0), |context, _| Ok(Value::Float(context.now.seconds()))),
+    ("parseDuration", Exactly(1), parsed_duration),
+    ("title", Exactly(1), |context, args| string(context, args, title)),
+    ("safeHtml", Exactly(1), |context, args| string(context, args, str::to_owned)),
+    ("urlQueryEscape", Exactly(1), |context, args| string(context, args, |s| url_encode(s).to_string())),
+    ("stripPort", Exactly(1), |context, args| string(context, args, |s| strip_port(s).to_owned())),
+    ("stripDomain", Exactly(1), |context, args| string(context, args, strip_domain)),
+    ("graphLink", Exactly(1), |context, args| string(context, args, |s| format!("/graph?g0.expr={}&g0.tab=0", url_encode(s)))),
+    ("tableLink", Exactly(1), |context, args| string(context, args, |s| format!("/graph?g0.expr={}&g0.tab=1", url_encode(s)))),
+    ("externalURL", Exactly(0), |context, _| Ok(text(&context.external_url))),
+    ("pathPrefix", Exactly(0), |context, _| Ok(text(url::Url::parse(&context.external_url).as_ref().map_or("", url::Url::path)))),
+    ("query", Exactly(1), query),
+    ("args", AtLeast(0), |_, args| {
+        Ok(typed::dict(args.iter().enumerate().map(|(i, v)| (Arc::from(format!("arg{i}")), v.clone())).collect()))
+    }),
+    ("first", Exactly(1), |context, args| match &args[0] {
+        Value::List(samples) if !samples.is_empty() => Ok(samples[0].clone()),
+        Value::List(_) => fail("first() called on vector with no elements"),
+        other => expected("template.queryResult", context, other),
+    }),
+    ("label", Exactly(2), |context, args| Ok(label_of(&args[1], string_of(context, &args[0])?))),
+    ("value", Exactly(1), |context, args| match args[0].field("Value") {
+        Some(value) => Ok(value.clone()),
+        None => expected("*template.sample", context, &args[0]),
+    }),
+    ("strvalue", Exactly(1), |_, args| Ok(label_of(&args[0], "__value__"))),
+    ("sortByLabel", Exactly(2), |context, args| {
+        let Value::List(samples) = &args[1] else { return expected("template.queryResult", context, &args[1]) };
+        let (mut samples, name) = (samples.to_vec(), string_of(context, &args[0])?);
+        samples.sort_by_cached_key(|sample| label_of(sample, name).to_string());
+        Ok(Value::List(samples.into()))
+    }),
+];
+
+/// The functions of rules.
+pub(super) static RULES: LazyLock<Functions> = LazyLock::new(|| table(&[BUILTINS, COMMON, RULE]));
+
+/// The tables as one, with those that both programs have.
+pub(super) fn common_and(own: &'static [Row]) -> Functions {
+    table(&[BUILTINS, COMMON, own])
 }
 
-/// A value as Go prints it: floats in their `%v` form.
-fn shown(args: &[Value]) -> Outcome {
-    match args.first() {
-        Some(Value::Float(value)) => Ok(text(&format_float_g(*value))),
-        other => Ok(other.cloned().unwrap_or(Value::Nil)),
+fn table(tables: &[&'static [Row]]) -> Functions {
+    tables.iter().flat_map(|rows| rows.iter()).map(|row| (row.0, *row)).collect::<BTreeMap<_, _>>()
+}
+
+/// An argument of the wrong type, in Go's words.
+pub(super) fn expected<T>(wanted: &str, context: &Context, got: &Value) -> Result<T, Fault> {
+    match got {
+        Value::Nil => misuse(format!("invalid value; expected {wanted}")),
+        got => misuse(format!("wrong type for value; expected {wanted}; got {}", context.type_of(got))),
     }
 }
 
-fn string(args: &[Value], function: impl Fn(&str) -> String) -> Outcome {
-    match args {
-        [Value::String(argument)] => Ok(text(&function(argument))),
-        [other] => failed(format!("wrong type for value; expected string; got {}", dot::go_type(other))),
-        _ => failed(format!("wrong number of args: want 1 got {}", args.len())),
+pub(super) fn string_of<'a>(context: &Context, value: &'a Value) -> Result<&'a str, Fault> {
+    match typed::as_text(value) {
+        Some(written) => Ok(written),
+        None => expected("string", context, value),
     }
 }
 
-/// The only argument as a number (Prometheus's `ConvertToFloat`).
-fn float(args: &[Value]) -> Result<f64, TemplateError> {
-    match args {
-        [Value::Float(value)] => Ok(*value),
-        [Value::Int(value)] => Ok(*value as f64),
-        [Value::Uint(value)] => Ok(*value as f64),
-        [Value::String(value)] => value.parse().or_else(|_| failed(format!("strconv.ParseFloat: parsing {value:?}: invalid syntax"))),
-        [other] => failed(format!("can't convert {} to float", dot::go_type(other))),
-        _ => failed(format!("wrong number of args: want 1 got {}", args.len())),
+pub(super) fn texts<'a, const N: usize>(context: &Context, args: &'a [Value]) -> Result<[&'a str; N], Fault> {
+    let mut out = [""; N];
+    for (slot, arg) in out.iter_mut().zip(args) {
+        *slot = string_of(context, arg)?;
+    }
+    Ok(out)
+}
+
+pub(super) fn string(context: &Context, args: &[Value], function: impl Fn(&str) -> String) -> Outcome {
+    let [written] = texts(context, args)?;
+    Ok(text(&function(written)))
+}
+
+/// The argument as a number (Prometheus's `ConvertToFloat`, SEMANTICS 131).
+fn float(context: &Context, value: &Value) -> Result<f64, Fault> {
+    match value {
+        Value::Float(value) => Ok(*value),
+        Value::Int(value) => Ok(*value as f64),
+        Value::Uint(value) => Ok(*value as f64),
+        Value::Safe { s, .. } | Value::String(s) => match parse_float(s) {
+            Some(value) => Ok(value),
+            None => fail(format!("strconv.ParseFloat: parsing {}: invalid syntax", crate::model::text::quote(s))),
+        },
+        other if typed::kind(other) == Some(DURATION) => Ok(typed::as_integer(other).unwrap_or(0) as f64 / 1e9),
+        Value::Nil => fail("can't convert <nil> to float"),
+        other => fail(format!("can't convert {} to float", context.type_of(other))),
     }
 }
 
-fn number(args: &[Value], function: impl Fn(f64) -> String) -> Outcome {
-    Ok(text(&function(float(args)?)))
+/// Go's `strconv.ParseFloat`; it knows hexadecimal digits, too, which nobody writes here.
+fn parse_float(written: &str) -> Option<f64> {
+    let bare = written.trim_start_matches(['+', '-']).to_ascii_lowercase();
+    let named = matches!(bare.as_str(), "inf" | "infinity" | "nan");
+    let number: f64 = written.parse().ok().filter(|_| named || bare.starts_with(|c: char| c.is_ascii_digit() || c == '.'))?;
+    (named || number.is_finite()).then_some(number)
 }
 
-fn timestamp(args: &[Value]) -> Outcome {
-    let seconds = float(args)?;
+pub(super) fn number(context: &Context, args: &[Value], function: impl Fn(f64) -> String) -> Outcome {
+    Ok(text(&function(float(context, &args[0])?)))
+}
+
+/// Seconds since the epoch as a time; what is not finite comes back as it is.
+fn moment(context: &Context, seconds: &Value) -> Result<Result<jiff::Timestamp, f64>, Fault> {
+    let seconds = float(context, seconds)?;
     if !seconds.is_finite() {
-        return Ok(text(&humanize::four_digits(seconds)));
+        return Ok(Err(seconds));
     }
+    // Go's milliseconds of a time are whole; its nanoseconds must fit into 64 bits.
+    let milliseconds = Timestamp((seconds * 1000.0).round() as i64).0;
     if seconds.abs() >= i64::MAX as f64 / 1e9 {
-        return failed(format!("{seconds:e} cannot be represented as a nanoseconds timestamp since it overflows int64"));
+        let shown = crate::model::text::format_float_g(seconds);
+        return fail(format!("{shown} cannot be represented as a nanoseconds timestamp since it overflows int64"));
     }
-    match jiff::Timestamp::from_millisecond((seconds * 1000.0).round() as i64) {
-        Ok(moment) => Ok(text(&time::go_text(moment))),
-        Err(_) => failed(format!("{seconds} is not a time")),
-    }
+    jiff::Timestamp::from_millisecond(milliseconds).map(Ok).or_else(|_| fail(format!("{seconds} is not a time")))
 }
 
-/// Go's text of a `time.Duration` given in seconds: `1h0m5.5s`.
-fn go_duration(seconds: f64) -> String {
-    if seconds == 0.0 || !seconds.is_finite() {
-        return "0s".into();
-    }
-    let nanos = (seconds.abs() * 1e9).round();
-    let sign = if seconds < 0.0 { "-" } else { "" };
-    if nanos < 1e9 {
-        let (size, unit) = if nanos < 1e3 {
-            (1.0, "ns")
-        } else if nanos < 1e6 {
-            (1e3, "µs")
-        } else {
-            (1e6, "ms")
-        };
-        return format!("{sign}{}{unit}", nanos / size);
-    }
-    let whole = (nanos / 1e9) as u64;
-    let rest = (nanos % 6e10) / 1e9;
-    match (whole / 3600, whole / 60 % 60) {
-        (0, 0) => format!("{sign}{rest}s"),
-        (0, minutes) => format!("{sign}{minutes}m{rest}s"),
-        (hours, minutes) => format!("{sign}{hours}h{minutes}m{rest}s"),
-    }
-}
-
-fn parsed_duration(args: &[Value]) -> Outcome {
-    let [Value::String(written)] = args else { return failed("parseDuration wants one string") };
-    let (sign, magnitude) = written.strip_prefix('-').map_or((1.0, written.as_ref()), |rest| (-1.0, rest));
+fn parsed_duration(context: &Context, args: &[Value]) -> Outcome {
+    let [written] = texts(context, args)?;
+    let (sign, magnitude) = written.strip_prefix('-').map_or((1.0, written), |rest| (-1.0, rest));
     match parse_duration(magnitude) {
         Ok(duration) => Ok(Value::Float(sign * duration.as_secs_f64())),
-        Err(error) => failed(error.to_string()),
+        Err(error) => fail(error.to_string()),
     }
+}
+
+fn each_char(written: &str, change: fn(char) -> char) -> String {
+    written.chars().map(change).collect()
+}
+
+/// Go changes letter by letter: what becomes more than one letter stays as it is.
+fn single(before: char, mut after: impl Iterator<Item = char>) -> char {
+    match (after.next(), after.next()) {
+        (Some(after), None) => after,
+        _ => before,
+    }
+}
+
+/// `reReplaceAll`: the text may grow, so that it is made piece by piece and stopped when it is too long.
+fn replaced(context: &Context, pattern: &str, replacement: &str, subject: &str) -> Outcome {
+    let pattern = context.pattern(pattern).map_err(|fault| match fault {
+        Fault::Failed(message) => Fault::Failed(format!("regexp: Compile(`{pattern}`): {message}")),
+        other => other,
+    })?;
+    let (mut out, mut last) = (String::with_capacity(subject.len()), 0);
+    for found in pattern.captures_iter(subject) {
+        let Some(whole) = found.get(0) else { continue };
+        out.push_str(&subject[last..whole.start()]);
+        found.expand(replacement, &mut out);
+        last = whole.end();
+        if out.len() > super::MAX_OUTPUT {
+            return misuse("a text is longer than 1048576 bytes");
+        }
+    }
+    out.push_str(&subject[last..]);
+    Ok(text(&out))
+}
+
+/// What a call of `query` costs beyond its text.
+const QUERY_COST: u64 = 1_000;
+
+fn query(context: &Context, args: &[Value]) -> Outcome {
+    let [expression] = texts(context, args)?;
+    context.spend(QUERY_COST)?;
+    match context.query.as_ref().map(|query| query(expression)) {
+        Some(Ok(samples)) => Ok(Value::List(samples.iter().map(|(labels, value)| super::rule::sample(labels, *value)).collect())),
+        Some(Err(error)) => fail(error),
+        None => fail("there is nothing to ask"),
+    }
+}
+
+fn label_of(sample: &Value, name: &str) -> Value {
+    sample.field("Labels").and_then(|labels| labels.field(name)).cloned().unwrap_or_else(|| text(""))
 }
 
 /// Each word's first letter in upper case, the rest as it was (Go's `strings.Title`).
@@ -165,49 +254,4 @@ fn strip_domain(address: &str) -> String {
     }
     let host = host.split('.').next().unwrap_or(host);
     port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-fn pattern(written: &str) -> Result<Regex, TemplateError> {
-    regex::RegexBuilder::new(written).size_limit(MAX_PATTERN).build().or_else(|_| failed(format!("error parsing regexp: {written}")))
-}
-
-fn matches(args: &[Value]) -> Outcome {
-    let [Value::String(written), Value::String(subject)] = args else { return failed("match wants a pattern and a text") };
-    Ok(Value::Bool(pattern(written)?.is_match(subject)))
-}
-
-fn replace_all(args: &[Value]) -> Outcome {
-    let [Value::String(written), Value::String(replacement), Value::String(subject)] = args else {
-        return failed("reReplaceAll wants a pattern, a replacement and a text");
-    };
-    Ok(text(&pattern(written)?.replace_all(subject, replacement.as_ref())))
-}
-
-fn numbered(args: &[Value]) -> Outcome {
-    let map: BTreeMap<Arc<str>, Value> = args.iter().enumerate().map(|(i, v)| (format!("arg{i}").into(), v.clone())).collect();
-    Ok(Value::Map(Arc::new(map)))
-}
-
-fn first(args: &[Value]) -> Outcome {
-    match args {
-        [Value::List(samples)] if !samples.is_empty() => Ok(samples[0].clone()),
-        [Value::List(_)] => failed("first() called on vector with no elements"),
-        _ => failed("first wants the result of a query"),
-    }
-}
-
-fn label_of(sample: Option<&Value>, name: &str) -> Value {
-    sample.and_then(|s| s.field("Labels")).and_then(|labels| labels.field(name)).cloned().unwrap_or_else(|| text(""))
-}
-
-fn label(args: &[Value]) -> Outcome {
-    let [Value::String(name), sample] = args else { return failed("label wants a name and a sample") };
-    Ok(label_of(Some(sample), name))
-}
-
-fn sort_by_label(args: &[Value]) -> Outcome {
-    let [Value::String(name), Value::List(samples)] = args else { return failed("sortByLabel wants a name and the result of a query") };
-    let mut samples: Vec<Value> = samples.to_vec();
-    samples.sort_by_cached_key(|sample| label_of(Some(sample), name).to_string());
-    Ok(Value::List(samples.into()))
 }

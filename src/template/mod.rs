@@ -3,22 +3,34 @@
 //! The syntax is read by `gotmpl`; [`rewrite`] adds what Go's reflection does (methods, maps of strings), [`strict`] refuses at load what
 //! Go refuses. Depth of nesting, steps and output are bounded; nothing here reads files or the clock.
 
+mod builtins;
+mod call;
 mod dot;
 mod functions;
 mod humanize;
+mod json;
+mod library;
 mod notification;
+mod printf;
 mod rewrite;
 mod rule;
 mod strict;
 mod time;
+mod title;
+mod typed;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use gotmpl::parse::{DefineNode, ListNode, Parser};
-use gotmpl::{FuncMap, TemplateError, Value};
+use gotmpl::parse::{ListNode, Parser};
+use gotmpl::{TemplateError, Value};
+
+use call::{Context, Functions};
+use rewrite::Origin;
 
 pub use gotmpl::url_encode;
+pub use library::{Library, files};
 pub use notification::{AlertData, NotificationData, Pairs};
 pub use rule::{Query, RuleData, check, expand};
 
@@ -38,23 +50,101 @@ pub struct Template {
 enum Body {
     /// No action in it: the text itself.
     Plain(Arc<str>),
-    Tree(Arc<(ListNode, Vec<DefineNode>)>),
+    Tree(Arc<Tree>),
+}
+
+/// The template and those it calls, under their names.
+struct Tree {
+    text: gotmpl::Template,
+    parts: Vec<(String, ListNode)>,
+    undefined: Vec<String>,
+}
+
+/// What Go refuses in a template, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1, in bytes.
+    pub column: usize,
+    /// What is wrong, in Go's words.
+    pub message: String,
+    /// The template's name.
+    name: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "template: {}:{}: {}", self.name, self.line, self.message)
+    }
+}
+
+/// A name, whether nothing but blanks is in it, and the tree.
+type Define = (String, bool, ListNode);
+
+/// Reads `text`: the tree with its emptiness, and what it defines.
+fn read(name: &str, text: &str, functions: &Functions) -> Result<((ListNode, bool), Vec<Define>), Mistake> {
+    let mistake = |(offset, message): (usize, String)| {
+        let before = text.get(..offset.min(text.len())).unwrap_or("");
+        let line = 1 + before.matches('\n').count();
+        let column = 1 + before.len() - before.rfind('\n').map_or(0, |at| at + 1);
+        Mistake { line, column, message, name: name.to_owned() }
+    };
+    let mut text = Cow::Borrowed(text);
+    for dangling in strict::balanced(&text).map_err(mistake)? {
+        text.to_mut().replace_range(dangling..=dangling, " ");
+    }
+    let text = text.as_ref();
+    let parsed = Parser::with_name(Some(name), text, "{{", "}}").and_then(Parser::parse);
+    let (mut tree, mut defines) = parsed.map_err(|error| match error {
+        // Go names the line of a syntax error, not the column.
+        TemplateError::Parse { line, col, message, .. } | TemplateError::Lex { line, col, message, .. } => {
+            Mistake { line: line.max(1), column: col.max(1), message, name: name.to_owned() }
+        }
+        other => Mistake { line: 1, column: 1, message: bare(&other), name: name.to_owned() },
+    })?;
+    strict::names(&tree, &defines, functions).map_err(mistake)?;
+    let empty = tree.is_empty_tree();
+    Origin { file: name, template: name, source: text }.template(&mut tree);
+    let defines = defines.iter_mut().map(|define| {
+        let (own, empty) = (define.name.to_string(), define.body.is_empty_tree());
+        Origin { file: name, template: &own, source: text }.template(&mut define.body);
+        (own, empty, define.body.clone())
+    });
+    Ok(((tree, empty), defines.collect()))
 }
 
 impl Template {
-    /// Reads `text`; `prelude` is put before it, `functions` says which function names exist. The error is worded as Go words it.
-    fn parse(name: &str, prelude: &str, text: &str, functions: &FuncMap) -> Result<Self, String> {
+    /// Reads `text`; `prelude` is put before it, `functions` says which functions exist, `library` has templates that it may call.
+    fn parse(name: &str, prelude: &str, text: &str, functions: &Functions, library: Option<&Library>) -> Result<Self, Mistake> {
         if !text.contains("{{") {
             return Ok(Template { name: name.to_owned(), body: Body::Plain(text.into()) });
         }
         let whole = format!("{prelude}{text}");
-        strict::balanced(&whole).map_err(|(line, message)| format!("template: {name}:{line}: {message}"))?;
-        let parsed = Parser::with_name(Some(name), &whole, "{{", "}}").and_then(Parser::parse);
-        let (mut tree, mut defines) = parsed.map_err(|error| go_error(name, &error))?;
-        strict::names(&tree, &defines, functions).map_err(|(line, message)| format!("template: {name}:{line}: {message}"))?;
-        rewrite::list(&mut tree);
-        defines.iter_mut().for_each(|define| rewrite::list(&mut define.body));
-        Ok(Template { name: name.to_owned(), body: Body::Tree(Arc::new((tree, defines))) })
+        let ((tree, _), defines) = read(name, &whole, functions)?;
+        let mut wanted = library::calls(&tree);
+        let mut parts = vec![(name.to_owned(), tree)];
+        for (define, _, body) in defines {
+            wanted.extend(library::calls(&body));
+            parts.retain(|(name, _)| *name != define);
+            parts.push((define, body));
+        }
+        let mut undefined = Vec::new();
+        while let Some(next) = wanted.pop_first() {
+            if parts.iter().any(|(name, _)| *name == next) {
+                continue;
+            }
+            match library.and_then(|library| library.get(&next)) {
+                Some(named) => {
+                    wanted.extend(named.calls.iter().cloned());
+                    parts.push((next, named.body.clone()));
+                }
+                None => undefined.push(next),
+            }
+        }
+        let text = gotmpl::Template::new(name).max_range_iters(MAX_ITERATIONS);
+        let text = parts.iter().fold(text, |text, (name, tree)| text.add_parse_tree(name, tree.clone()));
+        Ok(Template { name: name.to_owned(), body: Body::Tree(Arc::new(Tree { text, parts, undefined })) })
     }
 
     /// Whether expanding gives the text itself, whatever the data.
@@ -62,24 +152,52 @@ impl Template {
         matches!(self.body, Body::Plain(_))
     }
 
-    /// Runs it over `data`.
-    fn execute(&self, functions: FuncMap, data: &Value) -> Result<String, String> {
-        let parts = match &self.body {
-            Body::Plain(text) => return Ok(text.as_ref().to_owned()),
-            Body::Tree(parts) => parts,
-        };
-        let mut template = gotmpl::Template::new(&self.name).max_range_iters(MAX_ITERATIONS).funcs(functions);
-        for define in &parts.1 {
-            template = template.add_parse_tree(&define.name, define.body.clone());
-        }
-        template = template.add_parse_tree(&self.name, parts.0.clone());
-        let mut out = Bounded { text: String::new(), full: false };
-        match template.execute_template_fmt(&mut out, &self.name, data) {
-            Ok(()) => Ok(out.text),
-            Err(_) if out.full => Err(format!("template: {}: output is longer than {MAX_OUTPUT} bytes", self.name)),
-            Err(error) => Err(format!("template: {}: {}", self.name, bare(&error))),
+    /// Names of templates that it calls and that do not exist: running it fails.
+    pub fn undefined(&self) -> &[String] {
+        match &self.body {
+            Body::Plain(_) => &[],
+            Body::Tree(tree) => &tree.undefined,
         }
     }
+
+    /// The text of one that [`Template::is_plain`].
+    fn plain(&self) -> &str {
+        match &self.body {
+            Body::Plain(text) => text,
+            Body::Tree(_) => "",
+        }
+    }
+
+    /// Runs it over `data`; in `html`, values are escaped for the place where they stand.
+    fn execute(&self, context: &Arc<Context>, data: &Value, html: bool) -> Result<String, String> {
+        let tree = match &self.body {
+            Body::Plain(text) => return Ok(text.as_ref().to_owned()),
+            Body::Tree(tree) => tree,
+        };
+        let mut out = Bounded { text: String::new(), full: false };
+        let machinery = call::machinery(context);
+        let ran = if html {
+            html_template(&self.name, tree, machinery).and_then(|template| template.execute_fmt(&mut out, data))
+        } else {
+            tree.text.clone().funcs(machinery).execute_template_fmt(&mut out, &self.name, data)
+        };
+        match ran {
+            Ok(()) => Ok(out.text),
+            Err(_) if out.full => Err(format!("template: {}: output is longer than {MAX_OUTPUT} bytes", self.name)),
+            Err(TemplateError::Exec(placed)) if placed.contains(": executing ") => Err(format!("template: {placed}")),
+            Err(error) => match bare(&error) {
+                own if own.starts_with("html/template") => Err(own.replace("html/template:: ", "html/template: ")),
+                other if self.name.is_empty() => Err(format!("template: {other}")),
+                other => Err(format!("template: {}: {other}", self.name)),
+            },
+        }
+    }
+}
+
+fn html_template(name: &str, tree: &Tree, functions: gotmpl::FuncMap) -> Result<gotmpl::html::Template, TemplateError> {
+    // The text that is parsed gives way to the tree of the same name.
+    let start = gotmpl::html::Template::new(name).max_range_iters(MAX_ITERATIONS).funcs(functions).parse(".")?;
+    tree.parts.iter().try_fold(start, |template, (name, body)| template.add_parse_tree(name, body.clone()))
 }
 
 impl Default for Template {
@@ -111,20 +229,12 @@ impl fmt::Write for Bounded {
     }
 }
 
-/// Go names the line of a syntax error, not the column.
-fn go_error(name: &str, error: &TemplateError) -> String {
-    match error {
-        TemplateError::Parse { line, message, .. } | TemplateError::Lex { line, message, .. } => {
-            format!("template: {name}:{}: {message}", (*line).max(1))
-        }
-        other => format!("template: {name}:1: {}", bare(other)),
-    }
-}
-
 fn bare(error: &TemplateError) -> String {
     match error {
         TemplateError::Exec(message) => message.clone(),
         TemplateError::UndefinedTemplate(template) => format!("template {template:?} not defined"),
+        TemplateError::RecursionLimit => "exceeded maximum template depth".to_owned(),
+        TemplateError::RangeIterLimit => "a range takes too many turns".to_owned(),
         other => other.to_string(),
     }
 }

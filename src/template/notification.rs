@@ -1,12 +1,20 @@
 //! Templates in the texts of receivers: the data, fields and functions of Alertmanager
-//! (<https://prometheus.io/docs/alerting/latest/notifications/>). Refused: Alertmanager's own named templates and those of other files.
+//! (<https://prometheus.io/docs/alerting/latest/notifications/>, SEMANTICS 175-177).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use gotmpl::{FuncMap, TemplateError, Value};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use gotmpl::{SafeKind, Value};
 
-use super::{Template, failed, functions, text, time};
+use super::call::{Arity, Context, Functions, Outcome, Row, fail, misuse};
+use super::functions::{common_and, expected, string, string_of, texts};
+use super::typed::{self, DURATION, Dialect};
+use super::{Library, Mistake, Template, dot, json, text, time, title};
+use crate::model::Timestamp;
+
+use Arity::{AtLeast, Exactly};
 
 /// Pairs of a name and a value.
 pub type Pairs = [(String, String)];
@@ -29,6 +37,8 @@ pub struct NotificationData<'a> {
     pub external_url: &'a str,
     /// Why it is sent.
     pub reason: &'a str,
+    /// When it was decided to send it, milliseconds since the Unix epoch: what `now` gives.
+    pub at_ms: i64,
 }
 
 /// One alert of it. Times are milliseconds since the Unix epoch.
@@ -50,107 +60,142 @@ pub struct AlertData<'a> {
 }
 
 /// The zero time of Go, which an alert that fires has as its end.
-const ZERO_TIME: &str = "0001-01-01 00:00:00 +0000 UTC";
+const ZERO_SECOND: i64 = -62_135_596_800;
 
-/// Functions of Alertmanager that are known at load and fail when they run.
-const UNSUPPORTED: [&str; 15] = [
-    "safeUrl",
-    "urlUnescape",
-    "now",
-    "since",
-    "toDate",
-    "mustToDate",
-    "toJson",
-    "base64encode",
-    "base64decode",
-    "base64Encode",
-    "base64Decode",
-    "list",
-    "append",
-    "dict",
-    "routeLabels",
+/// What the templates of notifications have beyond the common functions. Those from `base64encode` on came after Alertmanager 0.33.
+const NOTIFICATION: &[Row] = &[
+    ("title", Exactly(1), |context, args| string(context, args, title::title)),
+    ("trimSpace", Exactly(1), |context, args| string(context, args, |s| s.trim().to_owned())),
+    ("join", Exactly(2), join),
+    ("safeHtml", Exactly(1), |context, args| safe(context, args, SafeKind::Html)),
+    ("safeUrl", Exactly(1), |context, args| safe(context, args, SafeKind::Url)),
+    ("urlUnescape", Exactly(1), unescaped),
+    ("stringSlice", AtLeast(0), |context, args| {
+        args.iter().try_for_each(|arg| string_of(context, arg).map(drop))?;
+        Ok(Value::List(args.iter().filter_map(typed::as_text).map(|s| Value::String(Arc::clone(s))).collect()))
+    }),
+    ("date", Exactly(2), |context, args| {
+        let layout = string_of(context, &args[0])?;
+        match typed::as_moment(&args[1]) {
+            Some(moment) => Ok(text(&time::format(layout, &moment))),
+            None => expected("time.Time", context, &args[1]),
+        }
+    }),
+    ("tz", Exactly(2), |context, args| {
+        let zone = dot::zone(string_of(context, &args[0])?)?;
+        match typed::as_moment(&args[1]) {
+            Some(moment) => Ok(typed::moment(&moment.with_time_zone(zone))),
+            None => expected("time.Time", context, &args[1]),
+        }
+    }),
+    ("now", Exactly(0), |context, _| now(context).map(typed::utc).map_or_else(|| fail("the time is out of range"), Ok)),
+    ("since", Exactly(1), |context, args| match (now(context), typed::as_moment(&args[0])) {
+        (Some(now), Some(then)) => Ok(typed::number(DURATION, time::between(now, then.timestamp()))),
+        _ => expected("time.Time", context, &args[0]),
+    }),
+    ("toJson", Exactly(1), |_, args| match json::encode(&args[0]) {
+        Ok(written) => Ok(text(&written)),
+        Err(problem) => fail(problem),
+    }),
+    ("list", AtLeast(0), |_, args| held(Value::List(args.into()))),
+    ("append", AtLeast(1), |context, args| {
+        let Value::List(items) = &args[0] else { return expected("[]interface {}", context, &args[0]) };
+        held(Value::List(items.iter().chain(&args[1..]).cloned().collect()))
+    }),
+    ("dict", AtLeast(0), dict),
+    ("base64encode", Exactly(1), |context, args| string(context, args, |s| URL_SAFE.encode(s))),
+    ("base64decode", Exactly(1), |context, args| {
+        let [written] = texts(context, args)?;
+        let Ok(bytes) = URL_SAFE.decode(written) else { return fail("illegal base64 data") };
+        Ok(text(&String::from_utf8_lossy(&bytes)))
+    }),
+    ("toDate", Exactly(2), |context, args| {
+        let [layout, written] = texts(context, args)?;
+        Ok(time::parse(layout, written).map_or_else(zero_time, |moment| typed::moment(&moment)))
+    }),
+    ("mustToDate", Exactly(2), |context, args| {
+        let [layout, written] = texts(context, args)?;
+        match time::parse(layout, written) {
+            Some(moment) => Ok(typed::moment(&moment)),
+            None => fail(format!("parsing time {written:?} as {layout:?}: cannot be read")),
+        }
+    }),
 ];
 
-static KNOWN: LazyLock<FuncMap> = LazyLock::new(|| {
-    let mut known = functions::functions();
-    // Functions of rules only.
-    for name in ["first", "label", "value", "strvalue", "sortByLabel", "graphLink", "tableLink", "args", "stripPort", "stripDomain"] {
-        known.remove(name);
-    }
-    let mut add = |name: &str, function: fn(&[Value]) -> Result<Value, TemplateError>| drop(known.insert(name.into(), Arc::new(function)));
-    add("trimSpace", |args| match args {
-        [Value::String(written)] => Ok(text(written.trim())),
-        _ => failed("trimSpace wants a text"),
-    });
-    add("join", join);
-    add("stringSlice", |args| Ok(Value::List(args.to_vec().into())));
-    add("date", |args| match args {
-        [Value::String(layout), Value::String(moment)] => match time::parse(moment) {
-            Some(moment) => Ok(text(&time::format(layout, &moment.to_zoned(jiff::tz::TimeZone::UTC)))),
-            None => failed("date wants a layout and a time"),
-        },
-        [layout, zoned] => match zoned.field("Format") {
-            Some(Value::Function(format)) => format(std::slice::from_ref(layout)),
-            _ => failed("date wants a layout and a time"),
-        },
-        _ => failed("date wants a layout and a time"),
-    });
-    add("tz", zoned);
-    // Alertmanager has these, so a configuration that names them is sound; the message then has the built-in text and this note.
-    for name in UNSUPPORTED {
-        add(name, |_| failed("a function that is not supported yet"));
-    }
-    known
-});
-
-/// The functions of a field of HTML: every value that is printed is escaped, whatever it is.
-static ESCAPING: LazyLock<FuncMap> = LazyLock::new(|| {
-    let mut known = KNOWN.clone();
-    known.insert(
-        super::rewrite::SHOWN.into(),
-        Arc::new(|args: &[Value]| {
-            let shown = args.first().map(ToString::to_string).unwrap_or_default();
-            let escaped = shown.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-            Ok(text(&escaped.replace('"', "&#34;").replace('\'', "&#39;")))
-        }),
-    );
-    known
-});
+pub(super) static NOTIFICATIONS: LazyLock<Functions> = LazyLock::new(|| common_and(NOTIFICATION));
 
 impl Template {
-    /// Reads the text of a receiver's field. Errs in Go's words.
-    pub fn notification(field: &str, written: &str) -> Result<Self, String> {
-        Template::parse(field, "", written, &KNOWN)
+    /// Reads the text of a receiver's field, which may call the templates of `library`.
+    pub fn notification(written: &str, library: &Library) -> Result<Self, Mistake> {
+        Template::parse("", "", written, &NOTIFICATIONS, Some(library))
     }
 
-    /// The text for this data; `html` escapes each value. Errs with what failed.
+    /// The text for this data; in `html` each value is escaped for the place where it stands. Errs with what failed, in Go's words.
     pub fn notify(&self, data: &NotificationData<'_>, html: bool) -> Result<String, String> {
-        let functions = if html { ESCAPING.clone() } else { KNOWN.clone() };
-        self.execute(functions, &values(data))
+        let context = Context::new(&NOTIFICATIONS, Dialect::Notification, Timestamp(data.at_ms), data.external_url, None);
+        self.execute(&context, &values(data), html)
     }
 }
 
-fn join(args: &[Value]) -> Result<Value, TemplateError> {
-    let [Value::String(separator), Value::List(parts)] = args else { return failed("join wants a separator and a list") };
-    let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
-    Ok(text(&parts.join(separator)))
+fn now(context: &Context) -> Option<jiff::Timestamp> {
+    jiff::Timestamp::from_millisecond(context.now.0).ok()
 }
 
-/// A time in a zone; it has the method `Format` and goes into `date`.
-fn zoned(args: &[Value]) -> Result<Value, TemplateError> {
-    let [Value::String(name), Value::String(moment)] = args else { return failed("tz wants a zone and a time") };
-    let Some(moment) = time::parse(moment) else { return failed("tz wants a zone and a time") };
-    let Ok(zone) = jiff::tz::TimeZone::get(name) else { return failed(format!("unknown time zone {name}")) };
-    let moment = moment.to_zoned(zone);
-    let format = move |args: &[Value]| match args {
-        [Value::String(layout)] => Ok(text(&time::format(layout, &moment))),
-        _ => failed("Format wants a layout"),
-    };
-    Ok(map([("Format", Value::Function(Arc::new(format)))]))
+fn safe(context: &Context, args: &[Value], kind: SafeKind) -> Outcome {
+    let [written] = texts(context, args)?;
+    Ok(Value::Safe { kind, s: written.into() })
 }
 
-fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
-    Value::Map(Arc::new(fields.into_iter().map(|(name, value)| (Arc::from(name), value)).collect()))
+fn join(context: &Context, args: &[Value]) -> Outcome {
+    let separator = string_of(context, &args[0])?;
+    let Value::List(parts) = &args[1] else { return expected("[]string", context, &args[1]) };
+    let parts: Result<Vec<&str>, _> = parts.iter().map(|part| string_of(context, part)).collect();
+    Ok(text(&parts?.join(separator)))
+}
+
+/// Go's `url.QueryUnescape`.
+fn unescaped(context: &Context, args: &[Value]) -> Outcome {
+    let [written] = texts(context, args)?;
+    let bytes = written.as_bytes();
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'+' => out.push(b' '),
+            b'%' => {
+                let digits = bytes.get(at + 1..at + 3).and_then(|pair| std::str::from_utf8(pair).ok());
+                let byte = digits.filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit())).and_then(|d| u8::from_str_radix(d, 16).ok());
+                let Some(byte) = byte else {
+                    let shown: String = written[at..].chars().take(3).collect();
+                    return fail(format!("invalid URL escape {shown:?}"));
+                };
+                out.push(byte);
+                at += 2;
+            }
+            other => out.push(other),
+        }
+        at += 1;
+    }
+    Ok(text(&String::from_utf8_lossy(&out)))
+}
+
+fn dict(_: &Context, args: &[Value]) -> Outcome {
+    if !args.len().is_multiple_of(2) {
+        return fail("dict requires an even number of arguments");
+    }
+    let mut entries = BTreeMap::new();
+    for pair in args.chunks_exact(2) {
+        let Some(name) = typed::as_text(&pair[0]) else { return fail("dict keys must be strings") };
+        entries.insert(Arc::clone(name), pair[1].clone());
+    }
+    held(typed::dict(entries))
+}
+
+/// A list or map that a template made, if it is not too much.
+fn held(value: Value) -> Outcome {
+    match typed::weight(&value, super::MAX_OUTPUT) {
+        Some(_) => Ok(value),
+        None => misuse("a list or dict holds too much"),
+    }
 }
 
 fn set(pairs: &Pairs) -> Value {
@@ -158,13 +203,16 @@ fn set(pairs: &Pairs) -> Value {
     Value::Map(Arc::new(set))
 }
 
+fn zero_time() -> Value {
+    jiff::Timestamp::from_second(ZERO_SECOND).map_or(Value::Nil, typed::utc)
+}
+
 fn moment(ms: Option<i64>) -> Value {
-    let written = ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).map(time::go_text);
-    text(written.as_deref().unwrap_or(ZERO_TIME))
+    ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).map_or_else(zero_time, typed::utc)
 }
 
 fn alert(alert: &AlertData<'_>) -> Value {
-    map([
+    let fields = [
         ("Status", text(alert.status)),
         ("Labels", set(alert.labels)),
         ("Annotations", set(alert.annotations)),
@@ -172,25 +220,28 @@ fn alert(alert: &AlertData<'_>) -> Value {
         ("EndsAt", moment(alert.ends_at_ms)),
         ("GeneratorURL", text(alert.generator_url)),
         ("Fingerprint", text(alert.fingerprint)),
-    ])
+    ];
+    typed::structure("template.Alert", fields)
 }
 
 fn values(data: &NotificationData<'_>) -> Value {
-    map([
+    let fields = [
         ("Receiver", text(data.receiver)),
         ("Status", text(data.status)),
         ("Alerts", Value::List(data.alerts.iter().map(alert).collect())),
+        ("NotificationReason", text(data.reason)),
         ("GroupLabels", set(data.group_labels)),
         ("CommonLabels", set(data.common_labels)),
         ("CommonAnnotations", set(data.common_annotations)),
         ("ExternalURL", text(data.external_url)),
-        ("NotificationReason", text(data.reason)),
-    ])
+    ];
+    typed::structure("template.Data", fields)
 }
 
 #[cfg(test)]
 mod tests {
     use super::{AlertData, NotificationData, Template};
+    use crate::template::Library;
 
     /// SEMANTICS 175-177.
     #[test]
@@ -205,6 +256,7 @@ mod tests {
             generator_url: "",
             fingerprint: "00",
         };
+        let library = Library::default();
         let data = NotificationData {
             receiver: "ops",
             status: "firing",
@@ -214,6 +266,7 @@ mod tests {
             common_annotations: &[],
             external_url: "http://x",
             reason: "",
+            at_ms: 1_435_781_511_000,
         };
         for (written, expected) in [
             ("{{ .Status | toUpper }} {{ .Alerts.Firing | len }}/{{ len .Alerts }}", "FIRING 1/2"),
@@ -224,13 +277,13 @@ mod tests {
             ("{{ range .Alerts.Resolved }}{{ .EndsAt | tz \"Europe/Paris\" | date \"15:04\" }}{{ end }}", "01:00"),
             ("[{{ .CommonLabels.missing }}{{ .GroupLabels.x }}]", "[]"),
         ] {
-            let template = Template::notification("title", written).expect(written);
+            let template = Template::notification(written, &library).expect(written);
             assert_eq!(template.notify(&data, false).as_deref(), Ok(expected), "{written}");
         }
-        let template = Template::notification("html", "<i>{{ .CommonLabels.a }}</i>").expect("it is sound");
+        let template = Template::notification("<i>{{ .CommonLabels.a }}</i>", &library).expect("it is sound");
         assert_eq!(template.notify(&data, true).as_deref(), Ok("<i>&lt;b&gt;</i>"));
-        assert!(Template::notification("title", "{{ nope }}").is_err());
-        let failing = Template::notification("title", "{{ .Nothing }}").expect("it is read");
+        assert!(Template::notification("{{ nope }}", &library).is_err());
+        let failing = Template::notification("{{ .Nothing }}", &library).expect("it is read");
         assert!(failing.notify(&data, false).is_err());
     }
 }

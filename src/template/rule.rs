@@ -1,10 +1,13 @@
 //! Templates in the labels and annotations of rules: the variables and functions that Prometheus gives them.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use gotmpl::{FuncMap, Value};
+use gotmpl::Value;
 
-use super::{Template, failed, functions, text};
+use super::call::Context;
+use super::functions::RULES;
+use super::typed::{self, Dialect};
+use super::{Template, text};
 use crate::model::{Labels, Timestamp};
 
 /// Answers an expression at the evaluation's time: samples with their labels, or an error's text.
@@ -29,21 +32,10 @@ pub struct RuleData<'a> {
     pub query: &'a Query,
 }
 
-/// Names of the functions that need the data; the others are in [`functions`].
-const WITH_DATA: [&str; 4] = ["query", "now", "externalURL", "pathPrefix"];
-
-static KNOWN: LazyLock<FuncMap> = LazyLock::new(|| {
-    let mut known = functions::functions();
-    for name in WITH_DATA {
-        known.insert(name.to_owned(), Arc::new(|_: &[Value]| failed("not now")));
-    }
-    known
-});
-
 impl Template {
     /// Reads a label or annotation of the rule `alert`. Errs as Prometheus does when it loads rules.
     pub fn rule(alert: &str, written: &str) -> Result<Self, String> {
-        Template::parse(&format!("__alert_{alert}"), PRELUDE, written, &KNOWN)
+        Template::parse(&format!("__alert_{alert}"), PRELUDE, written, &RULES, None).map_err(|mistake| mistake.to_string())
     }
 
     /// As [`Template::rule`]; a text that cannot be read becomes one that prints the error.
@@ -57,9 +49,10 @@ impl Template {
     /// The text for this data, or `<error expanding template: …>`.
     pub fn expand(&self, data: &RuleData<'_>) -> String {
         if self.is_plain() {
-            return self.execute(FuncMap::new(), &Value::Nil).unwrap_or_default();
+            return self.plain().to_owned();
         }
-        match self.execute(with_data(data), &values(data)) {
+        let context = Context::new(&RULES, Dialect::Rule, data.now, data.external_url, Some(Arc::clone(data.query)));
+        match self.execute(&context, &values(data), false) {
             Ok(expanded) => expanded,
             Err(error) => format!("<error expanding template: error executing template {}: {error}>", self.name),
         }
@@ -76,34 +69,12 @@ pub fn expand(alert: &str, written: &str, data: &RuleData<'_>) -> String {
     Template::rule_or_error(alert, written).expand(data)
 }
 
-fn with_data(data: &RuleData<'_>) -> FuncMap {
-    let mut map = KNOWN.clone();
-    let query = Arc::clone(data.query);
-    map.insert(
-        "query".into(),
-        Arc::new(move |args: &[Value]| match args {
-            [Value::String(expression)] => match query(expression) {
-                Ok(samples) => Ok(Value::List(samples.iter().map(|(labels, value)| sample(labels, *value)).collect())),
-                Err(error) => failed(format!("error calling query: {error}")),
-            },
-            _ => failed("query wants one expression"),
-        }),
-    );
-    let now = data.now.seconds();
-    map.insert("now".into(), Arc::new(move |_: &[Value]| Ok(Value::Float(now))));
-    let url: Arc<str> = data.external_url.into();
-    let path: Arc<str> = url::Url::parse(&url).map_or_else(|_| Arc::from(""), |url| url.path().into());
-    map.insert("externalURL".into(), Arc::new(move |_: &[Value]| Ok(Value::String(Arc::clone(&url)))));
-    map.insert("pathPrefix".into(), Arc::new(move |_: &[Value]| Ok(Value::String(Arc::clone(&path)))));
-    map
-}
-
 fn set(labels: &Labels) -> Value {
     Value::Map(Arc::new(labels.iter().map(|(name, value)| (Arc::from(name), text(value))).collect()))
 }
 
-fn sample(labels: &Labels, value: f64) -> Value {
-    Value::Map(Arc::new([(Arc::from("Labels"), set(labels)), (Arc::from("Value"), Value::Float(value))].into()))
+pub(super) fn sample(labels: &Labels, value: f64) -> Value {
+    typed::structure("template.sample", [("Labels", set(labels)), ("Value", Value::Float(value))])
 }
 
 fn values(data: &RuleData<'_>) -> Value {
@@ -113,5 +84,8 @@ fn values(data: &RuleData<'_>) -> Value {
         ("ExternalURL", text(data.external_url)),
         ("Value", Value::Float(data.value)),
     ];
-    Value::Map(Arc::new(fields.into_iter().map(|(name, value)| (Arc::from(name), value)).collect()))
+    typed::structure(DATA, fields)
 }
+
+/// Go's name for the type of what a rule's template sees.
+const DATA: &str = "struct { Labels map[string]string; ExternalLabels map[string]string; ExternalURL string; Value interface {} }";

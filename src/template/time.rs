@@ -2,15 +2,95 @@
 
 use jiff::{Timestamp, Zoned};
 
-/// `2015-07-01 20:10:51.781 +0000 UTC`: what Go prints for a time in UTC, trailing zeros of the fraction left out.
-pub(super) fn go_text(moment: Timestamp) -> String {
-    format("2006-01-02 15:04:05.999999999 -0700 UTC", &moment.to_zoned(jiff::tz::TimeZone::UTC))
+/// `2015-07-01 20:10:51.781 +0000 UTC`: what Go prints for a time, trailing zeros of the fraction left out.
+pub(super) fn go_text(moment: &Zoned) -> String {
+    format("2006-01-02 15:04:05.999999999 -0700 MST", moment)
 }
 
-/// Reads what [`go_text`] writes.
-pub(super) fn parse(text: &str) -> Option<Timestamp> {
-    let (date, rest) = text.strip_suffix(" +0000 UTC")?.split_once(' ')?;
-    format!("{date}T{rest}Z").parse().ok()
+/// Go's text of a `time.Duration`: `1h0m5.5s`.
+pub(super) fn duration(nanos: i64) -> String {
+    let sign = if nanos < 0 { "-" } else { "" };
+    let nanos = nanos.unsigned_abs();
+    let decimal = |value: u64, unit: u64| {
+        let fraction = format!("{:0width$}", value % unit, width = unit.ilog10() as usize);
+        let fraction = fraction.trim_end_matches('0');
+        let dot = if unit == 1 || fraction.is_empty() { "" } else { "." };
+        format!("{}{dot}{}", value / unit, if unit == 1 { "" } else { fraction })
+    };
+    match nanos {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{sign}{nanos}ns"),
+        1_000..1_000_000 => format!("{sign}{}µs", decimal(nanos, 1_000)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", decimal(nanos, 1_000_000)),
+        _ => {
+            let minutes = nanos / 60_000_000_000;
+            let seconds = decimal(nanos % 60_000_000_000, 1_000_000_000);
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{sign}{seconds}s"),
+                (0, minutes) => format!("{sign}{minutes}m{seconds}s"),
+                (hours, minutes) => format!("{sign}{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    }
+}
+
+/// Nanoseconds from `earlier` to `later`, at most what Go's duration holds.
+pub(super) fn between(later: Timestamp, earlier: Timestamp) -> i64 {
+    let nanos = later.as_nanosecond() - earlier.as_nanosecond();
+    i64::try_from(nanos).unwrap_or(if nanos > 0 { i64::MAX } else { i64::MIN })
+}
+
+const MONTHS: [&str; 12] =
+    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+
+/// The name of a month, from 1.
+pub(super) fn month(number: i64) -> &'static str {
+    usize::try_from(number - 1).ok().and_then(|n| MONTHS.get(n)).copied().unwrap_or("")
+}
+
+/// The name of a day, from Sunday, 0.
+pub(super) fn weekday(number: i64) -> &'static str {
+    usize::try_from(number).ok().and_then(|n| WEEKDAYS.get(n)).copied().unwrap_or("")
+}
+
+/// Reads `written` by a Go layout; times without a zone are in UTC.
+pub(super) fn parse(layout: &str, written: &str) -> Option<Zoned> {
+    let mut form = String::new();
+    let mut rest = layout;
+    let mut zoned = false;
+    while let Some(first) = rest.chars().next() {
+        if let Some((_, tail)) = fraction(rest) {
+            form.push_str("%.f");
+            rest = tail;
+        } else if let Some((element, directive)) = ELEMENTS.iter().find(|(element, _)| rest.starts_with(element)) {
+            zoned |= matches!(*directive, "Z" | "Z:" | "%z" | "%:z");
+            form.push_str(match *directive {
+                "Z" => "%z",
+                "Z:" => "%:z",
+                // The letters of a zone say nothing certain.
+                "%Z" => "UTC",
+                other => other,
+            });
+            rest = &rest[element.len()..];
+        } else if let Some(tail) = rest.strip_prefix('5') {
+            form.push_str("%S%.f");
+            rest = tail;
+        } else {
+            form.push_str(if first == '%' { "%%" } else { &rest[..first.len_utf8()] });
+            rest = &rest[first.len_utf8()..];
+        }
+    }
+    let form = form.replace("%S%.f%.f", "%S%.f");
+    // Go takes Z for an offset of zero.
+    let written = if zoned && written.ends_with('Z') { format!("{}+00:00", &written[..written.len() - 1]) } else { written.to_owned() };
+    let time = jiff::fmt::strtime::parse(&form, &written).ok()?;
+    if zoned {
+        return time.to_timestamp().ok().map(|stamp| stamp.to_zoned(jiff::tz::TimeZone::UTC));
+    }
+    let date = time.to_date().ok().or_else(|| jiff::civil::Date::new(0, 1, 1).ok())?;
+    let clock = time.to_time().unwrap_or(jiff::civil::Time::midnight());
+    date.to_datetime(clock).to_zoned(jiff::tz::TimeZone::UTC).ok()
 }
 
 /// Each element of a layout and its form here; longer ones before their prefixes.

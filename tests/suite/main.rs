@@ -28,3 +28,4 @@ mod scrape;
 mod servers;
 mod state;
 mod store;
+mod templates;

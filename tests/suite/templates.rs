@@ -1,0 +1,85 @@
+//! Templates against the real programs: what `amtool template render` of Alertmanager 0.33 printed for hundreds of them, byte for byte.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nightbell::template::{AlertData, Library, NotificationData, Template, files};
+use serde_json::Value;
+
+type Pairs = Vec<(String, String)>;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/notify/templates")
+}
+
+fn pairs(of: &Value) -> Pairs {
+    of.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), value.as_str().unwrap_or("").to_owned())).collect()
+}
+
+fn milliseconds(time: &Value) -> Option<i64> {
+    let time: jiff::Timestamp = time.as_str()?.parse().ok()?;
+    (time.as_second() > 0).then(|| time.as_millisecond())
+}
+
+/// Renders a template over one of the recorded data files; an error is Go's text.
+fn render(html: bool, data: &str, template: &str, library: &Library) -> Result<String, String> {
+    let text = fs::read_to_string(folder().join(format!("data/{data}.json"))).expect("the data are part of the project");
+    let data: Value = serde_json::from_str(&text).expect("the data are JSON");
+    let field = |value: &'_ Value, name: &str| value[name].as_str().unwrap_or("").to_owned();
+    let alerts: Vec<(Value, Pairs, Pairs)> =
+        data["alerts"].as_array().into_iter().flatten().map(|a| (a.clone(), pairs(&a["labels"]), pairs(&a["annotations"]))).collect();
+    let [group, labels, annotations] = ["groupLabels", "commonLabels", "commonAnnotations"].map(|name| pairs(&data[name]));
+    let alerts = alerts.iter().map(|(alert, labels, annotations)| AlertData {
+        status: alert["status"].as_str().unwrap_or(""),
+        labels,
+        annotations,
+        starts_at_ms: milliseconds(&alert["startsAt"]).unwrap_or(0),
+        ends_at_ms: milliseconds(&alert["endsAt"]),
+        generator_url: alert["generatorURL"].as_str().unwrap_or(""),
+        fingerprint: alert["fingerprint"].as_str().unwrap_or(""),
+    });
+    let data = NotificationData {
+        receiver: &field(&data, "receiver"),
+        status: &field(&data, "status"),
+        alerts: alerts.collect(),
+        group_labels: &group,
+        common_labels: &labels,
+        common_annotations: &annotations,
+        external_url: &field(&data, "externalURL"),
+        reason: &field(&data, "notification_reason"),
+        at_ms: 1_435_784_400_000,
+    };
+    Template::notification(template, library).map_err(|mistake| mistake.to_string())?.notify(&data, html)
+}
+
+fn library() -> Library {
+    let mut library = Library::default();
+    for file in files(&folder().join("*.tmpl")).expect("it is a pattern") {
+        library.add_file(&file).expect("the file is sound");
+    }
+    library
+}
+
+/// SEMANTICS 175 to 178, and the texts of the errors where nightbell gives the same.
+#[test]
+fn every_recorded_template_prints_what_amtool_prints_or_fails_as_it_does() {
+    let library = library();
+    let text = fs::read_to_string(folder().join("cases.jsonl")).expect("the recorded cases are part of the project");
+    let cases: Vec<(String, String, String, bool, String)> =
+        text.lines().map(|line| serde_json::from_str(line).expect("one JSON array per line")).collect();
+    assert!(cases.len() > 300 && cases.iter().filter(|case| !case.3).count() > 80, "the corpus is nearly empty");
+    let (mut wrong, mut reworded) = (Vec::new(), Vec::new());
+    for (kind, data, template, good, wanted) in &cases {
+        let got = render(kind == "html", data, template, &library);
+        let difference = || format!("{kind} {data} {template:?}\n   got  {got:?}\n   want {good} {wanted:?}");
+        match &got {
+            Ok(text) if *good && text == wanted => {}
+            Err(error) if !*good && error == wanted => {}
+            Err(_) if !*good => reworded.push(difference()),
+            _ => wrong.push(difference()),
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    // Both fail; most say it in the same words and name the same place.
+    assert!(reworded.len() <= 34, "{} errors are worded otherwise:\n{}", reworded.len(), reworded.join("\n"));
+}
