@@ -14,7 +14,7 @@ pub struct BadPattern(String);
 /// What exists and fits `pattern`, sorted. A folder that cannot be read holds nothing.
 pub fn glob(pattern: &Path) -> Result<Vec<PathBuf>, BadPattern> {
     let mut found = vec![PathBuf::new()];
-    for component in pattern.components() {
+    for component in pattern.components().filter(|c| *c != Component::CurDir) {
         let part = component.as_os_str();
         let text = part.to_str().filter(|text| matches!(component, Component::Normal(_)) && text.contains(['*', '?', '[', '\\']));
         found = match text {

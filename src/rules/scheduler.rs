@@ -202,6 +202,11 @@ impl Scheduler {
         self.hand_on(outcome).await
     }
 
+    /// Labels of this instance, for what leaves it.
+    pub fn external_labels(&self) -> Labels {
+        self.inner.lock().settings.external_labels.clone()
+    }
+
     /// What is there now, by file and name. Waits at most for one group's evaluation.
     pub fn snapshot(&self) -> Vec<GroupSnapshot> {
         let slots = self.inner.lock().groups.clone();

@@ -153,6 +153,12 @@ impl Scraper {
         shared.iter().map(|s| s.page()).collect()
     }
 
+    /// Every running target with its last page.
+    pub fn target_pages(&self) -> Vec<(Arc<TargetInfo>, Arc<Page>)> {
+        let shared: Vec<Arc<Shared>> = self.state.lock().running.iter().map(|r| r.shared.clone()).collect();
+        shared.iter().map(|s| (s.info.clone(), s.page())).collect()
+    }
+
     /// HELP and type of every family that is exposed now, for the metadata API.
     pub fn families(&self) -> Vec<EncodedFamily> {
         let bare = |f: &EncodedFamily| EncodedFamily::new(f.name.clone(), f.kind, f.help.clone());

@@ -127,6 +127,7 @@ pub fn router(context: Context) -> Router {
         .merge(health::routes())
         .merge(control::routes())
         .merge(ui::routes())
+        .merge(prometheus::federation())
         .nest("/api/v1", prometheus::routes())
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(CompressionLayer::new())

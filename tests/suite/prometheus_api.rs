@@ -3,6 +3,8 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::servers::nightbell::Nightbell;
 use crate::servers::page::serve_page;
 use crate::servers::wait_until;
@@ -65,4 +67,48 @@ fn queries_are_answered_as_promtool_prints_them() {
         assert_eq!(text(&ours.stderr), text(&theirs.stderr), "{words:?}");
         assert_eq!(ours.status.code(), theirs.status.code(), "{words:?}");
     }
+}
+
+/// Issue 3.4, SEMANTICS 197 to 208: syntax trees, errors, codes and spellings, recorded from Prometheus 3.5.
+#[test]
+fn requests_are_answered_as_prometheus_answers_them() {
+    let (nightbell, _) = started();
+    let recorded = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/prometheus_api/answers.jsonl")).expect("recorded");
+    let mut wrong = Vec::new();
+    for line in recorded.lines() {
+        let case: Value = serde_json::from_str(line).expect("JSON");
+        let request = case["request"].as_str().expect("a request");
+        let (status, body) = nightbell.get(&format!("/api/v1{request}"));
+        let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
+        if (Value::from(status), &body) != (case["status"].clone(), &case["body"]) {
+            wrong.push(format!("{request}\n  wanted {} {}\n  got    {status} {body}", case["status"], case["body"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Issue 3.4: other origins may ask; another Prometheus may take the newest samples.
+#[test]
+fn other_origins_and_other_servers_are_served() {
+    let (nightbell, _) = started();
+    let ask = |method: &str, path: &str| {
+        let url = format!("http://127.0.0.1:{}{path}", nightbell.port);
+        let output = Command::new("curl").args(["-si", "-X", method, "-H", "Origin: http://page.example", &url]).output().expect("curl");
+        String::from_utf8_lossy(&output.stdout).to_lowercase()
+    };
+    for (method, status) in [("OPTIONS", "204"), ("GET", "200"), ("PUT", "405")] {
+        let answer = ask(method, "/api/v1/query?query=1");
+        assert!(answer.starts_with(&format!("http/1.1 {status}")), "{answer}");
+        assert!(answer.contains("\r\naccess-control-allow-origin: http://page.example\r\n"), "{answer}");
+        assert!(answer.contains("\r\naccess-control-allow-methods: get, post, options\r\n"), "{answer}");
+    }
+    let page = nightbell.get("/federate?match[]=temp&match[]=nope").1;
+    let lines: Vec<&str> = page.lines().map(|line| line.rsplit_once(' ').map_or(line, |(head, _)| head)).collect();
+    assert_eq!(lines[0], "# TYPE temp");
+    assert_eq!(lines.len(), 4, "{page}");
+    assert!(lines[1].starts_with("temp{instance=\"127.0.0.1:") && lines[1].ends_with("job=\"page\",room=\"x\"} 1e+21"), "{page}");
+    assert_eq!(nightbell.get("/federate?match[]={"), (400, "1:2: parse error: unexpected end of input inside braces\n".into()));
+    let one = nightbell.json("/api/v1/targets/metadata?metric=temp");
+    assert_eq!(one["data"][0]["help"], "Temperature.");
+    assert_eq!(nightbell.json("/api/v1/scrape_pools")["data"]["scrapePools"], serde_json::json!(["nightbell", "page"]));
 }

@@ -5,7 +5,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value as Json, json};
 
-use crate::model::text::write_float;
+use crate::model::text::{format_float_f, write_float};
 use crate::model::{Labels, Timestamp};
 use crate::promql::{EvalError, Evaluated, Severity, Value};
 
@@ -39,7 +39,10 @@ impl Problem {
 
 impl From<EvalError> for Problem {
     fn from(error: EvalError) -> Self {
-        let message = error.to_string();
+        let mut message = error.to_string();
+        if matches!(error, EvalError::RangeType(_)) {
+            message = format!("invalid parameter \"query\": {message}");
+        }
         let (status, kind) = match error {
             EvalError::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
             EvalError::Canceled => (StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST), "canceled"),
@@ -132,19 +135,24 @@ impl IntoResponse for Answer {
     }
 }
 
+/// A number of seconds as Go writes it: whole ones without a decimal point.
+pub fn seconds_json(duration: std::time::Duration) -> Json {
+    if duration.subsec_nanos() == 0 { Json::from(duration.as_secs()) } else { Json::from(duration.as_secs_f64()) }
+}
+
 /// Labels as a JSON object.
 pub fn labels_json(labels: &Labels) -> Json {
     Json::Object(labels.iter().map(|(n, v)| (n.to_owned(), Json::from(v))).collect::<Map<_, _>>())
 }
 
-/// A timestamp in seconds with at most three decimals.
+/// A timestamp in seconds, with three decimals where it has any.
 fn seconds(out: &mut String, at: Timestamp) {
-    let (whole, rest) = (at.0.div_euclid(1000), at.0.rem_euclid(1000));
+    let (whole, rest) = (at.0.unsigned_abs() / 1000, at.0.unsigned_abs() % 1000);
+    out.push_str(if at.0 < 0 { "-" } else { "" });
     out.push_str(itoa::Buffer::new().format(whole));
     if rest > 0 {
         out.push('.');
-        let digits = [rest / 100, rest / 10 % 10, rest % 10].map(|digit| char::from(b'0' + digit as u8));
-        out.extend(&digits[..3 - digits.iter().rev().take_while(|digit| **digit == '0').count()]);
+        out.extend([rest / 100, rest / 10 % 10, rest % 10].map(|digit| char::from(b'0' + digit as u8)));
     }
 }
 
@@ -160,7 +168,11 @@ fn point(out: &mut String, at: Timestamp, value: f64) {
 fn value_json(out: &mut String, value: &Value, at: Timestamp) {
     out.push_str(&format!("{{\"resultType\":\"{}\",\"result\":", value.value_type().as_str()));
     match value {
-        Value::Scalar(number) => point(out, at, *number),
+        Value::Scalar(number) => {
+            out.push('[');
+            seconds(out, at);
+            out.push_str(&format!(",\"{}\"]", format_float_f(*number)));
+        }
         Value::String(text) => {
             out.push('[');
             seconds(out, at);
@@ -202,14 +214,14 @@ fn value_json(out: &mut String, value: &Value, at: Timestamp) {
 mod tests {
     use super::*;
 
-    /// SEMANTICS 201: timestamps have at most three decimals.
+    /// SEMANTICS 201: as Prometheus writes them.
     #[test]
-    fn timestamps_are_seconds_with_at_most_three_decimals() {
+    fn timestamps_are_seconds_with_three_decimals_or_none() {
         let texts = [0, 1_000, 1_500, 1_234_567, -1_500, 10].map(|ms| {
             let mut text = String::new();
             seconds(&mut text, Timestamp(ms));
             text
         });
-        assert_eq!(texts, ["0", "1", "1.5", "1234.567", "-2.5", "0.01"]);
+        assert_eq!(texts, ["0", "1", "1.500", "1234.567", "-1.500", "0.010"]);
     }
 }

@@ -1,36 +1,70 @@
-//! `/metadata`: type and help of every family that is exposed now.
+//! `/metadata`, `/targets/metadata`: type and help of every family that is exposed now, for all targets or by target.
 
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use serde_json::{Map, Value as Json, json};
 
-use crate::model::MetricKind;
+use crate::exposition::EncodedFamily;
+use crate::model::{Matcher, MetricKind};
+use crate::promql::parse_selector;
 
 use super::super::Context;
-use super::answer::{Answer, Problem};
+use super::answer::{Answer, Problem, labels_json};
 use super::parameters::Parameters;
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
-    Router::new().route("/metadata", get(metadata))
+    Router::new().route("/metadata", get(metadata)).route("/targets/metadata", get(target_metadata))
 }
 
 async fn metadata(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
-    let limit = parameters.limit()?;
+    let (limit, per_metric) = (parameters.count("limit")?, parameters.count("limit_per_metric")?.filter(|count| *count > 0));
     let wanted = parameters.get("metric");
     let mut found = Map::new();
     for family in context.scraper.families() {
-        if wanted.is_some_and(|w| w != family.name) || (limit > 0 && found.len() >= limit) {
+        let is_known = found.contains_key(&*family.name);
+        if wanted.is_some_and(|w| w != family.name) || (!is_known && limit.is_some_and(|limit| found.len() >= limit)) {
             continue;
         }
-        let kind = if family.kind == MetricKind::Untyped { "unknown" } else { family.kind.as_str() };
-        let entry = json!({ "type": kind, "help": family.help, "unit": "" });
+        let entry = json!({ "type": kind(&family), "help": family.help, "unit": "" });
         if let Json::Array(list) = found.entry(family.name.to_string()).or_insert_with(|| json!([]))
             && !list.contains(&entry)
+            && per_metric.is_none_or(|count| list.len() < count)
         {
             list.push(entry);
         }
     }
     Ok(Answer::json(&Json::Object(found)))
+}
+
+/// Of the targets that `match_target` chooses: one metric, or all.
+async fn target_metadata(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
+    let limit = parameters.count("limit")?;
+    let matchers: Vec<Matcher> = match parameters.get("match_target") {
+        Some(text) => parse_selector(text).map_err(|e| Problem::parameter("match_target", e))?,
+        None => Vec::new(),
+    };
+    let wanted = parameters.get("metric");
+    let mut found = Vec::new();
+    for (target, page) in context.scraper.target_pages() {
+        if !matchers.iter().all(|m| m.matches_labels(&target.labels)) {
+            continue;
+        }
+        if limit.is_some_and(|limit| found.len() >= limit) {
+            break;
+        }
+        for family in page.families().iter().filter(|f| wanted.is_none_or(|w| w == f.name)) {
+            let mut entry = json!({ "target": labels_json(&target.labels), "type": kind(family), "help": family.help, "unit": "" });
+            if wanted.is_none() {
+                entry["metric"] = json!(family.name);
+            }
+            found.push(entry);
+        }
+    }
+    Ok(Answer::json(&Json::Array(found)))
+}
+
+fn kind(family: &EncodedFamily) -> &'static str {
+    if family.kind == MetricKind::Untyped { "unknown" } else { family.kind.as_str() }
 }

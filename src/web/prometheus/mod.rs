@@ -2,6 +2,8 @@
 //! as a Prometheus.
 
 mod answer;
+mod cors;
+mod federate;
 mod metadata;
 mod parameters;
 mod query;
@@ -9,18 +11,30 @@ mod rules;
 mod series;
 mod status;
 mod targets;
+mod tree;
 
 use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::from_fn;
 
 use super::Context;
+
+/// The route outside `/api/v1`: `/federate`.
+pub fn federation() -> Router<Context> {
+    federate::routes()
+}
 
 /// Every route below `/api/v1`.
 pub fn routes() -> Router<Context> {
     Router::new()
         .merge(query::routes())
+        .merge(tree::routes())
         .merge(series::routes())
         .merge(metadata::routes())
         .merge(targets::routes())
         .merge(rules::routes())
         .merge(status::routes())
+        .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
+        .method_not_allowed_fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n") })
+        .layer(from_fn(cors::allow))
 }

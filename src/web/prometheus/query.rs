@@ -1,4 +1,4 @@
-//! `/query`, `/query_range`, `/format_query`, `/parse_query`.
+//! `/query`, `/query_range`, `/query_exemplars`, `/format_query`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,10 +47,13 @@ async fn evaluate(
     run: impl FnOnce(&Engine, &Store) -> Result<Answer, EvalError> + Send + 'static,
 ) -> Result<Answer, Problem> {
     let timeout = parameters.duration("timeout")?.unwrap_or(TIMEOUT).min(TIMEOUT);
+    if timeout.is_zero() {
+        return Err(Problem::parameter("query", "context deadline exceeded"));
+    }
     let interrupt = Arc::new(Interrupt::default());
     let mut engine = context.engine.clone();
     engine.interrupt = Some(interrupt.clone());
-    if let Some(lookback) = parameters.duration("lookback_delta")? {
+    if let Some(lookback) = parameters.lookback()? {
         engine.lookback = lookback;
     }
     let guard = Guard(interrupt.clone());
@@ -73,7 +76,7 @@ async fn evaluate(
 
 async fn instant(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
     let limit = parameters.limit()?;
-    let at = parameters.time("time")?.unwrap_or_else(Timestamp::now);
+    let at = parameters.query_time("time")?.unwrap_or_else(Timestamp::now);
     let (text, expr) = parameters.query()?;
     let text = text.to_owned();
     let answer = move |evaluated| Answer::evaluated(evaluated, &text, at, limit);
@@ -82,10 +85,7 @@ async fn instant(State(context): State<Context>, parameters: Parameters) -> Resu
 
 async fn range(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
     let limit = parameters.limit()?;
-    let required =
-        |name: &str, found: Option<Timestamp>| found.ok_or_else(|| Problem::parameter(name, "cannot parse \"\" to a valid timestamp"));
-    let start = required("start", parameters.time("start")?)?;
-    let end = required("end", parameters.time("end")?)?;
+    let (start, end) = (parameters.range_time("start")?, parameters.range_time("end")?);
     if end < start {
         return Err(Problem::parameter("end", "end timestamp must not be before start time"));
     }
@@ -106,7 +106,13 @@ async fn range(State(context): State<Context>, parameters: Parameters) -> Result
 
 /// Exemplars are read and not kept: none are found.
 async fn exemplars(parameters: Parameters) -> Result<Answer, Problem> {
-    parameters.query()?;
+    let (start, end) = (parameters.time("start")?, parameters.time("end")?);
+    if let (Some(start), Some(end)) = (start, end)
+        && end < start
+    {
+        return Err(Problem::bad_data("end timestamp must not be before start timestamp"));
+    }
+    crate::promql::parse(parameters.get("query").unwrap_or("")).map_err(|e| Problem::bad_data(e.to_string()))?;
     Ok(Answer::json(&Json::Array(Vec::new())))
 }
 

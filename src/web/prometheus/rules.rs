@@ -5,14 +5,14 @@ use axum::extract::State;
 use axum::routing::get;
 use serde_json::{Value as Json, json};
 
-use crate::model::text::{format_float, go_exponent};
+use crate::model::text::{format_float, go_exponent, quote};
 use crate::model::{Labels, Matcher, Timestamp};
 use crate::rules::active::ActiveAlert;
 use crate::rules::snapshot::{AlertingSnapshot, GroupSnapshot, RuleSnapshot};
 
 use super::super::Context;
-use super::answer::{Answer, Problem, labels_json};
-use super::parameters::Parameters;
+use super::answer::{Answer, Problem, labels_json, seconds_json};
+use super::parameters::{Parameters, go_reason};
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
@@ -43,16 +43,13 @@ impl Filter {
         if let Some(kind) = kind.as_deref().filter(|k| !matches!(*k, "alert" | "record")) {
             return Err(Problem::parameter("type", format!("not supported value {kind:?}")));
         }
-        let exclude = parameters.get("exclude_alerts").unwrap_or("false");
-        let exclude_alerts =
-            exclude.parse().map_err(|_| Problem::parameter("exclude_alerts", format!("error converting exclude_alerts: {exclude:?}")))?;
         Ok(Filter {
             kind,
             names: list("rule_name[]"),
             groups: list("rule_group[]"),
             files: list("file[]"),
-            matchers: parameters.matchers()?,
-            exclude_alerts,
+            matchers: parameters.matchers().map_err(Problem::bad_data)?,
+            exclude_alerts: parameters.flag("exclude_alerts")?,
         })
     }
 
@@ -71,14 +68,18 @@ impl Filter {
 
 async fn rules(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
     let filter = Filter::read(&parameters)?;
-    let limit: usize =
-        parameters.get("group_limit").map_or(Ok(0), str::parse).map_err(|_| Problem::parameter("group_limit", "must be a whole number"))?;
-    let after = parameters.get("group_next_token");
-    let mut shown: Vec<(String, Json)> = Vec::new();
+    let limit = group_limit(&parameters)?;
+    let first = parameters.get("group_next_token");
+    if first.is_some() && limit == 0 {
+        return Err(Problem::parameter("group_next_token", "group_limit needs to be present in order to paginate over the groups"));
+    }
+    let mut found = first.is_none();
+    let mut shown: Vec<Json> = Vec::new();
     let mut next = None;
     for group in context.rules.snapshot().iter().filter(|g| filter.takes_group(g)) {
         let token = format!("{};{}", group.file, group.name);
-        if after.is_some_and(|after| token.as_str() <= after) {
+        found |= first == Some(token.as_str());
+        if !found {
             continue;
         }
         let rules: Vec<Json> = group.rules.iter().filter(|r| filter.takes_rule(r)).map(|r| rule(r, filter.exclude_alerts)).collect();
@@ -86,16 +87,32 @@ async fn rules(State(context): State<Context>, parameters: Parameters) -> Result
             continue;
         }
         if limit > 0 && shown.len() == limit {
-            next = shown.last().map(|(token, _)| token.clone());
+            next = Some(token);
             break;
         }
-        shown.push((token, group_json(group, &rules)));
+        shown.push(group_json(group, &rules));
     }
-    let mut data = json!({ "groups": shown.into_iter().map(|(_, json)| json).collect::<Vec<_>>() });
+    if let Some(token) = first.filter(|_| !found) {
+        let problem = format!("invalid group_next_token '{token}'. were rule groups changed?");
+        return Err(Problem::parameter("group_next_token", problem));
+    }
+    let mut data = json!({ "groups": shown });
     if let Some(next) = next {
         data["groupNextToken"] = json!(next);
     }
     Ok(Answer::json(&data))
+}
+
+/// `group_limit`: 0 when it is not given.
+fn group_limit(parameters: &Parameters) -> Result<usize, Problem> {
+    let Some(text) = parameters.get("group_limit") else { return Ok(0) };
+    let refused = |problem: String| Problem::parameter("group_limit", problem);
+    let limit: i64 = text.parse().map_err(|error| {
+        let reason = format!("strconv.ParseInt: parsing {}: {}", quote(text), go_reason(&error));
+        refused(format!("group_limit needs to be a valid number: {reason}"))
+    })?;
+    let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
+    limit.ok_or_else(|| refused("group_limit needs to be greater than 0".to_owned()))
 }
 
 fn instant(at: Option<Timestamp>) -> String {
@@ -104,7 +121,7 @@ fn instant(at: Option<Timestamp>) -> String {
 
 fn group_json(group: &GroupSnapshot, rules: &[Json]) -> Json {
     json!({
-        "name": group.name, "file": group.file, "interval": group.interval.as_secs_f64(), "limit": group.limit, "rules": rules,
+        "name": group.name, "file": group.file, "interval": seconds_json(group.interval), "limit": group.limit, "rules": rules,
         "evaluationTime": group.evaluation_time.as_secs_f64(), "lastEvaluation": instant(group.last_evaluation),
     })
 }
@@ -131,10 +148,10 @@ fn rule(rule: &RuleSnapshot, exclude_alerts: bool) -> Json {
 
 fn add_alerting(out: &mut Json, alerting: &AlertingSnapshot, exclude_alerts: bool) {
     out["state"] = json!(alerting.state.map_or("unknown", |s| s.as_str()));
-    out["duration"] = json!(alerting.hold.as_secs_f64());
-    out["keepFiringFor"] = json!(alerting.keep_firing_for.as_secs_f64());
+    out["duration"] = seconds_json(alerting.hold);
+    out["keepFiringFor"] = seconds_json(alerting.keep_firing_for);
     out["annotations"] = labels_json(&alerting.annotations);
-    out["alerts"] = json!(if exclude_alerts { Vec::new() } else { alerting.alerts.iter().map(alert).collect::<Vec<_>>() });
+    out["alerts"] = json!((!exclude_alerts).then(|| alerting.alerts.iter().map(alert).collect::<Vec<_>>()));
 }
 
 fn alert(alert: &ActiveAlert) -> Json {

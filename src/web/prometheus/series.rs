@@ -27,9 +27,10 @@ struct Selection {
 }
 
 impl Selection {
-    fn read(parameters: &Parameters) -> Result<Self, Problem> {
+    /// `refused` makes the answer to a wrong `match[]`.
+    fn read(parameters: &Parameters, refused: impl Fn(String) -> Problem) -> Result<Self, Problem> {
         Ok(Selection {
-            matchers: parameters.matchers()?,
+            matchers: parameters.matchers().map_err(refused)?,
             from: parameters.time("start")?.unwrap_or(Timestamp::MIN),
             to: parameters.time("end")?.unwrap_or(Timestamp::MAX),
             limit: parameters.limit()?,
@@ -38,6 +39,9 @@ impl Selection {
 
     /// The union of what `find` gives for each list of matchers; for none at all, what it gives without matchers.
     fn union<T: Ord>(&self, find: impl Fn(&[Matcher]) -> Vec<T>) -> Vec<T> {
+        if self.to < self.from {
+            return Vec::new();
+        }
         let mut found: Vec<T> = match self.matchers.is_empty() {
             true => find(&[]),
             false => self.matchers.iter().flat_map(|m| find(m)).collect(),
@@ -49,21 +53,21 @@ impl Selection {
 }
 
 async fn series(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
-    let selection = Selection::read(&parameters)?;
-    if selection.matchers.is_empty() {
+    if parameters.all("match[]").next().is_none() {
         return Err(Problem::bad_data("no match[] parameter provided"));
     }
+    let selection = Selection::read(&parameters, |problem| Problem::parameter("match[]", problem))?;
     let found = selection.union(|matchers| context.store.series(matchers, selection.from, selection.to));
     Ok(Answer::limited(found.iter().map(labels_json).collect(), selection.limit))
 }
 
 async fn names(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
-    let selection = Selection::read(&parameters)?;
+    let selection = Selection::read(&parameters, Problem::bad_data)?;
     Ok(Answer::limited(selection.union(|matchers| context.store.label_names(matchers, selection.from, selection.to)), selection.limit))
 }
 
 async fn values(State(context): State<Context>, Path(name): Path<String>, parameters: Parameters) -> Result<Answer, Problem> {
-    let selection = Selection::read(&parameters)?;
+    let selection = Selection::read(&parameters, Problem::bad_data)?;
     let name = unescape(&name);
     Ok(Answer::limited(
         selection.union(|matchers| context.store.label_values(&name, matchers, selection.from, selection.to)),

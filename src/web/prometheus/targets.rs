@@ -1,9 +1,11 @@
-//! `/targets`, `/alertmanagers`.
+//! `/targets`, `/scrape_pools`, `/alertmanagers`.
+
+use std::collections::BTreeSet;
 
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::model::{Timestamp, format_duration};
 use crate::scrape::TargetSnapshot;
@@ -14,26 +16,31 @@ use super::parameters::Parameters;
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
-    Router::new().route("/targets", get(targets)).route("/alertmanagers", get(alertmanagers))
+    Router::new().route("/targets", get(targets)).route("/scrape_pools", get(pools)).route("/alertmanagers", get(alertmanagers))
 }
 
 async fn targets(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
     let state = parameters.get("state").unwrap_or("any").to_lowercase();
     let pool = parameters.get("scrapePool");
-    let mut data = json!({ "activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {} });
-    if state != "dropped" {
+    let mut data = json!({ "activeTargets": [], "droppedTargets": [], "droppedTargetCounts": null });
+    if matches!(state.as_str(), "any" | "active") {
         let all = context.scraper.targets();
         let wanted = all.iter().filter(|t| pool.is_none_or(|p| p == t.info.pool));
         data["activeTargets"] = wanted.map(active).collect();
     }
-    if state != "active" {
+    if matches!(state.as_str(), "any" | "dropped") {
+        data["droppedTargetCounts"] =
+            context.scraper.targets().iter().map(|t| (t.info.pool.clone(), json!(0))).collect::<Map<_, _>>().into();
         let dropped = context.scraper.dropped();
         for target in &dropped {
             let count = data["droppedTargetCounts"][&target.pool].as_u64().unwrap_or(0);
             data["droppedTargetCounts"][&target.pool] = json!(count + 1);
         }
-        data["droppedTargets"] =
-            dropped.iter().map(|t| json!({ "discoveredLabels": labels_json(&t.discovered), "scrapePool": t.pool })).collect();
+        data["droppedTargets"] = dropped
+            .iter()
+            .filter(|t| pool.is_none_or(|p| p == t.pool))
+            .map(|t| json!({ "discoveredLabels": labels_json(&t.discovered), "scrapePool": t.pool }))
+            .collect();
     }
     Ok(Answer::json(&data))
 }
@@ -53,6 +60,12 @@ fn active(target: &TargetSnapshot) -> Json {
         "scrapeInterval": format_duration(info.interval),
         "scrapeTimeout": format_duration(info.timeout),
     })
+}
+
+async fn pools(State(context): State<Context>) -> Answer {
+    let active = context.scraper.targets().into_iter().map(|t| t.info.pool.clone());
+    let pools: BTreeSet<String> = active.chain(context.scraper.dropped().into_iter().map(|t| t.pool)).collect();
+    Answer::json(&json!({ "scrapePools": pools }))
 }
 
 async fn alertmanagers() -> Answer {

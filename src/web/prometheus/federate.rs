@@ -1,0 +1,93 @@
+//! `/federate`: the newest sample of each chosen series, as text 0.0.4, for another Prometheus to scrape
+//! (<https://prometheus.io/docs/prometheus/latest/federation/>).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::ops::ControlFlow;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::exposition::Format;
+use crate::model::text::{format_float_g, is_legacy_label_name, is_legacy_metric_name, quote};
+use crate::model::{Labels, METRIC_NAME, Timestamp, is_stale};
+use crate::promql::parse_selector;
+use crate::store::{ChunkError, Store};
+
+use super::super::Context;
+use super::super::error::ApiError;
+use super::parameters::Parameters;
+
+/// The routes of this file.
+pub fn routes() -> Router<Context> {
+    Router::new().route("/federate", get(federate))
+}
+
+async fn federate(State(context): State<Context>, parameters: Parameters) -> Result<Response, ApiError> {
+    let refused = |error: &dyn std::fmt::Display| ApiError::new(StatusCode::BAD_REQUEST, error.to_string());
+    let selectors: Result<Vec<_>, _> = parameters.all("match[]").map(parse_selector).collect();
+    let selectors = selectors.map_err(|e| refused(&e))?;
+    let permit = context.queries.clone().acquire_owned().await;
+    let (now, lookback) = (Timestamp::now(), context.engine.lookback);
+    let (store, external) = (context.store.clone(), context.rules.external_labels());
+    let work = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let mut newest = BTreeMap::new();
+        for matchers in selectors {
+            collect(&store, &matchers, now - lookback, now, &mut newest)?;
+        }
+        Ok::<String, ChunkError>(page(&newest, &external))
+    });
+    let failed = |error: String| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error);
+    let text = work.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
+    Ok(([(CONTENT_TYPE, Format::Text.content_type())], text).into_response())
+}
+
+fn collect(
+    store: &Store,
+    matchers: &[crate::model::Matcher],
+    from: Timestamp,
+    to: Timestamp,
+    newest: &mut BTreeMap<Labels, (i64, f64)>,
+) -> Result<(), ChunkError> {
+    store.select(matchers, from, to, |labels, window| {
+        if let (Some(at), Some(value)) = (window.times.last(), window.values.last())
+            && !is_stale(*value)
+        {
+            newest.insert(labels.clone(), (*at, *value));
+        }
+        ControlFlow::Continue(())
+    })
+}
+
+/// The page: a family for each name, labels of this instance behind those of the series.
+fn page(newest: &BTreeMap<Labels, (i64, f64)>, external: &Labels) -> String {
+    let mut added: BTreeMap<&str, &str> = external.iter().collect();
+    added.entry("instance").or_insert("");
+    let (mut out, mut family) = (String::new(), None);
+    let mut all: Vec<_> = newest.iter().collect();
+    all.sort_by(|a, b| (a.0.metric_name(), a.0).cmp(&(b.0.metric_name(), b.0)));
+    for (labels, (at, value)) in all {
+        let name = labels.metric_name();
+        let bare = is_legacy_metric_name(name);
+        if family != Some(name) {
+            let shown = if bare { name.to_owned() } else { quote(name) };
+            let _ = writeln!(out, "# TYPE {shown} untyped");
+            family = Some(name);
+        }
+        let own = labels.iter().filter(|(label, _)| *label != METRIC_NAME);
+        let here = added.iter().filter(|(label, _)| labels.get(label).is_none()).map(|(label, value)| (*label, *value));
+        let pairs = own.chain(here).map(|(label, value)| {
+            let label = if is_legacy_label_name(label) { label.to_owned() } else { quote(label) };
+            format!("{label}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+        });
+        let quoted = (!bare).then(|| quote(name));
+        let pairs: Vec<String> = quoted.into_iter().chain(pairs).collect();
+        let _ = writeln!(out, "{}{{{}}} {} {at}", if bare { name } else { "" }, pairs.join(","), format_float_g(*value));
+    }
+    out
+}

@@ -1,0 +1,106 @@
+//! `/parse_query`: the syntax tree as Prometheus's user interface takes it.
+
+use axum::Router;
+use axum::routing::get;
+use serde_json::{Value as Json, json};
+
+use crate::model::text::format_float_f;
+use crate::model::time::millis;
+use crate::model::{MatchOp, Matcher};
+use crate::promql::Expr;
+use crate::promql::ast::{At, Cardinality, Matching, UnaryOp, VectorSelector};
+use crate::promql::functions::Variadic;
+
+use super::super::Context;
+use super::answer::{Answer, Problem};
+use super::parameters::Parameters;
+
+/// The routes of this file.
+pub fn routes() -> Router<Context> {
+    Router::new().route("/parse_query", get(parse).post(parse))
+}
+
+async fn parse(parameters: Parameters) -> Result<Answer, Problem> {
+    let (_, expr) = parameters.query()?;
+    Ok(Answer::json(&tree(&expr)))
+}
+
+/// An expression as JSON.
+fn tree(expr: &Expr) -> Json {
+    match expr {
+        Expr::Number(n) => json!({ "type": "numberLiteral", "val": format_float_f(n.value) }),
+        Expr::String(n) => json!({ "type": "stringLiteral", "val": n.value }),
+        Expr::VectorSelector(n) => selector("vectorSelector", n),
+        Expr::MatrixSelector(n) => {
+            let mut out = selector("matrixSelector", &n.selector);
+            out["range"] = json!(millis(n.range));
+            out
+        }
+        Expr::Subquery(n) => json!({
+            "type": "subquery", "expr": tree(&n.expr), "range": millis(n.range), "offset": n.offset,
+            "step": n.step.map_or(0, millis), "timestamp": timestamp(n.at), "startOrEnd": start_or_end(n.at),
+        }),
+        Expr::Call(n) => {
+            let function = n.function;
+            let variadic = match function.variadic {
+                Variadic::Fixed => 0,
+                Variadic::UpTo(count) => i64::try_from(count).unwrap_or(i64::MAX),
+                Variadic::Unlimited => -1,
+            };
+            let types: Vec<&str> = function.args.iter().map(|t| t.as_str()).collect();
+            json!({
+                "type": "call", "args": n.args.iter().map(tree).collect::<Vec<_>>(),
+                "func": { "name": function.name, "argTypes": types, "variadic": variadic, "returnType": function.returns.as_str() },
+            })
+        }
+        Expr::Aggregate(n) => json!({
+            "type": "aggregation", "op": n.op.as_str(), "expr": tree(&n.expr), "param": n.param.as_deref().map(tree),
+            "grouping": n.grouping, "without": n.without,
+        }),
+        Expr::Binary(n) => json!({
+            "type": "binaryExpr", "op": n.op.as_str(), "lhs": tree(&n.lhs), "rhs": tree(&n.rhs),
+            "matching": n.matching.as_ref().map(matching), "bool": n.return_bool,
+        }),
+        Expr::Unary(n) => {
+            json!({ "type": "unaryExpr", "op": if n.op == UnaryOp::Minus { "-" } else { "+" }, "expr": tree(&n.expr) })
+        }
+        Expr::Paren(n) => json!({ "type": "parenExpr", "expr": tree(&n.expr) }),
+    }
+}
+
+fn selector(kind: &str, selector: &VectorSelector) -> Json {
+    json!({
+        "type": kind, "name": selector.name, "offset": selector.offset, "matchers": selector.matchers.iter().map(matcher).collect::<Vec<_>>(),
+        "timestamp": timestamp(selector.at), "startOrEnd": start_or_end(selector.at),
+    })
+}
+
+fn matcher(matcher: &Matcher) -> Json {
+    let op: MatchOp = matcher.op;
+    json!({ "name": matcher.name, "value": matcher.value, "type": op.as_str() })
+}
+
+fn matching(matching: &Matching) -> Json {
+    let card = match matching.cardinality {
+        Cardinality::OneToOne => "one-to-one",
+        Cardinality::ManyToOne => "many-to-one",
+        Cardinality::OneToMany => "one-to-many",
+        Cardinality::ManyToMany => "many-to-many",
+    };
+    json!({ "card": card, "labels": matching.labels, "on": matching.on, "include": matching.include })
+}
+
+fn timestamp(at: Option<At>) -> Option<i64> {
+    match at {
+        Some(At::Timestamp(at)) => Some(at.0),
+        _ => None,
+    }
+}
+
+fn start_or_end(at: Option<At>) -> Option<&'static str> {
+    match at {
+        Some(At::Start) => Some("start"),
+        Some(At::End) => Some("end"),
+        _ => None,
+    }
+}
