@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::inhibit::InhibitRule;
+use super::policy::Policy;
 use super::route::{Route, Routes};
 use super::time_interval::TimeInterval;
 use crate::config::{ConfigErrors, Document, Environment, FromNode, Loader, Section, Value};
@@ -98,8 +99,8 @@ pub struct Integration {
     pub notifier: &'static str,
     /// Whether resolved alerts are sent.
     pub send_resolved: bool,
-    /// Age at which a message that the place never accepted becomes a dead letter.
-    pub give_up_after: Duration,
+    /// The receiver's own keys.
+    pub policy: Arc<Policy>,
     /// The courier.
     pub courier: Arc<dyn Notifier>,
 }
@@ -141,10 +142,11 @@ impl Alerting {
             }
         };
         read_templates(section);
+        let time_intervals = read_time_intervals(section);
         let alerting = Alerting {
-            receivers: read_receivers(section, global),
+            receivers: read_receivers(section, global, &time_intervals),
             inhibit_rules: section.sections("inhibit_rules").iter().map(InhibitRule::read).collect(),
-            time_intervals: read_time_intervals(section),
+            time_intervals,
             resolve_timeout: resolve_timeout(global),
             external_url: String::new(),
             routes,
@@ -181,13 +183,17 @@ impl Alerting {
         for kind in NOTIFIERS {
             let settings = section.one_or_many(kind.name);
             if !settings.is_empty() {
-                let integrations =
-                    settings.iter().enumerate().map(|(i, s)| read_integration((kind, i, true), kind.name, s, global)).collect();
+                let integrations = settings.iter().enumerate().map(|(i, s)| {
+                    let policy = Arc::new(Policy::read(s, &Intervals::new()));
+                    read_integration((kind, i, true), (kind.name, policy), s, global)
+                });
+                let integrations = integrations.collect();
                 receivers.push((breadth(kind.name), Receiver { name: kind.name.into(), integrations }));
             }
         }
-        section.finish();
         receivers.sort_by_key(|(breadth, _)| *breadth);
+        check_policies(section, "", receivers.iter().map(|(_, receiver)| receiver));
+        section.finish();
         let routes = default_routes(&receivers);
         let mut receivers: Vec<Receiver> = receivers.into_iter().map(|(_, receiver)| receiver).collect();
         if receivers.is_empty() {
@@ -225,6 +231,7 @@ impl Alerting {
         if receivers.len() < self.receivers.len() {
             section.error("receivers", "two receivers have the same name", "give each its own");
         }
+        check_policies(section, "receivers", self.receivers.iter());
         let named: BTreeSet<&str> =
             self.routes.nodes().iter().map(|route| route.receiver.as_str()).filter(|name| !name.is_empty()).collect();
         for name in named.difference(&receivers) {
@@ -240,8 +247,6 @@ impl Alerting {
 }
 
 const NOBODY: &str = "nobody";
-/// A group that still has something to say renews its message each `repeat_interval`, so what is older than this is news to nobody.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 fn resolve_timeout(global: Option<&Section<'_>>) -> Duration {
@@ -310,16 +315,18 @@ fn read_templates(section: &Section<'_>) {
     section.give(library);
 }
 
-fn read_receivers(section: &Section<'_>, global: Option<&Section<'_>>) -> Vec<Receiver> {
-    section.sections("receivers").iter().map(|receiver| read_receiver(receiver, global)).collect()
+fn read_receivers(section: &Section<'_>, global: Option<&Section<'_>>, intervals: &Intervals) -> Vec<Receiver> {
+    section.sections("receivers").iter().map(|receiver| read_receiver(receiver, global, intervals)).collect()
 }
 
-fn read_receiver(section: &Section<'_>, global: Option<&Section<'_>>) -> Receiver {
+fn read_receiver(section: &Section<'_>, global: Option<&Section<'_>>, intervals: &Intervals) -> Receiver {
     let name: String = section.require("name");
+    let policy = Arc::new(Policy::read(section, intervals));
     let mut integrations = Vec::new();
     for kind in NOTIFIERS {
         let settings = section.sections(kind.key);
-        integrations.extend(settings.iter().enumerate().map(|(i, s)| read_integration((kind, i, kind.send_resolved), &name, s, global)));
+        let settings = settings.iter().enumerate();
+        integrations.extend(settings.map(|(i, s)| read_integration((kind, i, kind.send_resolved), (&name, policy.clone()), s, global)));
     }
     for key in section.keys() {
         if ALERTMANAGER_KINDS.contains(&key) && !NOTIFIERS.iter().any(|kind| kind.key == key) {
@@ -334,12 +341,11 @@ fn read_receiver(section: &Section<'_>, global: Option<&Section<'_>>) -> Receive
 
 fn read_integration(
     (kind, index, send_resolved): (&NotifierKind, usize, bool),
-    receiver: &str,
+    (receiver, policy): (&str, Arc<Policy>),
     section: &Section<'_>,
     global: Option<&Section<'_>>,
 ) -> Integration {
     let send_resolved = section.or("send_resolved", send_resolved);
-    let give_up_after = section.or("give_up_after", GIVE_UP_AFTER);
     let courier = Arc::from((kind.build)(section, global));
     section.finish();
     Integration {
@@ -347,12 +353,28 @@ fn read_integration(
         receiver: receiver.into(),
         notifier: kind.name,
         send_resolved,
-        give_up_after,
+        policy,
         courier,
     }
 }
 
-fn read_time_intervals(section: &Section<'_>) -> BTreeMap<String, Vec<TimeInterval>> {
+type Intervals = BTreeMap<String, Vec<TimeInterval>>;
+
+/// A fallback must be another receiver.
+fn check_policies<'a>(section: &Section<'_>, key: &str, receivers: impl Iterator<Item = &'a Receiver> + Clone) {
+    for receiver in receivers.clone() {
+        let named = receiver.integrations.iter().filter_map(|i| i.policy.fallback.as_deref());
+        for fallback in named.collect::<BTreeSet<_>>() {
+            let known: Vec<&str> = receivers.clone().map(|r| r.name.as_str()).filter(|name| *name != receiver.name).collect();
+            if !known.contains(&fallback) {
+                let problem = format!("fallback {fallback:?} of receiver {:?} is not another receiver", receiver.name);
+                section.error(key, problem, format!("there is {}", known.join(", ")));
+            }
+        }
+    }
+}
+
+fn read_time_intervals(section: &Section<'_>) -> Intervals {
     let mut intervals = BTreeMap::new();
     for key in ["mute_time_intervals", "time_intervals"] {
         for named in section.sections(key) {

@@ -15,7 +15,7 @@ use tracing::{debug, error, info, warn};
 
 use super::config::Integration;
 use super::digest::{Fold, is_too_large};
-use super::message::merge;
+use super::message::{derived_id, merge};
 use super::metrics::{IntegrationLabels, Metrics};
 use crate::model::{Timestamp, format_duration};
 use crate::notify::{Digest, Notification, NotifyError, Reason};
@@ -37,6 +37,8 @@ const CHUNK: i64 = 100;
 const LEARNED: Duration = Duration::from_secs(3600);
 /// A minute, and a second for the way.
 const MINUTE: Duration = Duration::from_secs(61);
+/// How often an integration with quiet hours looks whether they are over.
+const LOOK: Duration = Duration::from_secs(15);
 /// Most messages that are held in memory when the database cannot take them.
 const MAX_UNSAVED: usize = 1000;
 
@@ -90,6 +92,10 @@ pub struct Deliverer {
     last_error: Option<Reason>,
     jitter: RandomState,
     pace: Pace,
+    /// Since when no attempt succeeds.
+    failing_since: Option<Timestamp>,
+    /// The integrations of the fallback.
+    relief: Vec<(Integration, Arc<Mailbox>)>,
 }
 
 /// What a place has shown of its own limit.
@@ -152,7 +158,13 @@ struct Waiting {
 
 impl Deliverer {
     /// The task of `integration`.
-    pub fn new(integration: Integration, state: State, mailbox: Arc<Mailbox>, metrics: Metrics) -> Self {
+    pub fn new(
+        integration: Integration,
+        state: State,
+        mailbox: Arc<Mailbox>,
+        metrics: Metrics,
+        relief: Vec<(Integration, Arc<Mailbox>)>,
+    ) -> Self {
         let labels = IntegrationLabels::of(&integration);
         // Series that exist from the start show their first increase.
         drop(metrics.notifications.get_or_create(&labels));
@@ -161,7 +173,20 @@ impl Deliverer {
             drop(metrics.dead.get_or_create(&labels.because(reason.as_str())));
         }
         let jitter = RandomState::new();
-        Deliverer { integration, state, mailbox, metrics, labels, cursor: 0, failures: 0, last_error: None, jitter, pace: Pace::default() }
+        Deliverer {
+            integration,
+            state,
+            mailbox,
+            metrics,
+            labels,
+            cursor: 0,
+            failures: 0,
+            last_error: None,
+            jitter,
+            pace: Pace::default(),
+            failing_since: None,
+            relief,
+        }
     }
 
     /// Delivers until `stop` becomes true; an attempt under way is finished first.
@@ -177,7 +202,9 @@ impl Deliverer {
             // Only an idle task is woken by a new message: a failing receiver is not tried more often because there is more to say.
             let wait = async {
                 match pause {
-                    None => self.mailbox.wake.notified().await,
+                    None if self.integration.policy.quiet_hours.is_empty() => self.mailbox.wake.notified().await,
+                    // Nobody says when quiet hours end.
+                    None => drop(tokio::time::timeout(LOOK, self.mailbox.wake.notified()).await),
                     Some(pause) => tokio::time::sleep(pause).await,
                 }
             };
@@ -194,7 +221,8 @@ impl Deliverer {
             Ok(ready) => ready.min(self.integration.courier.ready()),
             Err(wait) => return Step::Pause(wait),
         };
-        let waiting = match self.next().await {
+        let quiet = self.integration.policy.is_quiet(now);
+        let waiting = match self.next(quiet).await {
             Ok(Some(waiting)) => waiting,
             Ok(None) => return Step::Idle,
             // The outbox cannot be read: what it holds is not lost, so look again later.
@@ -202,9 +230,9 @@ impl Deliverer {
         };
         if self.mailbox.done.lock().contains(&waiting.message.delivery_id) {
             self.cursor = waiting.place.unwrap_or(self.cursor);
-            return if self.leave(&waiting).await { Step::Done } else { self.pause(None) };
+            return if self.leave(&waiting.message).await { Step::Done } else { self.pause(None) };
         }
-        let (waiting, notification) = match self.merged(waiting).await {
+        let (waiting, notification) = match self.merged(waiting, quiet).await {
             Ok(merged) => merged,
             Err((waiting, reason)) => {
                 let error = NotifyError::permanent(Reason::Template, format!("the stored message cannot be read: {reason}"));
@@ -222,14 +250,17 @@ impl Deliverer {
     }
 
     /// The next message: after the cursor, else from the beginning, else from memory.
-    async fn next(&mut self) -> Result<Option<Waiting>, ()> {
+    async fn next(&mut self, quiet: bool) -> Result<Option<Waiting>, ()> {
         let key = &self.integration.key;
-        let mut found = self.state.next_message(key, self.cursor).await;
+        let mut found = self.state.next_message(key, self.cursor, !quiet).await;
         if self.cursor > 0 && matches!(found, Ok(None)) {
             self.cursor = 0;
-            found = self.state.next_message(key, 0).await;
+            found = self.state.next_message(key, 0, !quiet).await;
         }
-        let in_memory = || self.mailbox.unsaved.lock().front().cloned().map(|message| Waiting { message, place: None });
+        let in_memory = || {
+            let unsaved = self.mailbox.unsaved.lock();
+            unsaved.iter().find(|row| !(row.held && quiet)).cloned().map(|message| Waiting { message, place: None })
+        };
         match found {
             Ok(Some((place, message))) => Ok(Some(Waiting { message, place: Some(place) })),
             Ok(None) => Ok(in_memory()),
@@ -241,13 +272,15 @@ impl Deliverer {
     }
 
     /// Folds the messages of the same group that wait behind this one into the newest of them, in the database first.
-    async fn merged(&self, waiting: Waiting) -> Result<(Waiting, Notification), (Waiting, String)> {
+    async fn merged(&self, waiting: Waiting, quiet: bool) -> Result<(Waiting, Notification), (Waiting, String)> {
         let own = match serde_json::from_str::<Notification>(&waiting.message.body) {
             Ok(own) => own,
             Err(error) => return Err((waiting, error.to_string())),
         };
         let behind = match waiting.place {
-            Some(_) => self.state.group_messages(&self.integration.key, &waiting.message.group_key, MERGE).await.unwrap_or_default(),
+            Some(_) => {
+                self.state.group_messages(&self.integration.key, &waiting.message.group_key, !quiet, MERGE).await.unwrap_or_default()
+            }
             None => Vec::new(),
         };
         let done = self.mailbox.done.lock().clone();
@@ -272,26 +305,28 @@ impl Deliverer {
     }
 
     /// Folds this message and those that wait behind it into a digest where there are more than the `ready` ones that the place takes, and
-    /// parts a message that has more alerts than one can name; in the database first. The last value says whether a part is left.
+    /// parts a message that has more alerts than one can name; messages that were held become one, too. In the database first. The last value says whether a part is left.
     async fn folded(&self, waiting: Waiting, notification: Notification, ready: usize) -> (Waiting, Notification, bool) {
         let (key, form) = (&self.integration.key, self.integration.courier.digest());
         let overflow = form != Digest::Never
             && notification.digest == 0
             && (1..usize::MAX).contains(&ready)
             && self.state.outbox_size(key).await.is_ok_and(|waiting| waiting > i64::try_from(ready).unwrap_or(i64::MAX));
-        if waiting.place.is_none() || !(overflow || is_too_large(form, &notification)) {
+        let after_quiet = form != Digest::Never && notification.digest == 0 && waiting.message.held;
+        if waiting.place.is_none() || !(overflow || after_quiet || is_too_large(form, &notification)) {
             return (waiting, notification, false);
         }
         let done = self.mailbox.done.lock().clone();
         let mut fold = Fold::new(form);
-        let mut more = fold.add(waiting.message.clone(), notification.clone()) && overflow;
-        let mut after = waiting.place.unwrap_or(0);
+        let mut more = fold.add(waiting.message.clone(), notification.clone()) && (overflow || after_quiet);
+        let mut after = 0;
         while more {
-            let rows = self.state.next_messages(key, after, CHUNK).await.unwrap_or_default();
+            let rows = self.state.next_messages(key, after, after_quiet, CHUNK).await.unwrap_or_default();
             more = i64::try_from(rows.len()) == Ok(CHUNK);
             for (place, row) in rows {
                 after = place;
                 let readable = serde_json::from_str::<Notification>(&row.body).ok().filter(|_| !done.contains(&row.delivery_id));
+                let readable = readable.filter(|_| row.delivery_id != waiting.message.delivery_id);
                 if let Some(message) = readable
                     && !fold.add(row, message)
                 {
@@ -341,8 +376,9 @@ impl Deliverer {
                 }
                 debug!(receiver, notifier, group_key = waiting.message.group_key, "Message was accepted.");
                 self.failures = 0;
+                self.failing_since = None;
                 self.pace.accepted(now);
-                self.leave(&waiting).await;
+                self.leave(&waiting.message).await;
                 return Step::Done;
             }
             Err(error) => error,
@@ -352,11 +388,18 @@ impl Deliverer {
             self.pace.refused(now);
         }
         if !error.retryable {
-            self.bury(&waiting, &error, now).await;
+            if !self.hand_over(&waiting.message, now).await {
+                self.bury(&waiting, &error, now).await;
+            }
             return Step::Done;
         }
-        if now.since(waiting.message.created_at) >= self.integration.give_up_after {
-            let age = format_duration(self.integration.give_up_after);
+        if error.reason != Reason::RateLimited && self.is_down(&waiting.message, now) && self.hand_over(&waiting.message, now).await {
+            warn!(receiver, notifier, %error, "Receiver is down; its messages go to its fallback.");
+            self.hand_over_all(now).await;
+            return self.pause(error.retry_after);
+        }
+        if now.since(waiting.message.created_at) >= self.integration.policy.give_up_after {
+            let age = format_duration(self.integration.policy.give_up_after);
             let given_up = NotifyError { message: format!("given up after {age}: {error}"), ..error };
             self.bury(&waiting, &given_up, now).await;
             return Step::Done;
@@ -367,12 +410,78 @@ impl Deliverer {
         self.pause(error.retry_after)
     }
 
+    /// Whether the receiver has been down long enough for its fallback: by its own failures, or by the time that this message has waited.
+    fn is_down(&mut self, message: &OutboxRow, now: Timestamp) -> bool {
+        let since = *self.failing_since.get_or_insert(now);
+        // What was held has waited for another reason.
+        let waiting = if message.held { since } else { since.min(message.created_at) };
+        now.since(waiting) >= self.integration.policy.fallback_after
+    }
+
+    /// Gives a message to the fallback; false when there is none that has not had it.
+    async fn hand_over(&self, row: &OutboxRow, now: Timestamp) -> bool {
+        let Ok(message) = serde_json::from_str::<Notification>(&row.body) else { return false };
+        let relief = self.relief.iter().filter(|(other, _)| !message.stands_in_for.contains(&other.receiver));
+        let passed = relief.map(|(other, mailbox)| {
+            let mut stands_in_for = message.stands_in_for.clone();
+            stands_in_for.push(self.integration.receiver.clone());
+            let delivery_id = derived_id(&other.key, &[&row.delivery_id]);
+            let passed =
+                Notification { delivery_id: delivery_id.clone(), receiver: other.receiver.clone(), stands_in_for, ..message.clone() };
+            let row = OutboxRow {
+                delivery_id,
+                integration: other.key.clone(),
+                created_at: now,
+                held: other.policy.holds(&passed, now),
+                // Strings, numbers and lists of them always have a JSON form.
+                body: serde_json::to_string(&passed).unwrap_or_default(),
+                ..row.clone()
+            };
+            (row, mailbox, IntegrationLabels::of(other))
+        });
+        let passed: Vec<(OutboxRow, &Arc<Mailbox>, IntegrationLabels)> = passed.collect();
+        if passed.is_empty() {
+            return false;
+        }
+        let rows: Vec<OutboxRow> = passed.iter().map(|(row, _, _)| row.clone()).collect();
+        let written = self.state.hand_over(&row.delivery_id, &rows).await.is_ok();
+        for (row, mailbox, labels) in passed {
+            self.metrics.outbox.get_or_create(&labels).inc();
+            if written {
+                mailbox.wake()
+            } else {
+                drop(mailbox.keep(row))
+            };
+        }
+        self.metrics.fallback.get_or_create(&self.labels).inc();
+        self.leave(row).await;
+        true
+    }
+
+    /// Gives all that waits to the fallback.
+    async fn hand_over_all(&mut self, now: Timestamp) {
+        let mut after = 0;
+        let quiet = self.integration.policy.is_quiet(now);
+        while let Ok(Some((place, row))) = self.state.next_message(&self.integration.key, after, !quiet).await {
+            after = place;
+            if !self.mailbox.done.lock().contains(&row.delivery_id) {
+                self.hand_over(&row, now).await;
+            }
+        }
+        let unsaved: Vec<OutboxRow> = self.mailbox.unsaved.lock().iter().cloned().collect();
+        for row in unsaved {
+            self.hand_over(&row, now).await;
+        }
+    }
+
     /// Takes a message that is dealt with out of the outbox; false when the database would not let it go. It is not sent again.
-    async fn leave(&self, waiting: &Waiting) -> bool {
-        let id = &waiting.message.delivery_id;
-        if waiting.place.is_none() {
-            self.mailbox.unsaved.lock().retain(|row| row.delivery_id != *id);
-            self.metrics.unsaved.dec();
+    async fn leave(&self, message: &OutboxRow) -> bool {
+        let id = &message.delivery_id;
+        {
+            let mut unsaved = self.mailbox.unsaved.lock();
+            let before = unsaved.len();
+            unsaved.retain(|row| row.delivery_id != *id);
+            self.metrics.unsaved.dec_by(i64::try_from(before - unsaved.len()).unwrap_or(0));
         }
         // A message in memory may have reached the database after all: its commit can fail in our eyes alone.
         let removed = self.state.remove_message(id).await.is_ok();
@@ -394,7 +503,7 @@ impl Deliverer {
         if let Err(error) = self.state.bury_message(&letter).await {
             warn!(receiver, notifier, %error, "Dead letter could not be kept.");
         }
-        self.leave(waiting).await;
+        self.leave(&waiting.message).await;
     }
 
     /// 500 ms, then 1.5 times longer each, ± 50 %, at most a minute; never sooner than the place asks.

@@ -3,9 +3,7 @@
 
 use std::collections::HashMap;
 
-use sha2::{Digest as _, Sha256};
-
-use super::message::summarise;
+use super::message::{derived_id, summarise};
 use crate::notify::{Digest, Notification, NotifiedAlert, named_size};
 use crate::state::OutboxRow;
 
@@ -32,7 +30,8 @@ pub struct Folded {
 pub struct Fold {
     form: Digest,
     alerts: Vec<NotifiedAlert>,
-    places: HashMap<String, usize>,
+    /// Where an alert stands, and when that was decided.
+    places: HashMap<String, (usize, i64)>,
     /// No smaller than the names of the alerts.
     size: usize,
     taken: Vec<OutboxRow>,
@@ -56,12 +55,12 @@ impl Fold {
         let before = self.alerts.len();
         let alerts = std::mem::take(&mut message.alerts);
         for (index, alert) in alerts.iter().enumerate() {
-            if self.put(alert) {
+            if self.put(alert, message.at_ms) {
                 continue;
             }
             if !first {
                 self.alerts.truncate(before);
-                self.places.retain(|_, place| *place < before);
+                self.places.retain(|_, (place, _)| *place < before);
                 return false;
             }
             self.rest = alerts[index..].to_vec();
@@ -74,14 +73,17 @@ impl Fold {
     }
 
     /// The newer report of an alert takes the place of the older one.
-    fn put(&mut self, alert: &NotifiedAlert) -> bool {
+    fn put(&mut self, alert: &NotifiedAlert, at_ms: i64) -> bool {
         let mut alert = alert.clone();
         if let Digest::Names(_) = self.form {
             alert.annotations = Vec::new();
             alert.generator_url = String::new();
         }
-        if let Some(place) = self.places.get(&alert.fingerprint) {
-            self.alerts[*place] = alert;
+        if let Some((place, known_at)) = self.places.get_mut(&alert.fingerprint) {
+            if at_ms >= *known_at {
+                *known_at = at_ms;
+                self.alerts[*place] = alert;
+            }
             return true;
         }
         let cost = named_size(std::slice::from_ref(&alert)) + OVERHEAD;
@@ -99,7 +101,7 @@ impl Fold {
         };
         if room {
             let place = self.alerts.len() - 1;
-            self.places.insert(self.alerts[place].fingerprint.clone(), place);
+            self.places.insert(self.alerts[place].fingerprint.clone(), (place, at_ms));
         } else {
             self.alerts.pop();
         }
@@ -132,16 +134,10 @@ impl Fold {
             (OutboxRow { delivery_id: id, group_key, body, ..last.clone() }, n)
         };
         let rest =
-            (!self.rest.is_empty()).then(|| row(Notification { alerts: self.rest, ..notification.clone() }, renamed(&ids, "rest")).0);
-        let (row, notification) = row(notification, renamed(&ids, "digest"));
+            (!self.rest.is_empty()).then(|| row(Notification { alerts: self.rest, ..notification.clone() }, derived_id("rest", &ids)).0);
+        let (row, notification) = row(notification, derived_id("digest", &ids));
         Some(Folded { row, notification, superseded: ids, rest })
     }
-}
-
-/// A delivery id that follows from others, so that deciding twice yields one id.
-fn renamed(ids: &[String], role: &str) -> String {
-    let digest = Sha256::digest(format!("{role}\0{}", ids.join("\0")));
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether a message has more alerts than one message of this place can name.

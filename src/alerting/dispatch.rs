@@ -145,8 +145,12 @@ impl Dispatch {
     pub fn deliverers(&self) -> Vec<Deliverer> {
         let integrations = self.integrations();
         let mailbox = |key: &str| self.mailboxes.get(key).map(|(mailbox, _)| mailbox.clone()).unwrap_or_default();
-        let deliverer = |i: Integration| Deliverer::new(i.clone(), self.state.clone(), mailbox(&i.key), self.metrics.clone());
-        integrations.into_iter().map(deliverer).collect()
+        let relief = |i: &Integration| -> Vec<(Integration, Arc<Mailbox>)> {
+            let named = integrations.iter().filter(|other| i.policy.fallback.as_deref() == Some(&other.receiver));
+            named.map(|other| (other.clone(), mailbox(&other.key))).collect()
+        };
+        let deliverer = |i: &Integration| Deliverer::new(i.clone(), self.state.clone(), mailbox(&i.key), self.metrics.clone(), relief(i));
+        integrations.iter().map(deliverer).collect()
     }
 
     fn integrations(&self) -> Vec<Integration> {
@@ -221,7 +225,7 @@ impl Dispatch {
 
     async fn bury_all(&self, integration: &str, now: Timestamp) {
         warn!(integration, "Messages wait for an integration that is no longer configured; they are kept as dead letters.");
-        while let Ok(Some((_, message))) = self.state.next_message(integration, 0).await {
+        while let Ok(Some((_, message))) = self.state.next_message(integration, 0, true).await {
             let letter = DeadLetter { message, died_at: now, error: "its integration is no longer configured".into() };
             if self.state.bury_message(&letter).await.is_err() {
                 break;

@@ -29,6 +29,7 @@ pub fn compose(subject: &Subject<'_>, integration: &Integration, reason: NotifyR
         group_key: subject.group_key.to_owned(),
         status: AlertStatus::Resolved,
         alerts,
+        stands_in_for: Vec::new(),
         digest: 0,
         truncated_alerts: 0,
         group_labels: pairs(subject.group_labels),
@@ -115,6 +116,12 @@ fn pairs(labels: &Labels) -> Vec<(String, String)> {
 }
 
 fn delivery_id(integration: &str, group_key: &str, now: Timestamp) -> String {
-    let digest = Sha256::digest(format!("{integration}\0{group_key}\0{}", now.0));
+    derived_id(integration, &[group_key, &now.0.to_string()])
+}
+
+/// A delivery id that follows from what it names, so that deciding twice yields one id.
+pub(super) fn derived_id(role: &str, of: &[impl AsRef<str>]) -> String {
+    let names: String = of.iter().map(|name| format!("\0{}", name.as_ref())).collect();
+    let digest = Sha256::digest(format!("{role}{names}"));
     digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -44,6 +44,8 @@ pub struct Metrics {
     pub failed: Family<FailureLabels, Counter>,
     /// Messages given up.
     pub dead: Family<FailureLabels, Counter>,
+    /// Messages given to the fallback.
+    pub fallback: Family<IntegrationLabels, Counter>,
     /// Messages that wait.
     pub outbox: Family<IntegrationLabels, Gauge>,
     /// Seconds that attempts took, and nothing else: with the attempts, their mean.
@@ -68,6 +70,7 @@ impl Metrics {
             r.register("notifications", "Attempts to deliver a message.", m.notifications.clone());
             r.register("notifications_failed", "Attempts to deliver a message that failed, by reason.", m.failed.clone());
             r.register("notifications_dead", "Messages given up after a permanent error, kept as dead letters.", m.dead.clone());
+            r.register("notifications_fallback", "Messages given to the fallback of a receiver that is down.", m.fallback.clone());
             r.register("notification_duration_seconds", "Time spent in attempts to deliver.", m.duration.clone());
             r.register("outbox_messages", "Messages that a receiver has not accepted yet.", m.outbox.clone());
             r.register("outbox_unsaved_messages", "Messages held in memory alone because the state database failed.", m.unsaved.clone());

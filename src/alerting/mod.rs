@@ -18,6 +18,7 @@ pub mod matchers;
 pub mod message;
 pub mod metrics;
 pub mod pipeline;
+pub mod policy;
 pub mod route;
 pub mod silence;
 pub mod time_interval;

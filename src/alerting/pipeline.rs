@@ -104,6 +104,7 @@ fn tell(
         integration: integration.key.clone(),
         group_key: key.clone(),
         created_at: now,
+        held: integration.policy.holds(&message, now),
         // Strings, numbers and lists of them always have a JSON form.
         body: serde_json::to_string(&message).unwrap_or_default(),
     });

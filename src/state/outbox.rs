@@ -20,6 +20,8 @@ pub struct OutboxRow {
     pub group_key: String,
     /// When it was decided.
     pub created_at: Timestamp,
+    /// Whether it waits for the end of its receiver's quiet hours.
+    pub held: bool,
     /// The message as JSON.
     pub body: String,
 }
@@ -35,37 +37,40 @@ pub struct DeadLetter {
     pub error: String,
 }
 
-type Columns = (i64, String, String, String, i64, String);
+type Columns = (i64, String, String, String, i64, i64, String);
 
-fn row((seq, delivery_id, integration, group_key, created, body): Columns) -> (i64, OutboxRow) {
-    (seq, OutboxRow { delivery_id, integration, group_key, created_at: Timestamp(created), body })
+fn row((seq, delivery_id, integration, group_key, created, held, body): Columns) -> (i64, OutboxRow) {
+    (seq, OutboxRow { delivery_id, integration, group_key, created_at: Timestamp(created), held: held != 0, body })
 }
 
 impl State {
-    /// The first message of an integration after place `after` (0: the very first), with its own place.
-    pub async fn next_message(&self, integration: &str, after: i64) -> Result<Option<(i64, OutboxRow)>, Error> {
+    /// The first message of an integration after place `after` (0: the very first), with its own place; `held` ones count only when asked for.
+    pub async fn next_message(&self, integration: &str, after: i64, held: bool) -> Result<Option<(i64, OutboxRow)>, Error> {
         let found: Option<Columns> = on_pool!(self, "read outbox", |pool| async {
             sqlx::query_as(
-                "SELECT seq, delivery_id, integration, group_key, created_ms, body FROM outbox WHERE integration = $1 AND seq > $2 \
-                 ORDER BY seq LIMIT 1",
+                "SELECT seq, delivery_id, integration, group_key, created_ms, held, body FROM outbox WHERE integration = $1 AND seq > $2 \
+                 AND held <= $3 ORDER BY seq LIMIT 1",
             )
             .bind(integration)
             .bind(after)
+            .bind(i64::from(held))
             .fetch_optional(pool)
             .await
         })?;
         Ok(found.map(row))
     }
 
-    /// The messages of an integration after place `after`, oldest first, at most `limit`.
-    pub async fn next_messages(&self, integration: &str, after: i64, limit: i64) -> Result<Vec<(i64, OutboxRow)>, Error> {
+    /// The messages of an integration after place `after`, oldest first, at most `limit`; only
+    /// those that are `held`, or only the others.
+    pub async fn next_messages(&self, integration: &str, after: i64, held: bool, limit: i64) -> Result<Vec<(i64, OutboxRow)>, Error> {
         let rows: Vec<Columns> = on_pool!(self, "read outbox", |pool| async {
             sqlx::query_as(
-                "SELECT seq, delivery_id, integration, group_key, created_ms, body FROM outbox WHERE integration = $1 AND seq > $2 \
-                 ORDER BY seq LIMIT $3",
+                "SELECT seq, delivery_id, integration, group_key, created_ms, held, body FROM outbox WHERE integration = $1 AND seq > $2 \
+                 AND held = $3 ORDER BY seq LIMIT $4",
             )
             .bind(integration)
             .bind(after)
+            .bind(i64::from(held))
             .bind(limit)
             .fetch_all(pool)
             .await
@@ -73,23 +78,24 @@ impl State {
         Ok(rows.into_iter().map(row).collect())
     }
 
-    /// How many messages wait for an integration.
+    /// How many messages wait for an integration and are not held.
     pub async fn outbox_size(&self, integration: &str) -> Result<i64, Error> {
         let (count,): (i64,) = on_pool!(self, "read outbox", |pool| async {
-            sqlx::query_as("SELECT COUNT(*) FROM outbox WHERE integration = $1").bind(integration).fetch_one(pool).await
+            sqlx::query_as("SELECT COUNT(*) FROM outbox WHERE integration = $1 AND held = 0").bind(integration).fetch_one(pool).await
         })?;
         Ok(count)
     }
 
-    /// The messages of one group that wait for an integration, oldest first, at most `limit`.
-    pub async fn group_messages(&self, integration: &str, group_key: &str, limit: i64) -> Result<Vec<(i64, OutboxRow)>, Error> {
+    /// The messages of one group that wait for an integration, oldest first, at most `limit`; `held` ones only when asked for.
+    pub async fn group_messages(&self, integration: &str, group_key: &str, held: bool, limit: i64) -> Result<Vec<(i64, OutboxRow)>, Error> {
         let rows: Vec<Columns> = on_pool!(self, "read outbox", |pool| async {
             sqlx::query_as(
-                "SELECT seq, delivery_id, integration, group_key, created_ms, body FROM outbox WHERE integration = $1 AND group_key = $2 \
-                 ORDER BY seq LIMIT $3",
+                "SELECT seq, delivery_id, integration, group_key, created_ms, held, body FROM outbox WHERE integration = $1 AND group_key = $2 \
+                 AND held <= $3 ORDER BY seq LIMIT $4",
             )
             .bind(integration)
             .bind(group_key)
+            .bind(i64::from(held))
             .bind(limit)
             .fetch_all(pool)
             .await
@@ -100,7 +106,7 @@ impl State {
     /// Every message, oldest first; for tests and inspection. At most `limit`.
     pub async fn outbox(&self, limit: i64) -> Result<Vec<OutboxRow>, Error> {
         let rows: Vec<Columns> = on_pool!(self, "read outbox", |pool| async {
-            sqlx::query_as("SELECT seq, delivery_id, integration, group_key, created_ms, body FROM outbox ORDER BY seq LIMIT $1")
+            sqlx::query_as("SELECT seq, delivery_id, integration, group_key, created_ms, held, body FROM outbox ORDER BY seq LIMIT $1")
                 .bind(limit)
                 .fetch_all(pool)
                 .await
@@ -143,8 +149,8 @@ impl State {
         );
         let beside = |row: &OutboxRow| {
             statement(
-                "INSERT INTO outbox (delivery_id, seq, integration, group_key, created_ms, body) \
-                 SELECT $1, seq, $2, $3, $4, $5 FROM outbox WHERE delivery_id = $6 ON CONFLICT (delivery_id) DO NOTHING",
+                "INSERT INTO outbox (delivery_id, seq, integration, group_key, created_ms, held, body) \
+                 SELECT $1, seq, $2, $3, $4, held, $5 FROM outbox WHERE delivery_id = $6 ON CONFLICT (delivery_id) DO NOTHING",
                 [
                     row.delivery_id.as_str().into(),
                     row.integration.as_str().into(),
@@ -157,6 +163,12 @@ impl State {
         };
         let statements = std::iter::once(update).chain(others.iter().map(|id| remove(id))).chain(rest.map(beside));
         self.write("replace messages", &statements.collect::<Vec<_>>()).await
+    }
+
+    /// Puts `messages` into the outbox in the place of `delivery_id`, in one transaction.
+    pub async fn hand_over(&self, delivery_id: &str, messages: &[OutboxRow]) -> Result<(), Error> {
+        let statements: Vec<Statement> = messages.iter().map(put).chain([remove(delivery_id)]).collect();
+        self.write("hand over message", &statements).await
     }
 
     /// Moves a message to the dead letters and drops the oldest of those beyond [`MAX_DEAD_LETTERS`].
@@ -180,7 +192,7 @@ impl State {
             .await
         })?;
         let letter = |(delivery_id, integration, group_key, created, died, error, body)| DeadLetter {
-            message: OutboxRow { delivery_id, integration, group_key, created_at: Timestamp(created), body },
+            message: OutboxRow { delivery_id, integration, group_key, created_at: Timestamp(created), held: false, body },
             died_at: Timestamp(died),
             error,
         };
@@ -191,13 +203,14 @@ impl State {
 /// Adds a message behind all others; one that is already there stays as it is.
 pub(super) fn put(row: &OutboxRow) -> Statement {
     statement(
-        "INSERT INTO outbox (delivery_id, seq, integration, group_key, created_ms, body) \
-         VALUES ($1, (SELECT COALESCE(MAX(seq), 0) + 1 FROM outbox), $2, $3, $4, $5) ON CONFLICT (delivery_id) DO NOTHING",
+        "INSERT INTO outbox (delivery_id, seq, integration, group_key, created_ms, held, body) \
+         VALUES ($1, (SELECT COALESCE(MAX(seq), 0) + 1 FROM outbox), $2, $3, $4, $5, $6) ON CONFLICT (delivery_id) DO NOTHING",
         [
             row.delivery_id.as_str().into(),
             row.integration.as_str().into(),
             row.group_key.as_str().into(),
             row.created_at.into(),
+            i64::from(row.held).into(),
             row.body.as_str().into(),
         ],
     )

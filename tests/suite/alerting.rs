@@ -5,6 +5,7 @@
 mod configuration;
 mod crash;
 mod delivery;
+mod policy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -23,6 +23,7 @@ async fn states(folder: &Path, postgres: &Postgres) -> Vec<State> {
 
 fn message(id: &str, group: &str, at: i64) -> OutboxRow {
     OutboxRow {
+        held: false,
         delivery_id: id.into(),
         integration: "ops/webhook/0".into(),
         group_key: group.into(),
@@ -99,13 +100,13 @@ async fn messages_leave_in_the_order_in_which_they_came() {
             let messages = vec![message(id, if index == 1 { "g2" } else { "g1" }, index as i64)];
             state.record(&Transition { messages, ..Transition::default() }).await.expect("recorded");
         }
-        let (first, row) = state.next_message("ops/webhook/0", 0).await.expect("read").expect("a message");
+        let (first, row) = state.next_message("ops/webhook/0", 0, true).await.expect("read").expect("a message");
         assert_eq!(row.delivery_id, "c");
-        let (_, row) = state.next_message("ops/webhook/0", first).await.expect("read").expect("a message");
+        let (_, row) = state.next_message("ops/webhook/0", first, true).await.expect("read").expect("a message");
         assert_eq!(row.delivery_id, "a");
-        assert!(state.next_message("other/webhook/0", 0).await.expect("read").is_none());
+        assert!(state.next_message("other/webhook/0", 0, true).await.expect("read").is_none());
 
-        let of_group = state.group_messages("ops/webhook/0", "g1", 10).await.expect("read");
+        let of_group = state.group_messages("ops/webhook/0", "g1", true, 10).await.expect("read");
         assert_eq!(of_group.iter().map(|(_, r)| r.delivery_id.as_str()).collect::<Vec<_>>(), ["c", "b"]);
         state.merge_messages("b", "merged", &["c".into()]).await.expect("merged");
         let left: Vec<(String, String)> = state.outbox(10).await.expect("read").into_iter().map(|r| (r.delivery_id, r.body)).collect();

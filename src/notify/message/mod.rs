@@ -181,9 +181,13 @@ fn place(alert: &NotifiedAlert) -> String {
     labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
 }
 
-/// `2 firing, 1 resolved`, and how many were left out.
+/// `2 firing, 1 resolved`, how many were left out, and for whom this one stands in.
 fn headcount(n: &Notification, style: &Style) -> String {
-    style.words().count(n.count(AlertStatus::Firing), n.count(AlertStatus::Resolved), n.truncated_alerts)
+    let count = style.words().count(n.count(AlertStatus::Firing), n.count(AlertStatus::Resolved), n.truncated_alerts);
+    match n.stands_in_for.as_slice() {
+        [] => count,
+        receivers => format!("{count} {}", style.language.stands_in(&receivers.join(", "))),
+    }
 }
 
 /// A value for people: whole numbers in full, others to four significant digits.

@@ -27,6 +27,7 @@ fn notification(alerts: Vec<NotifiedAlert>) -> Notification {
         receiver: "r".into(),
         group_key: "{}:{}".into(),
         status: AlertStatus::Firing,
+        stands_in_for: Vec::new(),
         digest: 0,
         truncated_alerts: 0,
         group_labels: labels.iter().filter(|(n, _)| n == "alertname" || n == "job").cloned().collect(),

@@ -125,6 +125,14 @@ impl Language {
         }
     }
 
+    /// Why somebody is told who is not meant.
+    pub(super) fn stands_in(self, receivers: &str) -> String {
+        match self {
+            Language::En => format!("(sent here because {receivers} cannot be reached)"),
+            Language::Zh => format!("（因 {receivers} 无法送达，转发至此）"),
+        }
+    }
+
     /// Why the built-in text stands where a template was configured.
     pub(crate) fn template_failed(self, key: &str, error: &str) -> String {
         match self {

@@ -12,5 +12,8 @@ pub struct Migration {
 }
 
 /// Every change there is, lowest number first.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { number: 1, sql: include_str!("0001_alerting.sql") }, Migration { number: 2, sql: include_str!("0002_rule_alerts.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, sql: include_str!("0001_alerting.sql") },
+    Migration { number: 2, sql: include_str!("0002_rule_alerts.sql") },
+    Migration { number: 3, sql: include_str!("0003_quiet_hours.sql") },
+];

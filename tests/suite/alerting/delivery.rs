@@ -48,6 +48,10 @@ impl Notifier for Scripted {
             Ok(())
         })
     }
+
+    fn digest(&self) -> nightbell::notify::Digest {
+        nightbell::notify::Digest::Whole
+    }
 }
 
 /// Receivers `ops` and `other`, each a scripted one; alerts with team=other go to `other`, all go to `ops`.
