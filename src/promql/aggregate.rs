@@ -1,13 +1,14 @@
 //! Aggregations: groups by labels, sums with compensation, selections of the greatest and least.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use super::ast::{Aggregate, AggregateOp};
+use super::ast::{Aggregate, AggregateOp, Span};
 use super::eval::Evaluator;
 use super::frame::{Frame, absent, is_absent};
-use super::functions::over_time::{Mean, Sum, quantile};
+use super::functions::over_time::{Mean, Sum, invalid_quantile, quantile};
+use super::order::{heap_fix_root, heap_push, sort};
 use super::value::{EvalError, Severity};
+use crate::model::text::{format_float, format_float_g};
 use crate::model::{Labels, METRIC_NAME};
 
 /// The value of an aggregation.
@@ -15,26 +16,36 @@ pub(super) fn eval(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<F
     if aggregate.op == AggregateOp::CountValues {
         return count_values(evaluator, aggregate);
     }
-    let params = match &aggregate.param {
+    let mut params = match &aggregate.param {
         Some(param) => evaluator.scalar(param)?,
         None => Vec::new(),
     };
+    if let Some(first) = params.first().copied()
+        && aggregate.expr.is_step_invariant()
+    {
+        // Prometheus computes such an aggregation once, whatever its parameter.
+        params.fill(first);
+    }
     let input = evaluator.vector(&aggregate.expr)?;
     match aggregate.op {
         AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk => {
-            if input.rows.is_empty() || !check_counts(&params)? {
+            if greatest(&params) < 1.0 {
                 return Ok(Frame::new(input.steps));
             }
+            check_counts(&input, &params)?;
             Ok(select(evaluator, aggregate, input, &params))
         }
         AggregateOp::LimitRatio => limit_ratio(evaluator, aggregate, input, &params),
         AggregateOp::Quantile => {
-            if let Some(q) = params.iter().find(|q| !(0.0..=1.0).contains(*q))
-                && let Some(param) = &aggregate.param
-            {
-                let text =
-                    format!("PromQL warning: quantile value should be between 0 and 1, got {}", crate::model::text::format_float_g(*q));
-                evaluator.query.remark(Severity::Warning, text, param.span());
+            let warn = |q: f64| evaluator.query.remark(Severity::Warning, invalid_quantile(q), param_span(aggregate));
+            if params.iter().any(|q| q.is_nan()) {
+                warn(f64::NAN);
+            }
+            if greatest(&params) > 1.0 {
+                warn(greatest(&params));
+            }
+            if least(&params) < 0.0 {
+                warn(least(&params));
             }
             Ok(fold(aggregate, &input, &params))
         }
@@ -122,15 +133,31 @@ fn variance(values: &[f64]) -> f64 {
     total / values.len() as f64
 }
 
-/// Whether any step asks for at least one series; errs on what is not a number of series.
-fn check_counts(params: &[f64]) -> Result<bool, EvalError> {
-    for k in params {
+/// Where the parameter stands, without parentheses around it.
+fn param_span(aggregate: &Aggregate) -> Span {
+    let Some(param) = &aggregate.param else { return aggregate.span };
+    param.remarked(true)
+}
+
+/// The greatest parameter; NaN if one is.
+fn greatest(params: &[f64]) -> f64 {
+    params.iter().copied().fold(f64::NEG_INFINITY, |a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) })
+}
+
+/// The least parameter; NaN if one is.
+fn least(params: &[f64]) -> f64 {
+    -greatest(&params.iter().map(|p| -p).collect::<Vec<_>>())
+}
+
+/// Errs on what is not a number of series, where there is a series to count.
+fn check_counts(input: &Frame, params: &[f64]) -> Result<(), EvalError> {
+    for (step, k) in params.iter().enumerate() {
         // Also NaN: it is no whole number either.
-        if !(*k > i64::MIN as f64 && *k < i64::MAX as f64) {
-            return Err(EvalError::new(format!("Scalar value {} overflows int64", crate::model::text::format_float_g(*k))));
+        if !(*k >= i64::MIN as f64 && *k < i64::MAX as f64) && input.any_at(step) {
+            return Err(EvalError::new(format!("Scalar value {} overflows int64", format_float_g(*k))));
         }
     }
-    Ok(params.iter().any(|k| *k >= 1.0))
+    Ok(())
 }
 
 /// `topk`, `bottomk`, `limitk`: some of the series, as they are.
@@ -139,55 +166,69 @@ fn select(evaluator: &Evaluator<'_>, aggregate: &Aggregate, input: Frame, params
     let mut kept = Frame { steps, rows: input.rows.clone(), values: vec![absent(); input.values.len()] };
     let mut order = Vec::new();
     let groups = groups(aggregate, &input.rows);
-    let mut ranked: Vec<usize> = Vec::new();
+    let mut ranked: Vec<(usize, f64)> = Vec::new();
+    // What is worst comes first: NaN, then the values that others push out.
+    let worse = |a: &(usize, f64), b: &(usize, f64)| match aggregate.op {
+        _ if a.1.is_nan() => true,
+        AggregateOp::Topk => a.1 < b.1,
+        _ => a.1 > b.1,
+    };
     for (_, rows) in &groups {
         for (step, k) in params.iter().enumerate() {
             let k = (*k).max(0.0) as usize;
             ranked.clear();
-            ranked.extend(rows.iter().copied().filter(|row| !is_absent(input.at(*row, step))));
-            if aggregate.op != AggregateOp::Limitk {
-                ranked.sort_by(|a, b| rank(aggregate.op, input.at(*a, step), input.at(*b, step)));
+            let here = rows.iter().map(|row| (*row, input.at(*row, step))).filter(|(_, value)| !is_absent(*value));
+            if aggregate.op == AggregateOp::Limitk {
+                ranked.extend(here.take(k));
+            } else if k > 0 {
+                for sample in here {
+                    if ranked.len() < k {
+                        heap_push(&mut ranked, sample, &worse);
+                    } else if !sample.1.is_nan() && worse(&ranked[0], &sample) {
+                        ranked[0] = sample;
+                        heap_fix_root(&mut ranked, &worse);
+                    }
+                }
+                if ranked.len() > 1 {
+                    sort(&mut ranked, &|a, b| worse(b, a));
+                }
             }
-            ranked.truncate(k);
-            for row in &ranked {
-                kept.values[row * steps + step] = input.at(*row, step);
+            for (row, value) in &ranked {
+                kept.values[row * steps + step] = *value;
             }
         }
         order.extend_from_slice(&ranked);
     }
     // The order of an instant query is that of the values, group by group.
     if steps == 1 && evaluator.query.outer.count == 1 {
-        let rows = order.iter().map(|row| kept.rows[*row].clone()).collect();
-        let values = order.iter().map(|row| kept.values[*row]).collect();
+        let rows = order.iter().map(|(row, _)| kept.rows[*row].clone()).collect();
+        let values = order.iter().map(|(_, value)| *value).collect();
         return Frame { steps, rows, values };
     }
     kept.compact();
     kept
 }
 
-/// Better first; NaN last.
-fn rank(op: AggregateOp, a: f64, b: f64) -> Ordering {
-    match (a.is_nan(), b.is_nan()) {
-        (false, false) if op == AggregateOp::Topk => b.partial_cmp(&a).unwrap_or(Ordering::Equal),
-        (false, false) => a.partial_cmp(&b).unwrap_or(Ordering::Equal),
-        (a, b) => a.cmp(&b),
-    }
-}
-
 /// A share of the series, chosen by a hash of their labels: `r` and `-(1-r)` are complementary.
 fn limit_ratio(evaluator: &Evaluator<'_>, aggregate: &Aggregate, mut input: Frame, params: &[f64]) -> Result<Frame, EvalError> {
-    if params.iter().any(|r| r.is_nan()) {
-        return Err(EvalError::new("Ratio value is NaN"));
+    if params.iter().all(|r| *r == 0.0) {
+        return Ok(Frame::new(input.steps));
     }
-    if let Some(ratio) = params.iter().find(|r| r.abs() > 1.0)
-        && let Some(param) = &aggregate.param
-    {
-        let (given, capped) = (crate::model::text::format_float_g(*ratio), ratio.signum());
-        let text = format!("PromQL warning: ratio value should be between -1 and 1, got {given}, capping to {capped}");
-        evaluator.query.remark(Severity::Warning, text, param.span());
+    let warn = |ratio: f64, cap: f64| {
+        let text = format!("PromQL warning: ratio value should be between -1 and 1, got {}, capping to {cap}", format_float_g(ratio));
+        evaluator.query.remark(Severity::Warning, text, param_span(aggregate));
+    };
+    if greatest(params) > 1.0 {
+        warn(greatest(params), 1.0);
+    }
+    if least(params) < -1.0 {
+        warn(least(params), -1.0);
+    }
+    if (0..params.len()).any(|step| params[step].is_nan() && input.any_at(step)) {
+        return Err(EvalError::new("Ratio value NaN is NaN"));
     }
     for row in 0..input.rows.len() {
-        let share = input.rows[row].fingerprint() as f64 / u64::MAX as f64;
+        let share = sampling_hash(&input.rows[row]) as f64 / u64::MAX as f64;
         for (value, ratio) in input.row_mut(row).iter_mut().zip(params) {
             let ratio = ratio.clamp(-1.0, 1.0);
             let keep = if ratio >= 0.0 { share < ratio } else { share >= 1.0 + ratio };
@@ -198,6 +239,19 @@ fn limit_ratio(evaluator: &Evaluator<'_>, aggregate: &Aggregate, mut input: Fram
     }
     input.compact();
     Ok(input)
+}
+
+/// Prometheus's hash of a label set, so that the same series are chosen: XXH64 over each name and value with its length before it.
+fn sampling_hash(labels: &Labels) -> u64 {
+    let mut bytes = Vec::new();
+    for text in labels.iter().flat_map(|(name, value)| [name, value]) {
+        match u8::try_from(text.len()) {
+            Ok(length) if length < u8::MAX => bytes.push(length),
+            _ => bytes.extend([u8::MAX, text.len() as u8, (text.len() >> 8) as u8, (text.len() >> 16) as u8]),
+        }
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    xxhash_rust::xxh64::xxh64(&bytes, 0)
 }
 
 /// Counts equal values; the value becomes a label.
@@ -230,5 +284,5 @@ fn count_values(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<Fram
 
 /// The shortest decimal digits, never an exponent.
 fn plain(value: f64) -> String {
-    if value.is_finite() { format!("{value}") } else { crate::model::text::format_float(value) }
+    if value.is_finite() { format!("{value}") } else { format_float(value) }
 }

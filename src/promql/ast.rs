@@ -105,6 +105,31 @@ impl Expr {
         }
     }
 
+    /// The place that a remark on this argument of `whole` names. Prometheus takes the parentheses off, but not from around what it computes
+    /// once in an expression that it computes at every step; of a subquery it names the very start of the query.
+    pub(super) fn remarked(&self, whole_is_invariant: bool) -> Span {
+        match self.without_parens() {
+            Expr::Subquery(_) => Span::default(),
+            literal @ (Expr::Number(_) | Expr::String(_)) => literal.span(),
+            inner if !whole_is_invariant && inner.is_step_invariant() => self.span(),
+            inner => inner.span(),
+        }
+    }
+
+    /// Whether its value is the same at every step of a query: made of literals and of what `@` pins, by functions that do not look at the
+    /// time of evaluation. Prometheus computes it once.
+    pub(super) fn is_step_invariant(&self) -> bool {
+        match self {
+            Expr::VectorSelector(selector) => selector.at.is_some(),
+            Expr::MatrixSelector(matrix) => matrix.selector.at.is_some(),
+            Expr::Subquery(subquery) => subquery.at.is_some(),
+            Expr::Call(call) => call.is_step_invariant(),
+            // As there, whatever its parameter.
+            Expr::Aggregate(aggregate) => aggregate.expr.is_step_invariant(),
+            other => other.children().into_iter().all(Expr::is_step_invariant),
+        }
+    }
+
     /// The type of its value.
     pub fn value_type(&self) -> ValueType {
         match self {
@@ -227,6 +252,17 @@ pub struct Call {
     pub args: Vec<Expr>,
     /// Where it stands.
     pub span: Span,
+}
+
+impl Call {
+    pub(super) fn is_step_invariant(&self) -> bool {
+        !self.function.looks_at_time() && self.args.iter().all(Expr::is_step_invariant)
+    }
+
+    /// The place that a remark on an argument names.
+    pub(super) fn remarked(&self, argument: usize) -> Span {
+        self.args.get(argument).map_or(self.span, |arg| arg.remarked(self.is_step_invariant()))
+    }
 }
 
 /// An aggregation operator.

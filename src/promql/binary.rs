@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 use super::ast::{Binary, BinaryOp, Cardinality, Matching};
 use super::eval::{Evaluator, drop_names};
 use super::frame::{Frame, Node, absent, is_absent};
+use super::functions::power::power;
+use super::functions::trigonometry::atan2;
 use super::value::EvalError;
 use crate::model::{Labels, METRIC_NAME};
 
@@ -71,14 +73,9 @@ fn computed(op: BinaryOp, a: f64, b: f64) -> f64 {
         BinaryOp::Div => a / b,
         BinaryOp::Mod => a % b,
         BinaryOp::Pow => power(a, b),
-        BinaryOp::Atan2 => a.atan2(b),
+        BinaryOp::Atan2 => atan2(a, b),
         _ => f64::NAN,
     }
-}
-
-/// Go's `math.Pow` agrees with C's, with which Rust's agrees too.
-fn power(a: f64, b: f64) -> f64 {
-    a.powf(b)
 }
 
 fn with_scalar(binary: &Binary, mut vector: Frame, scalar: &[f64], swapped: bool) -> Result<Frame, EvalError> {
@@ -195,9 +192,9 @@ fn matched(binary: &Binary, matching: &Matching, left: &Frame, right: &Frame) ->
             (Some(truth), false) => (a, truth),
         }
     };
-    for group in &groups {
-        check_duplicates(group, one, &both, swapped)?;
-    }
+    // Prometheus goes from step to step: the first one with a mistake decides which is told.
+    let duplicates = groups.iter().filter_map(|group| first_duplicate(group, one, &both)).min_by_key(|d| (d.step, d.second));
+    let mut repeated: Option<usize> = None;
     for group in &groups {
         let mut taken = vec![false; if crowded && matching.cardinality == Cardinality::OneToOne { steps } else { 0 }];
         let mut labels_taken: Vec<HashSet<Labels, ahash::RandomState>> = Vec::new();
@@ -224,7 +221,8 @@ fn matched(binary: &Binary, matching: &Matching, left: &Frame, right: &Frame) ->
                         (None, None) => false,
                     };
                     if again {
-                        return Err(many_matches(matching));
+                        repeated = Some(repeated.map_or(step, |earlier| earlier.min(step)));
+                        break;
                     }
                     row[step] = value;
                     any = true;
@@ -235,7 +233,11 @@ fn matched(binary: &Binary, matching: &Matching, left: &Frame, right: &Frame) ->
             }
         }
     }
-    Ok(out)
+    match (duplicates, repeated) {
+        (Some(found), repeated) if repeated.is_none_or(|step| found.step <= step) => Err(found.error(one, swapped)),
+        (_, Some(_)) => Err(many_matches(matching)),
+        _ => Ok(out),
+    }
 }
 
 fn many_matches(matching: &Matching) -> EvalError {
@@ -245,27 +247,38 @@ fn many_matches(matching: &Matching) -> EvalError {
     })
 }
 
+/// Two series of the one side that share a match key.
+struct Duplicate<'a> {
+    step: usize,
+    key: &'a Labels,
+    first: usize,
+    second: usize,
+}
+
 /// The one side may have one series for each match key, whether or not it has a partner.
-fn check_duplicates(group: &Group, one: &Frame, both: &[bool], swapped: bool) -> Result<(), EvalError> {
+fn first_duplicate<'a>(group: &'a Group, one: &Frame, both: &[bool]) -> Option<Duplicate<'a>> {
     if group.one.len() < 2 {
-        return Ok(());
+        return None;
     }
-    for (step, _) in both.iter().enumerate().filter(|(_, both)| **both) {
-        let mut here = group.one.iter().filter(|row| !is_absent(one.at(**row, step)));
-        if let (Some(&a), Some(&b)) = (here.next(), here.next()) {
-            let side = if swapped { "left" } else { "right" };
-            let (a, b) = (&one.rows[a], &one.rows[b]);
-            let (first, second) = if a <= b { (a, b) } else { (b, a) };
-            return Err(EvalError::new(format!(
-                "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
-                 many-to-many matching not allowed: matching labels must be unique on one side",
-                group.key.braced(),
-                first.braced(),
-                second.braced(),
-            )));
-        }
+    (0..both.len()).filter(|step| both[*step]).find_map(|step| {
+        let mut here = group.one.iter().copied().filter(|row| !is_absent(one.at(*row, step)));
+        Some(Duplicate { step, key: &group.key, first: here.next()?, second: here.next()? })
+    })
+}
+
+impl Duplicate<'_> {
+    fn error(&self, one: &Frame, swapped: bool) -> EvalError {
+        let side = if swapped { "left" } else { "right" };
+        let (a, b) = (&one.rows[self.first], &one.rows[self.second]);
+        let (first, second) = if a <= b { (a, b) } else { (b, a) };
+        EvalError::new(format!(
+            "found duplicate series for the match group {} on the {side} hand-side of the operation: [{}, {}];\
+             many-to-many matching not allowed: matching labels must be unique on one side",
+            self.key.braced(),
+            first.braced(),
+            second.braced(),
+        ))
     }
-    Ok(())
 }
 
 fn result_labels(binary: &Binary, matching: &Matching, many: &Labels, one: &Labels) -> Labels {

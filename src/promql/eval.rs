@@ -77,12 +77,12 @@ impl<'a> Query<'a> {
         self.samples.set(self.samples.get().saturating_sub(samples));
     }
 
-    /// Remembers a remark, once.
+    /// Remembers a remark, once; the place is that of the last one with this text.
     pub(super) fn remark(&self, severity: Severity, message: String, span: Span) {
-        let annotation = Annotation { severity, message, span };
         let mut annotations = self.annotations.borrow_mut();
-        if !annotations.contains(&annotation) {
-            annotations.push(annotation);
+        match annotations.iter_mut().find(|a| a.severity == severity && a.message == message) {
+            Some(known) => known.span = span,
+            None => annotations.push(Annotation { severity, message, span }),
         }
     }
 

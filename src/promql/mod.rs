@@ -13,6 +13,7 @@ mod frame;
 pub mod functions;
 mod lexer;
 mod literal;
+mod order;
 mod parser;
 mod printer;
 mod selector;

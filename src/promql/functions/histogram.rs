@@ -53,7 +53,7 @@ fn histograms(evaluator: &Evaluator<'_>, call: &Call, frame: &Frame, argument: u
             let name = labels.metric_name();
             let (text, name) = (quote(text), quote(name));
             let text = format!("PromQL warning: bucket label \"le\" is missing or has a malformed value of {text} for metric name {name}");
-            evaluator.query.remark(Severity::Warning, text, call.args[argument].span());
+            evaluator.query.remark(Severity::Warning, text, call.remarked(argument));
             continue;
         };
         let key = labels.filtered(|name| name != "le" && name != METRIC_NAME);
@@ -82,18 +82,20 @@ fn per_histogram(
     evaluator: &Evaluator<'_>,
     frame: &Frame,
     histograms: &[Histogram],
-    mut compute: impl FnMut(usize, &mut Vec<Bucket>) -> f64,
+    mut compute: impl FnMut(usize, &mut Vec<Bucket>, &str) -> f64,
 ) -> Result<Node, EvalError> {
     let mut out = Frame::new(evaluator.steps.count);
     let mut buckets = Vec::new();
     for (labels, rows) in histograms {
         let target = out.push(labels.clone());
+        // Prometheus knows the metric name of a histogram only at the first step where there is one.
+        let mut name = rows.first().map_or("", |(row, _)| frame.rows[*row].metric_name());
         for (step, target) in target.iter_mut().enumerate() {
             buckets.clear();
             let here = rows.iter().map(|(row, bound)| Bucket { bound: *bound, count: frame.at(*row, step) });
             buckets.extend(here.filter(|bucket| !is_absent(bucket.count)));
             if !buckets.is_empty() {
-                *target = compute(step, &mut buckets);
+                *target = compute(step, &mut buckets, std::mem::take(&mut name));
             }
         }
     }
@@ -104,20 +106,26 @@ fn histogram_quantile(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, Ev
     let q = evaluator.scalar(&call.args[0])?;
     let frame = evaluator.vector(&call.args[1])?;
     let histograms = histograms(evaluator, call, &frame, 1);
-    if let Some(q) = q.iter().find(|q| !(0.0..=1.0).contains(*q)) {
-        evaluator.query.remark(Severity::Warning, super::over_time::invalid_quantile(*q), call.args[0].span());
+    for q in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
+        evaluator.query.remark(Severity::Warning, super::over_time::invalid_quantile(*q), call.remarked(0));
     }
-    per_histogram(evaluator, &frame, &histograms, |step, buckets| {
+    let once = call.is_step_invariant();
+    per_histogram(evaluator, &frame, &histograms, |step, buckets, name| {
         let (value, repaired) = bucket_quantile(q[step], buckets);
-        if repaired {
-            evaluator.query.remark(Severity::Info, MONOTONICITY.to_owned(), call.args[1].span());
+        if repaired && !(once && name.is_empty()) {
+            evaluator.query.remark(Severity::Info, monotonicity(name), call.remarked(1));
         }
         value
     })
 }
 
-const MONOTONICITY: &str = "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see \
-                            https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) for metric name \"\"";
+fn monotonicity(name: &str) -> String {
+    format!(
+        "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see \
+         https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) for metric name {}",
+        quote(name)
+    )
+}
 
 /// The quantile, linear inside a bucket, and whether the counts had to be repaired.
 fn bucket_quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, bool) {
@@ -195,7 +203,7 @@ fn histogram_fraction(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, Ev
     let (lower, upper) = (evaluator.scalar(&call.args[0])?, evaluator.scalar(&call.args[1])?);
     let frame = evaluator.vector(&call.args[2])?;
     let histograms = histograms(evaluator, call, &frame, 2);
-    per_histogram(evaluator, &frame, &histograms, |step, buckets| bucket_fraction(lower[step], upper[step], buckets))
+    per_histogram(evaluator, &frame, &histograms, |step, buckets, _| bucket_fraction(lower[step], upper[step], buckets))
 }
 
 /// The share of observations in `(lower, upper]`, linear inside a bucket.

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use super::{Body, Function, Variadic, row};
+use super::{Body, Function, Variadic, power, row, trigonometry};
 use crate::promql::ast::Call;
 use crate::promql::ast::ValueType::{Scalar, Vector};
 use crate::promql::eval::{Evaluator, drop_names};
@@ -12,33 +12,33 @@ use crate::promql::value::EvalError;
 /// The functions of this family.
 pub(super) static FAMILY: &[Function] = &[
     row("abs", &[Vector], Body::Map(f64::abs), "Absolute value."),
-    row("acos", &[Vector], Body::Map(f64::acos), "Arccosine, in radians."),
-    row("acosh", &[Vector], Body::Map(f64::acosh), "Inverse hyperbolic cosine."),
-    row("asin", &[Vector], Body::Map(f64::asin), "Arcsine, in radians."),
-    row("asinh", &[Vector], Body::Map(f64::asinh), "Inverse hyperbolic sine."),
-    row("atan", &[Vector], Body::Map(f64::atan), "Arctangent, in radians."),
-    row("atanh", &[Vector], Body::Map(f64::atanh), "Inverse hyperbolic tangent."),
+    row("acos", &[Vector], Body::Map(trigonometry::acos), "Arccosine, in radians."),
+    row("acosh", &[Vector], Body::Map(trigonometry::acosh), "Inverse hyperbolic cosine."),
+    row("asin", &[Vector], Body::Map(trigonometry::asin), "Arcsine, in radians."),
+    row("asinh", &[Vector], Body::Map(trigonometry::asinh), "Inverse hyperbolic sine."),
+    row("atan", &[Vector], Body::Map(trigonometry::atan), "Arctangent, in radians."),
+    row("atanh", &[Vector], Body::Map(trigonometry::atanh), "Inverse hyperbolic tangent."),
     row("ceil", &[Vector], Body::Map(f64::ceil), "Rounded up to a whole number."),
     row("clamp", &[Vector, Scalar, Scalar], Body::Special(clamp), "Limited to the range from minimum to maximum."),
     row("clamp_max", &[Vector, Scalar], Body::Special(clamp_max), "Limited to a maximum."),
     row("clamp_min", &[Vector, Scalar], Body::Special(clamp_min), "Limited to a minimum."),
-    row("cos", &[Vector], Body::Map(f64::cos), "Cosine of radians."),
+    row("cos", &[Vector], Body::Map(trigonometry::cos), "Cosine of radians."),
     row("cosh", &[Vector], Body::Map(f64::cosh), "Hyperbolic cosine."),
     row("deg", &[Vector], Body::Map(degrees), "Radians to degrees."),
     row("exp", &[Vector], Body::Map(f64::exp), "e to the power of the value."),
     row("floor", &[Vector], Body::Map(f64::floor), "Rounded down to a whole number."),
-    row("ln", &[Vector], Body::Map(f64::ln), "Natural logarithm."),
-    row("log10", &[Vector], Body::Map(f64::log10), "Decimal logarithm."),
-    row("log2", &[Vector], Body::Map(f64::log2), "Binary logarithm."),
+    row("ln", &[Vector], Body::Map(libm::log), "Natural logarithm."),
+    row("log10", &[Vector], Body::Map(power::log10), "Decimal logarithm."),
+    row("log2", &[Vector], Body::Map(power::log2), "Binary logarithm."),
     row("pi", &[], Body::Special(pi), "The number pi.").scalar(),
     row("rad", &[Vector], Body::Map(radians), "Degrees to radians."),
     row("round", &[Vector, Scalar], Body::Special(round), "Rounded to the nearest multiple of the second argument, 1 by default; ties up.")
         .variadic(Variadic::UpTo(1)),
     row("sgn", &[Vector], Body::Map(sign), "Sign: -1, 0 or 1."),
-    row("sin", &[Vector], Body::Map(f64::sin), "Sine of radians."),
+    row("sin", &[Vector], Body::Map(trigonometry::sin), "Sine of radians."),
     row("sinh", &[Vector], Body::Map(f64::sinh), "Hyperbolic sine."),
     row("sqrt", &[Vector], Body::Map(f64::sqrt), "Square root."),
-    row("tan", &[Vector], Body::Map(f64::tan), "Tangent of radians."),
+    row("tan", &[Vector], Body::Map(trigonometry::tan), "Tangent of radians."),
     row("tanh", &[Vector], Body::Map(f64::tanh), "Hyperbolic tangent."),
 ];
 

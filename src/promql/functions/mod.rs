@@ -7,9 +7,11 @@ mod histogram;
 mod label;
 mod math;
 pub(super) mod over_time;
+pub(super) mod power;
 mod rate;
 mod sort;
 mod time;
+pub(super) mod trigonometry;
 
 use super::ast::ValueType::{Scalar, Vector};
 use super::ast::{Call, ValueType};
@@ -69,6 +71,11 @@ impl Function {
             Variadic::UpTo(more) => Some(self.min_args() + more),
             Variadic::Unlimited => None,
         }
+    }
+
+    /// Whether its value depends on the time of evaluation, not only on its arguments.
+    pub(super) fn looks_at_time(&self) -> bool {
+        time::FAMILY.contains(self) || self.name == "predict_linear"
     }
 
     const fn scalar(mut self) -> Self {

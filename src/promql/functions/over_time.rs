@@ -215,7 +215,7 @@ fn quantile_over_time(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, Ev
     let mut frame = evaluator.over_ranges(&call.args[1], |_, range| {
         let q = q[range.step];
         if !(0.0..=1.0).contains(&q) {
-            evaluator.query.remark(Severity::Warning, invalid_quantile(q), call.args[0].span());
+            evaluator.query.remark(Severity::Warning, invalid_quantile(q), call.remarked(0));
         }
         values.clear();
         values.extend_from_slice(range.values);

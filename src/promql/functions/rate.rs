@@ -98,7 +98,7 @@ fn counter(evaluator: &Evaluator<'_>, call: &Call, kind: Kind) -> Result<Node, E
         if name != last && !name.is_empty() && !["_total", "_sum", "_count", "_bucket"].iter().any(|s| name.ends_with(s)) {
             let text =
                 format!("PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}", quote(name));
-            evaluator.query.remark(Severity::Info, text, call.args[0].span());
+            evaluator.query.remark(Severity::Info, text, call.remarked(0));
         }
         last = name;
     }

@@ -1,12 +1,11 @@
 //! Functions that order an instant vector.
 
-use std::cmp::Ordering;
-
 use super::{Body, Function, Variadic, row};
 use crate::promql::ast::Call;
 use crate::promql::ast::ValueType::{String as Text, Vector};
 use crate::promql::eval::Evaluator;
-use crate::promql::frame::{Frame, Node};
+use crate::promql::frame::{Frame, Node, is_absent};
+use crate::promql::order;
 use crate::promql::value::EvalError;
 
 /// The functions of this family.
@@ -22,26 +21,23 @@ pub(super) static FAMILY: &[Function] = &[
 ];
 
 fn sort(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
-    by_value(evaluator, call, |a, b| a.partial_cmp(&b).unwrap_or(Ordering::Equal))
+    by_value(evaluator, call, |a, b| a > b)
 }
 
 fn sort_desc(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
-    by_value(evaluator, call, |a, b| b.partial_cmp(&a).unwrap_or(Ordering::Equal))
+    by_value(evaluator, call, |a, b| a < b)
 }
 
-/// Sorts by value, NaN last; only an instant query shows an order.
-fn by_value(evaluator: &Evaluator<'_>, call: &Call, compare: impl Fn(f64, f64) -> Ordering) -> Result<Node, EvalError> {
+/// Sorts by value, what is `worse` and NaN last; only an instant query shows an order.
+fn by_value(evaluator: &Evaluator<'_>, call: &Call, worse: impl Fn(f64, f64) -> bool) -> Result<Node, EvalError> {
     let frame = evaluator.vector(&call.args[0])?;
     if frame.steps != 1 {
         return Ok(Node::Vector(frame));
     }
-    let mut order: Vec<usize> = (0..frame.rows.len()).collect();
-    order.sort_by(|a, b| {
+    let mut order: Vec<usize> = (0..frame.rows.len()).filter(|row| !is_absent(frame.values[*row])).collect();
+    order::sort(&mut order, &|a, b| {
         let (a, b) = (frame.values[*a], frame.values[*b]);
-        match (a.is_nan(), b.is_nan()) {
-            (false, false) => compare(a, b),
-            (a, b) => a.cmp(&b),
-        }
+        b.is_nan() || worse(b, a)
     });
     Ok(Node::Vector(reordered(&frame, &order)))
 }
@@ -69,34 +65,38 @@ fn by_labels(evaluator: &Evaluator<'_>, call: &Call, descending: bool) -> Result
         return Ok(Node::Vector(frame));
     }
     let mut order: Vec<usize> = (0..frame.rows.len()).collect();
-    order.sort_by(|a, b| {
+    order::sort(&mut order, &|a, b| {
         let (a, b) = (&frame.rows[*a], &frame.rows[*b]);
-        let by_name = names.iter().map(|name| natural(a.value(name), b.value(name))).find(|o| *o != Ordering::Equal);
-        let ascending = by_name.unwrap_or_else(|| a.cmp(b));
-        if descending { ascending.reverse() } else { ascending }
+        match names.iter().map(|name| (a.value(name), b.value(name))).find(|(x, y)| x != y) {
+            Some((x, y)) => natural(x, y) != descending,
+            None if descending => a > b,
+            None => a < b,
+        }
     });
     Ok(Node::Vector(reordered(&frame, &order)))
 }
 
-/// Natural order: runs of digits compare as numbers, everything else as text.
-fn natural(a: &str, b: &str) -> Ordering {
+/// Whether `a` comes before the different `b` in natural order: runs of digits compare as numbers, everything else as text. No text comes
+/// before nothing, nor nothing before a text, as in the natsort of Prometheus.
+fn natural(a: &str, b: &str) -> bool {
     let (mut a, mut b) = (a, b);
     while !a.is_empty() && !b.is_empty() {
         let (part_a, rest_a) = chunk(a);
         let (part_b, rest_b) = chunk(b);
-        let digits = |part: &str| part.starts_with(|c: char| c.is_ascii_digit());
-        let order = if digits(part_a) && digits(part_b) {
-            let (x, y) = (part_a.trim_start_matches('0'), part_b.trim_start_matches('0'));
-            x.len().cmp(&y.len()).then_with(|| x.cmp(y)).then_with(|| part_a.len().cmp(&part_b.len()))
-        } else {
-            part_a.cmp(part_b)
+        let equal = match (part_a.parse::<i64>(), part_b.parse::<i64>()) {
+            (Ok(x), Ok(y)) if x != y => return x < y,
+            (Ok(_), Ok(_)) => true,
+            _ => part_a == part_b,
         };
-        if order != Ordering::Equal {
-            return order;
+        if !equal {
+            return part_a < part_b;
+        }
+        if rest_a.is_empty() || rest_b.is_empty() {
+            return rest_a.is_empty();
         }
         (a, b) = (rest_a, rest_b);
     }
-    a.len().cmp(&b.len())
+    false
 }
 
 /// The leading run of digits, or of anything else.

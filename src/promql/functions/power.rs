@@ -1,0 +1,107 @@
+//! Powers and logarithms as Go's `math` computes them (<https://pkg.go.dev/math>), which Prometheus uses: a last digit that differs shows in
+//! `count_values`, in `==`, and far from zero in everything that follows.
+
+use std::f64::consts::{LOG2_E, LOG10_2};
+
+/// `value` as a fraction in [0.5, 1) and a power of two; finite and not zero.
+fn fraction(value: f64) -> (f64, i64) {
+    let (scaled, shift) = if value.abs() < f64::MIN_POSITIVE { (value * (1u64 << 52) as f64, -52) } else { (value, 0) };
+    let bits = scaled.to_bits();
+    let exponent = (bits >> 52 & 0x7ff) as i64 - 1022;
+    (f64::from_bits(bits & !(0x7ff << 52) | 1022 << 52), exponent + shift)
+}
+
+/// Binary logarithm; exact for powers of two.
+pub(super) fn log2(value: f64) -> f64 {
+    if value <= 0.0 || !value.is_finite() {
+        return libm::log(value);
+    }
+    match fraction(value) {
+        (0.5, exponent) => (exponent - 1) as f64,
+        (fraction, exponent) => libm::log(fraction) * LOG2_E + exponent as f64,
+    }
+}
+
+/// Decimal logarithm.
+pub(super) fn log10(value: f64) -> f64 {
+    log2(value) * LOG10_2
+}
+
+/// `x` to the power of `y`: the whole part of the exponent by squaring, the rest through the logarithm.
+pub(in crate::promql) fn power(x: f64, y: f64) -> f64 {
+    let ordinary = x.is_finite() && y.is_finite() && x != 0.0 && y != 0.0;
+    if y == 0.5 && x > 0.0 {
+        return x.sqrt();
+    }
+    if y == -0.5 && x > 0.0 {
+        return 1.0 / x.sqrt();
+    }
+    let (mut whole, mut rest) = (y.abs().trunc(), y.abs().fract());
+    // The cases that C's standard settles are the same in Go.
+    if !ordinary || x == 1.0 || y == 1.0 || (rest != 0.0 && x < 0.0) || whole >= (1u64 << 63) as f64 {
+        return x.powf(y);
+    }
+    let (mut result, mut exponent) = (1.0, 0);
+    if rest != 0.0 {
+        if rest > 0.5 {
+            rest -= 1.0;
+            whole += 1.0;
+        }
+        result = (rest * libm::log(x)).exp();
+    }
+    let (mut base, mut base_exponent) = fraction(x);
+    let mut bits = whole as u64;
+    while bits != 0 {
+        if !(-4096..=4096).contains(&base_exponent) {
+            // Out of range for good.
+            exponent += base_exponent;
+            break;
+        }
+        if bits & 1 == 1 {
+            result *= base;
+            exponent += base_exponent;
+        }
+        base *= base;
+        base_exponent <<= 1;
+        if base < 0.5 {
+            base += base;
+            base_exponent -= 1;
+        }
+        bits >>= 1;
+    }
+    if y < 0.0 {
+        result = 1.0 / result;
+        exponent = -exponent;
+    }
+    libm::ldexp(result, exponent.clamp(-10_000, 10_000) as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Recorded from Prometheus 3.5.
+    #[test]
+    fn the_last_digit_is_gos() {
+        for (x, y, expected) in RECORDED_POWERS {
+            assert_eq!(power(*x, *y).to_bits(), expected.to_bits(), "{x} ^ {y} = {}", power(*x, *y));
+        }
+        for (x, binary, decimal) in RECORDED_LOGARITHMS {
+            assert_eq!((log2(*x), log10(*x)), (*binary, *decimal), "of {x}");
+        }
+        assert_eq!((log2(1.0000000000000009), log2(10.1)), (1.3322676295501878e-15, 3.3362833878644325));
+        assert_eq!((log10(4.7499999999999964), log10(7.73)), (0.6766936096248662, 0.8881794939183248));
+        assert!(log2(-1.0).is_nan() && log10(f64::NAN).is_nan());
+        assert_eq!((log2(0.0), log10(f64::INFINITY)), (f64::NEG_INFINITY, f64::INFINITY));
+    }
+
+    const RECORDED_POWERS: &[(f64, f64, f64)] = &[
+        (2.0, 0.3, 1.2311444133449163),
+        (10.0, 17.5, 316227766016837950.0),
+        (-3.0, 3.0, -27.0),
+        (2.0, -1074.0, 5e-324),
+        (1.5, 1e5, f64::INFINITY),
+        (7.25, 11.0, 2908828202.6543207),
+    ];
+    const RECORDED_LOGARITHMS: &[(f64, f64, f64)] = &[(8.0, 3.0, 0.9030899869919435), (1000.0, 9.965784284662087, 3.0)];
+}
