@@ -150,8 +150,7 @@ fn read_rule(reading: &mut Reading<'_>, group: &str, number: usize, node: &Node,
         (true, true) => reading.error(node.position, "one of 'record' or 'alert' must be set"),
         _ => {}
     }
-    let expr_text = reading.text(node, "expr").unwrap_or_default().trim().to_owned();
-    let expr = if expr_text.is_empty() {
+    let expr = if reading.text(node, "expr").unwrap_or_default().trim().is_empty() {
         reading.error(at("expr"), "field 'expr' must be set in rule");
         None
     } else {
@@ -169,6 +168,7 @@ fn read_rule(reading: &mut Reading<'_>, group: &str, number: usize, node: &Node,
     }
     reading.leave();
     let (expr, position, labels) = (expr?, node.position, merged(group_labels, &own_labels));
+    let expr_text = expr.to_string();
     Some(if alert.is_empty() {
         Rule::Recording(RecordingRule { name, expr, expr_text, labels, position })
     } else {

@@ -55,7 +55,7 @@ pub struct RecordingRule {
     pub name: String,
     /// The expression.
     pub expr: Expr,
-    /// The expression as written, without surrounding white space.
+    /// The expression as Prometheus prints it.
     pub expr_text: String,
     /// Labels that replace those of the result; the group's included.
     pub labels: Labels,
@@ -70,7 +70,7 @@ pub struct AlertingRule {
     pub name: String,
     /// The expression.
     pub expr: Expr,
-    /// The expression as written, without surrounding white space.
+    /// The expression as Prometheus prints it.
     pub expr_text: String,
     /// How long the expression must hold before the alert fires (`for`).
     pub hold: Duration,

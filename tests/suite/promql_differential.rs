@@ -12,7 +12,7 @@
 mod data;
 mod generator;
 mod peer;
-mod random;
+pub mod random;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -252,6 +252,46 @@ fn a_rule_sees_what_the_rule_before_it_recorded() {
     assert!(is_stale(line.script.stored("r", 120_000)[0].1));
 }
 
+/// SEMANTICS 18, 110, 120: over its limit a recording rule writes nothing, neither samples nor markers; health is unknown, then ok or err.
+#[test]
+fn a_recording_rule_that_fails_writes_nothing() {
+    let recording = RecordingRule {
+        name: "r".into(),
+        expr: selector("m"),
+        expr_text: "m".into(),
+        labels: Labels::empty(),
+        position: Position::default(),
+    };
+    let mut definition = group(vec![Rule::Recording(recording)]);
+    definition.limit = 1;
+    let mut line = Timeline::new(definition);
+    let health = |line: &Timeline| line.group.rules[0].health.as_str();
+    assert_eq!(health(&line), "unknown");
+    line.step(1, Ok(vec![hit("x", 1.0)]));
+    assert_eq!(health(&line), "ok");
+    line.step(2, Ok(vec![hit("y", 1.0), hit("z", 1.0)]));
+    assert_eq!((health(&line), line.script.stored("r", 120_000).len()), ("err", 0));
+    assert_eq!(line.group.rules[0].health.last_error.as_deref(), Some("exceeded limit of 1 with 2 series"));
+    line.step(3, Err("broken".into()));
+    assert_eq!((health(&line), line.script.stored("r", 180_000).len()), ("err", 0));
+    // What the last good evaluation wrote and this one lacks is marked now.
+    line.step(4, Ok(vec![hit("y", 2.0)]));
+    let ended: Vec<bool> = line.script.stored("r", 240_000).iter().map(|(_, v)| is_stale(*v)).collect();
+    assert_eq!(ended.iter().filter(|ended| **ended).count(), 1);
+    assert_eq!((health(&line), ended.len()), ("ok", 2));
+}
+
+/// SEMANTICS 123: external labels are added where the alert lacks them, only to what is told.
+#[test]
+fn external_labels_are_told_and_not_stored() {
+    let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 0, 0))]));
+    line.settings.external_labels = Labels::from_pairs([("region", "eu"), ("severity", "none")]);
+    let told = line.step(1, Ok(vec![hit("x", 1.0)]));
+    assert_eq!((told[0].labels.value("region"), told[0].labels.value("severity")), ("eu", "page"));
+    let stored = line.script.stored("ALERTS", 60_000);
+    assert_eq!((stored.len(), stored[0].0.value("region")), (1, ""));
+}
+
 /// SEMANTICS 102: queries and outputs stand at the slot minus the offset, ages at the slot.
 #[test]
 fn a_query_offset_moves_queries_and_outputs() {

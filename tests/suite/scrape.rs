@@ -209,7 +209,7 @@ async fn series_that_go_are_marked_and_a_failure_marks_all() {
     run.health(&server.address, Health::Up).await;
 }
 
-/// Issue 2, proof 3: a target that hangs, streams without end, sends too much or garbage loses its own `up` and nothing else.
+/// Issue 2, proof 3; SEMANTICS 32, 33: a target that hangs, streams without end, sends too much or garbage loses its own `up` and nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hostile_target_loses_only_its_own_up() {
     let good = Hostile::page("fine 1\n");
