@@ -29,7 +29,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { connections: 512, head: Duration::from_secs(30) }
+        Limits { connections: 512, head: Duration::from_secs(10) }
     }
 }
 

@@ -51,17 +51,14 @@ fn of_batch(batch: &Batch) -> Seen {
 }
 
 /// Families that nightbell has beyond node_exporter's, or that it measures itself.
-const OURS: [&str; 19] = [
+const OURS: [&str; 16] = [
     "host_",
     // From netlink in node_exporter, from sysfs here.
     "node_network_receive_nohandler_total",
     // Fields of meminfo that node_exporter showed until 1.7.
     "node_memory_Balloon_bytes",
-    "node_memory_FileHugePages_bytes",
-    "node_memory_FilePmdMapped_bytes",
     "node_memory_Hugetlb_bytes",
     "node_memory_KReclaimable_bytes",
-    "node_memory_SecPageTables_bytes",
     "node_scrape_",
     "node_uname_",
     "node_time_seconds",
