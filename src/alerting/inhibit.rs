@@ -9,9 +9,9 @@ use crate::model::{Alert, Labels, Matcher};
 /// One rule: while a source fires, targets with the same `equal` labels are muted.
 #[derive(Clone, Debug)]
 pub struct InhibitRule {
-    source: Vec<Matcher>,
-    target: Vec<Matcher>,
-    equal: Vec<String>,
+    pub(super) source: Vec<Matcher>,
+    pub(super) target: Vec<Matcher>,
+    pub(super) equal: Vec<String>,
 }
 
 impl InhibitRule {

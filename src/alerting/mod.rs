@@ -12,6 +12,7 @@ pub mod deliver;
 pub mod digest;
 pub mod dispatch;
 pub mod dispatcher;
+pub mod document;
 pub mod group;
 pub mod inhibit;
 pub mod matchers;

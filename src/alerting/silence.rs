@@ -153,11 +153,11 @@ impl Silence {
         if self.matchers.iter().all(|m| m.matches("")) {
             return invalid("at least one matcher must not match the empty string");
         }
-        if self.starts_at >= self.ends_at {
-            return invalid("start time must be before end time");
-        }
         if self.ends_at < now {
             return invalid("end time can't be in the past");
+        }
+        if self.starts_at >= self.ends_at {
+            return invalid("start time must be before end time");
         }
         Ok(())
     }

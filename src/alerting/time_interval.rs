@@ -5,6 +5,7 @@
 
 use jiff::tz::TimeZone;
 use jiff::{Zoned, civil};
+use serde_json::{Value as Json, json};
 
 use crate::config::Section;
 use crate::model::Timestamp;
@@ -49,6 +50,29 @@ impl TimeInterval {
         interval
     }
 
+    /// As it stands in a configuration.
+    pub fn to_json(&self) -> Json {
+        let mut shown = json!({});
+        if !self.times.is_empty() {
+            let time = |minute: i64| format!("{:02}:{:02}", minute / 60, minute % 60);
+            let range = |(from, to): &(i64, i64)| json!({ "start_time": time(*from), "end_time": time(*to) });
+            shown["times"] = self.times.iter().map(range).collect();
+        }
+        let number = |number: i64| number.to_string();
+        for (key, ranges) in [
+            ("weekdays", range_texts(&self.weekdays, |day| WEEKDAYS[day as usize % 7].to_owned())),
+            ("days_of_month", range_texts(&self.days_of_month, number)),
+            ("months", range_texts(&self.months, |month| MONTHS[(month as usize + 11) % 12].to_owned())),
+            ("years", range_texts(&self.years, number)),
+        ] {
+            if !ranges.is_empty() {
+                shown[key] = json!(ranges);
+            }
+        }
+        shown["location"] = json!(self.zone.iana_name().unwrap_or("Local"));
+        shown
+    }
+
     /// Whether `now` lies in it.
     pub fn contains(&self, now: Timestamp) -> bool {
         let Ok(instant) = jiff::Timestamp::from_millisecond(now.0) else { return false };
@@ -60,6 +84,10 @@ impl TimeInterval {
             && within(&self.months, i64::from(local.month()))
             && within(&self.years, i64::from(local.year()))
     }
+}
+
+fn range_texts(ranges: &[(i64, i64)], text: impl Fn(i64) -> String) -> Vec<String> {
+    ranges.iter().map(|(from, to)| if from == to { text(*from) } else { format!("{}:{}", text(*from), text(*to)) }).collect()
 }
 
 fn zone(location: &str) -> Option<TimeZone> {

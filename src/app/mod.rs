@@ -269,6 +269,7 @@ impl Parts {
             engine: self.engine.clone(),
             queries: Arc::new(Semaphore::new(QUERIES)),
             rules: self.rules.clone(),
+            alerting: self.alerting.clone(),
             retention: RETENTION,
             config_text: self.config_text.clone(),
             scraper: self.scraper.clone(),

@@ -27,6 +27,12 @@ pub fn redacted(document: &Document) -> String {
     serde_yaml::to_string(&Shown { node: &document.root, secret: false }).unwrap_or_default()
 }
 
+/// A value as YAML.
+pub fn to_yaml(value: &serde_json::Value) -> String {
+    // Strings, numbers, lists and maps of them always have a YAML form.
+    serde_yaml::to_string(value).unwrap_or_default()
+}
+
 struct Shown<'a> {
     node: &'a Node,
     secret: bool,

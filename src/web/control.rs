@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::{Router, routing::post};
 
 use super::Context;
+use super::admin::Writer;
 use super::error::ApiError;
 
 /// The routes of this file.
@@ -12,7 +13,7 @@ pub fn routes() -> Router<Context> {
     Router::new().route("/-/reload", post(reload).put(reload))
 }
 
-async fn reload(State(context): State<Context>) -> Result<&'static str, ApiError> {
+async fn reload(State(context): State<Context>, _: Writer) -> Result<&'static str, ApiError> {
     match (context.reload)().await {
         Ok(()) => Ok("OK\n"),
         Err(message) => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to reload config: {message}"))),

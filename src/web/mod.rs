@@ -1,6 +1,7 @@
 //! Everything that answers HTTP: `/metrics`, health, control, the Prometheus and Alertmanager APIs, the page.
 
 pub mod admin;
+mod alertmanager;
 mod control;
 mod error;
 mod health;
@@ -23,6 +24,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use crate::alerting;
 use crate::config::{Secret, Section};
 use crate::model::Timestamp;
 use crate::promql::Engine;
@@ -39,7 +41,7 @@ const MAX_BODY: usize = 8 << 20;
 /// The block `web`.
 #[derive(Clone, Debug, Default)]
 pub struct WebConfig {
-    /// The token of the administrator, for `/health/detailed`.
+    /// The token of the administrator, for `/health/detailed` and for changes.
     pub admin_token: Option<Secret>,
     /// `host:port` to listen on; the flag `--listen` wins.
     pub listen: Option<String>,
@@ -90,6 +92,8 @@ pub struct Context {
     pub queries: Arc<Semaphore>,
     /// The rules.
     pub rules: Arc<Scheduler>,
+    /// Alerts, groups and silences.
+    pub alerting: alerting::Handle,
     /// How long samples are kept.
     pub retention: Duration,
     /// The text of the configuration in force, `${NAME}` not replaced.
@@ -129,6 +133,7 @@ pub fn router(context: Context) -> Router {
         .merge(ui::routes())
         .merge(prometheus::federation())
         .nest("/api/v1", prometheus::routes())
+        .nest("/api/v2", alertmanager::routes())
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(CompressionLayer::new())
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))

@@ -7,7 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -75,13 +79,13 @@ pub async fn serve(
         }
         let next = async {
             let seat = seats.clone().acquire_owned().await.map_err(io::Error::other)?;
-            listener.accept().await.map(|(stream, _)| (stream, seat))
+            listener.accept().await.map(|(stream, peer)| (stream, peer, seat))
         };
         let accepted = tokio::select! {
             () = &mut stop => break,
             accepted = next => accepted,
         };
-        let (stream, seat) = match accepted {
+        let (stream, peer, seat) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "A connection could not be accepted.");
@@ -91,10 +95,13 @@ pub async fn serve(
         };
         metrics.accepted.inc();
         prepare(&stream);
-        let served = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.head)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        let routes = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            routes.call(request)
+        });
+        let served =
+            http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(limits.head).serve_connection(TokioIo::new(stream), service);
         let served = connections.watch(served);
         tokio::spawn(async move {
             if let Err(error) = served.await {

@@ -1,6 +1,7 @@
 //! The one integration binary. Each module says what belongs there.
 
 mod alerting;
+mod amtool;
 mod architecture;
 mod collecting;
 mod collectors_host;

@@ -110,10 +110,15 @@ impl Nightbell {
     }
 
     pub fn request(&self, method: &str, path: &str, headers: &str) -> (u16, String) {
+        self.request_with(method, path, headers, "")
+    }
+
+    /// A request with a body, whose length and type stand in `headers`.
+    pub fn request_with(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
         let ask = || -> Option<(u16, String)> {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
             stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
-            stream.write_all(format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n").as_bytes()).ok()?;
+            stream.write_all(format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n{body}").as_bytes()).ok()?;
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).ok()?;
             let answer = String::from_utf8_lossy(&answer).into_owned();

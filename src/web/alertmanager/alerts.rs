@@ -1,0 +1,75 @@
+//! `/alerts`: what is active, and alerts from outside, which enter the same pipeline as those of nightbell's own rules.
+
+use std::collections::BTreeMap;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use serde::Deserialize;
+use serde_json::Value as Json;
+use tracing::warn;
+
+use crate::alerting::PostedAlert;
+use crate::model::Timestamp;
+
+use super::super::Context;
+use super::super::admin::Writer;
+use super::answer::{Body, Problem, alert_json, time};
+use super::filter::Filter;
+
+/// The routes of this file.
+pub fn routes() -> Router<Context> {
+    Router::new().route("/alerts", get(list).post(post))
+}
+
+async fn list(State(context): State<Context>, filter: Filter) -> axum::Json<Vec<Json>> {
+    let views = context.alerting.alerts(Timestamp::now());
+    let shown = views.iter().filter(|view| filter.takes(view) && view.receivers.iter().any(|name| filter.takes_receiver(name)));
+    axum::Json(shown.map(alert_json).collect())
+}
+
+/// An alert as it is posted.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Posted {
+    labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    starts_at: Option<String>,
+    #[serde(default)]
+    ends_at: Option<String>,
+    #[serde(default, rename = "generatorURL")]
+    generator_url: Option<String>,
+}
+
+impl Posted {
+    fn read(self, index: usize) -> Result<PostedAlert, Problem> {
+        Ok(PostedAlert {
+            labels: self.labels.ok_or_else(|| Problem::missing(&format!("{index}.labels")))?.into_iter().collect(),
+            annotations: self.annotations.unwrap_or_default().into_iter().collect(),
+            starts_at: time(&format!("{index}.startsAt"), self.starts_at.as_deref())?,
+            ends_at: time(&format!("{index}.endsAt"), self.ends_at.as_deref())?,
+            generator_url: self.generator_url.unwrap_or_default(),
+        })
+    }
+}
+
+/// SEMANTICS 136 and 137: the valid alerts of a batch are taken even when others are not.
+async fn post(State(context): State<Context>, _: Writer, Body(posted): Body<Vec<Posted>>) -> Result<(), Problem> {
+    let posted: Vec<PostedAlert> = posted.into_iter().enumerate().map(|(i, alert)| alert.read(i)).collect::<Result<_, _>>()?;
+    let (now, resolve_timeout) = (Timestamp::now(), context.alerting.config().resolve_timeout);
+    let (mut accepted, mut refusals) = (Vec::new(), Vec::new());
+    for alert in posted {
+        match alert.accept(now, resolve_timeout) {
+            Ok(incoming) => accepted.push(incoming),
+            Err(reason) => refusals.push(reason),
+        }
+    }
+    context.alerting.post(accepted).await;
+    if refusals.is_empty() {
+        return Ok(());
+    }
+    warn!(refused = refusals.len(), error = refusals[0], "Posted alerts are invalid.");
+    Err(Problem::bad(refusals.join("\n")))
+}

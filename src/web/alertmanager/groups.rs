@@ -1,0 +1,34 @@
+//! `/alerts/groups`: the aggregation groups with their alerts.
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use serde_json::{Value as Json, json};
+
+use crate::model::Timestamp;
+
+use super::super::Context;
+use super::answer::{alert_json, labels_json};
+use super::filter::Filter;
+
+/// The routes of this file.
+pub fn routes() -> Router<Context> {
+    Router::new().route("/alerts/groups", get(list))
+}
+
+async fn list(State(context): State<Context>, filter: Filter) -> axum::Json<Vec<Json>> {
+    let mut shown = Vec::new();
+    for mut group in context.alerting.groups(Timestamp::now()) {
+        if !filter.takes_receiver(&group.receiver) {
+            continue;
+        }
+        group.alerts.retain(|view| filter.takes(view));
+        let muted = group.alerts.iter().any(|view| !view.muted_by.is_empty());
+        if group.alerts.is_empty() || (muted && !filter.muted) {
+            continue;
+        }
+        let alerts: Vec<Json> = group.alerts.iter().map(alert_json).collect();
+        shown.push(json!({ "alerts": alerts, "labels": labels_json(&group.labels), "receiver": { "name": group.receiver } }));
+    }
+    axum::Json(shown)
+}

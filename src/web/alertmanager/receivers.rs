@@ -1,0 +1,25 @@
+//! `/receivers`: the names that routes send to.
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use serde_json::{Value as Json, json};
+
+use super::super::Context;
+
+/// The routes of this file.
+pub fn routes() -> Router<Context> {
+    Router::new().route("/receivers", get(list))
+}
+
+async fn list(State(context): State<Context>) -> axum::Json<Vec<Json>> {
+    axum::Json(
+        context
+            .alerting
+            .config()
+            .receivers
+            .iter()
+            .map(|receiver| json!({ "name": receiver.name, "labels": { "name": receiver.name } }))
+            .collect(),
+    )
+}
