@@ -7,6 +7,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -18,7 +19,7 @@ use super::digest::{Fold, is_too_large};
 use super::message::{derived_id, merge};
 use super::metrics::{IntegrationLabels, Metrics};
 use crate::model::{Timestamp, format_duration};
-use crate::notify::{Digest, Notification, NotifyError, Reason};
+use crate::notify::{Digest, Notification, NotifyError, Reason, counting_failed_templates};
 use crate::state::{DeadLetter, OutboxRow, State};
 
 /// Deadline of one attempt.
@@ -168,6 +169,7 @@ impl Deliverer {
         let labels = IntegrationLabels::of(&integration);
         // Series that exist from the start show their first increase.
         drop(metrics.notifications.get_or_create(&labels));
+        drop(metrics.template_failures.get_or_create(&labels));
         for reason in Reason::ALL {
             drop(metrics.failed.get_or_create(&labels.because(reason.as_str())));
             drop(metrics.dead.get_or_create(&labels.because(reason.as_str())));
@@ -359,10 +361,13 @@ impl Deliverer {
     async fn attempt(&self, notification: &Notification) -> Result<(), NotifyError> {
         self.metrics.notifications.get_or_create(&self.labels).inc();
         let started = Instant::now();
-        let result = match tokio::time::timeout(ATTEMPT, self.integration.courier.notify(notification)).await {
+        let failed_templates = Arc::new(AtomicU64::new(0));
+        let attempt = counting_failed_templates(Arc::clone(&failed_templates), self.integration.courier.notify(notification));
+        let result = match tokio::time::timeout(ATTEMPT, attempt).await {
             Ok(result) => result,
             Err(_) => Err(NotifyError::retryable(Reason::Timeout, format!("no answer within {}s", ATTEMPT.as_secs()))),
         };
+        self.metrics.template_failures.get_or_create(&self.labels).inc_by(failed_templates.load(Ordering::Relaxed));
         self.metrics.duration.get_or_create(&self.labels).inc_by(started.elapsed().as_secs_f64());
         result
     }

@@ -42,6 +42,8 @@ pub struct Metrics {
     pub notifications: Family<IntegrationLabels, Counter>,
     /// Failed attempts.
     pub failed: Family<FailureLabels, Counter>,
+    /// Templates that failed, so that a built-in text stood for what they would have printed.
+    pub template_failures: Family<IntegrationLabels, Counter>,
     /// Messages given up.
     pub dead: Family<FailureLabels, Counter>,
     /// Messages given to the fallback.
@@ -69,6 +71,8 @@ impl Metrics {
         telemetry.register(|r| {
             r.register("notifications", "Attempts to deliver a message.", m.notifications.clone());
             r.register("notifications_failed", "Attempts to deliver a message that failed, by reason.", m.failed.clone());
+            let help = "Templates of messages that failed, so that the built-in text was sent with the error.";
+            r.register("notification_template_failures", help, m.template_failures.clone());
             r.register("notifications_dead", "Messages given up after a permanent error, kept as dead letters.", m.dead.clone());
             r.register("notifications_fallback", "Messages given to the fallback of a receiver that is down.", m.fallback.clone());
             r.register("notification_duration_seconds", "Time spent in attempts to deliver.", m.duration.clone());

@@ -18,7 +18,7 @@ use crate::model::Timestamp;
 use super::endpoint::Endpoint;
 use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering};
-use super::message::{ROBOT, Style, body, cut_bytes, cut_chars, subject};
+use super::message::{ROBOT, Style, body, cut_chars, subject};
 use super::notification::Notification;
 use super::robot::{Bucket, Codes, Mention, Mentions, address, within};
 use super::{Digest, Notifier, NotifierKind};
@@ -93,8 +93,8 @@ impl DingTalk {
         let mut rendering = Rendering::new(n, &self.style);
         let title = rendering.text(self.title.as_ref(), || subject(n));
         let title = cut_chars(&title, MAX_TITLE);
-        let text = rendering.text(self.text.as_ref(), || format!("### {title}\n\n{}", body(n, &self.style, &ROBOT, limit)));
-        let mut text = cut_bytes(&rendering.with_notes(text), limit, self.style.language).into_owned();
+        let text = rendering.needed(self.text.as_ref(), || format!("### {title}\n\n{}", body(n, &self.style, &ROBOT, limit)));
+        let mut text = rendering.with_notes(text, limit);
         if !text.contains(&self.keyword) {
             text = format!("{}  \n{text}", self.keyword);
         }

@@ -14,7 +14,7 @@ use crate::http::Request;
 use super::endpoint::{Endpoint, secret_url};
 use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering};
-use super::message::{MARKDOWN, Style, body, cut_bytes, cut_chars, subject};
+use super::message::{MARKDOWN, Style, body, cut_chars, subject};
 use super::notification::{AlertStatus, Notification};
 use super::robot::Bucket;
 use super::{Digest, Notifier, NotifierKind};
@@ -100,8 +100,8 @@ impl Discord {
                 out[name] = text.into();
             }
         }
-        let description = rendering.with_notes(message);
-        out["embeds"][0]["description"] = cut_bytes(&description, MAX_DESCRIPTION, self.style.language).into_owned().into();
+        let description = rendering.with_notes(message, MAX_DESCRIPTION);
+        out["embeds"][0]["description"] = description.into();
         out
     }
 }

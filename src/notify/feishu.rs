@@ -18,7 +18,7 @@ use crate::model::Timestamp;
 use super::endpoint::{Endpoint, secret_url};
 use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering};
-use super::message::{ROBOT, Style, body, cut_bytes, cut_chars, subject};
+use super::message::{ROBOT, Style, body, cut_chars, subject};
 use super::notification::{AlertStatus, Notification};
 use super::robot::{Bucket, Codes, Mention, Mentions, within};
 use super::{Digest, Notifier, NotifierKind};
@@ -86,8 +86,8 @@ impl Feishu {
         let mut rendering = Rendering::new(n, &self.style);
         let title = rendering.text(self.title.as_ref(), || subject(n));
         let title = cut_chars(&title, MAX_TITLE);
-        let text = rendering.text(self.text.as_ref(), || body(n, &self.style, &ROBOT, limit));
-        let mut text = cut_bytes(&rendering.with_notes(text), limit, self.style.language).into_owned();
+        let text = rendering.needed(self.text.as_ref(), || body(n, &self.style, &ROBOT, limit));
+        let mut text = rendering.with_notes(text, limit);
         for mention in self.mentions.of(n) {
             match mention {
                 Mention::All => text.push_str("\n<at id=all></at>"),

@@ -1,6 +1,8 @@
 //! The texts of a receiver that may hold a Go template, and what stands where one fails: the built-in text with the error, never nothing.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
@@ -8,7 +10,7 @@ use crate::config::{self, Node, Position, ScalarStyle, Section};
 use crate::template::{AlertData, Library, NotificationData, Template};
 
 use super::error::{NotifyError, Reason};
-use super::message::Style;
+use super::message::{Style, cut_bytes};
 use super::notification::{Notification, NotifiedAlert};
 
 /// Longest part of a template error that is shown, in characters.
@@ -95,6 +97,16 @@ fn data<'a>(notification: &'a Notification, receiver: &'a str) -> NotificationDa
     }
 }
 
+tokio::task_local! {
+    /// How many templates failed in the attempt that runs.
+    static FAILED: Arc<AtomicU64>;
+}
+
+/// Makes an attempt and counts into `failed` the templates that fail in it, also when the attempt is given up.
+pub async fn counting_failed_templates<T>(failed: Arc<AtomicU64>, attempt: impl Future<Output = T>) -> T {
+    FAILED.scope(failed, attempt).await
+}
+
 /// Renders the fields of one message and remembers what failed.
 pub(super) struct Rendering<'a> {
     notification: &'a Notification,
@@ -122,11 +134,32 @@ impl<'a> Rendering<'a> {
             None => built_in(),
             Some((_, Ok(text))) => text.into_owned(),
             Some((key, Err(error))) => {
-                let error: String = error.chars().take(MAX_ERROR).collect();
-                self.notes.push(self.style.language.template_failed(key, &error));
+                self.failed(key, &error);
                 built_in()
             }
         }
+    }
+
+    /// As [`Rendering::text`], for a text without which the receiver takes no message: nothing but blanks is a failure, too.
+    pub(super) fn needed(&mut self, field: Option<&Field>, built_in: impl Fn() -> String) -> String {
+        let text = self.text(field, &built_in);
+        match field {
+            Some(field) if text.trim().is_empty() => {
+                self.failed(field.key, "it printed nothing");
+                built_in()
+            }
+            _ => text,
+        }
+    }
+
+    /// Notes a failure, logs and counts it.
+    fn failed(&mut self, key: &str, error: &str) {
+        let error: String = error.chars().take(MAX_ERROR).collect();
+        tracing::warn!(receiver = self.notification.receiver, key, error, "A template failed: the built-in text stands for it.");
+        // Outside of an attempt, as in a test of a receiver, nobody counts.
+        let _ = FAILED.try_with(|failed| failed.fetch_add(1, Ordering::Relaxed));
+        // Angle brackets would be markup in half of the receivers.
+        self.notes.push(self.style.language.template_failed(key, &error.replace('<', "‹").replace('>', "›")));
     }
 
     /// The field's text, `None` where it is absent or empty; the built-in text is empty.
@@ -138,6 +171,7 @@ impl<'a> Rendering<'a> {
     /// A field without which there is nowhere to send to.
     pub(super) fn address(&self, field: &Field) -> Result<String, NotifyError> {
         let text = field.render(self.notification).map_err(|error| {
+            let _ = FAILED.try_with(|failed| failed.fetch_add(1, Ordering::Relaxed));
             let error: String = error.chars().take(MAX_ERROR).collect();
             NotifyError::permanent(Reason::Template, format!("template of {:?}: {error}", field.key))
         })?;
@@ -149,13 +183,11 @@ impl<'a> Rendering<'a> {
         &self.notes
     }
 
-    /// `text` with the failures below it.
-    pub(super) fn with_notes(&self, mut text: String) -> String {
-        for note in &self.notes {
-            text.push_str("\n\n");
-            text.push_str(note);
-        }
-        text
+    /// `text` with the failures below it, in at most `limit` bytes: the text is cut so that they are seen, and they take no more than half.
+    pub(super) fn with_notes(&self, text: String, limit: usize) -> String {
+        let notes: String = self.notes.iter().map(|note| format!("\n\n{note}")).collect();
+        let notes = cut_bytes(&notes, limit / 2, self.style.language);
+        format!("{}{notes}", cut_bytes(&text, limit - notes.len(), self.style.language))
     }
 }
 

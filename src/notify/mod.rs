@@ -28,6 +28,7 @@ use futures_util::future::BoxFuture;
 use crate::config::Section;
 
 pub use error::{NotifyError, Reason};
+pub use field::counting_failed_templates;
 pub use message::named_size;
 pub use notification::{AlertStatus, Notification, NotifiedAlert, common};
 

@@ -81,7 +81,7 @@ impl Teams {
         let summary = rendering.text(self.summary.as_ref(), || subject(n));
         let summary = cut_chars(&summary, MAX_TITLE);
         let text = rendering.text(self.text.as_ref(), || body(n, &self.style, &ROBOT, limit));
-        let text = rendering.with_notes(text);
+        let text = rendering.with_notes(text, limit);
         json!({
             "@context": "http://schema.org/extensions",
             "type": "MessageCard",

@@ -57,7 +57,7 @@ impl Teams {
         let title = rendering.text(self.title.as_ref(), || subject(n));
         let title = cut_chars(&title, MAX_TITLE);
         let text = rendering.text(self.text.as_ref(), || body(n, &self.style, &ROBOT, limit));
-        let text = rendering.with_notes(text);
+        let text = rendering.with_notes(text, limit);
         let colour = if n.status == AlertStatus::Firing { "Attention" } else { "Good" };
         json!({
             "type": "message",

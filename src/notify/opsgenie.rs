@@ -138,7 +138,7 @@ impl Opsgenie {
             }
         }
         let description = rendering.text(self.description.as_ref(), || body(n, &self.style, &PLAIN, MAX_DESCRIPTION));
-        let description = rendering.with_notes(description);
+        let description = rendering.with_notes(description, MAX_DESCRIPTION);
         out.insert("description".into(), cut_bytes(&description, MAX_DESCRIPTION, self.style.language).into_owned().into());
         Value::Object(out)
     }
@@ -149,7 +149,7 @@ impl Opsgenie {
         out.insert("source".into(), rendering.text(self.source.as_ref(), || link(n)).into());
         let note = self.others.iter().find(|(name, _)| *name == "note").map(|(_, field)| field);
         let note = rendering.text(note, || body(n, &self.style, &PLAIN, MAX_DESCRIPTION));
-        out.insert("note".into(), cut_bytes(&rendering.with_notes(note), MAX_DESCRIPTION, self.style.language).into_owned().into());
+        out.insert("note".into(), rendering.with_notes(note, MAX_DESCRIPTION).into());
         Value::Object(out)
     }
 }

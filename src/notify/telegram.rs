@@ -122,13 +122,13 @@ impl Telegram {
     /// The text and its parse mode. An own text that is too long is cut, except HTML, which would break: the built-in text takes its place.
     fn text(&self, n: &Notification) -> (String, &str) {
         let mut rendering = Rendering::new(n, &self.style);
-        let own = self.message.as_ref().map(|field| rendering.text(Some(field), String::new)).filter(|_| rendering.notes().is_empty());
+        let own = self.message.as_ref().map(|field| rendering.needed(Some(field), String::new)).filter(|_| rendering.notes().is_empty());
         match own {
             Some(text) if text.chars().count() <= MAX_MESSAGE => return (text, &self.parse_mode),
             Some(text) if self.parse_mode != "HTML" => return (cut_chars(&text, MAX_MESSAGE).into_owned(), &self.parse_mode),
             _ => {}
         }
-        let notes: String = rendering.notes().concat();
+        let notes: String = rendering.notes().iter().map(|note| format!("\n\n{note}")).collect();
         let title = subject(n);
         let built = |markup, bold: &dyn Fn(&str) -> String, room: usize| {
             let head = bold(&cut_chars(&title, 256));

@@ -55,7 +55,7 @@ impl Notifier for Webhook {
             let kept = notification.first_alerts(self.max_alerts);
             let address = Rendering::new(&kept, &self.style).address(&self.url)?;
             let url = address.trim().parse().map_err(|_| NotifyError::permanent(Reason::Template, "url is not a URL"))?;
-            let body = self.own_payload(&kept).unwrap_or_else(|| payload(&kept));
+            let body = self.body(&kept);
             let mut request = Request::post_json(url, &body, self.endpoint.timeout());
             if let Ok(id) = HeaderValue::from_str(&kept.delivery_id) {
                 request = request.header(DELIVERY, id);
@@ -70,11 +70,17 @@ impl Notifier for Webhook {
 }
 
 impl Webhook {
-    /// The configured body; none where a template in it fails: then the built-in one is the message.
-    fn own_payload(&self, n: &Notification) -> Option<Value> {
+    /// The configured body, or Alertmanager's; where a template fails, Alertmanager's with what failed in `templateErrors`.
+    fn body(&self, n: &Notification) -> Value {
+        let Some(own) = &self.payload else { return payload(n) };
         let mut rendering = Rendering::new(n, &self.style);
-        let body = self.payload.as_ref()?.render(&mut rendering);
-        rendering.notes().is_empty().then_some(body)
+        let body = own.render(&mut rendering);
+        if rendering.notes().is_empty() {
+            return body;
+        }
+        let mut built_in = payload(n);
+        built_in["templateErrors"] = rendering.notes().into();
+        built_in
     }
 }
 

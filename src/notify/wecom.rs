@@ -79,8 +79,8 @@ impl WeCom {
         let title = cut_bytes(&title, limit / 8, self.style.language);
         let title = if as_text { title.into_owned() } else { format!("### <font color=\"{colour}\">{title}</font>") };
         let mut rendering = Rendering::new(n, &self.style);
-        let text = rendering.text(self.text.as_ref(), || format!("{title}\n{}", body(n, &self.style, markup, limit - title.len() - 1)));
-        let text = rendering.with_notes(text);
+        let text = rendering.needed(self.text.as_ref(), || format!("{title}\n{}", body(n, &self.style, markup, limit - title.len() - 1)));
+        let text = rendering.with_notes(text, limit);
         if as_text {
             let ids: Vec<&str> = mentions
                 .iter()

@@ -263,3 +263,40 @@ fn kill_at_any_instant_loses_nothing() {
     assert!(all.len() - distinct.len() <= KILLS, "{} repeats for {KILLS} kills", all.len() - distinct.len());
     assert_eq!(distinct.len(), KILLS, "each alert has one delivery id: {distinct:?}");
 }
+
+/// Issue 4, items 1 and 5: files under `templates` are read beside the configuration; what fails in one is told in the message, in the log
+/// and in a metric, and the message comes all the same. A file that cannot be read is refused at its line and column.
+#[test]
+fn named_templates_of_files_are_used_and_a_broken_one_does_not_keep_the_message() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("it can be written");
+    write("one.tmpl", "{{ define \"mine.title\" }}{{ .Status | toUpper }} {{ template \"mine.what\" . }}{{ end }}");
+    write("two.tmpl", "{{ define \"mine.what\" }}{{ .CommonLabels.alertname }}{{ end }}\n{{ define \"mine.bad\" }}\n{{ .Nope }}{{ end }}");
+    write("rules.yml", "groups: [{name: g, rules: [{alert: Always, expr: vector(1), annotations: {summary: It is so}}]}]");
+    let slack = HttpSink::start([Reply::Answer(200, "", "ok")]);
+    let folder_name = folder.path().display();
+    let config = format!(
+        "global: {{evaluation_interval: 1s}}\nrules: {{shipped: false}}\nrule_files: ['{folder_name}/rules.yml']\ntemplates: ['{folder_name}/*.tmpl']\n\
+         route: {{receiver: all, group_wait: 0s}}\nreceivers:\n- name: all\n  slack_configs:\n  - api_url: '{}'\n    title: '{{{{ template \"mine.title\" . }}}}'\n    \
+         text: '{{{{ template \"mine.bad\" . }}}}'\n    footer: '{{{{ template \"slack.default.username\" . }}}}'\n",
+        slack.url
+    );
+    let nightbell = Nightbell::start(&config);
+    wait_until("the alert is told", Duration::from_secs(20), || !slack.requests().is_empty());
+    let body: Value = serde_json::from_str(&slack.last().body).expect("JSON");
+    let message = &body["attachments"][0];
+    assert_eq!((&message["title"], &message["footer"]), (&json!("FIRING Always"), &json!("Alertmanager")));
+    let text = message["text"].as_str().expect("a text");
+    assert!(text.contains("It is so"), "the built-in text: {text}");
+    let error = "template: two.tmpl:3:3: executing \"mine.bad\" at ‹.Nope›: can't evaluate field Nope in type template.Data";
+    assert!(text.contains(error), "{text}");
+    wait_until("it is counted", Duration::from_secs(20), || {
+        nightbell.metric("nightbell_notification_template_failures_total") == Some(1.0)
+    });
+    assert!(nightbell.log().contains("A template failed: the built-in text stands for it."), "{}", nightbell.log());
+    write("two.tmpl", "{{ define \"x\" }}\n  {{ nope }}{{ end }}");
+    let refused =
+        Command::new(env!("CARGO_BIN_EXE_nightbell")).args(["check", "config"]).arg(nightbell.config_file()).output().expect("it runs");
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned() + &String::from_utf8_lossy(&refused.stdout);
+    assert!(!refused.status.success() && told.contains("two.tmpl:2:6: function \"nope\" not defined"), "{told}");
+}

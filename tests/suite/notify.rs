@@ -4,6 +4,7 @@
 mod email;
 mod robots;
 mod slack;
+mod templates;
 mod webhook;
 
 use std::path::{Path, PathBuf};

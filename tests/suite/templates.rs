@@ -83,3 +83,41 @@ fn every_recorded_template_prints_what_amtool_prints_or_fails_as_it_does() {
     // Both fail; most say it in the same words and name the same place.
     assert!(reworded.len() <= 34, "{} errors are worded otherwise:\n{}", reworded.len(), reworded.join("\n"));
 }
+
+/// The same with the amtool that Debian installs, live: what it knows prints the same.
+#[test]
+fn debians_amtool_prints_the_same_for_what_it_knows() {
+    let library = library();
+    for (kind, template) in [
+        ("text", "{{ .Receiver }} {{ .Status | toUpper }} {{ .ExternalURL }} {{ len .Alerts.Firing }}"),
+        ("text", "{{ range .Alerts }}{{ .Labels.SortedPairs.Values | join \" \" }}|{{ .StartsAt.Unix }}|{{ .EndsAt.IsZero }};{{ end }}"),
+        ("text", "{{ (.CommonLabels.Remove .GroupLabels.Names).Names | join \",\" }}[{{ .CommonLabels.none }}]"),
+        (
+            "text",
+            "{{ reReplaceAll \"(.*):.*\" \"$1\" \"node1:9100\" }} {{ match \"^Hi\" .CommonLabels.alertname }} {{ title \"aLPHA beta\" }}",
+        ),
+        ("text", "{{ printf \"%05.1f|%-6s|%q|%d%%\" 3.14159 \"ab\" \"c\\\"d\" 7 }} {{ stringSlice \"a\" \"b\" }} {{ print 1 2 \"x\" 3 }}"),
+        ("text", "{{ template \"custom.title\" . }}"),
+        (
+            "html",
+            "<a href=\"{{ .CommonAnnotations.runbook_url }}\" title=\"{{ .CommonAnnotations.summary }}\">{{ .CommonAnnotations.summary }}</a>",
+        ),
+        ("html", "{{ safeHtml \"<b>\" }}{{ \"<b>\" }}<a href=\"{{ \"javascript:x\" }}\">{{ .Alerts | len }}</a>"),
+        ("text", "{{ .Nope }}"),
+        ("text", "{{ toUpper }}"),
+        ("text", "{{ if }}"),
+        ("text", "{{ nope }}"),
+    ] {
+        let mut amtool = std::process::Command::new("amtool");
+        amtool.args(["template", "render"]).arg(format!("--template.type={kind}")).arg(format!("--template.text={template}"));
+        amtool.arg(format!("--template.glob={}/custom.tmpl", folder().display()));
+        let ran = amtool.arg(format!("--template.data={}/data/firing.json", folder().display())).output().expect("amtool is installed");
+        let got = render(kind == "html", "firing", template, &library);
+        match got {
+            Ok(text) => {
+                assert_eq!((ran.status.success(), String::from_utf8_lossy(&ran.stdout).as_ref()), (true, text.as_str()), "{template}")
+            }
+            Err(error) => assert!(!ran.status.success(), "{template}: {error}"),
+        }
+    }
+}

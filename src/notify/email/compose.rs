@@ -110,7 +110,7 @@ impl Composer {
         let own_html = self.html.as_ref().map(|field| rendering.text(Some(field), String::new));
         let own_html = own_html.filter(|_| rendering.notes().len() == before);
         let document = own_html.unwrap_or_else(|| html(n, style, subject, rendering.notes(), MAX_PART));
-        let text = rendering.with_notes(text);
+        let text = rendering.with_notes(text, MAX_PART);
         let parts = MultiPart::alternative().build();
         let parts = if with_text || !with_html { parts.singlepart(single(ContentType::TEXT_PLAIN, text)) } else { parts };
         if with_html { parts.singlepart(single(ContentType::TEXT_HTML, document)) } else { parts }

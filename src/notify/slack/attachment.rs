@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::config::Section;
 use crate::notify::field::{Field, Rendering};
-use crate::notify::message::{SLACK, Style, body, cut_bytes, cut_chars, link, subject};
+use crate::notify::message::{SLACK, Style, body, cut_chars, link, subject};
 use crate::notify::notification::{AlertStatus, Notification};
 
 /// Longest title, in characters (SEMANTICS 180).
@@ -87,8 +87,8 @@ impl Attachment {
         }
         out.insert("mrkdwn_in".into(), self.mrkdwn_in.iter().cloned().map(Value::String).collect());
         // Last, so that what failed anywhere is told here.
-        let text = rendering.with_notes(text);
-        out.insert("text".into(), cut_bytes(&text, MAX_TEXT, style.language).into_owned().into());
+        let text = rendering.with_notes(text, MAX_TEXT);
+        out.insert("text".into(), text.into());
         Value::Object(out)
     }
 }

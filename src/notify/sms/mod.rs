@@ -71,8 +71,8 @@ impl Notifier for Sms {
     fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
             let mut rendering = Rendering::new(notification, &self.style);
-            let text = rendering.text(self.text.as_ref(), || brief(notification, &self.style, MAX_TEXT));
-            let text = rendering.with_notes(text);
+            let text = rendering.needed(self.text.as_ref(), || brief(notification, &self.style, MAX_TEXT));
+            let text = rendering.with_notes(text, MAX_TEXT);
             let all = rendering.address(&self.to)?;
             let all = all.split(',').map(|n| n.trim().to_owned()).filter(|n| !n.is_empty());
             let delivery = &notification.delivery_id;
