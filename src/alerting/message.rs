@@ -43,6 +43,26 @@ pub fn compose(subject: &Subject<'_>, integration: &Integration, reason: NotifyR
     notification
 }
 
+/// A message that tries an integration and alarms nobody.
+pub fn self_test(integration: &Integration, external_url: &str, now: Timestamp) -> Notification {
+    let labels = Labels::from_pairs([("alertname", "NightbellTest"), ("receiver", &integration.receiver), ("severity", "info")]);
+    let text = "This is a test of the way to you, sent on request; nothing is wrong.";
+    let annotations = Labels::from_pairs([("summary", "TEST: nightbell reaches you"), ("description", text)]);
+    let alert = Alert {
+        labels: labels.clone(),
+        annotations,
+        starts_at: now,
+        ends_at: None,
+        updated_at: now,
+        generator_url: String::new(),
+        value: None,
+        peak: None,
+    };
+    let group_labels = Labels::from_pairs([("alertname", "NightbellTest")]);
+    let subject = Subject { group_key: "{}:{alertname=\"NightbellTest\"}", group_labels: &group_labels, external_url, now };
+    Notification { reason: "test".into(), ..compose(&subject, integration, NotifyReason::First, vec![notified(&alert, now)]) }
+}
+
 /// The newer of two waiting messages about one group, with the alerts that only the older one names: a receiver that was away hears the
 /// present truth once, and no alert is lost.
 pub fn merge(older: Notification, mut newer: Notification) -> Notification {

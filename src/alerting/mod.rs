@@ -37,6 +37,7 @@ use crate::telemetry::Telemetry;
 
 pub use alerts::{Incoming, PostedAlert};
 pub use config::{Alerting, Integration, Receiver};
+pub use message::self_test;
 pub use silence::{Silence, SilenceError, SilenceState};
 pub use view::{AlertView, GroupView};
 

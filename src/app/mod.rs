@@ -9,7 +9,7 @@ mod rules;
 mod shipped;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -334,7 +334,7 @@ async fn open_state(options: &Options, config: &Config) -> anyhow::Result<(State
             let folder = state_folder(options)?;
             let file = folder.join("state.db");
             let opened = match std::fs::create_dir_all(&folder) {
-                Ok(()) => State::open(&file).await.map_err(anyhow::Error::from),
+                Ok(()) => open_file(&file).await.map_err(anyhow::Error::from),
                 Err(error) => Err(anyhow::anyhow!("the folder cannot be made; --state-dir takes another: {error}")),
             };
             (opened, file.display().to_string())
@@ -344,9 +344,18 @@ async fn open_state(options: &Options, config: &Config) -> anyhow::Result<(State
         Ok(state) => Ok((state, name)),
         Err(error) => {
             error!(state = name, %error, "The state database cannot be opened; alerts are kept in memory and may be repeated after a restart.");
-            Ok((State::in_memory().await?, format!("in memory only: {name}: {error}")))
+            Ok((State::instead().await?, format!("in memory only: {name}: {error}")))
         }
     }
+}
+
+async fn open_file(file: &Path) -> Result<State, crate::state::Error> {
+    let (state, aside) = State::open_or_replace(file, Timestamp::now()).await?;
+    if let Some(aside) = aside {
+        let (state, aside) = (file.display(), aside.display());
+        error!(%state, %aside, "The state database is damaged: it was put aside and a new one begun. Silences are lost, alerts may be repeated.");
+    }
+    Ok(state)
 }
 
 /// `--state-dir`, systemd's `$STATE_DIRECTORY`, or the user's state folder.

@@ -4,6 +4,7 @@ pub mod check;
 mod config;
 mod health;
 mod junit;
+mod notify;
 mod query;
 mod query_output;
 mod run;
@@ -87,6 +88,8 @@ enum Check {
 enum Test {
     /// Rule tests in promtool's format
     Rules(test::TestRulesArgs),
+    /// Send a marked test message to a receiver now
+    Notify(notify::TestNotifyArgs),
 }
 
 /// Runs the command line of this process.
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(Check::Rules(args))) => finished(check::check_rules(&args, &mut std::io::stdout(), &mut std::io::stderr())),
         Some(Command::Check(Check::Metrics(args))) => finished(check::check_metrics(&args, &mut std::io::stdout(), &mut std::io::stderr())),
         Some(Command::Test(Test::Rules(args))) => finished(test::test_rules(&args, &mut std::io::stdout(), &mut std::io::stderr())),
+        Some(Command::Test(Test::Notify(args))) => wait_for(notify::test_notify(&args)),
         Some(Command::Query(args)) => wait_for(async {
             query::query(&args).await.map_or_else(
                 |error| {

@@ -13,6 +13,9 @@ pub enum Error {
         /// The driver's reason.
         source: sqlx::Error,
     },
+    /// The file is not what was written.
+    #[error("state database is damaged: {0}")]
+    Damaged(String),
     /// The database server cannot be reached. The address holds a password and is not printed.
     #[error("state database server: cannot be reached: {0}")]
     Connect(sqlx::Error),
@@ -40,4 +43,17 @@ pub enum Error {
         /// The deadline.
         seconds: u64,
     },
+}
+
+impl Error {
+    /// Whether the file is damaged: SQLite's SQLITE_CORRUPT and SQLITE_NOTADB, extended codes included (<https://sqlite.org/rescode.html>).
+    pub fn is_damage(&self) -> bool {
+        let source = match self {
+            Error::Damaged(_) => return true,
+            Error::Open { source, .. } | Error::Query { source, .. } => source,
+            Error::Connect(_) | Error::Newer { .. } | Error::Timeout { .. } => return false,
+        };
+        let code = source.as_database_error().and_then(|e| e.code()).and_then(|code| code.parse::<u32>().ok());
+        code.is_some_and(|code| matches!(code & 0xff, 11 | 26))
+    }
 }

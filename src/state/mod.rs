@@ -14,6 +14,7 @@ mod for_state;
 pub mod migrations;
 mod notification_log;
 mod outbox;
+mod recover;
 mod silences;
 mod statement;
 mod transition;
@@ -21,10 +22,11 @@ mod transition;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
@@ -50,6 +52,10 @@ struct Inner {
     pool: Pool,
     errors: Counter,
     healthy: AtomicBool,
+    /// When a damaged database was replaced; 0: never.
+    replaced_at: Gauge<f64, AtomicU64>,
+    /// Whether this database ends with the process though it should not.
+    in_memory: Gauge,
 }
 
 enum Pool {
@@ -87,6 +93,13 @@ impl State {
         Self::migrated(Pool::Sqlite(pool)).await
     }
 
+    /// The same, in place of a database that cannot be opened; its metric says so.
+    pub async fn instead() -> Result<Self, Error> {
+        let state = Self::in_memory().await?;
+        state.0.in_memory.set(1);
+        Ok(state)
+    }
+
     /// Connects to a PostgreSQL server (`postgres://user:password@host/database`) and brings its schema up to date.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         let options = PgConnectOptions::from_str(url).map_err(Error::Connect)?.application_name("nightbell");
@@ -98,6 +111,10 @@ impl State {
     pub fn register(&self, telemetry: &Telemetry) {
         telemetry.register(|registry| {
             registry.register("state_errors", "Operations on the state database that failed.", self.0.errors.clone());
+            let help = "When a damaged state database was put aside and a new one begun; 0 if it never was.";
+            registry.register("state_replaced_timestamp_seconds", help, self.0.replaced_at.clone());
+            let help = "Whether state lives in memory alone because the database could not be opened.";
+            registry.register("state_in_memory", help, self.0.in_memory.clone());
         });
     }
 
@@ -120,7 +137,13 @@ impl State {
     }
 
     async fn migrated(pool: Pool) -> Result<Self, Error> {
-        let state = State(Arc::new(Inner { pool, errors: Counter::default(), healthy: AtomicBool::new(true) }));
+        let state = State(Arc::new(Inner {
+            pool,
+            errors: Counter::default(),
+            healthy: AtomicBool::new(true),
+            replaced_at: Gauge::default(),
+            in_memory: Gauge::default(),
+        }));
         let done = state.newest_migration().await?;
         let known = migrations::MIGRATIONS.last().map_or(0, |m| m.number);
         if done > known {

@@ -191,3 +191,32 @@ async fn a_broken_database_is_counted_and_visible() {
     assert!(error.contains("garbage.db: cannot be opened"), "{error}");
     assert!(State::open(&folder.path().join("missing/state.db")).await.is_err());
 }
+
+/// A damaged file is kept for people to look at; whatever the damage, a new database begins, and says so.
+#[tokio::test]
+async fn a_damaged_database_is_put_aside_and_a_new_one_begun() {
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [Damage; 3] = [|b| *b = b"not a database, not at all".repeat(200), |b| b[4096..].fill(0xa5), |b| b.truncate(5000)];
+    for (number, damage) in damages.into_iter().enumerate() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("state.db");
+        let (state, aside) = State::open_or_replace(&path, Timestamp(1_000)).await.expect("opens");
+        assert_eq!(aside, None);
+        state.record(&Transition { messages: vec![message("a", "g", 1)], ..Transition::default() }).await.expect("written");
+        state.close().await;
+        let (state, aside) = State::open_or_replace(&path, Timestamp(2_000)).await.expect("opens");
+        assert_eq!((aside, state.outbox(10).await.expect("read").len()), (None, 1), "a sound one is used");
+        state.close().await;
+
+        let mut bytes = std::fs::read(&path).expect("read");
+        damage(&mut bytes);
+        std::fs::write(&path, &bytes).expect("written");
+        let (state, aside) = State::open_or_replace(&path, Timestamp(3_000_000)).await.unwrap_or_else(|e| panic!("damage {number}: {e}"));
+        assert_eq!(aside.as_deref(), Some(folder.path().join("state.db.broken-3000").as_path()), "damage {number}");
+        assert_eq!(std::fs::read(aside.expect("moved")).expect("kept"), bytes);
+        assert_eq!(state.outbox(10).await.expect("read"), []);
+        let telemetry = Telemetry::new();
+        state.register(&telemetry);
+        assert!(telemetry.encode().contains("nightbell_state_replaced_timestamp_seconds 3000"), "{}", telemetry.encode());
+    }
+}

@@ -159,3 +159,33 @@ fn mistakes_in_a_receivers_own_keys_are_told_at_load() {
         assert!(error.contains(wanted), "{keys}: {error}");
     }
 }
+
+/// `test notify` tells each integration of one receiver, says what came of it, and exits accordingly.
+#[test]
+fn test_notify_sends_a_marked_message_and_tells_the_verdict() {
+    use crate::servers::http_sink::{HttpSink, Reply};
+    let good = HttpSink::start([Reply::Answer(200, "", "")]);
+    let bad = HttpSink::start([Reply::Answer(403, "", "")]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("nightbell.yml");
+    let yaml = format!(
+        "route: {{receiver: ops}}\nreceivers:\n- {{name: ops, webhook_configs: [{{url: '{0}'}}]}}\n- {{name: both, webhook_configs: [{{url: '{0}'}}, {{url: '{1}'}}]}}\n- {{name: nobody}}\n",
+        good.url, bad.url
+    );
+    std::fs::write(&file, yaml).expect("written");
+    let run = |receiver: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_nightbell"))
+            .args(["test", "notify", receiver, "--config"])
+            .arg(&file)
+            .output()
+            .expect("it runs");
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.code(), text)
+    };
+    assert_eq!(run("ops"), (Some(0), "ops/webhook/0: accepted\n".into()));
+    let sent = good.last().body;
+    assert!(sent.contains("NightbellTest") && sent.contains("TEST: nightbell reaches you"), "{sent}");
+    assert_eq!(run("both"), (Some(1), "both/webhook/0: accepted\nboth/webhook/1: FAILED: auth: answered 403\n".into()));
+    assert_eq!(run("nobody").0, Some(2));
+    assert_eq!(run("opps"), (Some(2), "nightbell: there is no receiver \"opps\"; there is ops, both, nobody\n".into()));
+}
