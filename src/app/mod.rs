@@ -25,6 +25,7 @@ use crate::alerting;
 use crate::model::{Labels, Timestamp, format_duration};
 use crate::promql::Engine;
 use crate::remote::alertmanager;
+use crate::rules::dead::DeadRules;
 use crate::rules::scheduler::Scheduler;
 use crate::scrape::{Health, Plan, Scraper};
 use crate::state::State;
@@ -88,6 +89,7 @@ struct Parts {
     engine: Engine,
     scraper: Arc<Scraper>,
     rules: Arc<Scheduler>,
+    dead_rules: Arc<DeadRules>,
     alerting: alerting::Handle,
     outside: Arc<rules::Outside>,
     web: Arc<RwLock<web::WebConfig>>,
@@ -122,6 +124,7 @@ impl App {
         let (found, alerts) = rules::queue();
         let judge = Arc::new(rules::Judge { engine: engine.clone(), store: store.clone() });
         let rules = Arc::new(Scheduler::new(judge, state.clone(), found, &telemetry));
+        let dead_rules = Arc::new(DeadRules::new(rules.clone(), store.clone(), &telemetry));
         let outside = rules::Outside::start(std::mem::take(&mut config.outside), alertmanager::Metrics::register(&telemetry));
         let (plan, settings) = (config.take_plan(), config.rule_settings());
         let (stop, stopped) = watch::channel(false);
@@ -140,6 +143,7 @@ impl App {
             engine,
             scraper,
             rules,
+            dead_rules,
             alerting,
             outside,
             web,
@@ -164,6 +168,7 @@ impl App {
             telling: telling_loop,
             alerting: alerting_loop,
             cleaning: tokio::spawn(clean(parts.store.clone())),
+            dead_rules: tokio::spawn(parts.dead_rules.clone().run()),
             server: tokio::spawn(web::serve::serve(
                 listener,
                 web::router(context),
@@ -194,6 +199,7 @@ struct Loops {
     telling: Loop<String>,
     alerting: Loop<String>,
     cleaning: Loop<tokio::task::JoinError>,
+    dead_rules: Loop<tokio::task::JoinError>,
     server: Loop<std::io::Error>,
 }
 
@@ -217,6 +223,7 @@ impl Parts {
                 ended = &mut loops.telling => anyhow::bail!("the loop between rules and receivers ended: {}", reason(ended)),
                 ended = &mut loops.alerting => anyhow::bail!("the alerting loop ended: {}", reason(ended)),
                 ended = &mut loops.cleaning => anyhow::bail!("the clean-up of old samples ended: {}", reason(ended)),
+                ended = &mut loops.dead_rules => anyhow::bail!("the look for dead rules ended: {}", reason(ended)),
                 ended = &mut loops.server => anyhow::bail!("the web server ended: {}", reason(ended)),
             }
         }
@@ -270,6 +277,7 @@ impl Parts {
             queries: Arc::new(Semaphore::new(QUERIES)),
             rules: self.rules.clone(),
             alerting: self.alerting.clone(),
+            dead_rules: self.dead_rules.clone(),
             retention: RETENTION,
             config_text: self.config_text.clone(),
             scraper: self.scraper.clone(),

@@ -13,7 +13,7 @@ use crate::config::glob;
 use crate::model::Timestamp;
 use crate::rules::RuleGroup;
 use crate::rules::file::{UnknownKeys, read_with};
-use crate::rules::unit_test::{Options, Outcome, TestFile, run};
+use crate::rules::unit_test::{Coverage, Options, Outcome, TestFile, run};
 
 /// Arguments of `test rules`.
 #[derive(Args, Clone, Debug, Default)]
@@ -36,15 +36,18 @@ pub struct TestRulesArgs {
     /// Pass over keys in rule files that are not Prometheus's
     #[arg(long)]
     pub ignore_unknown_fields: bool,
+    /// Say which rules, label sets and branches of expressions no test makes fire
+    #[arg(long)]
+    pub coverage: bool,
 }
 
 /// Runs the files; returns the exit status: 0 when all tests pass, else 1.
 pub fn test_rules(args: &TestRulesArgs, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
     let mut failed = false;
-    let mut report = Report::default();
+    let (mut report, mut coverage) = (Report::default(), args.coverage.then(Coverage::default));
     for file in &args.files {
         report.begin(file.display().to_string(), Timestamp::now());
-        let failures = run_file(file, args, &mut report, out, err)?;
+        let failures = run_file(file, args, &mut report, &mut coverage, out, err)?;
         if failures.is_empty() {
             writeln!(out, "  SUCCESS")?;
         } else {
@@ -60,11 +63,21 @@ pub fn test_rules(args: &TestRulesArgs, out: &mut dyn Write, err: &mut dyn Write
     if let Some(path) = &args.junit {
         fs::write(path, report.to_xml()).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
     }
+    if let Some(coverage) = coverage {
+        write!(out, "{}", coverage.gaps())?;
+    }
     Ok(u8::from(failed))
 }
 
 /// What failed in one file; the results of its tests go to the report.
-fn run_file(path: &Path, args: &TestRulesArgs, report: &mut Report, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Vec<String>> {
+fn run_file(
+    path: &Path,
+    args: &TestRulesArgs,
+    report: &mut Report,
+    coverage: &mut Option<Coverage>,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> io::Result<Vec<String>> {
     let tests = match TestFile::read(path) {
         Ok(tests) => tests,
         Err(errors) => {
@@ -73,6 +86,9 @@ fn run_file(path: &Path, args: &TestRulesArgs, report: &mut Report, out: &mut dy
         }
     };
     let (groups, errors) = read_groups(path, &tests, args, err)?;
+    if let Some(coverage) = coverage {
+        coverage.expect(&groups);
+    }
     let options = Options { diff: args.diff, dump: args.debug };
     let mut failures = Vec::new();
     for (number, test) in tests.tests.iter().enumerate() {
@@ -86,7 +102,7 @@ fn run_file(path: &Path, args: &TestRulesArgs, report: &mut Report, out: &mut dy
         let started = Instant::now();
         // promtool reads the rule files for each test: so each test fails of them.
         let outcome = match errors.is_empty() {
-            true => run(&tests, test, &groups, options),
+            true => run(&tests, test, &groups, options, coverage.as_mut()),
             false => Outcome { failures: errors.clone(), dump: None },
         };
         if args.debug {

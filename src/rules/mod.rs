@@ -5,6 +5,7 @@
 pub mod active;
 pub mod alerting;
 pub mod backend;
+pub mod dead;
 pub mod file;
 pub mod group;
 mod metrics;

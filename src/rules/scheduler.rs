@@ -202,6 +202,12 @@ impl Scheduler {
         self.hand_on(outcome).await
     }
 
+    /// The groups as they were read, with their intervals.
+    pub fn definitions(&self) -> Vec<(RuleGroup, Duration)> {
+        let slots = self.inner.lock().groups.clone();
+        slots.iter().map(|slot| (slot.group.lock().definition.clone(), slot.interval)).collect()
+    }
+
     /// Labels of this instance, for what leaves it.
     pub fn external_labels(&self) -> Labels {
         self.inner.lock().settings.external_labels.clone()

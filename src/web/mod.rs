@@ -28,6 +28,7 @@ use crate::alerting;
 use crate::config::{Secret, Section};
 use crate::model::Timestamp;
 use crate::promql::Engine;
+use crate::rules::dead::DeadRules;
 use crate::rules::scheduler::Scheduler;
 use crate::scrape::Scraper;
 use crate::state;
@@ -94,6 +95,8 @@ pub struct Context {
     pub rules: Arc<Scheduler>,
     /// Alerts, groups and silences.
     pub alerting: alerting::Handle,
+    /// Those among them that can never say anything.
+    pub dead_rules: Arc<DeadRules>,
     /// How long samples are kept.
     pub retention: Duration,
     /// The text of the configuration in force, `${NAME}` not replaced.

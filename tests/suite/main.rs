@@ -13,6 +13,7 @@ mod collectors_sqlite;
 mod collectors_vector_store;
 mod config;
 mod dashboards;
+mod dead_rules;
 mod end_to_end;
 mod exposition;
 mod fuzz;

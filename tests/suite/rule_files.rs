@@ -150,6 +150,15 @@ fn rule_tests_run_and_report_as_promtool_does() {
     }
 }
 
+/// Issue 3.3: the coverage of tests: rules, label sets and outcomes of branches that no test shows.
+#[test]
+fn coverage_names_what_no_test_makes_fire() {
+    let args = TestRulesArgs { files: vec!["coverage.yml".into()], coverage: true, ..TestRulesArgs::default() };
+    let (out, err, status) = tested(args);
+    assert_eq!((err.as_str(), status), ("", 0));
+    compare_with_golden(&folder("tests/rules_files/unit/coverage.out"), &out);
+}
+
 /// SEMANTICS 215: the results as JUnit XML, recorded from promtool 3.5.
 #[test]
 fn rule_tests_write_the_junit_file_that_promtool_writes() {

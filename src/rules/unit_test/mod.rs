@@ -3,9 +3,11 @@
 //!
 //! Time is the test's own: nothing here asks the clock, and nothing waits.
 
+mod coverage;
 mod definition;
 mod diff;
 mod run;
 
+pub use coverage::{Coverage, Gaps};
 pub use definition::{AlertTest, ExpectedAlert, ExprTest, TestFile, TestGroup};
 pub use run::{Options, Outcome, run};

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::coverage::Coverage;
 use super::definition::{AlertTest, ExpectedAlert, ExprTest, TestFile, TestGroup};
 use super::diff;
 use crate::model::text::{format_float_f, go_exponent, quote};
@@ -36,11 +37,11 @@ pub struct Outcome {
     pub dump: Option<String>,
 }
 
-/// Runs one test of a file over the groups of its rule files.
-pub fn run(file: &TestFile, test: &TestGroup, groups: &[RuleGroup], options: Options) -> Outcome {
+/// Runs one test of a file over the groups of its rule files; `coverage` looks on.
+pub fn run(file: &TestFile, test: &TestGroup, groups: &[RuleGroup], options: Options, coverage: Option<&mut Coverage>) -> Outcome {
     let mut groups: Vec<&RuleGroup> = groups.iter().collect();
     groups.sort_by_key(|g| file.group_eval_order.iter().position(|name| *name == g.name).unwrap_or(0));
-    Run::new(file, test, &groups, options).outcome()
+    Run::new(file, test, &groups, options, coverage).outcome()
 }
 
 /// The store of a test, queried as the rules of a running instance query theirs.
@@ -77,6 +78,7 @@ struct Run<'a> {
     file: &'a TestFile,
     test: &'a TestGroup,
     options: Options,
+    coverage: Option<&'a mut Coverage>,
     groups: Vec<Group>,
     settings: Settings,
     backend: Arc<TestBackend>,
@@ -85,7 +87,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(file: &'a TestFile, test: &'a TestGroup, groups: &[&RuleGroup], options: Options) -> Self {
+    fn new(file: &'a TestFile, test: &'a TestGroup, groups: &[&RuleGroup], options: Options, coverage: Option<&'a mut Coverage>) -> Self {
         let settings = Settings {
             interval: file.evaluation_interval,
             // Annotations are expanded anew when an alert is told; a test sees those of the instant, so every instant tells.
@@ -99,6 +101,7 @@ impl<'a> Run<'a> {
             file,
             test,
             options,
+            coverage,
             groups: groups.iter().map(|g| Group::new((*g).clone(), &settings)).collect(),
             settings,
             backend: Arc::new(TestBackend { store: Store::new(Limits::default()), engine }),
@@ -198,6 +201,9 @@ impl<'a> Run<'a> {
                     errors.push(format!("    rule: {}, time: {since_epoch}, err: {error}", rule.rule.name()));
                 }
             }
+        }
+        if let Some(coverage) = &mut self.coverage {
+            coverage.observe(&self.groups, &self.backend.engine, &self.backend.store, now);
         }
         errors
     }

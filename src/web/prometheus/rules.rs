@@ -1,4 +1,4 @@
-//! `/rules`, `/alerts`: what is judged and what it says now.
+//! `/rules`, `/alerts`: what is judged and what it says now. `/rules/dead`, which Prometheus has not: rules that can never say anything.
 
 use axum::Router;
 use axum::extract::State;
@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use crate::model::text::{format_float, go_exponent, quote};
 use crate::model::{Labels, Matcher, Timestamp};
 use crate::rules::active::ActiveAlert;
+use crate::rules::dead::DeadSelector;
 use crate::rules::snapshot::{AlertingSnapshot, GroupSnapshot, RuleSnapshot};
 
 use super::super::Context;
@@ -16,7 +17,7 @@ use super::parameters::{Parameters, go_reason};
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
-    Router::new().route("/rules", get(rules)).route("/alerts", get(alerts))
+    Router::new().route("/rules", get(rules)).route("/rules/dead", get(dead)).route("/alerts", get(alerts))
 }
 
 async fn alerts(State(context): State<Context>) -> Answer {
@@ -24,6 +25,17 @@ async fn alerts(State(context): State<Context>) -> Answer {
     let alerts: Vec<Json> =
         groups.iter().flat_map(|g| &g.rules).filter_map(|r| r.alerting.as_ref()).flat_map(|a| &a.alerts).map(alert).collect();
     Answer::json(&json!({ "alerts": alerts }))
+}
+
+async fn dead(State(context): State<Context>) -> Answer {
+    let found = context.dead_rules.found();
+    let one = |dead: &DeadSelector| {
+        json!({
+            "file": dead.file, "line": dead.position.line, "column": dead.position.column, "group": dead.group, "rule": dead.rule,
+            "selector": dead.selector, "hint": dead.hint,
+        })
+    };
+    Answer::json(&json!({ "deadSelectors": found.iter().map(one).collect::<Vec<_>>() }))
 }
 
 /// What `/rules` is asked to show.

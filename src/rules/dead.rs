@@ -1,0 +1,206 @@
+//! Rules that can never say anything: a selector that has matched no series since nightbell started, with the name that was probably meant.
+//!
+//! Not meant are selectors below `absent` (they ask for nothing), `ALERTS`, what another rule records (that rule is told instead), and
+//! the built-in rules, most of which belong to collectors that are not configured.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
+use tracing::{info, warn};
+
+use super::scheduler::Scheduler;
+use super::{Rule, RuleGroup};
+use crate::config::Position;
+use crate::model::text::nearest;
+use crate::model::{METRIC_NAME, MatchOp, Matcher, Timestamp};
+use crate::promql::Expr;
+use crate::promql::ast::VectorSelector;
+use crate::store::Store;
+use crate::telemetry::Telemetry;
+
+/// Time between two looks.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long a rule is waited for at least; and three of its group's intervals.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A selector of a rule that has matched no series.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeadSelector {
+    /// The file, as the configuration named it.
+    pub file: String,
+    /// Where the rule stands in it.
+    pub position: Position,
+    /// The group's name.
+    pub group: String,
+    /// The value of `alert` or `record`.
+    pub rule: String,
+    /// The selector.
+    pub selector: String,
+    /// What was probably meant.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for DeadSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: rule {:?}: {} has matched no series", self.file, self.position, self.rule, self.selector)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "; {hint}"))
+    }
+}
+
+/// Looks for dead rules while the scheduler runs.
+pub struct DeadRules {
+    rules: Arc<Scheduler>,
+    store: Arc<Store>,
+    count: Gauge,
+    seen: Mutex<Seen>,
+}
+
+/// What the looks so far have shown.
+#[derive(Default)]
+struct Seen {
+    /// Selectors that matched something once.
+    alive: HashSet<String>,
+    /// When each group was first met.
+    since: BTreeMap<(String, String), Timestamp>,
+    dead: BTreeSet<DeadSelector>,
+}
+
+impl DeadRules {
+    /// Has shown nothing yet.
+    pub fn new(rules: Arc<Scheduler>, store: Arc<Store>, telemetry: &Telemetry) -> Self {
+        let count = Gauge::default();
+        telemetry.register(|registry| {
+            registry.register("rule_dead_selectors", "Selectors of rules that have matched no series since the start", count.clone());
+        });
+        DeadRules { rules, store, count, seen: Mutex::default() }
+    }
+
+    /// The dead selectors of the last look.
+    pub fn found(&self) -> Vec<DeadSelector> {
+        self.seen.lock().dead.iter().cloned().collect()
+    }
+
+    /// Looks for ever; tells each dead selector once, and when it comes to life.
+    pub async fn run(self: Arc<Self>) -> Result<(), tokio::task::JoinError> {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let this = self.clone();
+            tokio::task::spawn_blocking(move || this.look(Timestamp::now())).await?;
+        }
+    }
+
+    /// Looks once.
+    pub fn look(&self, now: Timestamp) {
+        let groups = self.rules.definitions();
+        let recorded: HashSet<&str> = groups.iter().flat_map(|(group, _)| &group.rules).filter_map(recorded).collect();
+        let mut dead = BTreeSet::new();
+        let mut seen = self.seen.lock();
+        for (group, interval) in groups.iter().filter(|(group, _)| !group.file.starts_with("built-in ")) {
+            let since = *seen.since.entry((group.file.clone(), group.name.clone())).or_insert(now);
+            if now.since(since) < PATIENCE.max(*interval * 3) {
+                continue;
+            }
+            for rule in &group.rules {
+                let mut selectors = Vec::new();
+                collect(rule.expr(), &mut selectors);
+                for selector in selectors {
+                    let text = shown(selector);
+                    let name = name_of(selector);
+                    let is_ours = name.is_some_and(|n| n.starts_with("ALERTS") || recorded.contains(n));
+                    if is_ours || seen.alive.contains(&text) {
+                        continue;
+                    }
+                    if !self.store.series(&selector.matchers, Timestamp::MIN, Timestamp::MAX).is_empty() {
+                        seen.alive.insert(text);
+                        continue;
+                    }
+                    dead.insert(self.describe(group, rule, selector, text));
+                }
+            }
+        }
+        for one in dead.difference(&seen.dead).filter(|one| !seen.dead.iter().any(|old| old.is_same(one))) {
+            warn!(rule_group = one.group, rule = one.rule, "Rule is dead: {one}.");
+        }
+        for one in seen.dead.iter().filter(|one| seen.alive.contains(&one.selector)) {
+            info!(rule_group = one.group, rule = one.rule, selector = one.selector, "Rule has come to life.");
+        }
+        self.count.set(i64::try_from(dead.len()).unwrap_or(i64::MAX));
+        seen.dead = dead;
+    }
+
+    fn describe(&self, group: &RuleGroup, rule: &Rule, selector: &VectorSelector, text: String) -> DeadSelector {
+        DeadSelector {
+            file: group.file.clone(),
+            position: rule.position(),
+            group: group.name.clone(),
+            rule: rule.name().to_owned(),
+            selector: text,
+            hint: hint(&self.store, selector),
+        }
+    }
+}
+
+impl DeadSelector {
+    /// Whether only the hint differs.
+    fn is_same(&self, other: &DeadSelector) -> bool {
+        (&self.file, &self.group, &self.rule, &self.selector) == (&other.file, &other.group, &other.rule, &other.selector)
+    }
+}
+
+fn recorded(rule: &Rule) -> Option<&str> {
+    matches!(rule, Rule::Recording(_)).then(|| rule.name())
+}
+
+/// The selectors that are meant to match something.
+fn collect<'a>(expr: &'a Expr, found: &mut Vec<&'a VectorSelector>) {
+    match expr {
+        Expr::VectorSelector(selector) => found.push(selector),
+        Expr::MatrixSelector(matrix) => found.push(&matrix.selector),
+        Expr::Call(call) if call.function.name.starts_with("absent") => {}
+        other => other.children().into_iter().for_each(|child| collect(child, found)),
+    }
+}
+
+/// The selector without `offset` and `@`.
+fn shown(selector: &VectorSelector) -> String {
+    Expr::VectorSelector(VectorSelector { offset: 0, at: None, ..selector.clone() }).to_string()
+}
+
+fn name_of(selector: &VectorSelector) -> Option<&str> {
+    selector.matchers.iter().find(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal).map(|m| m.value.as_str())
+}
+
+/// What was probably meant: another name, or another value of the label that no series of this name has.
+fn hint(store: &Store, selector: &VectorSelector) -> Option<String> {
+    let everything = (Timestamp::MIN, Timestamp::MAX);
+    let name = name_of(selector)?;
+    let named = Matcher::equal(METRIC_NAME, name);
+    let names = store.label_values(METRIC_NAME, &[], everything.0, everything.1);
+    if !names.iter().any(|n| n == name) {
+        return closest(name, &names).map(|other| format!("the nearest existing metric is {other}"));
+    }
+    for matcher in selector.matchers.iter().filter(|m| m.name != METRIC_NAME) {
+        let pair = [named.clone(), matcher.clone()];
+        if store.series(&pair, everything.0, everything.1).is_empty() {
+            let values = store.label_values(&matcher.name, &pair[..1], everything.0, everything.1);
+            let meant = (matcher.op == MatchOp::Equal).then(|| closest(&matcher.value, &values)).flatten();
+            return Some(match meant {
+                Some(value) => format!("no {name} has {matcher}; the nearest value is {value:?}"),
+                None => format!("no {name} has {matcher}"),
+            });
+        }
+    }
+    Some(format!("{name} exists, but never with all these labels"))
+}
+
+/// The nearest of the names: by a slip of the finger, else by the longest common beginning of whole words.
+fn closest<'a>(name: &str, names: &'a [String]) -> Option<&'a str> {
+    let words = |other: &str| name.split('_').zip(other.split('_')).take_while(|(a, b)| a == b).count();
+    let slip = nearest(name, names.iter().map(String::as_str));
+    let alike = || names.iter().map(String::as_str).max_by_key(|other| words(other)).filter(|other| words(other) > 0);
+    slip.or_else(alike)
+}
