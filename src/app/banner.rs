@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::config::Config;
 
 /// The lines, for standard output.
-pub fn banner(config: &Config, address: SocketAddr, state: &str) -> String {
+pub fn banner(config: &Config, address: SocketAddr, state: &str, history: &str) -> String {
     let mut text = format!("nightbell {} — settings: {}\n", env!("CARGO_PKG_VERSION"), config.name);
     let mut watched: Vec<String> = config.collectors.iter().map(|c| format!("{} {}", c.kind, c.target.name)).collect();
     for job in &config.jobs {
@@ -17,6 +17,7 @@ pub fn banner(config: &Config, address: SocketAddr, state: &str) -> String {
     line("tells", &receivers(config));
     line("look at", &format!("http://{address}/  /metrics  /health  /api/v1/query"));
     line("state", state);
+    line("history", history);
     for (variable, reason) in &config.environment.unusable {
         line("unused", &format!("{variable}: {reason}"));
     }

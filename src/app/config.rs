@@ -10,13 +10,14 @@ use crate::config::{ConfigError, ConfigErrors, Document, Environment, FromNode, 
 use crate::rules::RuleGroup;
 use crate::rules::group::Settings;
 use crate::scrape::{self, CollectorTarget, Global, Job, Plan};
+use crate::store::StorageConfig;
 use crate::web::WebConfig;
 
 use super::environment::{EnvironmentTargets, discover};
 use super::outside::{OutsideAlertmanagers, read_alerting};
 
 /// Keys of a prometheus.yml that nightbell takes and does not act on; each is named in a warning.
-const WITHOUT_EFFECT: [&str; 6] = ["remote_write", "remote_read", "storage", "tracing", "otlp", "runtime"];
+const WITHOUT_EFFECT: [&str; 5] = ["remote_write", "remote_read", "tracing", "otlp", "runtime"];
 
 /// How long after a slot its rules are evaluated: by then the collections of that slot have ended, unless a target is slow.
 const PHASE: Duration = Duration::from_millis(250);
@@ -50,6 +51,8 @@ pub struct Config {
     pub outside: OutsideAlertmanagers,
     /// `state`.
     pub state: StateConfig,
+    /// `storage`.
+    pub storage: StorageConfig,
     /// `web`.
     pub web: WebConfig,
     /// What the environment named.
@@ -76,8 +79,6 @@ pub struct ShippedConfig {
 pub struct StateConfig {
     /// A PostgreSQL URL instead of the SQLite file in the state folder.
     pub url: Option<crate::config::Secret>,
-    /// How long samples are kept in memory.
-    pub retention: Option<Duration>,
 }
 
 impl Config {
@@ -127,6 +128,7 @@ impl Config {
             alerting,
             outside: read_alerting(root),
             state: root.section("state").map(|s| StateConfig::read(&s)).unwrap_or_default(),
+            storage: root.section("storage").map(|s| StorageConfig::read(&s)).unwrap_or_default(),
             web,
             environment: if named { discover(environment) } else { EnvironmentTargets::default() },
             warnings,
@@ -198,7 +200,7 @@ impl ShippedConfig {
 
 impl StateConfig {
     fn read(section: &Section<'_>) -> Self {
-        let config = StateConfig { url: section.secret("url"), retention: section.get("retention") };
+        let config = StateConfig { url: section.secret("url") };
         if let Some(url) = &config.url
             && !url.expose().starts_with("postgres://")
             && !url.expose().starts_with("postgresql://")

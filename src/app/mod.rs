@@ -7,6 +7,7 @@ mod outside;
 mod reload;
 mod rules;
 mod shipped;
+mod storage;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,14 +23,14 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::alerting;
-use crate::model::{Labels, Timestamp, format_duration};
+use crate::model::{Timestamp, format_duration};
 use crate::promql::Engine;
 use crate::remote::alertmanager;
 use crate::rules::dead::DeadRules;
 use crate::rules::scheduler::Scheduler;
 use crate::scrape::{Health, Plan, Scraper};
 use crate::state::State;
-use crate::store::{Limits, Store};
+use crate::store::Store;
 use crate::telemetry::Telemetry;
 use crate::web;
 use reload::ReloadMetrics;
@@ -40,15 +41,9 @@ pub use shipped::{PROFILES, RULES};
 
 /// Where nightbell serves unless it is told otherwise.
 const LISTEN: &str = "127.0.0.1:9908";
-/// How long samples are kept in memory unless the configuration says otherwise.
-const RETENTION: Duration = Duration::from_secs(6 * 3600);
-/// How long series of recording rules (a colon in their name) are kept: a month's mean needs a month.
-const RECORDED_RETENTION: Duration = Duration::from_secs(31 * 86_400);
 /// How long the first evaluation waits for the first collections, and how often it looks.
 const FIRST_COLLECTION: Duration = Duration::from_millis(200);
 const FIRST_LOOK: Duration = Duration::from_millis(2);
-/// How often samples beyond the retention are dropped.
-const CLEANING: Duration = Duration::from_secs(60);
 /// Queries of the HTTP API that run at once.
 const QUERIES: usize = 2;
 /// How long the last deliveries and answers may take after a signal to stop.
@@ -114,12 +109,13 @@ impl App {
         let telemetry = Telemetry::new();
         let (state, state_name) = open_state(&options, &config).await?;
         state.register(&telemetry);
-        let store = Arc::new(Store::new(Limits::default()));
+        let (store, history_name) = storage::open(&options, &config, started_at);
+        store.register(&telemetry);
         let scraper = Arc::new(Scraper::new(store.clone(), &telemetry));
         let reloads = ReloadMetrics::register(&telemetry);
         reloads.succeeded(started_at);
         // Whoever wants quiet sends standard output away; the lines say where to look, so they are not a log.
-        print!("{}", banner::banner(&config, listener.local_addr()?, &state_name));
+        print!("{}", banner::banner(&config, listener.local_addr()?, &state_name, &history_name));
         let engine = Engine { default_step: config.evaluation_interval(), ..Engine::default() };
         let (found, alerts) = rules::queue();
         let judge = Arc::new(rules::Judge { engine: engine.clone(), store: store.clone() });
@@ -167,7 +163,7 @@ impl App {
             rules: tokio::spawn(parts.clone().judge(ready)),
             telling: telling_loop,
             alerting: alerting_loop,
-            cleaning: tokio::spawn(clean(parts.store.clone())),
+            upkeep: tokio::spawn(storage::maintain(parts.store.clone())),
             dead_rules: tokio::spawn(parts.dead_rules.clone().run()),
             server: tokio::spawn(web::serve::serve(
                 listener,
@@ -189,6 +185,9 @@ impl App {
             }
         }
         parts.state.close().await;
+        if !parts.store.flush() {
+            warn!("The last samples could not be written to the history.");
+        }
         verdict
     }
 }
@@ -198,7 +197,7 @@ struct Loops {
     rules: Loop<anyhow::Error>,
     telling: Loop<String>,
     alerting: Loop<String>,
-    cleaning: Loop<tokio::task::JoinError>,
+    upkeep: Loop<tokio::task::JoinError>,
     dead_rules: Loop<tokio::task::JoinError>,
     server: Loop<std::io::Error>,
 }
@@ -222,7 +221,7 @@ impl Parts {
                 ended = &mut loops.rules => anyhow::bail!("the rule loop ended: {}", reason(ended)),
                 ended = &mut loops.telling => anyhow::bail!("the loop between rules and receivers ended: {}", reason(ended)),
                 ended = &mut loops.alerting => anyhow::bail!("the alerting loop ended: {}", reason(ended)),
-                ended = &mut loops.cleaning => anyhow::bail!("the clean-up of old samples ended: {}", reason(ended)),
+                ended = &mut loops.upkeep => anyhow::bail!("the upkeep of the history ended: {}", reason(ended)),
                 ended = &mut loops.dead_rules => anyhow::bail!("the look for dead rules ended: {}", reason(ended)),
                 ended = &mut loops.server => anyhow::bail!("the web server ended: {}", reason(ended)),
             }
@@ -260,7 +259,7 @@ impl Parts {
             ("query.max-samples", self.engine.max_samples.to_string()),
             ("rules", path(&options.rules)),
             ("state-dir", path(&options.state_dir)),
-            ("storage.tsdb.retention.time", format_duration(RETENTION)),
+            ("storage.tsdb.retention.time", format_duration(self.store.retention())),
             ("web.enable-admin-api", "false".to_owned()),
             ("web.enable-lifecycle", "true".to_owned()),
             ("web.external-url", web.external_url.clone().unwrap_or_default()),
@@ -277,8 +276,8 @@ impl Parts {
             queries: Arc::new(Semaphore::new(QUERIES)),
             rules: self.rules.clone(),
             alerting: self.alerting.clone(),
+            retention: self.store.retention(),
             dead_rules: self.dead_rules.clone(),
-            retention: RETENTION,
             config_text: self.config_text.clone(),
             scraper: self.scraper.clone(),
             state: self.state.clone(),
@@ -304,17 +303,6 @@ fn reason<E: std::fmt::Display>(ended: Result<Result<(), E>, tokio::task::JoinEr
         Ok(Ok(())) => "without a reason".to_owned(),
         Ok(Err(error)) => error.to_string(),
         Err(error) => format!("it panicked: {error}"),
-    }
-}
-
-/// Drops what is older than the retention, for ever.
-async fn clean(store: Arc<Store>) -> Result<(), tokio::task::JoinError> {
-    loop {
-        tokio::time::sleep(CLEANING).await;
-        let (store, now) = (store.clone(), Timestamp::now());
-        // Recorded series are few, and forecasts over days stand on them.
-        let age = |labels: &Labels| if labels.metric_name().contains(':') { RECORDED_RETENTION } else { RETENTION };
-        tokio::task::spawn_blocking(move || store.retain_by(|labels| now - age(labels))).await?;
     }
 }
 

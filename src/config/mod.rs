@@ -20,4 +20,4 @@ pub use glob::{BadPattern, glob};
 pub use redacted::{redacted, to_yaml};
 pub use secret::Secret;
 pub use section::{Loader, Section};
-pub use value::FromNode;
+pub use value::{ByteSize, FromNode};

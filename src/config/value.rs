@@ -116,6 +116,27 @@ impl FromNode for Duration {
     }
 }
 
+/// A size such as `10MB`; as in Prometheus each step is 1024, with or without an `i`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteSize(pub u64);
+
+impl FromNode for ByteSize {
+    fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
+        parsed(section, key, node, "a size such as 512KB, 10MB or 1GB", |text| {
+            let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+            let power = match text[digits..].trim().to_ascii_uppercase().replace('I', "").as_str() {
+                "" | "B" => 0,
+                "K" | "KB" => 1,
+                "M" | "MB" => 2,
+                "G" | "GB" => 3,
+                "T" | "TB" => 4,
+                _ => return None,
+            };
+            text[..digits].parse::<u64>().ok()?.checked_mul(1 << (10 * power)).map(ByteSize)
+        })
+    }
+}
+
 impl FromNode for Url {
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
         let text = text(section, key, node, "a URL such as https://example.org/path")?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::Section;
+use crate::config::{ByteSize, Section};
 use crate::model::Labels;
 
 /// Time between collections when the file names none (Prometheus's default is 1m; see [`Global::collector_interval`]).
@@ -47,7 +47,7 @@ impl Limits {
     pub fn read(section: &Section<'_>, inherited: &Limits) -> Self {
         let whole = |key: &str, inherited: u64| section.get::<u64>(key).filter(|n| *n > 0).unwrap_or(inherited);
         Limits {
-            body_size: byte_size(section, "body_size_limit").filter(|n| *n > 0).unwrap_or(inherited.body_size),
+            body_size: section.get::<ByteSize>("body_size_limit").map(|size| size.0).filter(|n| *n > 0).unwrap_or(inherited.body_size),
             samples: whole("sample_limit", inherited.samples),
             labels: whole("label_limit", inherited.labels),
             label_name_length: whole("label_name_length_limit", inherited.label_name_length),
@@ -55,25 +55,6 @@ impl Limits {
             targets: whole("target_limit", inherited.targets),
         }
     }
-}
-
-/// A size such as `10MB`; as in Prometheus each step is 1024, with or without an `i`.
-fn byte_size(section: &Section<'_>, key: &str) -> Option<u64> {
-    let text = section.get::<String>(key)?;
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let power = match text[digits..].trim().to_ascii_uppercase().replace('I', "").as_str() {
-        "" | "B" => Some(0),
-        "K" | "KB" => Some(1),
-        "M" | "MB" => Some(2),
-        "G" | "GB" => Some(3),
-        "T" | "TB" => Some(4),
-        _ => None,
-    };
-    let size = power.and_then(|p| text[..digits].parse::<u64>().ok()?.checked_mul(1 << (10 * p)));
-    if size.is_none() {
-        section.error(key, format!("{text:?} is not a size"), "give a size such as 512KB, 10MB or 1GB");
-    }
-    size
 }
 
 /// What holds for all jobs unless they say otherwise.

@@ -119,6 +119,26 @@ impl Chunk {
     }
 }
 
+/// Instants, compressed.
+pub(super) fn compress_times(times: &[i64]) -> Result<Box<[u8]>, ChunkError> {
+    compress(|config| simple_compress(times, config))
+}
+
+/// Values, compressed.
+pub(super) fn compress_values(values: &[f64]) -> Result<Box<[u8]>, ChunkError> {
+    compress(|config| simple_compress(values, config))
+}
+
+/// What [`compress_times`] made; check a checksum first.
+pub(super) fn decompress_times(bytes: &[u8]) -> Option<Vec<i64>> {
+    simple_decompress(bytes).ok()
+}
+
+/// What [`compress_values`] made; check a checksum first.
+pub(super) fn decompress_values(bytes: &[u8]) -> Option<Vec<f64>> {
+    simple_decompress(bytes).ok()
+}
+
 fn compress(run: impl Fn(&ChunkConfig) -> pco::errors::PcoResult<Vec<u8>>) -> Result<Box<[u8]>, ChunkError> {
     let config = ChunkConfig::default().with_compression_level(LEVEL);
     run(&config).map(Vec::into_boxed_slice).map_err(|e| ChunkError::Format(e.to_string()))

@@ -1,4 +1,4 @@
-//! The time series store: everything that was measured, in memory.
+//! The time series store: everything that was measured, in memory and, where a folder is given, on disk.
 //!
 //! Follows Prometheus's rules for accepting samples: a sample must be newer than its series' newest
 //! one; an exact repetition is accepted silently. The store knows nothing of PromQL; it gives windows of samples, left-open and
@@ -7,8 +7,12 @@
 mod cardinality;
 mod chunk;
 mod column;
+mod config;
+mod history;
 mod index;
+mod merged;
 mod series;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -18,15 +22,26 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::model::{Labels, Matcher, Sample, Timestamp};
+use crate::telemetry::Telemetry;
 pub use cardinality::Cardinality;
 pub use chunk::ChunkError;
 use column::{ColumnId, Columns};
+pub use config::StorageConfig;
+pub use history::{BlockStatus, HistoryError, HistoryStatus, Settings as HistorySettings};
+use history::{Entry, History, Log};
 use index::Index;
+use merged::memory_from;
 pub use series::Window;
 use series::{Outcome, Scratch, Series};
 
 /// Samples stamped further than this beyond the time of their scrape are out of bounds (SEMANTICS 11).
 const FUTURE: Duration = Duration::from_secs(600);
+
+/// How long samples are kept in memory.
+const MEMORY_RETENTION: Duration = Duration::from_secs(6 * 3600);
+
+/// How long series of recording rules (a colon in their name) are kept in memory: a month's mean needs a month.
+const RECORDED_RETENTION: Duration = Duration::from_secs(31 * 86_400);
 
 /// Selections kept between two changes of the index.
 const SELECTIONS: usize = 4096;
@@ -81,7 +96,7 @@ pub struct Appended {
     pub duplicate: usize,
     /// Older than the newest sample.
     pub out_of_order: usize,
-    /// More than ten minutes after the batch's time.
+    /// More than ten minutes after the batch's time, or so old that their time is in a block on disk.
     pub out_of_bounds: usize,
     /// Of series that were not created, see [`Refused`].
     pub refused: usize,
@@ -95,6 +110,7 @@ impl Appended {
             Outcome::Appended | Outcome::Repeated => self.appended += 1,
             Outcome::Duplicate => self.duplicate += 1,
             Outcome::OutOfOrder => self.out_of_order += 1,
+            Outcome::OutOfBounds => self.out_of_bounds += 1,
         }
     }
 }
@@ -125,6 +141,7 @@ pub struct Store {
     inner: RwLock<Inner>,
     selections: Mutex<Selections>,
     damaged: std::sync::atomic::AtomicU64,
+    history: Option<History>,
 }
 
 #[derive(Debug, Default)]
@@ -137,6 +154,10 @@ struct Inner {
     /// Grows whenever a series comes or goes.
     generation: u64,
     refused: u64,
+    /// Samples before it are in a block, or in one that is being written.
+    floor: i64,
+    /// Where accepted samples are taken down, when there is a history on disk.
+    log: Option<Log>,
 }
 
 #[derive(Debug)]
@@ -191,19 +212,96 @@ impl Inner {
 
     fn append(&mut self, slot: u32, at: i64, value: f64, current: &mut Option<ColumnId>) -> Option<Outcome> {
         let series = self.slots.get_mut(slot as usize)?.series.as_mut()?;
-        Some(series.append(at, value, &mut self.columns, current))
+        if at < self.floor {
+            return Some(Outcome::OutOfBounds);
+        }
+        let outcome = series.append(at, value, &mut self.columns, current);
+        if outcome == Outcome::Appended
+            && let Some(log) = &mut self.log
+        {
+            log.add(slot, &series.labels, at, value);
+        }
+        Some(outcome)
+    }
+
+    /// Ends one call to append.
+    fn finish(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.finish();
+        }
     }
 }
 
 impl Store {
-    /// An empty store.
+    /// An empty store, in memory only.
     pub fn new(limits: Limits) -> Self {
+        Store::with(limits, Inner { floor: i64::MIN, ..Inner::default() }, None)
+    }
+
+    fn with(limits: Limits, inner: Inner, history: Option<History>) -> Self {
         Store {
             limits,
-            inner: RwLock::new(Inner::default()),
+            inner: RwLock::new(inner),
             selections: Mutex::new(Selections::default()),
             damaged: std::sync::atomic::AtomicU64::new(0),
+            history,
         }
+    }
+
+    /// A store with a history on disk; what the folder holds is read at once. `now` tells samples that a wrong clock stamped.
+    pub fn open(limits: Limits, settings: &HistorySettings, now: Timestamp) -> Result<Self, HistoryError> {
+        let mut inner = Inner { floor: i64::MIN, ..Inner::default() };
+        let bound = now + FUTURE;
+        // The series of the segment that is being read: known by their slot from their first sample on.
+        let mut segment = 0;
+        let mut series: Vec<(Labels, Option<u32>)> = Vec::new();
+        let (history, log) = History::open(settings, now, |number, floor, entry| {
+            inner.floor = floor;
+            if number != segment {
+                segment = number;
+                series.clear();
+            }
+            match entry {
+                Entry::Series(more) => series.extend(more.into_iter().map(|labels| (labels, None))),
+                Entry::Tick(at, samples) if at <= bound.0 && at >= floor => {
+                    let mut current = None;
+                    for (number, value) in samples {
+                        let Some((labels, slot)) = series.get_mut(*number as usize) else { continue };
+                        *slot = slot.or_else(|| inner.find_or_create(labels, &limits).ok());
+                        if let Some(slot) = *slot {
+                            // What came out of order was not logged; a damaged log may make it so, and then the store refuses it.
+                            let _ = inner.append(slot, at, *value, &mut current);
+                        }
+                    }
+                }
+                Entry::Tick(..) => {}
+            }
+        })?;
+        inner.floor = history.snapshot().floor;
+        inner.log = Some(log);
+        Ok(Store::with(limits, inner, Some(history)))
+    }
+
+    /// How long samples are kept.
+    pub fn retention(&self) -> Duration {
+        self.history.as_ref().map_or(MEMORY_RETENTION, History::retention)
+    }
+
+    /// The history on disk in numbers; `None` when samples live in memory only.
+    pub fn history(&self) -> Option<HistoryStatus> {
+        self.history.as_ref().map(History::status)
+    }
+
+    /// Registers the metrics of the history, if there is one.
+    pub fn register(&self, telemetry: &Telemetry) {
+        if let Some(history) = &self.history {
+            history.register(telemetry);
+        }
+    }
+
+    /// Waits until everything appended so far is on disk; `false` when the disk does not take it within seconds.
+    pub fn flush(&self) -> bool {
+        self.history.as_ref().is_none_or(History::flush)
     }
 
     /// Appends what one scrape or collection at `at` brought; a sample with a timestamp of its own keeps it.
@@ -227,6 +325,7 @@ impl Store {
                 None => result.refused += 1,
             }
         }
+        inner.finish();
         result
     }
 
@@ -256,6 +355,7 @@ impl Store {
                 None => result.forgotten.push(*id),
             }
         }
+        inner.finish();
         result
     }
 
@@ -270,6 +370,11 @@ impl Store {
         to: Timestamp,
         mut visit: impl FnMut(&Labels, Window<'_>) -> ControlFlow<()>,
     ) -> Result<(), ChunkError> {
+        let parts = self.parts(from.0, to.0);
+        if let Some(parts) = parts.as_ref().filter(|(_, parts)| !parts.is_empty()) {
+            return self.select_merged(matchers, (from.0, to.0), parts, visit);
+        }
+        let from = parts.as_ref().map_or(from, |(snapshot, _)| Timestamp(memory_from(snapshot, from.0)));
         let mut inner = self.inner.read();
         let slots = self.selection(&inner, matchers);
         let mut scratch = Scratch::default();
@@ -316,12 +421,14 @@ impl Store {
         let mut found: Vec<Labels> =
             here.filter(|series| series.overlaps(from.0, to.0, &inner.columns)).map(|series| series.labels.clone()).collect();
         found.sort_unstable();
+        drop(inner);
+        self.series_on_disk(matchers, from.0, to.0, &mut found);
         found
     }
 
     /// The label names in use, sorted; with matchers, only those of series that [`Store::series`] returns.
     pub fn label_names(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<String> {
-        if matchers.is_empty() {
+        if matchers.is_empty() && !self.is_on_disk(from.0, to.0) {
             return self.inner.read().index.names();
         }
         let mut names: Vec<String> = Vec::new();
@@ -337,7 +444,7 @@ impl Store {
 
     /// The values of one label, sorted; with matchers, only those of series that [`Store::series`] returns.
     pub fn label_values(&self, name: &str, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<String> {
-        if matchers.is_empty() {
+        if matchers.is_empty() && !self.is_on_disk(from.0, to.0) {
             return self.inner.read().index.values(name);
         }
         let found = self.series(matchers, from, to);
@@ -397,6 +504,9 @@ impl Store {
             inner.slots[number].series = None;
             inner.slots[number].version = inner.slots[number].version.wrapping_add(1);
             inner.free.push(slot);
+            if let Some(log) = &mut inner.log {
+                log.forget(slot);
+            }
             inner.by_labels.remove(&labels);
             inner.index.remove(slot, &labels);
             dropped += 1;

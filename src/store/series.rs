@@ -18,6 +18,8 @@ pub(super) enum Outcome {
     Duplicate,
     /// Older than the newest sample.
     OutOfOrder,
+    /// So old that blocks on disk hold that time.
+    OutOfBounds,
 }
 
 /// Samples of one series in ascending order of time, as parallel slices of equal length.

@@ -17,6 +17,7 @@ mod dead_rules;
 mod end_to_end;
 mod exposition;
 mod fuzz;
+mod history;
 mod http;
 mod http_api;
 mod notify;

@@ -1,0 +1,342 @@
+//! A block: the samples of all series in a span of time, in one file that never changes.
+//!
+//! Layout: eight bytes that name the format; for each series its chunks, each `length, CRC-32, count, instants, values`; the index; a
+//! footer of fixed size. Instants are a slice of a column in the index, which series share, or stand in the chunk. Series are grouped by
+//! metric name. Nothing of it stays in memory but the footer; the index is read when a query needs it and kept in a bounded cache.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use super::BlockStatus;
+use super::bytes::Reader;
+use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, Timestamp};
+use crate::store::chunk::{decompress_times, decompress_values};
+
+/// What a block begins with.
+pub(super) const MAGIC: &[u8; 8] = b"nbblock\x01";
+/// What it ends with.
+pub(super) const FOOTER_MAGIC: &[u8; 8] = b"nbbloend";
+const FOOTER: usize = 8 * 8 + 4 + 4 + 8;
+/// Largest index that is read.
+const LARGEST: u64 = 1 << 30;
+/// Series found that an index remembers, over all selections.
+const REMEMBERED: usize = 2048;
+
+/// A block on disk.
+#[derive(Debug)]
+pub(in crate::store) struct Block {
+    pub(super) path: PathBuf,
+    file: File,
+    /// It holds what was sampled at `start <= timestamp < end`.
+    pub(super) start: i64,
+    pub(super) end: i64,
+    /// Oldest and newest sample.
+    pub(super) first: i64,
+    pub(super) last: i64,
+    pub(super) series: u64,
+    pub(super) samples: u64,
+    pub(super) bytes: u64,
+    index_at: u64,
+    index_length: u64,
+    index_checksum: u32,
+    /// A chunk was found to be damaged.
+    pub(super) damaged: AtomicBool,
+    /// All chunks were read once since the start.
+    pub(super) verified: AtomicBool,
+}
+
+/// Where a series lies in a block.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Located {
+    pub(in crate::store) labels: Labels,
+    offset: u64,
+    length: u32,
+}
+
+/// What was found for some matchers.
+type Selections = HashMap<Box<[Matcher]>, Arc<[Located]>, ahash::RandomState>;
+
+/// The index of a block, in memory.
+#[derive(Debug)]
+pub(super) struct Index {
+    bytes: Vec<u8>,
+    /// Where each text begins and how long it is.
+    symbols: Vec<(u32, u32)>,
+    columns: Vec<Column>,
+    groups: Vec<Group>,
+    entries: usize,
+    selections: Mutex<Selections>,
+}
+
+#[derive(Debug)]
+struct Column {
+    place: std::ops::Range<usize>,
+    length: usize,
+    times: OnceLock<Option<Box<[i64]>>>,
+}
+
+/// The series of one metric.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    name: u32,
+    count: u64,
+    entry: usize,
+    data: u64,
+}
+
+impl Block {
+    /// Opens a block and checks its footer. The error says what is wrong.
+    pub(super) fn open(path: &Path) -> Result<Self, String> {
+        let file = File::open(path).map_err(|e| e.to_string())?;
+        let bytes = file.metadata().map_err(|e| e.to_string())?.len();
+        let at = bytes.checked_sub(FOOTER as u64).ok_or("it is too short")?;
+        let mut footer = [0; FOOTER];
+        file.read_exact_at(&mut footer, at).map_err(|e| e.to_string())?;
+        if !footer.ends_with(FOOTER_MAGIC) {
+            return Err("it does not end as a block does".into());
+        }
+        let mut reader = Reader(&footer);
+        let mut numbers = [0; 8];
+        for number in &mut numbers {
+            *number = reader.u64().ok_or("it is too short")?;
+        }
+        let [index_at, index_length, series, samples, start, end, first, last] = numbers;
+        let index_checksum = reader.u32().ok_or("it is too short")?;
+        if reader.u32() != Some(crc32fast::hash(&footer[..FOOTER - 12])) {
+            return Err("the checksum of its footer is wrong".into());
+        }
+        if index_length > LARGEST || index_at.checked_add(index_length) != Some(at) {
+            return Err("its length is wrong".into());
+        }
+        let mut magic = [0; MAGIC.len()];
+        file.read_exact_at(&mut magic, 0).map_err(|e| e.to_string())?;
+        if magic != *MAGIC {
+            return Err("it does not begin as a block does".into());
+        }
+        let [start, end, first, last] = [start, end, first, last].map(|n| n as i64);
+        Ok(Block {
+            path: path.to_owned(),
+            file,
+            start,
+            end,
+            first,
+            last,
+            series,
+            samples,
+            bytes,
+            index_at,
+            index_length,
+            index_checksum,
+            damaged: AtomicBool::new(false),
+            verified: AtomicBool::new(false),
+        })
+    }
+
+    /// Where it is.
+    pub(in crate::store) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a chunk was found to be damaged.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Numbers for people.
+    pub(in crate::store) fn status(&self) -> BlockStatus {
+        BlockStatus {
+            name: self.path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+            first: Timestamp(self.first),
+            last: Timestamp(self.last),
+            series: self.series,
+            samples: self.samples,
+            bytes: self.bytes,
+        }
+    }
+
+    /// Reads the index.
+    pub(super) fn index(&self) -> Result<Index, String> {
+        let mut bytes = vec![0; self.index_length as usize];
+        self.file.read_exact_at(&mut bytes, self.index_at).map_err(|e| e.to_string())?;
+        if crc32fast::hash(&bytes) != self.index_checksum {
+            return Err("the checksum of its index is wrong".into());
+        }
+        Index::parse(bytes).ok_or_else(|| "its index cannot be decoded".into())
+    }
+
+    /// Appends the samples of a series with `from < timestamp <= to`. Returns how many chunks are damaged; those are left out.
+    pub(super) fn read(&self, index: &Index, series: &Located, from: i64, to: i64, times: &mut Vec<i64>, values: &mut Vec<f64>) -> u64 {
+        let mut data = vec![0; series.length as usize];
+        if self.file.read_exact_at(&mut data, series.offset).is_err() {
+            self.damaged.store(true, Ordering::Relaxed);
+            return 1;
+        }
+        let mut lost = 0;
+        let mut reader = Reader(&data);
+        while !reader.0.is_empty() {
+            let chunk = reader.size(data.len()).and_then(|length| Some((reader.u32()?, reader.take(length)?)));
+            let Some((checksum, chunk)) = chunk else {
+                lost += 1;
+                break;
+            };
+            if crc32fast::hash(chunk) != checksum || read_chunk(index, chunk, from, to, times, values).is_none() {
+                lost += 1;
+            }
+        }
+        if lost > 0 {
+            self.damaged.store(true, Ordering::Relaxed);
+        }
+        lost
+    }
+}
+
+/// Appends what a chunk holds of `from < timestamp <= to`; all of it or nothing.
+fn read_chunk(index: &Index, chunk: &[u8], from: i64, to: i64, times: &mut Vec<i64>, values: &mut Vec<f64>) -> Option<()> {
+    let mut reader = Reader(chunk);
+    let count = reader.size(u32::MAX as usize)?;
+    let own;
+    let all: &[i64] = match reader.uint()? {
+        0 => {
+            let length = reader.size(chunk.len())?;
+            own = decompress_times(reader.take(length)?)?;
+            &own
+        }
+        number => {
+            let place = reader.size(u32::MAX as usize)?;
+            index.column(usize::try_from(number - 1).ok()?)?.get(place..place.checked_add(count)?)?
+        }
+    };
+    let (start, end) = (all.partition_point(|t| *t <= from), all.partition_point(|t| *t <= to));
+    if start >= end {
+        return Some(());
+    }
+    let decoded = decompress_values(reader.0)?;
+    if decoded.len() != count || all.len() != count {
+        return None;
+    }
+    times.extend_from_slice(&all[start..end]);
+    values.extend_from_slice(&decoded[start..end]);
+    Some(())
+}
+
+impl Index {
+    fn parse(bytes: Vec<u8>) -> Option<Self> {
+        let mut reader = Reader(&bytes);
+        let place = |reader: &Reader<'_>| bytes.len() - reader.0.len();
+        let mut symbols = Vec::new();
+        for _ in 0..reader.size(bytes.len())? {
+            let text = reader.text()?;
+            symbols.push(((place(&reader) - text.len()) as u32, text.len() as u32));
+        }
+        let mut columns = Vec::new();
+        for _ in 0..reader.size(bytes.len())? {
+            let (length, packed) = (reader.size(u32::MAX as usize)?, reader.size(bytes.len())?);
+            let start = place(&reader);
+            reader.take(packed)?;
+            columns.push(Column { place: start..start + packed, length, times: OnceLock::new() });
+        }
+        let mut groups = Vec::new();
+        for _ in 0..reader.size(bytes.len())? {
+            let name = reader.size(symbols.len().checked_sub(1)?)? as u32;
+            groups.push(Group { name, count: reader.uint()?, entry: reader.size(bytes.len())?, data: reader.uint()? });
+        }
+        let entries = place(&reader);
+        Some(Index { symbols, columns, groups, entries, bytes, selections: Mutex::default() })
+    }
+
+    /// Bytes in memory at most.
+    pub(super) fn heap_size(&self) -> usize {
+        let columns: usize = self.columns.iter().map(|c| c.length * 8 + size_of::<Column>()).sum();
+        self.bytes.len() + self.symbols.len() * 8 + columns + self.groups.len() * size_of::<Group>() + REMEMBERED * size_of::<Located>()
+    }
+
+    fn symbol(&self, number: u32) -> &str {
+        let (start, length) = self.symbols.get(number as usize).copied().unwrap_or_default();
+        self.bytes.get(start as usize..(start + length) as usize).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or_default()
+    }
+
+    fn column(&self, number: usize) -> Option<&[i64]> {
+        let column = self.columns.get(number)?;
+        let times = column.times.get_or_init(|| {
+            let times = decompress_times(self.bytes.get(column.place.clone())?)?;
+            (times.len() == column.length).then(|| times.into_boxed_slice())
+        });
+        times.as_deref()
+    }
+
+    /// The series that pass all matchers, in the block's order. `intern` may give back an equal label set that is in memory already.
+    pub(super) fn select(&self, matchers: &[Matcher], intern: impl Fn(Labels) -> Labels) -> Option<Arc<[Located]>> {
+        if let Some(found) = self.selections.lock().get(matchers) {
+            return Some(Arc::clone(found));
+        }
+        let mut conditions: Vec<Condition<'_>> = matchers.iter().map(|m| Condition::new(self, m)).collect();
+        let mut found = Vec::new();
+        for group in &self.groups {
+            let name = self.symbol(group.name);
+            if matchers.iter().any(|m| m.name == METRIC_NAME && !m.matches(name)) {
+                continue;
+            }
+            let mut reader = Reader(self.bytes.get(self.entries + group.entry..)?);
+            let mut offset = group.data;
+            let mut pairs: Vec<(u32, u32)> = Vec::new();
+            for _ in 0..group.count {
+                pairs.clear();
+                for _ in 0..reader.size(self.bytes.len())? {
+                    pairs.push((reader.size(u32::MAX as usize)? as u32, reader.size(u32::MAX as usize)? as u32));
+                }
+                let length = reader.size(u32::MAX as usize)?;
+                if conditions.iter_mut().all(|c| c.holds(self, &pairs)) {
+                    let labels = Labels::from_pairs(pairs.iter().map(|(n, v)| (self.symbol(*n), self.symbol(*v))));
+                    found.push(Located { labels: intern(labels), offset, length: length as u32 });
+                }
+                offset += length as u64;
+            }
+        }
+        let found: Arc<[Located]> = Arc::from(found);
+        let mut selections = self.selections.lock();
+        if selections.values().map(|f| f.len() + 1).sum::<usize>() + found.len() > REMEMBERED {
+            selections.clear();
+        }
+        if found.len() < REMEMBERED {
+            selections.insert(matchers.into(), Arc::clone(&found));
+        }
+        Some(found)
+    }
+}
+
+/// A matcher in terms of a block's symbols.
+struct Condition<'a> {
+    matcher: &'a Matcher,
+    name: Option<u32>,
+    /// The symbol that the value must be, for `=`.
+    equal: Option<u32>,
+    known: HashMap<u32, bool, ahash::RandomState>,
+    absent: bool,
+}
+
+impl<'a> Condition<'a> {
+    fn new(index: &Index, matcher: &'a Matcher) -> Self {
+        let number = |text: &str| {
+            let same = |(_, length): &&(u32, u32)| *length as usize == text.len();
+            let at = |(start, length): &(u32, u32)| &index.bytes[*start as usize..(*start + *length) as usize] == text.as_bytes();
+            index.symbols.iter().position(|symbol| same(&symbol) && at(symbol)).map(|n| n as u32)
+        };
+        let equal = (matcher.op == MatchOp::Equal).then(|| number(&matcher.value)).flatten();
+        Condition { matcher, name: number(&matcher.name), equal, known: HashMap::default(), absent: matcher.matches("") }
+    }
+
+    fn holds(&mut self, index: &Index, pairs: &[(u32, u32)]) -> bool {
+        let value = pairs.iter().find(|(name, _)| Some(*name) == self.name).map(|(_, value)| *value);
+        match (value, self.matcher.op) {
+            (None, _) => self.absent,
+            (Some(value), MatchOp::Equal) => Some(value) == self.equal,
+            (Some(value), _) => *self.known.entry(value).or_insert_with(|| self.matcher.matches(index.symbol(value))),
+        }
+    }
+}

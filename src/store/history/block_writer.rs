@@ -1,0 +1,219 @@
+//! Writing a block: series in order of metric name and labels, each as chunks of compressed values, then an index, then a footer.
+//!
+//! See [`super::block`] for the layout. The file gets its name only when it is whole and the disk has it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::block::{Block, FOOTER_MAGIC, MAGIC};
+use super::bytes::{put_text, put_uint};
+use crate::model::Labels;
+use crate::store::chunk::{compress_times, compress_values};
+
+/// Samples in a chunk at most: more gain little and cost those who read a narrow window.
+pub(super) const CHUNK: usize = 480;
+/// Columns of instants that series may share.
+const COLUMNS: usize = 64;
+
+/// A block that is being written.
+pub(in crate::store) struct BlockWriter {
+    path: PathBuf,
+    unfinished: PathBuf,
+    output: BufWriter<File>,
+    offset: u64,
+    start: i64,
+    end: i64,
+    symbols: HashMap<Box<str>, u32, ahash::RandomState>,
+    symbol_text: Vec<u8>,
+    columns: Vec<Vec<i64>>,
+    /// The column that the series before had.
+    used: usize,
+    names: Vec<u8>,
+    name_count: u64,
+    name: Option<String>,
+    group: u64,
+    group_at: (u64, u64),
+    entries: Vec<u8>,
+    series: u64,
+    samples: u64,
+    span: Option<(i64, i64)>,
+}
+
+impl BlockWriter {
+    /// Begins a block for `start <= timestamp < end`.
+    pub(in crate::store) fn create(folder: &Path, start: i64, end: i64) -> io::Result<Self> {
+        let path = folder.join(format!("{start}-{end}.block"));
+        let unfinished = path.with_extension("tmp");
+        let mut output = BufWriter::with_capacity(64 << 10, File::create(&unfinished)?);
+        output.write_all(MAGIC)?;
+        Ok(BlockWriter {
+            path,
+            unfinished,
+            output,
+            offset: MAGIC.len() as u64,
+            start,
+            end,
+            symbols: HashMap::default(),
+            symbol_text: Vec::new(),
+            columns: Vec::new(),
+            used: 0,
+            names: Vec::new(),
+            name_count: 0,
+            name: None,
+            group: 0,
+            group_at: (0, 0),
+            entries: Vec::new(),
+            series: 0,
+            samples: 0,
+            span: None,
+        })
+    }
+
+    /// Adds a series; series come in the order of [`order`].
+    pub(in crate::store) fn add(&mut self, labels: &Labels, times: &[i64], values: &[f64]) -> io::Result<()> {
+        let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(()) };
+        if self.name.as_deref() != Some(labels.metric_name()) {
+            self.end_group();
+            self.name = Some(labels.metric_name().to_owned());
+            self.group_at = (self.entries.len() as u64, self.offset);
+        }
+        let data = self.chunks(times, values)?;
+        self.output.write_all(&data)?;
+        self.offset += data.len() as u64;
+        put_uint(&mut self.entries, labels.len() as u64);
+        for (name, value) in labels {
+            let pair = [self.symbol(name), self.symbol(value)];
+            pair.into_iter().for_each(|symbol| put_uint(&mut self.entries, u64::from(symbol)));
+        }
+        put_uint(&mut self.entries, data.len() as u64);
+        self.group += 1;
+        self.series += 1;
+        self.samples += times.len() as u64;
+        let (oldest, newest) = self.span.unwrap_or((*first, *last));
+        self.span = Some((oldest.min(*first), newest.max(*last)));
+        Ok(())
+    }
+
+    fn chunks(&mut self, times: &[i64], values: &[f64]) -> io::Result<Vec<u8>> {
+        let mut data = Vec::new();
+        let column = self.column(times);
+        for (number, (times, values)) in times.chunks(CHUNK).zip(values.chunks(CHUNK)).enumerate() {
+            let packed = compress_values(values).map_err(io::Error::other)?;
+            let mut chunk = Vec::with_capacity(packed.len() + 16);
+            put_uint(&mut chunk, values.len() as u64);
+            match column {
+                Some((column, place)) => {
+                    put_uint(&mut chunk, column as u64 + 1);
+                    put_uint(&mut chunk, (place + number * CHUNK) as u64);
+                }
+                None => {
+                    let times = compress_times(times).map_err(io::Error::other)?;
+                    put_uint(&mut chunk, 0);
+                    put_uint(&mut chunk, times.len() as u64);
+                    chunk.extend_from_slice(&times);
+                }
+            }
+            chunk.extend_from_slice(&packed);
+            put_uint(&mut data, chunk.len() as u64);
+            data.extend_from_slice(&crc32fast::hash(&chunk).to_le_bytes());
+            data.extend_from_slice(&chunk);
+        }
+        Ok(data)
+    }
+
+    /// A column that holds these instants in a row, and where they begin in it.
+    fn column(&mut self, times: &[i64]) -> Option<(usize, usize)> {
+        let place = |column: &Vec<i64>| {
+            let place = column.binary_search(&times[0]).ok()?;
+            (column.get(place..place + times.len())? == times).then_some(place)
+        };
+        if let Some(place) = self.columns.get(self.used).and_then(place) {
+            return Some((self.used, place));
+        }
+        let found = self.columns.iter().enumerate().find_map(|(number, column)| Some((number, place(column)?)));
+        let found = found.or_else(|| {
+            (self.columns.len() < COLUMNS).then(|| {
+                self.columns.push(times.to_vec());
+                (self.columns.len() - 1, 0)
+            })
+        });
+        self.used = found.map_or(self.used, |(number, _)| number);
+        found
+    }
+
+    fn symbol(&mut self, text: &str) -> u32 {
+        if let Some(number) = self.symbols.get(text) {
+            return *number;
+        }
+        let number = self.symbols.len() as u32;
+        self.symbols.insert(text.into(), number);
+        put_text(&mut self.symbol_text, text);
+        number
+    }
+
+    fn end_group(&mut self) {
+        let Some(name) = self.name.take() else { return };
+        // The value of the name is a symbol already, unless the series have none.
+        let symbol = self.symbol(&name);
+        for number in [u64::from(symbol), self.group, self.group_at.0, self.group_at.1] {
+            put_uint(&mut self.names, number);
+        }
+        self.name_count += 1;
+        self.group = 0;
+    }
+
+    /// Ends the block; `None` when it holds nothing.
+    pub(in crate::store) fn finish(mut self) -> io::Result<Option<Block>> {
+        self.end_group();
+        let Some((first, last)) = self.span else {
+            std::fs::remove_file(&self.unfinished)?;
+            return Ok(None);
+        };
+        let mut index = Vec::with_capacity(self.symbol_text.len() + self.entries.len() + self.names.len());
+        put_uint(&mut index, self.symbols.len() as u64);
+        index.append(&mut self.symbol_text);
+        put_uint(&mut index, self.columns.len() as u64);
+        for column in &self.columns {
+            let packed = compress_times(column).map_err(io::Error::other)?;
+            put_uint(&mut index, column.len() as u64);
+            put_uint(&mut index, packed.len() as u64);
+            index.extend_from_slice(&packed);
+        }
+        put_uint(&mut index, self.name_count);
+        index.append(&mut self.names);
+        index.append(&mut self.entries);
+        let mut footer = Vec::new();
+        for number in [self.offset, index.len() as u64, self.series, self.samples] {
+            footer.extend_from_slice(&number.to_le_bytes());
+        }
+        for time in [self.start, self.end, first, last] {
+            footer.extend_from_slice(&time.to_le_bytes());
+        }
+        footer.extend_from_slice(&crc32fast::hash(&index).to_le_bytes());
+        footer.extend_from_slice(&crc32fast::hash(&footer).to_le_bytes());
+        footer.extend_from_slice(FOOTER_MAGIC);
+        self.output.write_all(&index)?;
+        self.output.write_all(&footer)?;
+        self.output.flush()?;
+        self.output.get_ref().sync_all()?;
+        std::fs::rename(&self.unfinished, &self.path)?;
+        if let Some(folder) = self.path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        Block::open(&self.path).map(Some).map_err(io::Error::other)
+    }
+}
+
+impl Drop for BlockWriter {
+    fn drop(&mut self) {
+        // After a failure the space is needed; after success there is no such file.
+        let _ = std::fs::remove_file(&self.unfinished);
+    }
+}
+
+/// The order of series in a block.
+pub(in crate::store) fn order(a: &Labels, b: &Labels) -> std::cmp::Ordering {
+    a.metric_name().cmp(b.metric_name()).then_with(|| a.cmp(b))
+}

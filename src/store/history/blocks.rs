@@ -1,0 +1,236 @@
+//! The blocks on disk: which there are, in order; their indexes in a bounded cache; what is damaged set aside; what is too old dropped.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::{Mutex, RwLock};
+use tracing::{error, info, warn};
+
+use super::block::{Block, Index};
+use super::metrics::Metrics;
+use super::recover::DAMAGED;
+
+/// Bytes of indexes kept in memory.
+const CACHE: usize = 3 << 20;
+
+/// The blocks at one moment.
+#[derive(Debug)]
+pub(in crate::store) struct Snapshot {
+    /// In order of time; they do not overlap.
+    pub(super) blocks: Vec<Arc<Block>>,
+    /// Samples before it are in blocks, those from it on in memory.
+    pub(in crate::store) floor: i64,
+}
+
+/// The folder of blocks.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    pub(super) folder: PathBuf,
+    current: RwLock<Arc<Snapshot>>,
+    cache: Mutex<VecDeque<(PathBuf, Arc<Index>)>>,
+    metrics: Metrics,
+}
+
+impl Blocks {
+    /// Opens all blocks in the folder; those that cannot be are set aside. `bound` is the latest time at which one may end.
+    pub(super) fn open(folder: PathBuf, bound: i64, metrics: Metrics) -> io::Result<Self> {
+        std::fs::create_dir_all(&folder)?;
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            match path.extension().and_then(|e| e.to_str()) {
+                Some("tmp") => std::fs::remove_file(&path)?,
+                Some("block") => match Block::open(&path) {
+                    Ok(block) if block.end <= bound => found.push(Arc::new(block)),
+                    Ok(_) => set_aside(&path, "it is from the future", &metrics),
+                    Err(reason) => set_aside(&path, &reason, &metrics),
+                },
+                _ => {}
+            }
+        }
+        // A larger block takes the place of those it was made from; a crash may have left them.
+        found.sort_by_key(|b| (b.start, std::cmp::Reverse(b.end)));
+        let mut blocks: Vec<Arc<Block>> = Vec::new();
+        for block in found {
+            let Some(other) = blocks.last().filter(|other| other.end > block.start) else {
+                blocks.push(block);
+                continue;
+            };
+            match other.index() {
+                Ok(_) => remove(&block.path),
+                Err(reason) => {
+                    set_aside(&other.path, &reason, &metrics);
+                    blocks.pop();
+                    blocks.push(block);
+                }
+            }
+        }
+        let floor = blocks.last().map_or(i64::MIN, |b| b.end);
+        let current = RwLock::new(Arc::new(Snapshot { blocks, floor }));
+        Ok(Blocks { folder, current, cache: Mutex::default(), metrics })
+    }
+
+    /// The blocks now.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.current.read())
+    }
+
+    /// Adds and removes blocks at once. `floor` never goes back. Gives back what was before.
+    pub(super) fn change(&self, add: Option<Block>, gone: &[Arc<Block>], floor: i64) -> Arc<Snapshot> {
+        let mut current = self.current.write();
+        let mut blocks = current.blocks.clone();
+        blocks.retain(|b| !gone.iter().any(|g| Arc::ptr_eq(b, g)));
+        blocks.extend(add.map(Arc::new));
+        blocks.sort_by_key(|b| b.start);
+        let next = Arc::new(Snapshot { blocks, floor: floor.max(current.floor) });
+        self.cache.lock().retain(|(path, _)| !gone.iter().any(|g| g.path == *path));
+        std::mem::replace(&mut *current, next)
+    }
+
+    /// The index of a block, from the cache or the disk; a block whose index is damaged is set aside.
+    pub(super) fn index(&self, block: &Arc<Block>) -> Option<Arc<Index>> {
+        {
+            let mut cache = self.cache.lock();
+            if let Some(place) = cache.iter().position(|(path, _)| *path == block.path) {
+                let entry = cache.remove(place)?;
+                let index = Arc::clone(&entry.1);
+                cache.push_front(entry);
+                return Some(index);
+            }
+        }
+        match block.index() {
+            Ok(index) => {
+                let index = Arc::new(index);
+                let mut cache = self.cache.lock();
+                cache.push_front((block.path.clone(), Arc::clone(&index)));
+                let mut bytes = 0;
+                let kept = cache.iter().take_while(|(_, index)| {
+                    bytes += index.heap_size();
+                    bytes <= CACHE
+                });
+                let kept = kept.count();
+                cache.truncate(kept);
+                Some(index)
+            }
+            Err(reason) => {
+                self.set_aside(block, &reason);
+                None
+            }
+        }
+    }
+
+    /// Stops serving a block and renames it.
+    pub(super) fn set_aside(&self, block: &Arc<Block>, reason: &str) {
+        let known = self.snapshot().blocks.iter().any(|b| Arc::ptr_eq(b, block));
+        if known {
+            self.change(None, std::slice::from_ref(block), i64::MIN);
+            set_aside(&block.path, reason, &self.metrics);
+        }
+    }
+
+    /// Deletes blocks that end before `before`, then the oldest ones until all takes at most `most` bytes beside `others`. Gives back the
+    /// bytes of blocks and of what was set aside.
+    pub(super) fn retain(&self, before: i64, most: Option<u64>, others: u64) -> u64 {
+        let aside = files_aside(&self.folder);
+        let mut bytes = others + aside.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        let blocks = self.snapshot().blocks.clone();
+        bytes += blocks.iter().map(|b| b.bytes).sum::<u64>();
+        let over = |bytes: u64| most.is_some_and(|most| bytes > most);
+        for (path, size) in &aside {
+            let end = path.file_name().and_then(|n| n.to_str()?.split(['-', '.']).nth(1)?.parse::<i64>().ok());
+            if over(bytes) || end.is_none_or(|end| end <= before) {
+                remove(path);
+                bytes -= size;
+            }
+        }
+        let mut gone = Vec::new();
+        for block in blocks {
+            let old = block.end <= before;
+            if old || over(bytes) {
+                bytes -= block.bytes;
+                info!(block = %block.path.display(), reason = if old { "age" } else { "size" }, "Block dropped.");
+                gone.push(block);
+            }
+        }
+        if !gone.is_empty() {
+            self.change(None, &gone, i64::MIN);
+            gone.iter().for_each(|b| remove(&b.path));
+        }
+        bytes - others
+    }
+
+    /// Reads all chunks of one block that was not read since the start, the newest first, so that damage is known before it is needed.
+    pub(super) fn verify_one(&self) {
+        let snapshot = self.snapshot();
+        let Some(block) = snapshot.blocks.iter().rev().find(|b| !b.verified.swap(true, Ordering::Relaxed)) else { return };
+        // Not through the cache: it is for queries.
+        let index = match block.index() {
+            Ok(index) => index,
+            Err(reason) => return self.set_aside(block, &reason),
+        };
+        let Some(series) = index.select(&[], |labels| labels) else { return self.set_aside(block, "its index cannot be decoded") };
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        for series in series.iter() {
+            times.clear();
+            values.clear();
+            self.lost(block, block.read(&index, series, i64::MIN, i64::MAX, &mut times, &mut values));
+        }
+    }
+
+    /// Counts chunks that could not be read; the first ones of a block are logged.
+    pub(super) fn lost(&self, block: &Block, chunks: u64) {
+        if chunks > 0 {
+            warn!(block = %block.path.display(), chunks, "A block is damaged in places; those samples are missing, the rest is served.");
+            (0..chunks).for_each(|_| self.metrics.damaged("chunk"));
+        }
+    }
+}
+
+/// Renames a file that is not what it should be.
+pub(super) fn set_aside(path: &Path, reason: &str, metrics: &Metrics) {
+    metrics.damaged("block");
+    match std::fs::rename(path, name_aside(path)) {
+        Ok(()) => warn!(block = %path.display(), reason, "A block is damaged and was set aside."),
+        Err(error) => error!(block = %path.display(), reason, %error, "A block is damaged and cannot be set aside."),
+    }
+}
+
+/// Gives a block that is about to be written anew without its damaged chunks a second name, under which it stays.
+pub(super) fn keep_aside(path: &Path, metrics: &Metrics) -> io::Result<()> {
+    match std::fs::hard_link(path, name_aside(path)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Err(_) => {}
+        Ok(()) => {
+            metrics.damaged("block");
+            warn!(block = %path.display(), "Chunks of a block are damaged: it is set aside, and written anew without them.");
+        }
+    }
+    Ok(())
+}
+
+fn name_aside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(DAMAGED);
+    PathBuf::from(name)
+}
+
+/// Deletes a file that is no longer needed.
+pub(super) fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        error!(file = %path.display(), %error, "A file of the history cannot be deleted.");
+    }
+}
+
+fn files_aside(folder: &Path) -> Vec<(PathBuf, u64)> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.flatten().filter(|e| e.path().extension().is_some_and(|e| e == DAMAGED));
+    let mut found: Vec<(PathBuf, u64)> = paths.filter_map(|e| Some((e.path(), e.metadata().ok()?.len()))).collect();
+    found.sort();
+    found
+}

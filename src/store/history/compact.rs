@@ -1,0 +1,102 @@
+//! Several blocks become one: fewer files to look into, longer chunks, and a block that was damaged in places is written anew without them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tracing::{error, info};
+
+use super::block::{Block, Located};
+use super::block_writer::{BlockWriter, order};
+use super::blocks::{Blocks, keep_aside, remove, set_aside};
+use super::metrics::Metrics;
+use crate::model::Labels;
+
+/// Milliseconds that larger blocks span; each begins at a multiple of its length.
+const LEVELS: [i64; 2] = [4 * 3_600_000, 24 * 3_600_000];
+
+/// Label sets in the order of a block.
+#[derive(PartialEq, Eq)]
+struct Ordered(Labels);
+
+impl Ord for Ordered {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        order(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for Ordered {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Merges one group of blocks, if there is one whose time is over.
+pub(super) fn compact_one(blocks: &Blocks, metrics: &Metrics) -> io::Result<()> {
+    let snapshot = blocks.snapshot();
+    let found = match snapshot.blocks.iter().find(|b| b.damaged.load(Ordering::Relaxed)) {
+        Some(block) => Some((block.start, block.end, vec![Arc::clone(block)])),
+        None => LEVELS.iter().find_map(|length| group(&snapshot.blocks, *length, snapshot.floor)),
+    };
+    let Some((start, end, sources)) = found else { return Ok(()) };
+    let repair = sources.len() == 1;
+    // A repaired block takes the name of the one it replaces, which therefore gets a second name first; readers have the file open.
+    if repair {
+        keep_aside(&sources[0].path, metrics)?;
+    }
+    let merged = merge(blocks, &sources, start, end)?;
+    info!(
+        blocks = sources.len(),
+        samples = merged.as_ref().map_or(0, |b| b.samples),
+        bytes = merged.as_ref().map_or(0, |b| b.bytes),
+        "Blocks merged."
+    );
+    blocks.change(merged, &sources, i64::MIN);
+    for source in sources.iter().filter(|_| !repair) {
+        if source.damaged.load(Ordering::Relaxed) {
+            set_aside(&source.path, "chunks in it are damaged; the others are in a larger block", metrics);
+        } else {
+            remove(&source.path);
+        }
+    }
+    Ok(())
+}
+
+/// The first span of this length that is over and holds several smaller blocks.
+fn group(blocks: &[Arc<Block>], length: i64, floor: i64) -> Option<(i64, i64, Vec<Arc<Block>>)> {
+    let window = |b: &Block| b.start.div_euclid(length);
+    let small: Vec<&Arc<Block>> = blocks.iter().filter(|b| b.end - b.start < length).collect();
+    small.chunk_by(|a, b| window(a) == window(b)).find_map(|group| {
+        let start = window(group[0]) * length;
+        (group.len() > 1 && start + length <= floor).then(|| (start, start + length, group.iter().map(|b| Arc::clone(b)).collect()))
+    })
+}
+
+fn merge(blocks: &Blocks, sources: &[Arc<Block>], start: i64, end: i64) -> io::Result<Option<Block>> {
+    let mut indexes = Vec::new();
+    let mut series: BTreeMap<Ordered, Vec<(usize, Located)>> = BTreeMap::new();
+    for (number, block) in sources.iter().enumerate() {
+        let index = block.index().map_err(|reason| {
+            blocks.set_aside(block, &reason);
+            io::Error::other(reason)
+        })?;
+        let found = index.select(&[], |labels| labels).ok_or_else(|| io::Error::other("an index cannot be decoded"))?;
+        for located in found.iter() {
+            series.entry(Ordered(located.labels.clone())).or_default().push((number, located.clone()));
+        }
+        indexes.push(index);
+    }
+    let mut writer = BlockWriter::create(&blocks.folder, start, end)?;
+    let (mut times, mut values) = (Vec::new(), Vec::new());
+    for (labels, parts) in series {
+        times.clear();
+        values.clear();
+        for (number, located) in parts {
+            let lost = sources[number].read(&indexes[number], &located, i64::MIN, i64::MAX, &mut times, &mut values);
+            blocks.lost(&sources[number], lost);
+        }
+        writer.add(&labels.0, &times, &values)?;
+    }
+    writer.finish().inspect_err(|error| error!(%error, "A merged block cannot be written."))
+}

@@ -1,0 +1,284 @@
+//! The history on disk: samples survive a restart and `kill -9`.
+//!
+//! Every accepted sample goes into a log ([`log`], [`writer`]) that is read again at start ([`recover`]). Every half hour what memory holds
+//! of the half hour before becomes a block ([`block`], [`block_writer`]), and the log before it is deleted; later blocks are merged into
+//! larger ones ([`compact`]). Queries read blocks from the disk ([`blocks`]). The folder belongs to one process at a time.
+
+mod block;
+mod block_writer;
+mod blocks;
+mod bytes;
+mod compact;
+mod delta;
+mod log;
+mod metrics;
+mod recover;
+mod writer;
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::fs::{FlockOperation, flock};
+use tracing::warn;
+
+pub(in crate::store) use self::block::{Block, Located};
+pub(in crate::store) use self::block_writer::{BlockWriter, order};
+use self::blocks::Blocks;
+pub(in crate::store) use self::blocks::Snapshot;
+use self::log::Encoder;
+pub(in crate::store) use self::log::{Entry, SEGMENT_TIME as BLOCK_TIME};
+use self::metrics::Metrics;
+use self::writer::Writer;
+use crate::model::{Labels, Matcher, Timestamp};
+use crate::telemetry::Telemetry;
+
+/// Where the history is kept.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its folder, which is made if need be.
+    pub path: PathBuf,
+    /// How long samples are kept.
+    pub retention: Duration,
+    /// Bytes that the folder may take; the oldest samples go first.
+    pub max_size: Option<u64>,
+}
+
+/// The history in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistoryStatus {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Whether the last write succeeded.
+    pub writable: bool,
+    /// The blocks, in order of time.
+    pub blocks: Vec<BlockStatus>,
+    /// Segments of the log.
+    pub segments: usize,
+    /// Bytes of the log.
+    pub log_bytes: u64,
+    /// Parts that were damaged and set aside since the start.
+    pub damaged: u64,
+}
+
+/// A block in numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockStatus {
+    /// The file's name.
+    pub name: String,
+    /// Time of its oldest sample.
+    pub first: Timestamp,
+    /// Time of its newest sample.
+    pub last: Timestamp,
+    /// Series in it.
+    pub series: u64,
+    /// Samples in it.
+    pub samples: u64,
+    /// Bytes on disk, the index included.
+    pub bytes: u64,
+}
+
+/// A block that a query reads.
+pub(super) struct Part {
+    block: Arc<Block>,
+    index: Arc<block::Index>,
+}
+
+/// Why the history cannot be kept on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// Another process has the folder.
+    #[error("{0} is in use by another nightbell")]
+    InUse(PathBuf),
+    /// The folder cannot be made, read or written.
+    #[error("{path}: {error}")]
+    Folder {
+        /// What could not be used.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// The history of one store.
+#[derive(Debug)]
+pub(super) struct History {
+    settings: Settings,
+    blocks: Blocks,
+    /// What readers may still hold of before a block was written.
+    before: Mutex<Vec<Weak<Snapshot>>>,
+    writer: Arc<Writer>,
+    metrics: Metrics,
+    /// Held as long as the folder is ours.
+    _lock: File,
+}
+
+/// What appending tells the log. It lives behind the store's lock.
+#[derive(Debug)]
+pub(super) struct Log {
+    encoder: Encoder,
+    writer: Arc<Writer>,
+    metrics: Metrics,
+    /// The tick under way is not taken down: the queue is full.
+    skipping: bool,
+    adding: bool,
+}
+
+impl History {
+    /// Takes the folder and hands what its log holds to `visit`, with the number of the segment and the time before which blocks hold all.
+    pub(super) fn open(
+        settings: &Settings,
+        now: Timestamp,
+        mut visit: impl FnMut(u32, i64, Entry<'_>),
+    ) -> Result<(Self, Log), HistoryError> {
+        let folder = settings.path.join("wal");
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |error| HistoryError::Folder { path, error }
+        };
+        std::fs::create_dir_all(&folder).map_err(failed(&folder))?;
+        let lock = settings.path.join("lock");
+        let lock = File::options().create(true).append(true).open(&lock).map_err(failed(&lock))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| HistoryError::InUse(settings.path.clone()))?;
+        let metrics = Metrics::default();
+        let kept = settings.path.join("blocks");
+        let blocks = Blocks::open(kept.clone(), now.0 + BLOCK_TIME, metrics.clone()).map_err(failed(&kept))?;
+        let floor = blocks.snapshot().floor;
+        let segments = recover::replay(&folder, &metrics, |segment, entry| visit(segment, floor, entry)).map_err(failed(&folder))?;
+        let next = segments.keys().next_back().map_or(1, |number| number + 1);
+        let writer = Writer::start(&folder, segments, metrics.clone()).map_err(failed(&folder))?;
+        let writer = Arc::new(writer);
+        metrics.log_written(true);
+        let log =
+            Log { encoder: Encoder::new(next), writer: Arc::clone(&writer), metrics: metrics.clone(), skipping: false, adding: false };
+        Ok((History { settings: settings.clone(), blocks, before: Mutex::default(), writer, metrics, _lock: lock }, log))
+    }
+
+    /// How long samples are kept.
+    pub(super) fn retention(&self) -> Duration {
+        self.settings.retention
+    }
+
+    /// The blocks now.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.blocks.snapshot()
+    }
+
+    /// The time before which nobody looks for samples in memory any more.
+    pub(super) fn floor_for_all(&self) -> i64 {
+        let mut before = self.before.lock();
+        before.retain(|snapshot| snapshot.strong_count() > 0);
+        let held = before.iter().filter_map(Weak::upgrade).map(|snapshot| snapshot.floor);
+        held.chain([self.snapshot().floor]).min().unwrap_or(i64::MIN)
+    }
+
+    /// Where blocks are written.
+    pub(super) fn blocks_folder(&self) -> &Path {
+        &self.blocks.folder
+    }
+
+    /// All samples before `floor` are in blocks now.
+    pub(super) fn publish(&self, block: Option<Block>, floor: i64) {
+        let before = self.blocks.change(block, &[], floor);
+        self.before.lock().push(Arc::downgrade(&before));
+    }
+
+    /// Whether the blocks that were due could be written.
+    pub(super) fn written(&self, written: bool) {
+        if !written {
+            self.metrics.failed();
+        }
+        self.metrics.blocks_written(written);
+    }
+
+    /// The blocks that may hold samples in `from < timestamp <= to`.
+    pub(super) fn parts(&self, snapshot: &Snapshot, from: i64, to: i64) -> Vec<Part> {
+        let here = snapshot.blocks.iter().filter(|b| b.first <= to && b.last > from);
+        here.filter_map(|block| Some(Part { index: self.blocks.index(block)?, block: Arc::clone(block) })).collect()
+    }
+
+    /// The series of a block that pass; a block whose index cannot be decoded is set aside.
+    pub(super) fn select(&self, part: &Part, matchers: &[Matcher], intern: impl Fn(Labels) -> Labels) -> Arc<[Located]> {
+        part.index.select(matchers, intern).unwrap_or_else(|| {
+            self.blocks.set_aside(&part.block, "its index cannot be decoded");
+            Arc::from([])
+        })
+    }
+
+    /// Appends the samples of a series with `from < timestamp <= to`; chunks that are damaged are counted and left out.
+    pub(super) fn read(&self, part: &Part, series: &Located, from: i64, to: i64, times: &mut Vec<i64>, values: &mut Vec<f64>) {
+        let known = part.block.is_damaged();
+        let lost = part.block.read(&part.index, series, from, to, times, values);
+        if !known {
+            self.blocks.lost(&part.block, lost);
+        }
+    }
+
+    /// Deletes the log of what is in blocks, merges blocks, drops what is too old or too much.
+    pub(super) fn maintain(&self, now: Timestamp) {
+        self.writer.drop_before(self.snapshot().floor);
+        self.blocks.verify_one();
+        if let Err(error) = compact::compact_one(&self.blocks, &self.metrics) {
+            self.metrics.failed();
+            warn!(%error, "Blocks cannot be merged; they stay as they are.");
+        }
+        let status = self.status();
+        let bytes = self.blocks.retain((now - self.settings.retention).0, self.settings.max_size, status.log_bytes);
+        self.metrics.size(self.snapshot().blocks.len(), bytes + status.log_bytes);
+    }
+
+    /// Numbers for people.
+    pub(super) fn status(&self) -> HistoryStatus {
+        let segments = self.writer.segments();
+        HistoryStatus {
+            path: self.settings.path.clone(),
+            writable: self.metrics.is_writable(),
+            blocks: self.snapshot().blocks.iter().map(|block| block.status()).collect(),
+            segments: segments.len(),
+            log_bytes: segments.values().map(|s| s.bytes).sum(),
+            damaged: self.metrics.damaged_count(),
+        }
+    }
+
+    /// Registers the metrics.
+    pub(super) fn register(&self, telemetry: &Telemetry) {
+        self.metrics.register(telemetry);
+    }
+
+    /// Waits until everything appended so far is on disk; `false` when the disk does not take it within seconds.
+    pub(super) fn flush(&self) -> bool {
+        self.writer.flush()
+    }
+}
+
+impl Log {
+    /// Takes down a sample that the store has accepted.
+    pub(super) fn add(&mut self, slot: u32, labels: &Labels, time: i64, value: f64) {
+        if !self.adding {
+            self.adding = true;
+            self.skipping = self.writer.is_full();
+            if self.skipping {
+                self.encoder.restart();
+            }
+        }
+        if self.skipping {
+            self.metrics.dropped(1);
+            return;
+        }
+        self.encoder.add(slot, labels, time, value, &mut |record| self.writer.push(record));
+    }
+
+    /// Ends what one call to append brought.
+    pub(super) fn finish(&mut self) {
+        self.adding = false;
+        self.encoder.finish(&mut |record| self.writer.push(record));
+    }
+
+    /// The series in `slot` is gone.
+    pub(super) fn forget(&mut self, slot: u32) {
+        self.encoder.forget(slot);
+    }
+}

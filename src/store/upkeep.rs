@@ -1,0 +1,89 @@
+//! Once a minute: what has been in memory for a while goes into a block, blocks are merged, and what is too old is dropped.
+
+use std::io;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::history::{BLOCK_TIME, BlockWriter, History, order};
+use super::series::Scratch;
+use super::{MEMORY_RETENTION, RECORDED_RETENTION, Store};
+use crate::model::{Labels, Timestamp};
+
+/// How long after the end of its span a block is written: samples may come late.
+const MARGIN: Duration = Duration::from_secs(5 * 60);
+
+impl Store {
+    /// Writes blocks and drops what is too old, in memory and on disk. Call it about once a minute, off the async runtime: it reads and
+    /// writes files.
+    pub fn maintain(&self, now: Timestamp) {
+        if let Some(history) = &self.history {
+            let written = self.write_blocks(history, now);
+            if let Err(error) = &written {
+                warn!(%error, "A block cannot be written; its samples stay in memory.");
+            }
+            history.written(written.is_ok());
+            history.maintain(now);
+        }
+        let floor = self.history.as_ref().map_or(i64::MIN, History::floor_for_all);
+        // Recorded series are few, and forecasts over days stand on them.
+        let age = |labels: &Labels| if labels.metric_name().contains(':') { RECORDED_RETENTION } else { MEMORY_RETENTION };
+        self.retain_by(|labels| Timestamp((now - age(labels)).0.max(floor)));
+    }
+
+    fn write_blocks(&self, history: &History, now: Timestamp) -> io::Result<()> {
+        let due = (now - MARGIN).0;
+        loop {
+            let floor = history.snapshot().floor;
+            if floor.saturating_add(BLOCK_TIME) > due {
+                return Ok(());
+            }
+            let Some(oldest) = self.inner.read().oldest(floor) else { return Ok(()) };
+            let start = oldest.div_euclid(BLOCK_TIME) * BLOCK_TIME;
+            if start + BLOCK_TIME > due {
+                return Ok(());
+            }
+            self.write_block(history, start, start + BLOCK_TIME)?;
+        }
+    }
+
+    fn write_block(&self, history: &History, start: i64, end: i64) -> io::Result<()> {
+        let mut series: Vec<(Labels, u32)> = {
+            let inner = &mut *self.inner.write();
+            // From here on nothing can come that the block would miss.
+            inner.floor = inner.floor.max(end);
+            let columns = &inner.columns;
+            let slots = (0_u32..).zip(&inner.slots).filter_map(|(number, slot)| Some((number, slot.series.as_ref()?)));
+            slots.filter(|(_, s)| s.overlaps(start - 1, end - 1, columns)).map(|(number, s)| (s.labels.clone(), number)).collect()
+        };
+        series.sort_unstable_by(|(a, _), (b, _)| order(a, b));
+        let mut writer = BlockWriter::create(history.blocks_folder(), start, end)?;
+        let (mut times, mut values, mut scratch) = (Vec::new(), Vec::new(), Scratch::default());
+        for (labels, slot) in series {
+            times.clear();
+            values.clear();
+            {
+                let inner = self.inner.read();
+                let Some(series) = inner.series(slot).filter(|s| s.labels == labels) else { continue };
+                match series.window(start - 1, end - 1, &inner.columns, &mut scratch) {
+                    Ok(window) => {
+                        times.extend_from_slice(window.times);
+                        values.extend_from_slice(window.values);
+                    }
+                    Err(error) => {
+                        self.damaged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        warn!(series = %labels, %error, "A chunk in memory is damaged and is missing from the block.");
+                    }
+                }
+            }
+            writer.add(&labels, &times, &values)?;
+        }
+        let block = writer.finish()?;
+        if let Some(block) = &block {
+            let status = block.status();
+            info!(block = %block.path().display(), status.series, status.samples, status.bytes, "Block written.");
+        }
+        history.publish(block, end);
+        Ok(())
+    }
+}

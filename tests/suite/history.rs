@@ -1,0 +1,372 @@
+//! The history on disk: what was appended is there after a restart, bit for bit; what is damaged is never served.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nightbell::model::{Labels, MatchOp, Matcher, Sample, Timestamp, stale_nan};
+use nightbell::store::{HistorySettings, Limits, Store};
+use proptest::prelude::*;
+use proptest::test_runner::{RngSeed, TestRunner};
+
+use crate::servers::nightbell::Nightbell;
+use crate::servers::wait_until;
+
+/// A time on a boundary of blocks and segments.
+const START: i64 = 1_764_000_000_000;
+/// One tick.
+const STEP: i64 = 15_000;
+
+type Content = BTreeMap<String, Vec<(i64, u64)>>;
+
+fn settings(path: &Path) -> HistorySettings {
+    HistorySettings { path: path.to_owned(), retention: Duration::from_secs(30 * 86_400), max_size: None }
+}
+
+fn open(path: &Path, now: i64) -> Store {
+    Store::open(Limits::default(), &settings(path), Timestamp(now)).expect("the folder can be used")
+}
+
+fn any_series() -> Vec<Matcher> {
+    vec![Matcher::new("__name__", MatchOp::Regex, ".+").expect("valid")]
+}
+
+/// Everything in `from < time <= to`.
+fn between(store: &Store, from: i64, to: i64) -> Content {
+    let mut content = Content::new();
+    store
+        .select(&any_series(), Timestamp(from), Timestamp(to), |labels, window| {
+            let samples = window.times.iter().zip(window.values).map(|(t, v)| (*t, v.to_bits())).collect();
+            assert!(content.insert(labels.to_string(), samples).is_none(), "{labels} came twice");
+            ControlFlow::Continue(())
+        })
+        .expect("readable");
+    content
+}
+
+fn content(store: &Store) -> Content {
+    between(store, i64::MIN / 2, i64::MAX / 2)
+}
+
+fn sample(name: &str, number: usize, value: f64) -> Sample {
+    Sample { labels: Labels::from_pairs([("__name__", name), ("i", &number.to_string())]), value, timestamp: None }
+}
+
+/// One tick of a small target: a constant, counters, a fraction, a stale marker now and then, a series that comes and goes.
+fn tick(number: i64) -> Vec<Sample> {
+    let n = number as f64;
+    let mut batch = vec![
+        sample("constant", 0, 4096.0),
+        sample("counter_total", 0, n * 17.0),
+        sample("cpu_seconds_total", 0, n * 13.0 / 100.0),
+        sample("ratio", 0, (n * 0.37).sin()),
+    ];
+    if number % 7 != 3 {
+        batch.push(sample("now_and_then", 1, if number % 7 == 2 { stale_nan() } else { n }));
+    }
+    batch
+}
+
+fn fill(store: &Store, ticks: std::ops::Range<i64>) {
+    for number in ticks {
+        let batch = tick(number);
+        assert_eq!(store.append(Timestamp(START + number * STEP), &batch).appended, batch.len());
+    }
+}
+
+/// Every series holds a beginning of what was written: nothing else, nothing in between lost.
+fn assert_prefix(found: &Content, written: &Content) {
+    for (labels, samples) in found {
+        let all = written.get(labels).unwrap_or_else(|| panic!("{labels} was never written"));
+        assert!(samples.len() <= all.len() && *samples == all[..samples.len()], "{labels}: a wrong sample is served");
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(folder).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_default();
+    found.sort();
+    found
+}
+
+/// Issue 3.5: samples survive a restart bit for bit, over several segments of the log and several restarts.
+#[test]
+fn samples_survive_restarts_bit_for_bit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let memory = Store::new(Limits::default());
+    for part in 0..5 {
+        let ticks = part * 70..(part + 1) * 70;
+        let store = open(folder.path(), START + ticks.start * STEP);
+        assert_eq!(content(&store), content(&memory), "before part {part}");
+        fill(&store, ticks.clone());
+        fill(&memory, ticks);
+        assert!(store.flush());
+    }
+    assert_eq!(content(&open(folder.path(), START + 400 * STEP)), content(&memory));
+}
+
+/// A second process must not write into the same folder.
+#[test]
+fn a_folder_belongs_to_one_process() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = open(folder.path(), START);
+    let second = Store::open(Limits::default(), &settings(folder.path()), Timestamp(START));
+    assert!(second.is_err_and(|e| e.to_string().contains("in use by another nightbell")));
+    drop(first);
+    open(folder.path(), START);
+}
+
+/// A log of one segment, and what it holds.
+fn one_segment() -> (tempfile::TempDir, Content, Vec<u8>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path(), START);
+    fill(&store, 0..24);
+    assert!(store.flush());
+    let written = content(&store);
+    drop(store);
+    let bytes = fs::read(folder.path().join("wal/00000001")).expect("a segment");
+    (folder, written, bytes)
+}
+
+/// Issue 3.5: a log cut short anywhere gives the beginning of what was written, and the next run writes on.
+#[test]
+fn a_log_cut_short_anywhere_gives_its_beginning() {
+    let (folder, written, bytes) = one_segment();
+    // Eight bytes name the format; a record is length, checksum, kind, payload.
+    let mut boundaries = vec![8];
+    while let Some(length) = bytes.get(boundaries[boundaries.len() - 1]..).and_then(|rest| rest.first_chunk::<4>()) {
+        boundaries.push(boundaries[boundaries.len() - 1] + 9 + u32::from_le_bytes(*length) as usize);
+    }
+    assert_eq!(boundaries.len(), 1 + 24 + 1, "a record for each tick, one that declares the series");
+    let mut cuts: Vec<usize> = boundaries.iter().flat_map(|b| [b - 1, *b, b + 1, b + 5, b + 12]).filter(|c| *c < bytes.len()).collect();
+    cuts.sort_unstable();
+    let mut most = 0;
+    for length in [0, 1].into_iter().chain(cuts) {
+        let other = folder.path().join("other");
+        fs::create_dir_all(other.join("wal")).expect("a folder");
+        fs::write(other.join("wal/00000001"), &bytes[..length]).expect("written");
+        let store = open(&other, START + 24 * STEP);
+        let found = content(&store);
+        assert_prefix(&found, &written);
+        let count: usize = found.values().map(Vec::len).sum();
+        assert!(count >= most, "a longer log holds no less");
+        most = count;
+        if length % 11 == 0 {
+            fill(&store, 24..26);
+            assert!(store.flush());
+            let now = content(&store);
+            drop(store);
+            assert_eq!(content(&open(&other, START + 26 * STEP)), now, "cut at {length}");
+        }
+        fs::remove_dir_all(&other).expect("removed");
+    }
+    let all: usize = written.values().map(Vec::len).sum();
+    assert!(most >= all - 5, "only the last tick is lost when the last byte is");
+}
+
+/// Issue 3.5: flipped bytes are noticed: what follows them is set aside, nothing wrong is served.
+#[test]
+fn flipped_bytes_in_the_log_are_noticed_and_set_aside() {
+    let (folder, written, bytes) = one_segment();
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: 100, rng_seed: RngSeed::Fixed(5), failure_persistence: None, ..ProptestConfig::default() });
+    let flips = (0..bytes.len(), 1_u8..=255);
+    let run = |(place, bits): (usize, u8)| {
+        let other = folder.path().join("other");
+        fs::create_dir_all(other.join("wal")).expect("a folder");
+        let mut damaged = bytes.clone();
+        damaged[place] ^= bits;
+        fs::write(other.join("wal/00000001"), &damaged).expect("written");
+        let store = open(&other, START + 24 * STEP);
+        let found = content(&store);
+        assert_prefix(&found, &written);
+        assert_ne!(found, written, "the flip at {place} cannot be harmless");
+        drop(store);
+        assert_eq!(content(&open(&other, START + 24 * STEP)), found, "what was found good stays");
+        let aside = files(&other.join("wal")).iter().any(|f| f.extension().is_some_and(|e| e == "damaged"));
+        let cut = fs::metadata(other.join("wal/00000001")).map_or(0, |m| m.len()) < bytes.len() as u64;
+        assert!(aside || cut, "set aside or cut back");
+        fs::remove_dir_all(&other).expect("removed");
+        Ok(())
+    };
+    runner.run(&flips, run).expect("holds");
+}
+
+/// Half an hour: what a block spans when it is first written.
+const BLOCK: i64 = 120;
+
+/// Runs through `ticks` with an upkeep every few ticks, in a store with a history and in one without.
+fn live(store: &Store, memory: &Store, ticks: std::ops::Range<i64>) {
+    for number in ticks {
+        fill(store, number..number + 1);
+        fill(memory, number..number + 1);
+        if number % 8 == 0 {
+            store.maintain(Timestamp(START + number * STEP));
+        }
+    }
+}
+
+/// Issue 3.5: with blocks on disk, merged ones too, and after restarts every answer is that of a store that has all in memory.
+#[test]
+fn blocks_and_restarts_change_no_answer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let memory = Store::new(Limits::default());
+    let mut store = open(folder.path(), START);
+    for part in 0..7 {
+        live(&store, &memory, part * 170..(part + 1) * 170);
+        assert!(store.flush());
+        if part % 2 == 1 {
+            drop(store);
+            store = open(folder.path(), START + (part + 1) * 170 * STEP);
+        }
+        for (from, to) in [(0, 1190), (3, 119), (119, 121), (120, 360), (470, 900), (part * 170, part * 170 + 9)] {
+            let (from, to) = (START + from * STEP - 1, START + to * STEP);
+            assert_eq!(between(&store, from, to), between(&memory, from, to), "{from} to {to}");
+            assert_eq!(
+                store.label_values("i", &any_series(), Timestamp(from), Timestamp(to)),
+                memory.label_values("i", &any_series(), Timestamp(from), Timestamp(to))
+            );
+        }
+        let equal = [Matcher::equal("__name__", "now_and_then"), Matcher::new("i", MatchOp::NotRegex, "0|2").expect("valid")];
+        let count = |store: &Store| {
+            let mut samples = 0;
+            let counted = store.select(&equal, Timestamp(0), Timestamp(i64::MAX / 2), |_, window| {
+                samples += window.times.len();
+                ControlFlow::Continue(())
+            });
+            counted.map(|()| samples).expect("readable")
+        };
+        assert_eq!(count(&store), count(&memory));
+    }
+    let status = store.history().expect("a history");
+    assert!(status.blocks.len() < 6, "nine half hours, the first eight in one block: {:?}", status.blocks);
+    assert!(
+        store.stats().head_samples + store.stats().sealed_samples < memory.stats().head_samples + memory.stats().sealed_samples,
+        "memory keeps the newest only"
+    );
+    assert!(status.segments <= 4 && status.damaged == 0, "{status:?}");
+}
+
+/// A history of several blocks, and all that it holds.
+fn several_blocks() -> (tempfile::TempDir, Content) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, memory) = (open(folder.path(), START), Store::new(Limits::default()));
+    live(&store, &memory, 0..3 * BLOCK + 30);
+    assert!(store.flush());
+    assert_eq!(store.history().map(|h| h.blocks.len()), Some(3));
+    (folder, content(&memory))
+}
+
+/// Every sample is one that was written, in order.
+fn assert_subset(found: &Content, written: &Content) {
+    for (labels, samples) in found {
+        let all = written.get(labels).unwrap_or_else(|| panic!("{labels} was never written"));
+        let mut rest = all.iter();
+        assert!(samples.iter().all(|sample| rest.any(|other| other == sample)), "{labels}: a wrong sample is served");
+    }
+}
+
+/// Issue 3.5: a flipped byte or a missing end of a block is noticed; at most that block is missing, and it is set aside.
+#[test]
+fn damaged_blocks_are_set_aside_and_the_rest_is_served() {
+    let (folder, written) = several_blocks();
+    let block = files(&folder.path().join("blocks"))[1].clone();
+    let bytes = fs::read(&block).expect("a block");
+    let elsewhere = |time: i64| !(START + BLOCK * STEP..START + 2 * BLOCK * STEP).contains(&time);
+    let rest = |content: &Content| -> Content {
+        let kept = |samples: &Vec<(i64, u64)>| samples.iter().copied().filter(|(t, _)| elsewhere(*t)).collect();
+        content.iter().map(|(labels, samples)| (labels.clone(), kept(samples))).collect()
+    };
+    let now = START + (3 * BLOCK + 30) * STEP;
+    let check = |damaged: &[u8]| {
+        fs::write(&block, damaged).expect("written");
+        let store = open(folder.path(), now);
+        let found = content(&store);
+        assert_subset(&found, &written);
+        assert_eq!(rest(&found), rest(&written), "the other blocks are served");
+        assert_ne!(found, written, "the damage cannot be harmless");
+        (0..4).for_each(|_| store.maintain(Timestamp(now)));
+        assert_eq!(content(&store), found, "mending changes no answer");
+        assert!(store.history().is_some_and(|h| h.damaged > 0), "the damage is counted");
+        let aside: Vec<PathBuf> =
+            files(&folder.path().join("blocks")).into_iter().filter(|f| f.extension().is_some_and(|e| e == "damaged")).collect();
+        assert_eq!(aside.len(), 1, "the block is set aside");
+        fs::remove_file(&aside[0]).expect("removed");
+    };
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: 40, rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..ProptestConfig::default() });
+    let flips = (0..bytes.len(), 1_u8..=255);
+    let flip = |(place, bits): (usize, u8)| {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= bits;
+        check(&damaged);
+        Ok(())
+    };
+    runner.run(&flips, flip).expect("holds");
+    for length in [0, 1, 8, bytes.len() / 2, bytes.len() - 80, bytes.len() - 1] {
+        check(&bytes[..length]);
+    }
+}
+
+/// Issue 3.5: old blocks go by age and by size, the oldest first.
+#[test]
+fn old_blocks_are_dropped_by_age_and_by_size() {
+    let (folder, written) = several_blocks();
+    let now = START + (3 * BLOCK + 30) * STEP;
+    let oldest = |store: &Store| content(store).values().filter_map(|s| s.first().map(|(t, _)| *t)).min().expect("samples");
+    let sizes: Vec<u64> = files(&folder.path().join("blocks")).iter().map(|f| fs::metadata(f).expect("a file").len()).collect();
+    {
+        let store = open(folder.path(), now);
+        let log = store.history().expect("a history").log_bytes;
+        drop(store);
+        let settings = HistorySettings { max_size: Some(log + sizes[1] + sizes[2]), ..settings(folder.path()) };
+        let store = Store::open(Limits::default(), &settings, Timestamp(now)).expect("opens");
+        store.maintain(Timestamp(now));
+        assert_eq!(oldest(&store), START + BLOCK * STEP, "the oldest block is over the bound");
+        assert_subset(&content(&store), &written);
+    }
+    let settings = HistorySettings { retention: Duration::from_secs(3600), ..settings(folder.path()) };
+    let store = Store::open(Limits::default(), &settings, Timestamp(now)).expect("opens");
+    store.maintain(Timestamp(START + 2 * BLOCK * STEP + 3_600_000 + 1));
+    assert_eq!(oldest(&store), START + 2 * BLOCK * STEP);
+}
+
+/// The samples of one series as the API tells them.
+fn samples_of(nightbell: &Nightbell, selector: &str) -> Vec<(i64, String)> {
+    let query: String = selector.bytes().map(|b| format!("%{b:02x}")).collect();
+    let (status, body) = nightbell.get(&format!("/api/v1/query?query={query}"));
+    assert_eq!(status, 200, "{body}");
+    let answer: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    let values = answer["data"]["result"][0]["values"].as_array().cloned().unwrap_or_default();
+    let time = |v: &serde_json::Value| (v[0].as_f64().unwrap_or(0.0) * 1000.0).round() as i64;
+    values.iter().map(|v| (time(v), v[1].as_str().unwrap_or("").to_owned())).collect()
+}
+
+/// Issue 3.5: `kill -9` at any instant loses at most the last scrape, again and again.
+#[test]
+fn kill_9_loses_at_most_the_last_scrape() {
+    let mut nightbell = Nightbell::start("global: {scrape_interval: 500ms}\ncollectors:\n  host: {}\n");
+    let counter = "node_cpu_seconds_total{cpu=\"0\",mode=\"user\"}[1h]";
+    let mut before = Vec::new();
+    for round in 0..4_u64 {
+        wait_until("further samples", Duration::from_secs(20), || samples_of(&nightbell, counter).len() >= before.len() + 3);
+        // Any instant between two scrapes.
+        std::thread::sleep(Duration::from_millis(round * 271 % 500));
+        let held = samples_of(&nightbell, counter);
+        nightbell.kill();
+        nightbell.restart();
+        before = samples_of(&nightbell, counter);
+        let kept = &held[..held.len() - 1];
+        assert!(before.starts_with(kept), "round {round}: {held:?} became {before:?}");
+    }
+    assert!(nightbell.log().contains("Log read."), "{}", nightbell.log());
+}
+
+/// Issue 3.5: without a folder that can be written nightbell goes on in memory, and says so.
+#[test]
+fn without_a_writable_folder_samples_live_in_memory_and_that_is_said() {
+    let nightbell = Nightbell::start("storage: {path: /proc/nightbell}\ncollectors:\n  host: {}\n");
+    wait_until("samples", Duration::from_secs(20), || !samples_of(&nightbell, "node_load1[1h]").is_empty());
+    assert!(nightbell.log().contains("in memory only: /proc/nightbell"), "{}", nightbell.log());
+}
