@@ -15,12 +15,13 @@ use tokio::sync::{Notify, watch};
 use tracing::{debug, error, info, warn};
 
 use super::config::Integration;
+use super::decision::outcome;
 use super::digest::{Fold, is_too_large};
 use super::message::{derived_id, merge};
 use super::metrics::{IntegrationLabels, Metrics};
-use crate::model::{Timestamp, format_duration};
+use crate::model::{Stage, Timestamp, format_duration};
 use crate::notify::{Digest, Notification, NotifyError, Reason, counting_failed_templates};
-use crate::state::{DeadLetter, OutboxRow, State};
+use crate::state::{DeadLetter, DecisionRow, OutboxRow, State};
 
 /// Deadline of one attempt.
 const ATTEMPT: Duration = Duration::from_secs(30);
@@ -91,6 +92,8 @@ pub struct Deliverer {
     cursor: i64,
     failures: u32,
     last_error: Option<Reason>,
+    /// The message whose failure was written down last, and why it failed.
+    noted: Option<(String, Reason)>,
     jitter: RandomState,
     pace: Pace,
     /// Since when no attempt succeeds.
@@ -184,6 +187,7 @@ impl Deliverer {
             cursor: 0,
             failures: 0,
             last_error: None,
+            noted: None,
             jitter,
             pace: Pace::default(),
             failing_since: None,
@@ -232,7 +236,7 @@ impl Deliverer {
         };
         if self.mailbox.done.lock().contains(&waiting.message.delivery_id) {
             self.cursor = waiting.place.unwrap_or(self.cursor);
-            return if self.leave(&waiting.message).await { Step::Done } else { self.pause(None) };
+            return if self.leave(&waiting.message, &[]).await { Step::Done } else { self.pause(None) };
         }
         let (waiting, notification) = match self.merged(waiting, quiet).await {
             Ok(merged) => merged,
@@ -383,7 +387,8 @@ impl Deliverer {
                 self.failures = 0;
                 self.failing_since = None;
                 self.pace.accepted(now);
-                self.leave(&waiting.message).await;
+                let decided = self.decided(&waiting.message, now, |resolved| Stage::Delivered { resolved });
+                self.leave(&waiting.message, &decided).await;
                 return Step::Done;
             }
             Err(error) => error,
@@ -412,6 +417,7 @@ impl Deliverer {
         if self.last_error.replace(error.reason) != Some(error.reason) {
             warn!(receiver, notifier, group_key = waiting.message.group_key, %error, "Message was not accepted; it will be tried again.");
         }
+        self.note_failure(&waiting.message, &error, now).await;
         self.pause(error.retry_after)
     }
 
@@ -459,7 +465,9 @@ impl Deliverer {
             };
         }
         self.metrics.fallback.get_or_create(&self.labels).inc();
-        self.leave(row).await;
+        let to = rows.iter().map(|row| row.integration.clone()).collect::<Vec<_>>();
+        let decided = self.decided(row, now, |_| Stage::HandedOver { to: to.clone() });
+        self.leave(row, &decided).await;
         true
     }
 
@@ -479,8 +487,31 @@ impl Deliverer {
         }
     }
 
+    /// What became of a message, for each of its alerts.
+    fn decided(&self, message: &OutboxRow, now: Timestamp, stage: impl Fn(bool) -> Stage) -> Vec<DecisionRow> {
+        let message = serde_json::from_str::<Notification>(&message.body);
+        message.map(|message| outcome(&message, &self.integration.key, now, stage)).unwrap_or_default()
+    }
+
+    /// Writes down that a message was not accepted: once, until it fails otherwise or another one does.
+    async fn note_failure(&mut self, message: &OutboxRow, error: &NotifyError, now: Timestamp) {
+        let failure = (message.delivery_id.clone(), error.reason);
+        if self.noted.as_ref() == Some(&failure) {
+            return;
+        }
+        let text = error.to_string();
+        let decided = self.decided(message, now, |_| match error.reason {
+            Reason::RateLimited => Stage::RateLimited { error: text.clone() },
+            _ => Stage::Failing { error: text.clone() },
+        });
+        // A failure is counted by the state itself; the next attempt tries again to write it down.
+        if self.state.record_decisions(&decided).await.is_ok() {
+            self.noted = Some(failure);
+        }
+    }
+
     /// Takes a message that is dealt with out of the outbox; false when the database would not let it go. It is not sent again.
-    async fn leave(&self, message: &OutboxRow) -> bool {
+    async fn leave(&self, message: &OutboxRow, decided: &[DecisionRow]) -> bool {
         let id = &message.delivery_id;
         {
             let mut unsaved = self.mailbox.unsaved.lock();
@@ -489,7 +520,7 @@ impl Deliverer {
             self.metrics.unsaved.dec_by(i64::try_from(before - unsaved.len()).unwrap_or(0));
         }
         // A message in memory may have reached the database after all: its commit can fail in our eyes alone.
-        let removed = self.state.remove_message(id).await.is_ok();
+        let removed = self.state.settle_message(id, decided).await.is_ok();
         let mut done = self.mailbox.done.lock();
         if removed {
             done.remove(id);
@@ -508,7 +539,9 @@ impl Deliverer {
         if let Err(error) = self.state.bury_message(&letter).await {
             warn!(receiver, notifier, %error, "Dead letter could not be kept.");
         }
-        self.leave(&waiting.message).await;
+        let text = error.to_string();
+        let decided = self.decided(&waiting.message, now, |_| Stage::GivenUp { error: text.clone() });
+        self.leave(&waiting.message, &decided).await;
     }
 
     /// 500 ms, then 1.5 times longer each, ± 50 %, at most a minute; never sooner than the place asks.

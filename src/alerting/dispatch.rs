@@ -19,12 +19,16 @@ use super::dispatcher::{Dispatcher, Restored};
 use super::metrics::{IntegrationLabels, Metrics};
 use super::silence::{RETENTION, Silence, SilenceError};
 use crate::model::Timestamp;
-use crate::state::{DeadLetter, Error, OutboxRow, State, Transition};
+use crate::state::{DeadLetter, DecisionRow, Error, OutboxRow, State, Transition};
 
 /// Longest sleep: a clock that jumps is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 /// Time between two clean-ups.
 const CLEAN_UP: Duration = Duration::from_secs(15 * 60);
+/// How long decisions are kept.
+const DECISIONS_RETENTION: Duration = Duration::from_secs(30 * 86_400);
+/// Most decisions that are held in memory when the database cannot take them.
+const MAX_UNWRITTEN: usize = 1000;
 
 /// What the handle asks of the loop.
 pub(super) enum Command {
@@ -43,6 +47,8 @@ pub struct Dispatch {
     mailboxes: BTreeMap<String, (Arc<Mailbox>, IntegrationLabels)>,
     /// The database missed something: the next transition writes everything.
     behind: bool,
+    /// Decisions that the database missed.
+    unwritten: Vec<DecisionRow>,
     cleaned_at: Timestamp,
 }
 
@@ -67,7 +73,8 @@ impl Dispatch {
         });
         let restored = Restored { alerts, groups, log, silences: silences.collect() };
         let memory = Arc::new(Mutex::new(Dispatcher::new(config, restored, now)));
-        let mut dispatch = Dispatch { memory, state, metrics, mailboxes: BTreeMap::new(), behind: false, cleaned_at: now };
+        let mut dispatch =
+            Dispatch { memory, state, metrics, mailboxes: BTreeMap::new(), behind: false, unwritten: Vec::new(), cleaned_at: now };
         dispatch.open_mailboxes(now).await;
         dispatch
     }
@@ -105,6 +112,7 @@ impl Dispatch {
             // A failure is counted by the state itself, and the next time comes soon.
             let _ = self.state.prune_notification_log(now).await;
             let _ = self.state.prune_silences(now - RETENTION).await;
+            let _ = self.state.prune_decisions(now - DECISIONS_RETENTION).await;
         }
     }
 
@@ -165,8 +173,9 @@ impl Dispatch {
         let fresh = transition.messages.len();
         if self.behind {
             let messages = std::mem::take(&mut transition.messages);
+            let decisions = self.unwritten.iter().cloned().chain(std::mem::take(&mut transition.decisions)).collect();
             let unsaved: Vec<OutboxRow> = self.mailboxes.values().flat_map(|(m, _)| m.take_unsaved()).chain(messages).collect();
-            transition = Transition { messages: unsaved, ..self.memory.lock().everything() };
+            transition = Transition { messages: unsaved, decisions, ..self.memory.lock().everything() };
         }
         let newest = transition.messages.len() - fresh;
         for message in &transition.messages[newest..] {
@@ -176,6 +185,7 @@ impl Dispatch {
         }
         match self.state.record(&transition).await {
             Ok(()) => {
+                self.unwritten.clear();
                 if std::mem::take(&mut self.behind) {
                     info!("State database is up to date again.");
                 }
@@ -186,6 +196,8 @@ impl Dispatch {
                 if !std::mem::replace(&mut self.behind, true) {
                     error!(%error, "State database failed; messages are sent from memory.");
                 }
+                self.unwritten = transition.decisions;
+                self.unwritten.drain(..self.unwritten.len().saturating_sub(MAX_UNWRITTEN));
                 for message in transition.messages {
                     self.keep_in_memory(message);
                 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use super::alerts::{Alerts, Change, Incoming};
 use super::config::Alerting;
+use super::decision::Verdicts;
 use super::dedup::NotificationLog;
 use super::group::{Group, group_id};
 use super::inhibit::Inhibition;
 use super::pipeline::{self, Flush, Mutes};
 use super::silence::{RETENTION, Silence, Silences};
-use crate::model::{Alert, Timestamp};
-use crate::state::{AlertRow, GroupRow, LogRow, Transition};
+use crate::model::{Alert, Labels, Stage, Timestamp};
+use crate::state::{AlertPath, AlertRow, DecisionRow, GroupRow, LogRow, Transition};
 
 /// What the database remembered.
 #[derive(Default)]
@@ -33,6 +34,7 @@ pub struct Dispatcher {
     pub(super) groups: BTreeMap<String, Group>,
     pub(super) silences: Silences,
     log: NotificationLog,
+    verdicts: Verdicts,
     /// Alerts that were not taken because there were too many.
     pub(super) refused: u64,
 }
@@ -45,6 +47,7 @@ impl Dispatcher {
             groups: BTreeMap::new(),
             silences: Silences::default(),
             log: NotificationLog::default(),
+            verdicts: Verdicts::default(),
             refused: 0,
             config,
         };
@@ -68,8 +71,11 @@ impl Dispatcher {
         let live = self.alerts.iter().map(|row| &row.alert).filter(|a| held.contains(&a.fingerprint()) || !a.is_resolved(now));
         let live: Vec<Alert> = live.cloned().collect();
         self.config = config;
+        let before = keys(&self.groups);
         self.regroup(&live, &timers, now);
-        self.everything()
+        let after = keys(&self.groups);
+        let moved = live.iter().filter(|alert| before.get(&alert.fingerprint()) != after.get(&alert.fingerprint()));
+        Transition { decisions: moved.map(|alert| self.arrival(alert, now)).collect(), ..self.everything() }
     }
 
     fn regroup(&mut self, live: &[Alert], timers: &[GroupRow], now: Timestamp) {
@@ -94,6 +100,7 @@ impl Dispatcher {
                 Change::News | Change::Ended => {
                     let Some(row) = self.alerts.get(fingerprint).cloned() else { continue };
                     touched.extend(self.insert(&row.alert, now));
+                    transition.decisions.push(self.arrival(&row.alert, now));
                     transition.alerts.push(row);
                 }
                 Change::Renewed | Change::Repeated => {}
@@ -121,6 +128,31 @@ impl Dispatcher {
         made
     }
 
+    /// The record of an alert that goes into its groups.
+    pub(super) fn arrival(&self, alert: &Alert, now: Timestamp) -> DecisionRow {
+        let paths = self.paths(&alert.labels);
+        let until = paths.iter().map(|path| path.due).min().unwrap_or(now);
+        DecisionRow {
+            scope: alert.name().to_owned(),
+            at: now,
+            alerts: vec![alert.fingerprint()],
+            integration: String::new(),
+            stage: Stage::Waiting { until, resolved: alert.is_resolved(now) },
+            labels: alert.labels.clone(),
+            paths,
+        }
+    }
+
+    /// Where an alert with these labels is told: the groups that it is in.
+    pub(super) fn paths(&self, labels: &Labels) -> Vec<AlertPath> {
+        let path = |index: usize| {
+            let route = self.config.routes.get(index)?;
+            let group = self.groups.get(&group_id(route, &route.group_by.of(labels)))?;
+            Some(AlertPath { group_key: group.key.clone(), receiver: route.receiver.clone(), due: group.next_flush })
+        };
+        self.config.routes.matching(labels).into_iter().filter_map(path).collect()
+    }
+
     /// When the next group is due.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.groups.values().map(|g| g.next_flush).min()
@@ -145,6 +177,7 @@ impl Dispatcher {
         self.alerts = alerts;
         let held: BTreeSet<u64> = if told.is_empty() { told.clone() } else { self.held() };
         transition.gone_alerts = told.difference(&held).copied().collect();
+        transition.gone_alerts.iter().for_each(|fingerprint| self.verdicts.forget(*fingerprint));
         transition
     }
 
@@ -173,6 +206,7 @@ impl Dispatcher {
         let (row, sent) = (group.to_row(id), !outcome.messages.is_empty());
         transition.log.extend(outcome.log);
         transition.messages.extend(outcome.messages);
+        transition.decisions.extend(self.verdicts.note(&group.key, outcome.verdicts, now));
         let Some(group) = self.groups.get_mut(id) else { return ended };
         group.alerts.retain(|fingerprint| !ended.contains(fingerprint));
         if group.alerts.is_empty() {
@@ -207,4 +241,13 @@ impl Dispatcher {
     fn held(&self) -> BTreeSet<u64> {
         self.groups.values().flat_map(|g| g.alerts.iter().copied()).collect()
     }
+}
+
+/// The keys of the groups that each alert is in.
+fn keys(groups: &BTreeMap<String, Group>) -> BTreeMap<u64, Vec<String>> {
+    let mut keys: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    for (group, fingerprint) in groups.values().flat_map(|group| group.alerts.iter().map(move |fingerprint| (group, *fingerprint))) {
+        keys.entry(fingerprint).or_default().push(group.key.clone());
+    }
+    keys
 }

@@ -62,4 +62,10 @@ impl<'a> Inhibition<'a> {
         found.dedup();
         found
     }
+
+    /// The labels of an alert that mutes others.
+    pub fn source(&self, fingerprint: u64) -> Option<&'a Labels> {
+        let sources = self.0.iter().flat_map(|(_, sources)| sources);
+        sources.copied().find(|source| source.fingerprint() == fingerprint).map(|source| &source.labels)
+    }
 }

@@ -7,6 +7,7 @@
 
 pub mod alerts;
 pub mod config;
+pub mod decision;
 pub mod dedup;
 pub mod deliver;
 pub mod digest;
@@ -24,6 +25,7 @@ pub mod route;
 pub mod silence;
 pub mod time_interval;
 pub mod view;
+pub mod why;
 
 use std::future::Future;
 use std::sync::Arc;

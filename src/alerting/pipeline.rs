@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::config::{Alerting, Integration};
+use super::decision::Verdict;
 use super::dedup::{Found, LogEntry, NotificationLog, should_notify};
 use super::group::Group;
 use super::inhibit::Inhibition;
 use super::message::{Subject, compose, notified, order};
 use super::route::Route;
 use super::silence::Silences;
-use crate::model::{Alert, Timestamp};
+use crate::model::stage::{Inhibitor, Silencer, label_map};
+use crate::model::{Alert, Stage, Timestamp};
 use crate::notify::AlertStatus;
 use crate::state::{LogRow, OutboxRow};
 
@@ -47,6 +49,17 @@ pub struct Outcome {
     pub messages: Vec<OutboxRow>,
     /// Changed entries of the notification log.
     pub log: Vec<LogRow>,
+    /// What was decided about each alert.
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Outcome {
+    fn decided(&mut self, integration: &str, alerts: impl IntoIterator<Item = u64>, stage: Stage) {
+        let alerts: Vec<u64> = alerts.into_iter().collect();
+        if !alerts.is_empty() {
+            self.verdicts.push(Verdict { integration: integration.to_owned(), alerts, stage });
+        }
+    }
 }
 
 /// Runs one flush.
@@ -56,13 +69,23 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
     let Some(receiver) = mutes.config.receiver(&flush.route.receiver) else { return outcome };
     flush.alerts.sort_by(|a, b| order(&a.labels, &b.labels));
 
-    let quiet = !muting_intervals(flush.route, mutes.config, now).is_empty();
-    let (passing, suppressed): (Vec<&Alert>, Vec<&Alert>) = flush.alerts.iter().copied().partition(|alert| {
-        mutes.inhibition.muting(&alert.labels).is_empty() && !quiet && mutes.silences.muting(&alert.labels, now).is_empty()
-    });
+    let quiet = muting_intervals(flush.route, mutes.config, now);
+    let (mut passing, mut suppressed) = (Vec::new(), Vec::new());
+    for alert in flush.alerts.iter().copied() {
+        match stopped(alert, &quiet, mutes, now) {
+            None => passing.push(alert),
+            Some(stage) => {
+                suppressed.push(alert);
+                outcome.decided("", [alert.fingerprint()], stage);
+            }
+        }
+    }
 
     // An alert that ended unheard leaves the group without a word; should it fire again, it must count as new (SEMANTICS 158).
     let unheard: BTreeSet<u64> = suppressed.iter().filter(|a| a.is_resolved(now)).map(|a| a.fingerprint()).collect();
+    if receiver.integrations.is_empty() {
+        outcome.decided("", passing.iter().map(|a| a.fingerprint()), Stage::NobodyToTell);
+    }
     for integration in &receiver.integrations {
         if !passing.is_empty() {
             tell(&flush, &passing, mutes.config, integration, log, &mut outcome);
@@ -72,6 +95,32 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
         }
     }
     outcome
+}
+
+/// The first that stops an alert, if any does: inhibition, time intervals, silences.
+fn stopped(alert: &Alert, quiet: &[&str], mutes: &Mutes<'_>, now: Timestamp) -> Option<Stage> {
+    let inhibited = mutes.inhibition.muting(&alert.labels);
+    if !inhibited.is_empty() {
+        let inhibitor = |fingerprint: &u64| Inhibitor {
+            fingerprint: format!("{fingerprint:016x}"),
+            labels: mutes.inhibition.source(*fingerprint).map(label_map).unwrap_or_default(),
+        };
+        return Some(Stage::Inhibited { by: inhibited.iter().map(inhibitor).collect() });
+    }
+    if !quiet.is_empty() {
+        return Some(Stage::Muted { intervals: quiet.iter().map(|name| (*name).to_owned()).collect() });
+    }
+    let silenced = mutes.silences.muting(&alert.labels, now);
+    let silencer = |id: &&str| {
+        let silence = mutes.silences.get(id)?;
+        Some(Silencer {
+            id: silence.id.clone(),
+            created_by: silence.created_by.clone(),
+            comment: silence.comment.clone(),
+            ends_at: silence.ends_at,
+        })
+    };
+    (!silenced.is_empty()).then(|| Stage::Silenced { by: silenced.iter().filter_map(silencer).collect() })
 }
 
 /// Decides for one integration, and if it is to be told, writes the message and the log entry.
@@ -88,10 +137,16 @@ fn tell(
     let found = Found { firing: of_state(false), resolved: of_state(true) };
     let entry = log.get(key, &integration.key, now);
     let repeat = flush.route.repeat_interval;
-    let Some(reason) = should_notify(entry, &found, repeat, integration.send_resolved, now) else { return };
+    let Some(reason) = should_notify(entry, &found, repeat, integration.send_resolved, now) else {
+        return held_back(&found, entry, repeat, integration, outcome);
+    };
 
     let shown = alerts.iter().map(|alert| notified(alert, now));
     let shown: Vec<_> = shown.filter(|a| integration.send_resolved || a.status == AlertStatus::Firing).collect();
+    let told: Vec<u64> = found.firing.iter().chain(found.resolved.iter().filter(|_| integration.send_resolved)).copied().collect();
+    if !integration.send_resolved {
+        outcome.decided(&integration.key, found.resolved.iter().copied(), Stage::EndNotWanted);
+    }
     let entry = LogEntry { sent_at: now, firing: found.firing, resolved: found.resolved, expires_at: now + RETENTION.min(repeat * 2) };
     outcome.log.push(log.put(key, &integration.key, entry));
     if shown.is_empty() {
@@ -99,15 +154,30 @@ fn tell(
     }
     let subject = Subject { group_key: key, group_labels: &flush.group.labels, external_url: &config.external_url, now };
     let message = compose(&subject, integration, reason, shown);
+    let (held, delivery_id) = (integration.policy.holds(&message, now), message.delivery_id.clone());
+    let written = if held { Stage::Held { delivery_id } } else { Stage::Sending { reason: message.reason.clone(), delivery_id } };
+    outcome.decided(&integration.key, told, written);
     outcome.messages.push(OutboxRow {
         delivery_id: message.delivery_id.clone(),
         integration: integration.key.clone(),
         group_key: key.clone(),
         created_at: now,
-        held: integration.policy.holds(&message, now),
+        held,
         // Strings, numbers and lists of them always have a JSON form.
         body: serde_json::to_string(&message).unwrap_or_default(),
     });
+}
+
+/// Says why an integration is not told: it knows already, or there is nothing that it wants to know.
+fn held_back(found: &Found, entry: Option<&LogEntry>, repeat: Duration, integration: &Integration, outcome: &mut Outcome) {
+    let knows = |fingerprint: &u64| entry.is_some_and(|e| e.resolved.contains(fingerprint));
+    let (known, untold): (Vec<u64>, Vec<u64>) = found.resolved.iter().copied().partition(knows);
+    if let Some(entry) = entry {
+        let stage = Stage::Deduplicated { told_at: entry.sent_at, until: entry.sent_at + repeat };
+        outcome.decided(&integration.key, found.firing.iter().copied().chain(known), stage);
+    }
+    let stage = if integration.send_resolved { Stage::EndedUntold } else { Stage::EndNotWanted };
+    outcome.decided(&integration.key, untold, stage);
 }
 
 /// Names of the time intervals because of which a route is quiet at `now`.

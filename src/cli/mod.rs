@@ -9,6 +9,7 @@ mod query;
 mod query_output;
 mod run;
 pub mod test;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -72,6 +73,8 @@ enum Command {
     Query(query::QueryArgs),
     /// Ask a running nightbell how everything is
     Health(health::HealthArgs),
+    /// Ask a running nightbell why an alert was notified, or was not
+    Why(why::WhyArgs),
 }
 
 #[derive(Subcommand)]
@@ -111,6 +114,7 @@ pub fn main() -> ExitCode {
             )
         }),
         Some(Command::Health(args)) => wait_for(health::health(&args)),
+        Some(Command::Why(args)) => wait_for(why::why(&args)),
         None => run::run(&cli.run),
     }
 }

@@ -8,6 +8,7 @@ pub mod matcher;
 pub mod metric;
 pub mod regex;
 pub mod sample;
+pub mod stage;
 pub mod text;
 pub mod time;
 
@@ -16,4 +17,5 @@ pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metric::{MetricDesc, MetricKind};
 pub use sample::{Batch, Family, Histogram, STALE_NAN_BITS, Sample, is_stale, stale_nan};
+pub use stage::Stage;
 pub use time::{DurationError, Timestamp, format_duration, parse_duration};

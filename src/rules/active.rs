@@ -139,16 +139,19 @@ impl ActiveAlert {
         self.last_sent_at.is_none_or(|sent| self.resolved_at.is_some_and(|end| end > sent) || sent + resend_delay < now)
     }
 
+    /// Its labels as the alerting side knows them.
+    pub(super) fn outgoing_labels(&self, context: &Context<'_>) -> Labels {
+        let mut labels = self.labels.to_builder();
+        for (name, value) in context.external_labels.iter().filter(|(name, _)| self.labels.get(name).is_none()) {
+            labels.set(name, value);
+        }
+        labels.build()
+    }
+
     /// The alert as the alerting side knows it. It fires until told otherwise: no end is guessed.
     pub(super) fn to_model(&self, now: Timestamp, context: &Context<'_>, expr: &str) -> Alert {
-        let mut labels = self.labels.to_builder();
-        for (name, value) in context.external_labels.iter() {
-            if self.labels.get(name).is_none() {
-                labels.set(name, value);
-            }
-        }
         Alert {
-            labels: labels.build(),
+            labels: self.outgoing_labels(context),
             annotations: self.annotations.clone(),
             starts_at: self.fired_at.unwrap_or(self.active_at),
             ends_at: self.resolved_at,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::AlertingRule;
 use super::active::{ActiveAlert, AlertState};
-use crate::model::{Alert, Labels, LabelsBuilder, METRIC_NAME, Timestamp};
+use crate::model::{Alert, Labels, LabelsBuilder, METRIC_NAME, Stage, Timestamp};
 use crate::promql::Expr;
 use crate::promql::ast::BinaryOp;
 use crate::template::{Query, RuleData, Template};
@@ -48,6 +48,8 @@ pub struct Step {
     pub changed: Vec<u64>,
     /// Alerts that are forgotten.
     pub gone: Vec<u64>,
+    /// Alerts that began to be pending, and those that ended before they fired, with the instant they began.
+    pub pending: Vec<(Labels, Stage)>,
 }
 
 impl AlertingState {
@@ -100,9 +102,12 @@ impl AlertingState {
             if changed {
                 step.changed.push(*fingerprint);
             }
+            if alert.state == AlertState::Pending && alert.active_at == now {
+                step.pending.push((alert.outgoing_labels(context), Stage::Pending { since: now, hold: rule.hold }));
+            }
             self.alerts.insert(*fingerprint, alert);
         }
-        self.absent(rule, &present, now, &mut step);
+        self.absent(rule, &present, now, context, &mut step);
         self.hand_on(&present, rule, now, context, &mut step);
         step.changed.sort_unstable();
         step.changed.dedup();
@@ -178,13 +183,23 @@ impl AlertingState {
     }
 
     /// The alerts whose series is not there.
-    fn absent(&mut self, rule: &AlertingRule, present: &BTreeMap<u64, (Labels, &Labels, f64)>, now: Timestamp, step: &mut Step) {
+    fn absent(
+        &mut self,
+        rule: &AlertingRule,
+        present: &BTreeMap<u64, (Labels, &Labels, f64)>,
+        now: Timestamp,
+        context: &Context<'_>,
+        step: &mut Step,
+    ) {
         self.alerts.retain(|fingerprint, alert| {
             if present.contains_key(fingerprint) {
                 return true;
             }
             let forget = match alert.state {
-                AlertState::Pending => true,
+                AlertState::Pending => {
+                    step.pending.push((alert.outgoing_labels(context), Stage::PendingEnded { since: alert.active_at }));
+                    true
+                }
                 AlertState::Inactive => alert.resolved_at.is_none_or(|at| now.since(at) > RESOLVED_RETENTION),
                 AlertState::Firing => {
                     let fresh = alert.keep_firing_since.is_none();

@@ -9,8 +9,8 @@ use super::alerting::{AlertingState, Context, Step};
 use super::backend::Backend;
 use super::recording::record;
 use super::{AlertingRule, Rule, RuleGroup};
-use crate::model::{Alert, Labels, METRIC_NAME, Sample, Timestamp, stale_nan};
-use crate::state::{RuleAlertChanges, RuleAlertRow};
+use crate::model::{Alert, Labels, METRIC_NAME, Sample, Stage, Timestamp, stale_nan};
+use crate::state::{DecisionRow, RuleAlertChanges, RuleAlertRow};
 use crate::template::Query;
 
 /// What all groups share.
@@ -267,6 +267,7 @@ impl GroupOutcome {
         self.alerts.extend(other.alerts);
         self.changes.put.extend(other.changes.put);
         self.changes.gone.extend(other.changes.gone);
+        self.changes.decisions.extend(other.changes.decisions);
     }
 }
 
@@ -307,7 +308,7 @@ impl RunningRule {
             (Rule::Recording(rule), _) => record(rule, hits, context.limit)?,
             (Rule::Alerting(rule), Some(state)) => {
                 let step = state.step(rule, &hits, now, context)?;
-                note(&self.key, state, &step, &mut outcome.changes);
+                note(&self.key, state, &step, now, &mut outcome.changes);
                 outcome.alerts.extend(step.alerts);
                 synthetic(rule, state)
             }
@@ -331,13 +332,23 @@ impl RunningRule {
 }
 
 /// Adds what a step changed to what goes into the state database.
-fn note(key: &str, state: &AlertingState, step: &Step, changes: &mut RuleAlertChanges) {
+fn note(key: &str, state: &AlertingState, step: &Step, now: Timestamp, changes: &mut RuleAlertChanges) {
     for fingerprint in &step.changed {
         if let Some(alert) = state.alert(*fingerprint) {
             changes.put.push(RuleAlertRow { rule: key.to_owned(), fingerprint: *fingerprint, body: alert.to_json() });
         }
     }
     changes.gone.extend(step.gone.iter().map(|fingerprint| (key.to_owned(), *fingerprint)));
+    let decision = |(labels, stage): &(Labels, Stage)| DecisionRow {
+        scope: labels.value("alertname").to_owned(),
+        at: now,
+        alerts: vec![labels.fingerprint()],
+        integration: String::new(),
+        stage: stage.clone(),
+        labels: labels.clone(),
+        paths: Vec::new(),
+    };
+    changes.decisions.extend(step.pending.iter().map(decision));
 }
 
 fn marker(labels: Labels) -> Sample {

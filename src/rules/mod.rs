@@ -6,6 +6,7 @@ pub mod active;
 pub mod alerting;
 pub mod backend;
 pub mod dead;
+pub mod explain;
 pub mod file;
 pub mod group;
 mod metrics;

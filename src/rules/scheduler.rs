@@ -14,11 +14,12 @@ use tracing::{error, warn};
 use super::RuleGroup;
 use super::active::ActiveAlert;
 use super::backend::Backend;
+use super::explain::Standing;
 use super::group::{Group, GroupOutcome, Settings, orphan};
 use super::metrics::{GroupLabel, Metrics};
 use super::snapshot::GroupSnapshot;
 use crate::model::time::millis;
-use crate::model::{Alert, Labels, Sample, Timestamp, stale_nan};
+use crate::model::{Alert, Labels, Matcher, Sample, Timestamp, stale_nan};
 use crate::state::{RuleAlertChanges, State};
 use crate::telemetry::Telemetry;
 
@@ -219,6 +220,17 @@ impl Scheduler {
         let mut groups: Vec<GroupSnapshot> = slots.iter().map(|slot| GroupSnapshot::new(&slot.group.lock())).collect();
         groups.sort_by(|a, b| (&a.file, &a.name).cmp(&(&b.file, &b.name)));
         groups
+    }
+
+    /// How the rules called `name` stand whose alerts `matchers` may match: now, or at `at` as far as samples tell. It evaluates their
+    /// expressions, so it belongs on the blocking pool.
+    pub fn standings(&self, name: &str, matchers: &[Matcher], at: Option<Timestamp>) -> Vec<Standing> {
+        let (slots, settings) = {
+            let inner = self.inner.lock();
+            (inner.groups.clone(), inner.settings.clone())
+        };
+        let of = |slot: &Slot| slot.group.lock().standings(self.backend.as_ref(), name, matchers, at, &settings);
+        slots.iter().flat_map(of).collect()
     }
 
     /// The slot to evaluate, and how many before it were missed; sets the group's next one.

@@ -1,7 +1,7 @@
 //! Table `rule_alerts`: every pending, firing and lately resolved alert of every rule, as JSON text that `rules` writes and reads.
 
 use super::statement::{Statement, statement};
-use super::{Error, State, on_pool};
+use super::{DecisionRow, Error, State, decisions, on_pool};
 
 /// An alert of a rule as it lies in the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,18 +15,20 @@ pub struct RuleAlertRow {
 }
 
 /// What one evaluation changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RuleAlertChanges {
     /// Alerts that are new or have changed.
     pub put: Vec<RuleAlertRow>,
     /// Rule and fingerprint of alerts that are forgotten.
     pub gone: Vec<(String, u64)>,
+    /// What was decided about pending alerts.
+    pub decisions: Vec<DecisionRow>,
 }
 
 impl RuleAlertChanges {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.put.is_empty() && self.gone.is_empty()
+        self.put.is_empty() && self.gone.is_empty() && self.decisions.is_empty()
     }
 }
 
@@ -49,6 +51,7 @@ impl State {
         }
         let mut statements: Vec<Statement> = changes.gone.iter().map(|(rule, fingerprint)| remove(rule, *fingerprint)).collect();
         statements.extend(changes.put.iter().map(put));
+        statements.extend(changes.decisions.iter().map(decisions::put));
         self.write("write rule alerts", &statements).await
     }
 }

@@ -9,6 +9,7 @@
 
 mod alert_groups;
 mod alerts;
+mod decisions;
 mod error;
 mod for_state;
 pub mod migrations;
@@ -34,6 +35,7 @@ use crate::telemetry::Telemetry;
 
 pub use alert_groups::GroupRow;
 pub use alerts::AlertRow;
+pub use decisions::{AlertPath, DecisionRow, MAX_DECISIONS};
 pub use error::Error;
 pub use for_state::{RuleAlertChanges, RuleAlertRow};
 pub use notification_log::LogRow;

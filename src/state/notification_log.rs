@@ -21,12 +21,12 @@ pub struct LogRow {
     pub expires_at: Timestamp,
 }
 
-fn words(fingerprints: &[u64]) -> String {
+pub(super) fn words(fingerprints: &[u64]) -> String {
     let words: Vec<String> = fingerprints.iter().map(|f| format!("{f:016x}")).collect();
     words.join(" ")
 }
 
-fn fingerprints(words: &str) -> Vec<u64> {
+pub(super) fn fingerprints(words: &str) -> Vec<u64> {
     words.split_ascii_whitespace().filter_map(|w| u64::from_str_radix(w, 16).ok()).collect()
 }
 

@@ -3,7 +3,7 @@
 //! Rows enter through [`super::Transition`], together with the decision that made them, and leave when the receiver has accepted them.
 
 use super::statement::{Statement, statement};
-use super::{Error, State, on_pool};
+use super::{DecisionRow, Error, State, decisions, on_pool};
 use crate::model::Timestamp;
 
 /// How many dead letters are kept; the oldest leave first.
@@ -124,6 +124,12 @@ impl State {
     /// Takes an accepted message out.
     pub async fn remove_message(&self, delivery_id: &str) -> Result<(), Error> {
         self.write("remove message", &[remove(delivery_id)]).await
+    }
+
+    /// Takes a message out whose fate is decided, and records that.
+    pub async fn settle_message(&self, delivery_id: &str, decisions: &[DecisionRow]) -> Result<(), Error> {
+        let statements: Vec<Statement> = std::iter::once(remove(delivery_id)).chain(decisions.iter().map(decisions::put)).collect();
+        self.write("remove message", &statements).await
     }
 
     /// Puts `body` in place of the message `keep` and takes the messages `superseded` out, in one transaction.

@@ -1,7 +1,7 @@
 //! Everything that one step of the dispatcher changes, written in one transaction: either all of it happened, or none.
 
 use super::statement::Statement;
-use super::{AlertRow, Error, GroupRow, LogRow, OutboxRow, State, alert_groups, alerts, notification_log, outbox};
+use super::{AlertRow, DecisionRow, Error, GroupRow, LogRow, OutboxRow, State, alert_groups, alerts, decisions, notification_log, outbox};
 
 /// One step's changes.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,8 @@ pub struct Transition {
     pub log: Vec<LogRow>,
     /// The messages that tell them, in order.
     pub messages: Vec<OutboxRow>,
+    /// What was decided about alerts.
+    pub decisions: Vec<DecisionRow>,
 }
 
 impl Transition {
@@ -32,6 +34,7 @@ impl Transition {
             && self.gone_groups.is_empty()
             && self.log.is_empty()
             && self.messages.is_empty()
+            && self.decisions.is_empty()
     }
 }
 
@@ -51,6 +54,7 @@ impl State {
         statements.extend(transition.gone_groups.iter().map(|id| alert_groups::remove(id)));
         statements.extend(transition.log.iter().map(notification_log::put));
         statements.extend(transition.messages.iter().map(outbox::put));
+        statements.extend(transition.decisions.iter().map(decisions::put));
         self.write("record transition", &statements).await
     }
 }

@@ -9,6 +9,7 @@ mod metrics;
 mod prometheus;
 pub mod serve;
 mod ui;
+pub mod why;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -137,6 +138,7 @@ pub fn router(context: Context) -> Router {
         .merge(prometheus::federation())
         .nest("/api/v1", prometheus::routes())
         .nest("/api/v2", alertmanager::routes())
+        .nest("/api/nightbell", why::routes())
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(CompressionLayer::new())
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))

@@ -6,6 +6,7 @@ mod configuration;
 mod crash;
 mod delivery;
 mod policy;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

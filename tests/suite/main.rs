@@ -34,3 +34,4 @@ mod servers;
 mod state;
 mod store;
 mod templates;
+mod why;

@@ -1,0 +1,243 @@
+//! The stages at which it is decided whether people hear of an alert, as they are recorded and shown.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::labels::Labels;
+use super::time::Timestamp;
+
+/// An alert that mutes another one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Inhibitor {
+    /// Its fingerprint, in hexadecimal.
+    pub fingerprint: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A silence that mutes an alert.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Silencer {
+    /// Its id.
+    pub id: String,
+    /// Who made it.
+    pub created_by: String,
+    /// Why.
+    pub comment: String,
+    /// Its last instant.
+    #[serde(with = "instant")]
+    pub ends_at: Timestamp,
+}
+
+/// One decision about one alert. The order is the order in which they are taken: the first one that stops an alert is the one that counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "snake_case")]
+pub enum Stage {
+    /// No rule has this name, and no such alert came from outside.
+    NoRule,
+    /// Nobody knows: it is too long ago.
+    NothingRecorded,
+    /// The rule's expression cannot be evaluated.
+    RuleFailing {
+        /// Why.
+        error: String,
+    },
+    /// The rule has not been evaluated yet.
+    NotEvaluated,
+    /// The expression finds no series.
+    NoSeries {
+        /// The part of the expression that is empty.
+        expression: String,
+    },
+    /// The series is there, its value is not bad enough.
+    BelowThreshold {
+        /// The value.
+        value: f64,
+        /// The comparison, `>` for instance.
+        operator: String,
+        /// What the value is compared with.
+        threshold: f64,
+        /// How far the value is from the threshold.
+        by: f64,
+        /// The labels of the series that is nearest to the threshold.
+        series: BTreeMap<String, String>,
+        /// How many series were compared.
+        compared: usize,
+    },
+    /// A condition that is not a comparison does not hold.
+    ConditionFalse {
+        /// The condition.
+        expression: String,
+    },
+    /// The condition holds, but not for long enough.
+    Pending {
+        /// Since when it holds.
+        #[serde(with = "instant")]
+        since: Timestamp,
+        /// How long it must hold, in seconds (`for`).
+        #[serde(rename = "for_seconds", with = "seconds")]
+        hold: Duration,
+    },
+    /// The condition ceased to hold before it had held for long enough.
+    PendingEnded {
+        /// Since when it held.
+        #[serde(with = "instant")]
+        since: Timestamp,
+    },
+    /// Another alert mutes it.
+    Inhibited {
+        /// Which.
+        by: Vec<Inhibitor>,
+    },
+    /// Its route is quiet now.
+    Muted {
+        /// The time intervals because of which it is.
+        intervals: Vec<String>,
+    },
+    /// People mute it.
+    Silenced {
+        /// With which silences.
+        by: Vec<Silencer>,
+    },
+    /// It waits for the next message of its group.
+    Waiting {
+        /// When that is due.
+        #[serde(with = "instant")]
+        until: Timestamp,
+        /// Whether it is the alert's end that waits.
+        resolved: bool,
+    },
+    /// Its receiver has no integration: it is meant for nobody.
+    NobodyToTell,
+    /// The alert ended before anyone was told of it: there is nothing to take back.
+    EndedUntold,
+    /// The receiver does not want to hear of ends (`send_resolved: false`).
+    EndNotWanted,
+    /// The receiver knows already, and nothing has changed.
+    Deduplicated {
+        /// When the message was decided that told it.
+        #[serde(with = "instant")]
+        told_at: Timestamp,
+        /// When it will be told again (`repeat_interval`).
+        #[serde(with = "instant")]
+        until: Timestamp,
+    },
+    /// A message was written and is on its way.
+    Sending {
+        /// Why, in Alertmanager's words.
+        reason: String,
+        /// Its delivery id.
+        delivery_id: String,
+    },
+    /// A message was written and waits for the end of its receiver's quiet hours.
+    Held {
+        /// Its delivery id.
+        delivery_id: String,
+    },
+    /// The receiver is down, and the message went to its fallback.
+    HandedOver {
+        /// The integrations that have it now.
+        to: Vec<String>,
+    },
+    /// The receiver takes no more messages for a while.
+    RateLimited {
+        /// What it said.
+        error: String,
+    },
+    /// The receiver did not accept the message; it is tried again.
+    Failing {
+        /// Why.
+        error: String,
+    },
+    /// The receiver refused the message for good, or it became too old; it is kept as a dead letter.
+    GivenUp {
+        /// Why.
+        error: String,
+    },
+    /// The receiver accepted the message.
+    Delivered {
+        /// Whether the message told of the alert's end.
+        resolved: bool,
+    },
+}
+
+impl Stage {
+    /// Whether people have heard of the alert.
+    pub fn is_told(&self) -> bool {
+        matches!(self, Stage::Delivered { .. } | Stage::Deduplicated { .. })
+    }
+
+    /// Whether nobody was meant to hear.
+    pub fn is_unwanted(&self) -> bool {
+        matches!(self, Stage::NobodyToTell | Stage::EndedUntold | Stage::EndNotWanted)
+    }
+
+    /// The place in the order of decisions.
+    pub fn rank(&self) -> usize {
+        match self {
+            Stage::NoRule => 0,
+            Stage::NotEvaluated | Stage::NothingRecorded => 1,
+            Stage::RuleFailing { .. } => 2,
+            Stage::NoSeries { .. } => 3,
+            Stage::BelowThreshold { .. } => 4,
+            Stage::ConditionFalse { .. } => 5,
+            Stage::Pending { .. } => 6,
+            Stage::PendingEnded { .. } => 7,
+            Stage::Inhibited { .. } => 8,
+            Stage::Muted { .. } => 9,
+            Stage::Silenced { .. } => 10,
+            Stage::Waiting { .. } => 11,
+            Stage::NobodyToTell => 12,
+            Stage::EndedUntold => 13,
+            Stage::EndNotWanted => 14,
+            Stage::Deduplicated { .. } => 15,
+            Stage::Sending { .. } => 16,
+            Stage::Held { .. } => 17,
+            Stage::RateLimited { .. } => 18,
+            Stage::Failing { .. } => 19,
+            Stage::GivenUp { .. } => 20,
+            Stage::HandedOver { .. } => 21,
+            Stage::Delivered { .. } => 22,
+        }
+    }
+}
+
+/// Labels as JSON shows them.
+pub fn label_map(labels: &Labels) -> BTreeMap<String, String> {
+    labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect()
+}
+
+/// An instant as RFC 3339 text.
+pub mod instant {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error};
+
+    use crate::model::Timestamp;
+
+    /// Writes it.
+    pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&at.rfc3339())
+    }
+
+    /// Reads it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Timestamp::parse_rfc3339(&text).ok_or_else(|| D::Error::custom("not an instant"))
+    }
+}
+
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(duration.as_secs_f64())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        Ok(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+    }
+}

@@ -1,0 +1,322 @@
+//! Why an alert was told or not: a fixture for each stage of alerting, with the sentence in both languages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nightbell::alerting::deliver::Deliverer;
+use nightbell::alerting::dispatch::Dispatch;
+use nightbell::alerting::metrics::Metrics;
+use nightbell::alerting::why::Account;
+use nightbell::alerting::{Alerting, Incoming, Silence};
+use nightbell::model::Timestamp;
+use nightbell::notify::{NotifyError, Reason};
+use nightbell::state::State;
+use nightbell::web::why::words::{About, Language, sentence};
+
+use super::delivery::{Answer, Scripted};
+use super::{START, alert, read_config};
+
+struct Stage {
+    config: Arc<Alerting>,
+    state: State,
+    dispatch: Dispatch,
+    courier: Option<Deliverer>,
+    ops: Arc<Scripted>,
+}
+
+fn at(seconds: u64) -> Timestamp {
+    START + Duration::from_secs(seconds)
+}
+
+impl Stage {
+    /// `route`: the rest of the root route; `rest`: the rest of the file.
+    async fn set(route: &str, rest: &str) -> Self {
+        Self::set_with("", route, rest).await
+    }
+
+    /// `receiver`: further keys of the receiver `ops`.
+    async fn set_with(receiver: &str, route: &str, rest: &str) -> Self {
+        let mut config: Alerting = read_config(&format!(
+            "route: {{receiver: ops, group_by: [alertname], group_wait: 10s, group_interval: 1m, repeat_interval: 4h{route}}}\n\
+             receivers:\n- {{name: ops{receiver}, webhook_configs: [{{url: 'http://127.0.0.1:9/', send_resolved: false}}]}}\n- name: nobody\n{rest}"
+        ))
+        .unwrap_or_else(|errors| panic!("{errors}"));
+        let ops = Arc::new(Scripted::default());
+        config.receivers[0].integrations[0].courier = ops.clone();
+        let state = State::in_memory().await.expect("a database");
+        let config = Arc::new(config);
+        let dispatch = Dispatch::restore(config.clone(), state.clone(), Metrics::default(), START).await;
+        let courier = dispatch.deliverers().into_iter().next();
+        Stage { config, state, dispatch, courier, ops }
+    }
+
+    async fn fire(&mut self, labels: &str, seconds: u64) {
+        self.dispatch.put(vec![Incoming::from(alert(labels, at(seconds), None, at(seconds)))], at(seconds)).await;
+    }
+
+    async fn end(&mut self, labels: &str, began: u64, seconds: u64) {
+        self.dispatch.put(vec![Incoming::from(alert(labels, at(began), Some(at(seconds)), at(seconds)))], at(seconds)).await;
+    }
+
+    async fn flush(&mut self, seconds: u64) {
+        self.dispatch.flush(at(seconds)).await;
+    }
+
+    async fn deliver(&mut self, seconds: u64) {
+        self.courier.as_mut().expect("ops has an integration").step(at(seconds)).await;
+    }
+
+    fn refuse(&self, reason: Reason, retryable: bool, text: &str) {
+        let error = NotifyError { reason, retryable, retry_after: None, message: text.into() };
+        self.ops.script.lock().push_back(Answer::Refuse(error));
+    }
+
+    async fn silence(&mut self, matchers: &str, seconds: u64, lasting: u64) {
+        let silence = Silence {
+            id: String::new(),
+            matchers: nightbell::alerting::matchers::parse_matchers(matchers).expect("matchers"),
+            starts_at: at(seconds),
+            ends_at: at(seconds + lasting),
+            updated_at: at(seconds),
+            created_by: "mei".into(),
+            comment: "disk swap".into(),
+            annotations: Vec::new(),
+        };
+        self.dispatch.set_silence(silence, at(seconds)).await.expect("silenced");
+    }
+
+    async fn account(&self, instant: Option<u64>) -> Account {
+        let accounts = self.dispatch.accounts(&self.state, "A", instant.map(at)).await.expect("read");
+        assert_eq!(accounts.len(), 1, "one alert has this name");
+        accounts.into_iter().next().expect("one")
+    }
+
+    /// The stage that counts for the alert `A` and its sentence in both languages, asked at `seconds`.
+    async fn why(&self, seconds: u64) -> (String, String, String) {
+        told(&self.account(None).await, seconds)
+    }
+}
+
+fn told(account: &Account, seconds: u64) -> (String, String, String) {
+    let delivery = account.decisive().expect("somebody is to be told");
+    let about = About { receiver: "ops", at: delivery.at, delivered_at: delivery.delivered_at, now: at(seconds) };
+    let name = serde_json::to_value(&delivery.stage).expect("JSON")["stage"].as_str().expect("a name").to_owned();
+    (name, sentence(&delivery.stage, about, Language::En), sentence(&delivery.stage, about, Language::Zh))
+}
+
+#[track_caller]
+fn is(got: (String, String, String), stage: &str, english: &str, chinese: &str) {
+    assert_eq!((got.0.as_str(), got.1.as_str(), got.2.as_str()), (stage, english, chinese));
+}
+
+#[tokio::test]
+async fn an_alert_whose_group_is_not_due_waits_for_it() {
+    let mut stage = Stage::set("", "").await;
+    stage.fire("alertname=A", 0).await;
+    is(
+        stage.why(4).await,
+        "waiting",
+        "It is waiting for the next message of its group to ops, due at 2026-01-01 00:00:10 UTC (in 6s).",
+        "正在等待本组发往 ops 的下一条消息，时间为 2026-01-01 00:00:10 UTC（还有 6s）。",
+    );
+}
+
+#[tokio::test]
+async fn a_message_goes_from_written_to_delivered_to_deduplicated() {
+    let mut stage = Stage::set("", "").await;
+    stage.fire("alertname=A", 0).await;
+    stage.flush(10).await;
+    is(
+        stage.why(10).await,
+        "sending",
+        "A message to ops was written at 2026-01-01 00:00:10 UTC (first notification) and is on its way.",
+        "发往 ops 的消息已于 2026-01-01 00:00:10 UTC 写出（first notification），正在发送。",
+    );
+    stage.deliver(11).await;
+    is(stage.why(12).await, "delivered", "Delivered at 2026-01-01 00:00:11 UTC to ops.", "已于 2026-01-01 00:00:11 UTC 送达 ops。");
+    stage.flush(70).await;
+    is(
+        stage.why(71).await,
+        "deduplicated",
+        "Deduplicated: ops was told at 2026-01-01 00:00:10 UTC, delivered at 2026-01-01 00:00:11 UTC; nothing has changed, and it is repeated \
+         after 2026-01-01 04:00:10 UTC.",
+        "已去重：已于 2026-01-01 00:00:10 UTC 通知 ops，于 2026-01-01 00:00:11 UTC 送达；此后没有变化，2026-01-01 04:00:10 UTC 之后才会重复发送。",
+    );
+    // What was decided then.
+    for (instant, wanted) in [(5, "waiting"), (10, "sending"), (60, "delivered"), (70, "deduplicated")] {
+        assert_eq!(told(&stage.account(Some(instant)).await, instant).0, wanted, "at {instant}s");
+    }
+    let history: Vec<u64> = stage.account(None).await.history.iter().map(|row| row.at.since(START).as_secs()).collect();
+    assert_eq!(history, [70, 11, 10, 0]);
+    let flushes = |row: &&nightbell::state::DecisionRow| matches!(row.stage, nightbell::model::Stage::Deduplicated { .. });
+    stage.flush(130).await;
+    stage.flush(190).await;
+    assert_eq!(stage.account(None).await.history.iter().filter(flushes).count(), 1, "a decision that stays the same is written down once");
+}
+
+#[tokio::test]
+async fn an_inhibited_alert_names_the_one_that_inhibits_it() {
+    let rules = "inhibit_rules: [{source_matchers: [alertname=Down], target_matchers: [alertname=A], equal: [host]}]\n";
+    let mut stage = Stage::set("", rules).await;
+    stage.fire("alertname=Down host=db1", 0).await;
+    stage.fire("alertname=A host=db1", 0).await;
+    // Silenced too: the first one that blocks is named.
+    stage.silence("alertname=A", 1, 3600).await;
+    stage.flush(10).await;
+    is(
+        stage.why(12).await,
+        "inhibited",
+        "Inhibited by {alertname=\"Down\", host=\"db1\"}.",
+        "被抑制，抑制它的告警：{alertname=\"Down\", host=\"db1\"}。",
+    );
+}
+
+#[tokio::test]
+async fn an_alert_in_a_muted_interval_names_the_interval() {
+    let night = "time_intervals: [{name: night, time_intervals: [{times: [{start_time: '00:00', end_time: '06:00'}]}]}]\n";
+    let mut stage = Stage::set(", routes: [{matchers: [alertname=A], mute_time_intervals: [night]}]", night).await;
+    stage.fire("alertname=A", 0).await;
+    stage.silence("alertname=A", 1, 3600).await;
+    stage.flush(10).await;
+    is(
+        stage.why(12).await,
+        "muted",
+        "Muted: its route is quiet because of the time interval night.",
+        "处于静音时段：其路由因时间段 night 不发送。",
+    );
+}
+
+#[tokio::test]
+async fn a_silenced_alert_names_who_until_when_and_why() {
+    let mut stage = Stage::set("", "").await;
+    stage.fire("alertname=A", 0).await;
+    stage.silence("alertname=A", 1, 3600).await;
+    stage.flush(10).await;
+    let (name, english, chinese) = stage.why(12).await;
+    let id = english.split("(silence ").nth(1).and_then(|t| t.split(':').next()).expect("an id").to_owned();
+    is(
+        (name, english, chinese),
+        "silenced",
+        &format!("Silenced by mei until 2026-01-01 01:00:01 UTC (silence {id}: disk swap)."),
+        &format!("已静默：由 mei 静默至 2026-01-01 01:00:01 UTC（静默 {id}：disk swap）。"),
+    );
+}
+
+#[tokio::test]
+async fn a_receiver_that_fails_is_named_even_when_the_group_was_flushed_again() {
+    let mut stage = Stage::set("", "").await;
+    stage.fire("alertname=A", 0).await;
+    stage.flush(10).await;
+    stage.refuse(Reason::Unreachable, true, "connection refused");
+    stage.deliver(11).await;
+    let wanted = "Receiver failing: ops did not accept the message at 2026-01-01 00:00:11 UTC: connection refused. It is tried again.";
+    is(stage.why(12).await, "failing", wanted, "接收者故障：ops 于 2026-01-01 00:00:11 UTC 未接受消息：connection refused。将重试。");
+    stage.flush(70).await;
+    assert_eq!(stage.why(71).await.1, wanted, "the log says told, but it was not");
+    stage.deliver(72).await;
+    assert_eq!(stage.why(73).await.0, "deduplicated");
+}
+
+#[tokio::test]
+async fn a_receiver_that_slows_us_down_is_rate_limited_for_what_waits_behind_it_too() {
+    let mut stage = Stage::set("", "").await;
+    stage.fire("alertname=Before", 0).await;
+    stage.flush(10).await;
+    stage.refuse(Reason::RateLimited, true, "429 Too Many Requests");
+    stage.deliver(11).await;
+    stage.fire("alertname=A", 12).await;
+    stage.flush(22).await;
+    is(
+        stage.why(23).await,
+        "rate_limited",
+        "Rate-limited: ops takes no more messages for now at 2026-01-01 00:00:11 UTC: 429 Too Many Requests.",
+        "被限流：ops 于 2026-01-01 00:00:11 UTC 暂不接收更多消息：429 Too Many Requests。",
+    );
+}
+
+#[tokio::test]
+async fn a_message_that_was_refused_for_good_is_given_up() {
+    let mut stage = Stage::set("", "").await;
+    stage.fire("alertname=A", 0).await;
+    stage.flush(10).await;
+    stage.refuse(Reason::Rejected, false, "400: no such room");
+    stage.deliver(11).await;
+    is(
+        stage.why(12).await,
+        "given_up",
+        "Given up at 2026-01-01 00:00:11 UTC: ops will not accept the message: 400: no such room. It is kept as a dead letter.",
+        "已放弃：ops 于 2026-01-01 00:00:11 UTC 拒绝了消息：400: no such room。消息保留为死信。",
+    );
+}
+
+#[tokio::test]
+async fn ends_that_nobody_needs_to_hear_of_say_so() {
+    let mut stage = Stage::set("", "").await;
+    stage.fire("alertname=A", 0).await;
+    stage.flush(10).await;
+    stage.deliver(11).await;
+    stage.end("alertname=A", 0, 30).await;
+    assert_eq!(
+        stage.why(31).await.1,
+        "Its end is waiting for the next message of its group to ops, due at 2026-01-01 00:01:10 UTC (in 39s)."
+    );
+    stage.flush(70).await;
+    is(
+        stage.why(71).await,
+        "end_not_wanted",
+        "It has ended, and ops does not want to hear of ends (send_resolved: false).",
+        "已恢复，而 ops 不接收恢复通知（send_resolved: false）。",
+    );
+}
+
+#[tokio::test]
+async fn a_message_in_quiet_hours_is_held() {
+    let night = "time_intervals: [{name: night, time_intervals: [{times: [{start_time: '00:00', end_time: '06:00'}]}]}]\n";
+    let mut stage = Stage::set_with(", quiet_hours: [night]", "", night).await;
+    stage.fire("alertname=A severity=info", 0).await;
+    stage.flush(10).await;
+    stage.deliver(11).await;
+    is(
+        stage.why(12).await,
+        "held",
+        "Held: a message was written at 2026-01-01 00:00:10 UTC and waits for the end of the quiet hours of ops.",
+        "暂缓：消息已于 2026-01-01 00:00:10 UTC 写出，等待 ops 的安静时段结束。",
+    );
+}
+
+#[tokio::test]
+async fn a_message_of_a_receiver_that_is_down_is_followed_to_its_fallback() {
+    let backup = "- {name: backup, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}\n";
+    let mut stage = Stage::set_with(", fallback: backup, fallback_after: 1s", "", backup).await;
+    stage.fire("alertname=A", 0).await;
+    stage.flush(10).await;
+    stage.refuse(Reason::Unreachable, true, "connection refused");
+    stage.deliver(20).await;
+    is(
+        stage.why(21).await,
+        "handed_over",
+        "ops is down; its message went at 2026-01-01 00:00:20 UTC to the fallback backup/webhook/0.",
+        "ops 不可用，消息已于 2026-01-01 00:00:20 UTC 转交备用接收者 backup/webhook/0。",
+    );
+}
+
+#[tokio::test]
+async fn a_receiver_without_integrations_is_meant_for_nobody() {
+    let mut stage = Stage::set(", routes: [{matchers: [alertname=A], receiver: nobody}]", "").await;
+    stage.fire("alertname=A", 0).await;
+    stage.flush(10).await;
+    assert_eq!(stage.why(12).await.0, "nobody_to_tell");
+}
+
+#[tokio::test]
+async fn decisions_survive_a_restart_and_are_forgotten_after_their_time() {
+    let mut stage = Stage::set("", "").await;
+    stage.fire("alertname=A", 0).await;
+    stage.flush(10).await;
+    stage.deliver(11).await;
+    let (config, state) = (stage.config.clone(), stage.state.clone());
+    stage.dispatch = Dispatch::restore(config, state, Metrics::default(), at(20)).await;
+    assert_eq!(stage.why(21).await.0, "delivered");
+    stage.state.prune_decisions(at(11)).await.expect("pruned");
+    assert_eq!(stage.dispatch.accounts(&stage.state, "A", Some(at(100))).await.expect("read"), []);
+}

@@ -1,0 +1,143 @@
+//! `nightbell why` against the built binary: the stages that its rules decide, what became of a message, languages and exit codes.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::servers::hostile::Hostile;
+use crate::servers::http_sink::{HttpSink, Reply};
+use crate::servers::nightbell::Nightbell;
+use crate::servers::wait_until;
+
+const RULES: &str = r#"groups:
+- name: g
+  interval: 200ms
+  rules:
+  - {alert: Hot, expr: temperature > 90, labels: {severity: page}}
+  - {alert: Cold, expr: 10 > temperature, labels: {severity: page}}
+  - {alert: Uneven, expr: 'temperature{side="left"} > ignoring (side) temperature{side="right"} * 2'}
+  - {alert: Ghost, expr: unheard_of > 1}
+  - {alert: HalfGhost, expr: temperature > 1 and on () unheard_of}
+  - {alert: Gone, expr: absent(temperature)}
+  - {alert: Slow, expr: temperature > 1, for: 1h}
+  - {alert: Broken, expr: temperature * on (instance) temperature > 0}
+  - {alert: Up, expr: 'temperature{side="left"} > 50', labels: {severity: page}}
+"#;
+
+struct Watched {
+    nightbell: Nightbell,
+    _page: Hostile,
+    sink: HttpSink,
+    _rules: tempfile::TempDir,
+}
+
+impl Watched {
+    fn start() -> Self {
+        let page = Hostile::page("temperature{side=\"left\"} 62\ntemperature{side=\"right\"} 41.5\n");
+        let sink = HttpSink::start([Reply::Answer(200, "", "{}")]);
+        let rules = tempfile::tempdir().expect("a folder");
+        let file = rules.path().join("rules.yml");
+        std::fs::write(&file, RULES).expect("written");
+        let nightbell = Nightbell::start(&format!(
+            "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}\nrules: {{shipped: false}}\nrule_files: ['{}']\n\
+             scrape_configs: [{{job_name: app, static_configs: [{{targets: ['{}']}}]}}]\n\
+             route: {{receiver: hook, group_by: [alertname], group_wait: 0s, group_interval: 5m, repeat_interval: 1h}}\n\
+             receivers: [{{name: hook, webhook_configs: [{{url: '{}'}}]}}]\n",
+            file.display(),
+            page.address,
+            sink.url
+        ));
+        Watched { nightbell, _page: page, sink, _rules: rules }
+    }
+
+    /// Exit status, standard output, standard error.
+    fn why(&self, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
+        command.arg("why").args(arguments).args(["--url", &format!("http://127.0.0.1:{}", self.nightbell.port)]);
+        let output = command.output().expect("the binary runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+    }
+
+    fn answer(&self, arguments: &[&str]) -> Value {
+        let (_, output, error) = self.why(&[arguments, &["--json"]].concat());
+        let json: Value = serde_json::from_str(&output).unwrap_or_else(|e| panic!("{e}: {output}{error}"));
+        json["answers"][0].clone()
+    }
+}
+
+/// Each stage that a rule decides, with its sentence; then a delivery, its language, its history and the exit codes.
+#[test]
+fn each_alert_says_which_stage_decided() {
+    let watched = Watched::start();
+    wait_until("the first alert was delivered", Duration::from_secs(20), || {
+        watched.sink.requests().iter().any(|r| r.body.contains("\"Up\"")) && watched.answer(&["Up"])["stage"] == "delivered"
+    });
+    let labels = |side: &str| {
+        let instance = watched.answer(&["Up"])["labels"]["instance"].as_str().expect("an instance").to_owned();
+        format!("{{instance=\"{instance}\", job=\"app\", side=\"{side}\"}}")
+    };
+    let (left, right) = (labels("left"), labels("right"));
+    let cases: [(&[&str], &str, String); 10] = [
+        (&["Nothing"], "no_rule", "There is no such alert: no rule has this name and these labels, and none came from outside.".into()),
+        (&["Ghost"], "no_series", "There is no series: unheard_of finds nothing.".into()),
+        (&["HalfGhost"], "no_series", "There is no series: unheard_of finds nothing.".into()),
+        (&["Hot", "side=nowhere"], "no_series", "There is no series: temperature finds nothing.".into()),
+        (
+            &["Hot"],
+            "below_threshold",
+            format!("The value is 62 and would have to be > 90: below the threshold by 28. Series: {left}, the nearest of 2 series."),
+        ),
+        (
+            &["Hot", "side=right", "severity=page"],
+            "below_threshold",
+            format!("The value is 41.5 and would have to be > 90: below the threshold by 48.5. Series: {right}."),
+        ),
+        (
+            &["Cold", "side=left"],
+            "below_threshold",
+            format!("The value is 62 and would have to be < 10: above the threshold by 52. Series: {left}."),
+        ),
+        (&["Uneven"], "below_threshold", format!("The value is 62 and would have to be > 83: below the threshold by 21. Series: {left}.")),
+        (&["Gone"], "condition_false", "The condition does not hold: absent(temperature).".into()),
+        (
+            &["Hot", "severity=info"],
+            "no_rule",
+            "There is no such alert: no rule has this name and these labels, and none came from outside.".into(),
+        ),
+    ];
+    for (arguments, stage, text) in cases {
+        let answer = watched.answer(arguments);
+        assert_eq!((answer["stage"].as_str(), answer["text"].as_str()), (Some(stage), Some(text.as_str())), "{arguments:?}");
+    }
+    let broken = watched.answer(&["Broken"]);
+    assert_eq!(broken["stage"], "rule_failing");
+    assert!(
+        broken["text"].as_str().is_some_and(|t| t.starts_with("The rule cannot be evaluated: ") && t.contains("many-to-many")),
+        "{broken}"
+    );
+    let pending = watched.answer(&["Slow", "side=left"]);
+    assert_eq!((&pending["stage"], &pending["for_seconds"]), (&Value::from("pending"), &Value::from(3600.0)));
+    let text = pending["text"].as_str().expect("a text");
+    assert!(text.starts_with("Pending ") && text.contains("s of 1h: the condition has held since "), "{text}");
+
+    let (status, english, _) = watched.why(&["Up", "side=left", "--history"]);
+    assert_eq!(status, 0);
+    assert!(
+        english.lines().nth(1).is_some_and(|l| l.starts_with("  Delivered at ") && l.ends_with(" UTC to hook (webhook).")),
+        "{english}"
+    );
+    assert!(english.contains("A message to hook (webhook) was written"), "its history: {english}");
+    let (status, chinese, _) = watched.why(&["Up", "--language", "zh"]);
+    assert!(status == 0 && chinese.contains("送达 hook (webhook)。"), "{chinese}");
+    assert_eq!(watched.why(&["Hot"]).0, 3, "not notified");
+    assert_eq!(watched.why(&["Nothing"]).0, 1);
+    assert_eq!(watched.why(&["Up", "--at", "yesterday"]).0, 2);
+    assert_eq!(watched.why(&["Up", "=x"]).0, 2);
+    assert_eq!(watched.why(&[]).0, 2);
+    // An hour ago nothing was recorded; at the alert's own instant the decision was.
+    let then = watched.answer(&["Up"])["decided_at"].as_str().expect("an instant").to_owned();
+    assert_eq!(watched.answer(&["Up", "--at", &then])["stage"], "delivered");
+    assert_eq!(watched.answer(&["Up", "--at", "1d"])["stage"], "nothing_recorded");
+}
