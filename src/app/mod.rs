@@ -327,11 +327,12 @@ async fn open_state(options: &Options, config: &Config) -> anyhow::Result<(State
     let (opened, name) = match &config.state.url {
         Some(url) => (State::connect(url.expose()).await.map_err(anyhow::Error::from), "PostgreSQL (state.url)".to_owned()),
         None => {
-            let folder = state_folder(options)?;
-            let file = folder.join("state.db");
-            let opened = match std::fs::create_dir_all(&folder) {
-                Ok(()) => open_file(&file).await.map_err(anyhow::Error::from),
-                Err(error) => Err(anyhow::anyhow!("the folder cannot be made; --state-dir takes another: {error}")),
+            let folder = state_folder(options);
+            let file = folder.as_deref().unwrap_or(Path::new("")).join("state.db");
+            let opened = match folder.as_ref().map(std::fs::create_dir_all) {
+                Some(Ok(())) => open_file(&file).await.map_err(anyhow::Error::from),
+                Some(Err(error)) => Err(anyhow::anyhow!("the folder cannot be made; --state-dir takes another: {error}")),
+                None => Err(anyhow::anyhow!("no folder is known for it, for want of HOME; give --state-dir")),
             };
             (opened, file.display().to_string())
         }
@@ -354,14 +355,10 @@ async fn open_file(file: &Path) -> Result<State, crate::state::Error> {
     Ok(state)
 }
 
-/// `--state-dir`, systemd's `$STATE_DIRECTORY`, or the user's state folder.
-fn state_folder(options: &Options) -> anyhow::Result<PathBuf> {
-    if let Some(folder) = &options.state_dir {
-        return Ok(folder.clone());
-    }
+/// `--state-dir`, systemd's `$STATE_DIRECTORY`, or the user's state folder, where there is a home.
+fn state_folder(options: &Options) -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    set("STATE_DIRECTORY")
-        .or_else(|| set("XDG_STATE_HOME").map(|home| home.join("nightbell")))
-        .or_else(|| set("HOME").map(|home| home.join(".local/state/nightbell")))
-        .context("no folder for the state database: give --state-dir")
+    let home = || set("HOME").map(|home| home.join(".local/state/nightbell"));
+    let state = || set("XDG_STATE_HOME").map(|folder| folder.join("nightbell"));
+    options.state_dir.clone().or_else(|| set("STATE_DIRECTORY")).or_else(state).or_else(home)
 }

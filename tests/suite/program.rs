@@ -147,6 +147,26 @@ fn a_signal_to_stop_ends_it_with_status_0() {
     assert!(stderr(&refused).contains("another nightbell?"), "{}", stderr(&refused));
 }
 
+/// D3: where no folder for its state is known it goes on in memory, and says so.
+#[test]
+fn without_a_home_it_goes_on_in_memory_and_says_so() {
+    let listen = format!("127.0.0.1:{}", free_port());
+    let child = Command::new(env!("CARGO_BIN_EXE_nightbell"))
+        .args(["--listen", &listen])
+        .env_clear()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mut server = Server(child);
+    let mut said = String::new();
+    let mut lines = std::io::BufReader::new(server.0.stdout.take().expect("piped"));
+    while !said.contains("  state ") {
+        assert!(std::io::BufRead::read_line(&mut lines, &mut said).expect("readable") > 0, "it ended: {said}");
+    }
+    assert!(said.contains("in memory only: state.db: no folder is known for it, for want of HOME; give --state-dir"), "{said}");
+}
+
 /// P1: health of the whole and of its parts.
 #[test]
 fn health_tells_the_whole_its_parts_and_only_an_administrator_the_details() {
