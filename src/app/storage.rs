@@ -16,7 +16,7 @@ const UPKEEP: Duration = Duration::from_secs(60);
 /// Opens the history. A folder that cannot be used must not silence us: then samples live in memory, and that is said.
 pub(super) fn open(options: &Options, config: &Config, now: Timestamp) -> (Arc<Store>, String) {
     let opened = match state_folder(options) {
-        Err(error) if config.storage.path.is_none() => Err(error.to_string()),
+        None if config.storage.path.is_none() => Err("no folder is known for it, for want of HOME; give --state-dir".to_owned()),
         folder => {
             let settings = config.storage.settings(folder.map(|f| f.join("history")).unwrap_or_default());
             let name = format!("{}, {}", settings.path.display(), format_duration(settings.retention));
