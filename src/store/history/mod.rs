@@ -19,7 +19,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
@@ -35,6 +35,9 @@ use self::metrics::Metrics;
 use self::writer::Writer;
 use crate::model::{Labels, Matcher, Timestamp};
 use crate::telemetry::Telemetry;
+
+/// How long a start waits for the folder.
+const HANDOVER: Duration = Duration::from_millis(500);
 
 /// Where the history is kept.
 #[derive(Clone, Debug)]
@@ -142,7 +145,7 @@ impl History {
         std::fs::create_dir_all(&folder).map_err(failed(&folder))?;
         let lock = settings.path.join("lock");
         let lock = File::options().create(true).append(true).open(&lock).map_err(failed(&lock))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| HistoryError::InUse(settings.path.clone()))?;
+        take(&lock).map_err(|_| HistoryError::InUse(settings.path.clone()))?;
         let metrics = Metrics::default();
         let kept = settings.path.join("blocks");
         let blocks = Blocks::open(kept.clone(), now.0 + BLOCK_TIME, metrics.clone()).map_err(failed(&kept))?;
@@ -251,6 +254,17 @@ impl History {
     /// Waits until everything appended so far is on disk; `false` when the disk does not take it within seconds.
     pub(super) fn flush(&self) -> bool {
         self.writer.flush()
+    }
+}
+
+/// Locks the folder; a process that is about to end has a moment to give it back.
+fn take(lock: &File) -> rustix::io::Result<()> {
+    let deadline = Instant::now() + HANDOVER;
+    loop {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
+            taken => return taken,
+        }
     }
 }
 
