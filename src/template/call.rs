@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gotmpl::{FuncMap, TemplateError, Value};
 use regex::{Regex, RegexBuilder};
 
-use super::rewrite::{CALL, DOT, EACH, FAIL, NOTHING, SHOWN, STEP};
+use super::rewrite::{ARGUMENTS, CALL, CONSTANT, DOT, EACH, FAIL, NOTHING, SHOWN, STEP, TEMPLATE};
 use super::rule::Query;
 use super::typed::{self, Dialect};
-use super::{MAX_OUTPUT, builtins, dot, failed};
+use super::{MAX_OUTPUT, Template, builtins, dot, failed};
 use crate::model::Timestamp;
 use crate::model::regex::translate;
 
@@ -31,6 +31,8 @@ pub(super) enum Fault {
     Misused(String),
     /// It has too few or too many arguments.
     Arity(String),
+    /// An argument, known by its address, is of the wrong type: what is wanted, and what it is.
+    Argument { at: usize, wanted: String, got: String },
 }
 
 pub(super) type Outcome = Result<Value, Fault>;
@@ -67,12 +69,16 @@ pub(super) struct Context {
     pub external_url: Arc<str>,
     /// Answers `query`, in rules.
     pub query: Option<Query>,
+    /// Templates that are called and do not exist.
+    undefined: Vec<String>,
     spent: AtomicU64,
     patterns: Mutex<HashMap<String, Regex>>,
 }
 
 impl Context {
+    /// An expansion of `template`.
     pub(super) fn new(
+        template: &Template,
         functions: &'static Functions,
         dialect: Dialect,
         now: Timestamp,
@@ -80,7 +86,8 @@ impl Context {
         query: Option<Query>,
     ) -> Arc<Self> {
         let (spent, patterns) = (AtomicU64::new(0), Mutex::default());
-        Arc::new(Context { functions, dialect, now, external_url: external_url.into(), query, spent, patterns })
+        let undefined = template.undefined().to_vec();
+        Arc::new(Context { undefined, functions, dialect, now, external_url: external_url.into(), query, spent, patterns })
     }
 
     /// Takes from the budget; errs when it is used up.
@@ -138,6 +145,22 @@ impl Context {
 
 const TOO_LONG: &str = "a text is longer than 1048576 bytes";
 
+/// Go's words for an argument of the wrong type; a constant is told from a value.
+fn misplaced(call: &str, argument: Option<&str>, wanted: &str, got: &str) -> String {
+    let constant = argument.and_then(|place| place.strip_prefix(CONSTANT));
+    match (constant, argument.filter(|place| !place.is_empty())) {
+        (Some(place), _) => {
+            let written = place.split_once(" at <").map_or("", |(_, rest)| rest.strip_suffix('>').unwrap_or(rest));
+            match wanted {
+                "string" => format!("{place}: expected string; found {written}"),
+                _ => format!("{place}: can't handle {written} for arg of type {wanted}"),
+            }
+        }
+        (None, place) if got == "nil" => format!("{}: invalid value; expected {wanted}", place.unwrap_or(call)),
+        (None, place) => format!("{}: wrong type for value; expected {wanted}; got {got}", place.unwrap_or(call)),
+    }
+}
+
 fn text_of(value: Option<&Value>) -> &str {
     match value {
         Some(Value::String(s)) => s,
@@ -155,7 +178,13 @@ pub(super) fn machinery(context: &Arc<Context>) -> FuncMap {
     // The place, the function's name, the arguments.
     add(CALL, |context, args| {
         let (place, name) = (text_of(args.first()), text_of(args.get(1)));
-        context.call(name, args.get(2..).unwrap_or_default()).or_else(|fault| match fault {
+        let (place, places) = place.split_once(ARGUMENTS).unwrap_or((place, ""));
+        let args = args.get(2..).unwrap_or_default();
+        context.call(name, args).or_else(|fault| match fault {
+            Fault::Argument { at, wanted, got } => {
+                let index = args.iter().position(|arg| std::ptr::from_ref(arg).addr() == at).unwrap_or(usize::MAX);
+                failed(misplaced(place, places.split(ARGUMENTS).nth(index), &wanted, &got))
+            }
             Fault::Failed(message) => failed(format!("{place}: error calling {name}: {message}")),
             Fault::Misused(message) => failed(format!("{place}: {message}")),
             Fault::Arity(message) => {
@@ -172,7 +201,15 @@ pub(super) fn machinery(context: &Arc<Context>) -> FuncMap {
         found.or_else(|fault| match fault {
             Fault::Failed(message) => failed(format!("{place}: error calling {name}: {message}")),
             Fault::Misused(message) | Fault::Arity(message) => failed(format!("{place}: {message}")),
+            Fault::Argument { wanted, got, .. } => failed(misplaced(place, None, &wanted, &got)),
         })
+    });
+    // The place and name of a template that is called, then what it is given.
+    add(TEMPLATE, |context, args| match text_of(args.get(1)) {
+        name if context.undefined.iter().any(|undefined| undefined == name) => {
+            failed(format!("{}: template {name:?} not defined", text_of(args.first())))
+        }
+        _ => Ok(args.get(2).cloned().unwrap_or(Value::Nil)),
     });
     // The place with what is wrong there.
     add(FAIL, |_, args| failed(text_of(args.first())));
@@ -206,5 +243,6 @@ pub(super) fn machinery(context: &Arc<Context>) -> FuncMap {
 fn plain<T>(outcome: Result<T, Fault>) -> Result<T, TemplateError> {
     outcome.or_else(|fault| match fault {
         Fault::Failed(message) | Fault::Misused(message) | Fault::Arity(message) => failed(message),
+        Fault::Argument { wanted, got, .. } => failed(format!("expected {wanted}; got {got}")),
     })
 }

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use super::call::{Context, Fault, Outcome, fail, misuse};
+use super::functions::expected;
 use super::typed::{self, DICT, DURATION, Dialect, PAIR};
 use super::{text, time};
 
@@ -29,7 +30,9 @@ pub(super) fn dot(context: &Context, base: &Value, name: &str, arguments: &[Valu
             Ok(text(if kind == typed::MONTH { time::month(number) } else { time::weekday(number) }))
         }
         (Value::Map(map), kind) => match map.get(name) {
-            _ if kind.is_none() && context.dialect == Dialect::Notification && is_set_method(name) => set_method(base, name, arguments),
+            _ if kind.is_none() && context.dialect == Dialect::Notification && is_set_method(name) => {
+                set_method(context, base, name, arguments)
+            }
             Some(_) if !arguments.is_empty() => misuse(format!("{name} has arguments but cannot be invoked as function")),
             Some(value) => Ok(value.clone()),
             None if kind == Some(DICT) => Ok(Value::Nil),
@@ -54,7 +57,7 @@ fn is_set_method(name: &str) -> bool {
 }
 
 /// The methods of a label set (Alertmanager's `KV`, SEMANTICS 176).
-fn set_method(set: &Value, name: &str, arguments: &[Value]) -> Outcome {
+fn set_method(context: &Context, set: &Value, name: &str, arguments: &[Value]) -> Outcome {
     let want = usize::from(name == "Remove");
     if arguments.len() != want {
         return misuse(format!("wrong number of args for {name}: want {want} got {}", arguments.len()));
@@ -67,7 +70,9 @@ fn set_method(set: &Value, name: &str, arguments: &[Value]) -> Outcome {
             pairs.iter().map(|(name, value)| typed::structure(PAIR, [("Name", text(name)), ("Value", (*value).clone())])).collect()
         }
         "Remove" => {
-            let Some(Value::List(removed)) = arguments.first() else { return misuse("wrong type for value; expected []string") };
+            let Some(Value::List(removed)) = arguments.first() else {
+                return expected("[]string", context, arguments.first().unwrap_or(&Value::Nil));
+            };
             let gone = |name: &str| removed.iter().filter_map(typed::as_text).any(|removed| removed.as_ref() == name);
             let kept = pairs.iter().filter(|(name, _)| !gone(name)).map(|(name, value)| (Arc::from(*name), (*value).clone()));
             return Ok(Value::Map(Arc::new(kept.collect())));

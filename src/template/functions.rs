@@ -8,8 +8,8 @@ use gotmpl::{Value, url_encode};
 use super::builtins::BUILTINS;
 use super::call::{Arity, Context, Fault, Functions, Outcome, Row, fail, misuse};
 use super::typed::{self, DURATION};
-use super::{humanize, text};
-use crate::model::{Timestamp, parse_duration};
+use super::{humanize, text, title};
+use crate::model::parse_duration;
 
 use Arity::{AtLeast, Exactly};
 
@@ -39,7 +39,7 @@ const RULE: &[Row] = &[
     }),
     ("toTime", Exactly(1), |context, args| match moment(context, &args[0])? {
         Ok(stamp) => Ok(typed::utc(stamp)),
-        Err(_) => Ok(Value::Nil),
+        Err(_) => fail("value is NaN or Inf"),
     }),
     ("toDuration", Exactly(1), |context, args| {
         let seconds = float(context, &args[0])?;
@@ -47,7 +47,7 @@ const RULE: &[Row] = &[
     }),
     ("now", Exactly(0), |context, _| Ok(Value::Float(context.now.seconds()))),
     ("parseDuration", Exactly(1), parsed_duration),
-    ("title", Exactly(1), |context, args| string(context, args, title)),
+    ("title", Exactly(1), |context, args| string(context, args, |s| title::title(s, false))),
     ("safeHtml", Exactly(1), |context, args| string(context, args, str::to_owned)),
     ("urlQueryEscape", Exactly(1), |context, args| string(context, args, |s| url_encode(s).to_string())),
     ("stripPort", Exactly(1), |context, args| string(context, args, |s| strip_port(s).to_owned())),
@@ -65,12 +65,9 @@ const RULE: &[Row] = &[
         Value::List(_) => fail("first() called on vector with no elements"),
         other => expected("template.queryResult", context, other),
     }),
-    ("label", Exactly(2), |context, args| Ok(label_of(&args[1], string_of(context, &args[0])?))),
-    ("value", Exactly(1), |context, args| match args[0].field("Value") {
-        Some(value) => Ok(value.clone()),
-        None => expected("*template.sample", context, &args[0]),
-    }),
-    ("strvalue", Exactly(1), |_, args| Ok(label_of(&args[0], "__value__"))),
+    ("label", Exactly(2), |context, args| Ok(label_of(sample_of(context, &args[1])?, string_of(context, &args[0])?))),
+    ("value", Exactly(1), |context, args| Ok(sample_of(context, &args[0])?.field("Value").cloned().unwrap_or(Value::Float(0.0)))),
+    ("strvalue", Exactly(1), |context, args| Ok(label_of(sample_of(context, &args[0])?, "__value__"))),
     ("sortByLabel", Exactly(2), |context, args| {
         let Value::List(samples) = &args[1] else { return expected("template.queryResult", context, &args[1]) };
         let (mut samples, name) = (samples.to_vec(), string_of(context, &args[0])?);
@@ -93,10 +90,7 @@ fn table(tables: &[&'static [Row]]) -> Functions {
 
 /// An argument of the wrong type, in Go's words.
 pub(super) fn expected<T>(wanted: &str, context: &Context, got: &Value) -> Result<T, Fault> {
-    match got {
-        Value::Nil => misuse(format!("invalid value; expected {wanted}")),
-        got => misuse(format!("wrong type for value; expected {wanted}; got {}", context.type_of(got))),
-    }
+    Err(Fault::Argument { at: std::ptr::from_ref(got).addr(), wanted: wanted.to_owned(), got: context.type_of(got).into_owned() })
 }
 
 pub(super) fn string_of<'a>(context: &Context, value: &'a Value) -> Result<&'a str, Fault> {
@@ -153,9 +147,10 @@ fn moment(context: &Context, seconds: &Value) -> Result<Result<jiff::Timestamp, 
     if !seconds.is_finite() {
         return Ok(Err(seconds));
     }
-    // Go's milliseconds of a time are whole; its nanoseconds must fit into 64 bits.
-    let milliseconds = Timestamp((seconds * 1000.0).round() as i64).0;
-    if seconds.abs() >= i64::MAX as f64 / 1e9 {
+    // Prometheus goes by way of nanoseconds, which must fit into 64 bits, and drops what is less than a millisecond.
+    let nanoseconds = seconds * 1e9;
+    let milliseconds = nanoseconds as i64 / 1_000_000;
+    if nanoseconds.abs() >= i64::MAX as f64 {
         let shown = crate::model::text::format_float_g(seconds);
         return fail(format!("{shown} cannot be represented as a nanoseconds timestamp since it overflows int64"));
     }
@@ -216,23 +211,12 @@ fn query(context: &Context, args: &[Value]) -> Outcome {
     }
 }
 
-fn label_of(sample: &Value, name: &str) -> Value {
-    sample.field("Labels").and_then(|labels| labels.field(name)).cloned().unwrap_or_else(|| text(""))
+fn sample_of<'a>(context: &Context, value: &'a Value) -> Result<&'a Value, Fault> {
+    if typed::kind(value) == Some("template.sample") { Ok(value) } else { expected("*template.sample", context, value) }
 }
 
-/// Each word's first letter in upper case, the rest as it was (Go's `strings.Title`).
-fn title(words: &str) -> String {
-    let mut inside = false;
-    let mut out = String::with_capacity(words.len());
-    for c in words.chars() {
-        if inside {
-            out.push(c)
-        } else {
-            out.extend(c.to_uppercase())
-        }
-        inside = c.is_alphanumeric() || c == '_' || c == '\'';
-    }
-    out
+fn label_of(sample: &Value, name: &str) -> Value {
+    sample.field("Labels").and_then(|labels| labels.field(name)).cloned().unwrap_or_else(|| text(""))
 }
 
 fn split_port(address: &str) -> Option<(&str, &str)> {

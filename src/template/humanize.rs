@@ -87,7 +87,8 @@ pub(super) fn duration(value: f64) -> String {
     }
     let sign = if value < 0.0 { "-" } else { "" };
     let value = value.abs();
-    let whole = value as u64;
+    // Go's conversion of what does not fit gives the least number.
+    let whole = if value < i64::MAX as f64 { value as i64 } else { i64::MIN };
     let (seconds, minutes, hours, days) = (whole % 60, whole / 60 % 60, whole / 3600 % 24, whole / 86_400);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{sign}{}s", four_digits(value)),

@@ -64,7 +64,7 @@ const ZERO_SECOND: i64 = -62_135_596_800;
 
 /// What the templates of notifications have beyond the common functions. Those from `base64encode` on came after Alertmanager 0.33.
 const NOTIFICATION: &[Row] = &[
-    ("title", Exactly(1), |context, args| string(context, args, title::title)),
+    ("title", Exactly(1), |context, args| string(context, args, |s| title::title(s, true))),
     ("trimSpace", Exactly(1), |context, args| string(context, args, |s| s.trim().to_owned())),
     ("join", Exactly(2), join),
     ("safeHtml", Exactly(1), |context, args| safe(context, args, SafeKind::Html)),
@@ -132,7 +132,7 @@ impl Template {
 
     /// The text for this data; in `html` each value is escaped for the place where it stands. Errs with what failed, in Go's words.
     pub fn notify(&self, data: &NotificationData<'_>, html: bool) -> Result<String, String> {
-        let context = Context::new(&NOTIFICATIONS, Dialect::Notification, Timestamp(data.at_ms), data.external_url, None);
+        let context = Context::new(self, &NOTIFICATIONS, Dialect::Notification, Timestamp(data.at_ms), data.external_url, None);
         self.execute(&context, &values(data), html)
     }
 }

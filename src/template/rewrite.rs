@@ -19,6 +19,12 @@ pub(super) const NOTHING: &str = "__nothing";
 /// Name of the function that fails: `__fail "place: why"`.
 pub(super) const FAIL: &str = "__fail";
 
+/// Name of the function through which the argument of a called template passes: `__template place "name" value`.
+pub(super) const TEMPLATE: &str = "__template";
+/// What stands between the place of a call and those of its arguments, and before that of a constant.
+pub(super) const ARGUMENTS: char = '\u{1}';
+pub(super) const CONSTANT: char = '\u{2}';
+
 /// What is shown of an expression that fails, in characters.
 const MAX_EXCERPT: usize = 200;
 
@@ -65,13 +71,22 @@ impl Origin<'_> {
                     self.list(&mut branch.body);
                     branch.else_body.iter_mut().for_each(|body| self.list(body));
                 }
-                Node::Template(call) => match &mut call.pipe {
-                    Some(argument) => self.pipe(argument),
-                    None => {
-                        let nothing = calling(call.pos, NOTHING, Vec::new());
-                        call.pipe = Some(PipeNode { pos: call.pos, decl: Vec::new(), commands: vec![nothing], is_assign: false });
-                    }
-                },
+                Node::Template(call) => {
+                    let argument = call.pipe.as_ref().map(|pipe| format!(" {}", source_of_pipe(pipe))).unwrap_or_default();
+                    let excerpt = format!("{{{{template {}{argument}}}}}", crate::model::text::quote(&call.name));
+                    // Go places it where the name stands.
+                    let name = self.source.get(call.pos.offset..).and_then(|rest| rest.find(['"', '`'])).unwrap_or(0);
+                    let place = self.place(Pos::new(call.pos.offset + name, call.pos.line), &excerpt);
+                    let (pos, place, name) = (call.pos, place.as_str().into(), call.name.as_str().into());
+                    let nothing =
+                        || PipeNode { pos, decl: Vec::new(), commands: vec![calling(pos, NOTHING, Vec::new())], is_assign: false };
+                    let mut pipe = call.pipe.take().map_or_else(nothing, |mut pipe| {
+                        self.pipe(&mut pipe);
+                        pipe
+                    });
+                    pipe.commands.push(calling(pos, TEMPLATE, vec![Expr::String(pos, place), Expr::String(pos, name)]));
+                    call.pipe = Some(pipe);
+                }
                 Node::Define(define) => self.list(&mut define.body),
                 Node::Text(_) | Node::Break(_) | Node::Continue(_) => {}
             }
@@ -86,11 +101,18 @@ impl Origin<'_> {
         let place = self.place(command.args.first().map_or(command.pos, Expr::pos), &source_of_command(command));
         let mut args = std::mem::take(&mut command.args).into_iter();
         let Some(first) = args.next() else { return };
+        let places = args.as_slice().iter().fold(place.clone(), |mut places, arg| {
+            places.push(ARGUMENTS);
+            if matches!(arg, Expr::Number(..) | Expr::Bool(..) | Expr::String(..)) {
+                places.push(CONSTANT);
+            }
+            places + &self.place(position(arg), &source(arg))
+        });
         let rest: Vec<Expr> = args.map(|arg| self.expression(arg)).collect();
         let (whole, at) = (source(&first), position(&first));
         command.args = match self.split(first) {
             (Expr::Identifier(pos, name), fields) => {
-                let call = self.call(pos, &name, &place, rest);
+                let call = self.call(pos, &name, &places, rest);
                 let Some(outer) = fields.split_last().map(|(last, _)| last) else {
                     command.args = call;
                     return;

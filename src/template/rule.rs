@@ -51,7 +51,7 @@ impl Template {
         if self.is_plain() {
             return self.plain().to_owned();
         }
-        let context = Context::new(&RULES, Dialect::Rule, data.now, data.external_url, Some(Arc::clone(data.query)));
+        let context = Context::new(self, &RULES, Dialect::Rule, data.now, data.external_url, Some(Arc::clone(data.query)));
         match self.execute(&context, &values(data), false) {
             Ok(expanded) => expanded,
             Err(error) => format!("<error expanding template: error executing template {}: {error}>", self.name),

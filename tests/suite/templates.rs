@@ -121,3 +121,34 @@ fn debians_amtool_prints_the_same_for_what_it_knows() {
         }
     }
 }
+
+/// SEMANTICS 129 to 134: the labels and annotations that Prometheus 3.5 makes of 139 templates, every function among them, and its words
+/// for those that fail. The file is a test in promtool's format; a newer `parseDuration` takes a sign, too.
+#[test]
+fn every_recorded_template_of_a_rule_gives_what_prometheus_gives() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules_files/templates/templates_test.yml");
+    assert!(fs::read_to_string(&file).expect("recorded").matches("alertname:").count() > 130, "the corpus is nearly empty");
+    let ran = std::process::Command::new(env!("CARGO_BIN_EXE_nightbell")).args(["test", "rules"]).arg(file).output().expect("it runs");
+    let told = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{told}");
+}
+
+/// SEMANTICS 96, 97: what `promtool check rules` 3.5 accepts and refuses, nearly always in the same words. (A value given to a variable that
+/// was never declared is refused here already; Prometheus fails when it runs.)
+#[test]
+fn a_template_is_refused_when_the_rules_are_read_where_prometheus_refuses_it() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules_files/templates/loading.jsonl");
+    let text = fs::read_to_string(file).expect("the recorded cases are part of the project");
+    let (mut wrong, mut reworded) = (Vec::new(), Vec::new());
+    for line in text.lines() {
+        let (template, accepted, wanted): (String, bool, String) = serde_json::from_str(line).expect("one JSON array per line");
+        match nightbell::template::check("A", &template) {
+            Ok(()) if accepted => {}
+            Err(error) if !accepted && error == wanted => {}
+            Err(error) if !accepted => reworded.push(format!("{template:?}\n   got  {error}\n   want {wanted}")),
+            got => wrong.push(format!("{template:?}\n   got  {got:?}\n   want {accepted} {wanted}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(reworded.len() <= 12, "{}", reworded.join("\n"));
+}
