@@ -1,12 +1,17 @@
 //! The store with its history: opened at start, kept in order while the process runs.
 
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context, ensure};
 use tracing::error;
 
 use crate::model::{Timestamp, format_duration};
-use crate::store::{Limits, Store};
+use crate::store::{HistorySettings, Limits, Store};
 
 use super::{Config, Options, state_folder};
 
@@ -39,4 +44,59 @@ pub(super) async fn maintain(store: Arc<Store>) -> Result<(), tokio::task::JoinE
         let (store, now) = (store.clone(), Timestamp::now());
         tokio::task::spawn_blocking(move || store.maintain(now)).await?;
     }
+}
+
+/// The history of a nightbell that runs or does not, to look at: the folder itself is left alone.
+pub struct StoredHistory {
+    /// The samples.
+    pub store: Store,
+    // After the store, which has files in it.
+    _view: View,
+}
+
+/// A folder in which the log is copied and the blocks, which never change, are linked.
+struct View(PathBuf);
+
+impl Drop for View {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Opens the history that a configuration names without taking it from the nightbell that writes it.
+pub fn read_history(options: &Options, config: &Config) -> anyhow::Result<StoredHistory> {
+    let folder = match (&config.storage.path, state_folder(options)) {
+        (Some(path), _) => path.clone(),
+        (None, folder) => folder.context("no folder is known for the history; give --state-dir")?.join("history"),
+    };
+    ensure!(folder.join("wal").is_dir(), "{}: no history is stored here; give --state-dir, or --config", folder.display());
+    let view = View(std::env::temp_dir().join(format!("nightbell-{}", std::process::id())));
+    fs::DirBuilder::new().mode(0o700).create(&view.0).with_context(|| view.0.display().to_string())?;
+    // The log first: what goes from it into a block meanwhile is then in both, and counts once.
+    fs::create_dir_all(view.0.join("wal"))?;
+    fs::create_dir_all(view.0.join("blocks"))?;
+    each(&folder.join("wal"), |from, name| fs::copy(from, view.0.join("wal").join(name)).map(drop))?;
+    if folder.join("blocks").is_dir() {
+        each(&folder.join("blocks"), |from, name| {
+            let to = view.0.join("blocks").join(name);
+            fs::hard_link(from, &to).or_else(|_| symlink(fs::canonicalize(from)?, &to))
+        })?;
+    }
+    let settings = HistorySettings { path: view.0.clone(), ..config.storage.settings(PathBuf::new()) };
+    let store = Store::open(Limits::default(), &settings, Timestamp::now())?;
+    Ok(StoredHistory { store, _view: view })
+}
+
+/// Calls `take` with every file of a folder; one that has gone meanwhile is passed over.
+fn each(folder: &Path, take: impl Fn(&Path, &std::ffi::OsStr) -> io::Result<()>) -> anyhow::Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        match take(&entry.path(), &entry.file_name()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| entry.path().display().to_string());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }

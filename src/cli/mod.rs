@@ -1,5 +1,6 @@
 //! The commands. Each is one file; this one only says what they are called.
 
+mod backtest;
 pub mod check;
 mod config;
 mod health;
@@ -71,6 +72,8 @@ enum Command {
     Test(Test),
     /// Ask a running nightbell, or any Prometheus, for samples
     Query(query::QueryArgs),
+    /// Say what rules would have said about the stored history
+    Backtest(backtest::BacktestArgs),
     /// Ask a running nightbell how everything is
     Health(health::HealthArgs),
     /// Ask a running nightbell why an alert was notified, or was not
@@ -113,6 +116,13 @@ pub fn main() -> ExitCode {
                 |()| ExitCode::SUCCESS,
             )
         }),
+        Some(Command::Backtest(args)) => match backtest::backtest(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("nightbell: {error}");
+                ExitCode::FAILURE
+            }
+        },
         Some(Command::Health(args)) => wait_for(health::health(&args)),
         Some(Command::Why(args)) => wait_for(why::why(&args)),
         None => run::run(&cli.run),

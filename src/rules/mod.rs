@@ -5,6 +5,7 @@
 pub mod active;
 pub mod alerting;
 pub mod backend;
+pub mod backtest;
 pub mod dead;
 pub mod explain;
 pub mod file;

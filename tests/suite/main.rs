@@ -3,6 +3,7 @@
 mod alerting;
 mod amtool;
 mod architecture;
+mod backtest;
 mod collecting;
 mod collectors_host;
 mod collectors_llm_provider;
