@@ -52,6 +52,7 @@ impl PostedAlert {
             generator_url: self.generator_url,
             value: None,
             peak: None,
+            evidence: Vec::new(),
         };
         Ok(Incoming { alert, timeout })
     }
@@ -104,7 +105,11 @@ impl Alerts {
             return Change::News;
         };
         let was_over = old.alert.is_resolved(now);
-        let merged = if overlap(&old.alert, &new.alert) { merge(old, new, now) } else { new };
+        let mut merged = if overlap(&old.alert, &new.alert) { merge(old, new, now) } else { new };
+        // Evidence is gathered once, when the alert begins.
+        if merged.alert.evidence.is_empty() && merged.alert.starts_at == old.alert.starts_at {
+            merged.alert.evidence = std::mem::take(&mut old.alert.evidence);
+        }
         let is_over = merged.alert.is_resolved(now);
         *old = merged;
         match (was_over, is_over) {
@@ -202,6 +207,7 @@ mod tests {
             generator_url: String::new(),
             value: None,
             peak: None,
+            evidence: Vec::new(),
         }
     }
 

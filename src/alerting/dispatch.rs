@@ -18,7 +18,8 @@ use super::deliver::{Deliverer, Mailbox};
 use super::dispatcher::{Dispatcher, Restored};
 use super::metrics::{IntegrationLabels, Metrics};
 use super::silence::{RETENTION, Silence, SilenceError};
-use crate::model::Timestamp;
+use crate::model::evidence::Clue;
+use crate::model::{Alert, Timestamp};
 use crate::state::{DeadLetter, DecisionRow, Error, OutboxRow, State, Transition};
 
 /// Longest sleep: a clock that jumps is noticed within it.
@@ -27,6 +28,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 const CLEAN_UP: Duration = Duration::from_secs(15 * 60);
 /// How long decisions are kept.
 const DECISIONS_RETENTION: Duration = Duration::from_secs(30 * 86_400);
+/// Most alerts at once of which it is said how often they fired before, and how long the database may take to say it.
+const MAX_REMEMBERED: usize = 20;
+const REMEMBERING: Duration = Duration::from_millis(100);
 /// Most decisions that are held in memory when the database cannot take them.
 const MAX_UNWRITTEN: usize = 1000;
 
@@ -82,6 +86,7 @@ impl Dispatch {
     /// Takes alerts in; when it returns, they are written down (or the database is broken, and they are in memory).
     pub async fn put(&mut self, incoming: Vec<Incoming>, now: Timestamp) {
         self.metrics.received.inc_by(incoming.len() as u64);
+        let incoming = self.remembered(incoming, now).await;
         let (transition, refused) = {
             let mut memory = self.memory.lock();
             let transition = memory.put(incoming, now);
@@ -92,6 +97,32 @@ impl Dispatch {
             error!(refused, "Alerts were refused because there are too many.");
         }
         self.commit(transition).await;
+    }
+
+    /// Says of alerts that begin to fire how often they did before: of a few at once, and only as long as the database answers quickly.
+    async fn remembered(&self, mut incoming: Vec<Incoming>, now: Timestamp) -> Vec<Incoming> {
+        let is_new = |memory: &Dispatcher, alert: &Alert| {
+            !alert.is_resolved(now) && memory.alerts.get(alert.fingerprint()).is_none_or(|row| row.alert.is_resolved(now))
+        };
+        let new: Vec<usize> = {
+            let memory = self.memory.lock();
+            (0..incoming.len()).filter(|index| is_new(&memory, &incoming[*index].alert)).take(MAX_REMEMBERED + 1).collect()
+        };
+        if new.len() > MAX_REMEMBERED {
+            return incoming;
+        }
+        let count = async {
+            for index in new {
+                let alert = &mut incoming[index].alert;
+                let Ok((count, last)) = self.state.firings(alert.name(), alert.fingerprint(), now - DECISIONS_RETENTION).await else {
+                    return;
+                };
+                alert.evidence.push(Clue::seen(count, last));
+            }
+        };
+        // Whoever is slow is not waited for.
+        let _ = tokio::time::timeout(REMEMBERING, count).await;
+        incoming
     }
 
     /// Flushes every group that is due. The messages are in the outbox when it returns.

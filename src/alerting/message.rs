@@ -57,6 +57,7 @@ pub fn self_test(integration: &Integration, external_url: &str, now: Timestamp) 
         generator_url: String::new(),
         value: None,
         peak: None,
+        evidence: Vec::new(),
     };
     let group_labels = Labels::from_pairs([("alertname", "NightbellTest")]);
     let subject = Subject { group_key: "{}:{alertname=\"NightbellTest\"}", group_labels: &group_labels, external_url, now };
@@ -86,6 +87,7 @@ pub fn notified(alert: &Alert, now: Timestamp) -> NotifiedAlert {
         fingerprint: format!("{:016x}", alert.fingerprint()),
         value: alert.value,
         peak: alert.peak,
+        evidence: alert.evidence.clone(),
     }
 }
 

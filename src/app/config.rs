@@ -158,6 +158,7 @@ impl Config {
             phase: PHASE,
             external_labels: self.global.external_labels.clone(),
             external_url: self.alerting.external_url.clone(),
+            evidence: true,
             ..Settings::default()
         }
     }

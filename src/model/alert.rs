@@ -1,5 +1,6 @@
 //! An alert as the alerting side sees it: labels are its identity.
 
+use super::evidence::Clue;
 use super::labels::Labels;
 use super::time::Timestamp;
 
@@ -22,6 +23,8 @@ pub struct Alert {
     pub value: Option<f64>,
     /// The greatest distance seen so far, as the value then; `None` where the sender does not know values.
     pub peak: Option<f64>,
+    /// What was found when it began to fire.
+    pub evidence: Vec<Clue>,
 }
 
 impl Alert {

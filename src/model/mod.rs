@@ -3,6 +3,7 @@
 //! Nothing here does I/O or asks what time it is.
 
 pub mod alert;
+pub mod evidence;
 pub mod labels;
 pub mod matcher;
 pub mod metric;

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::model::evidence::Clue;
+
 /// Whether an alert, or a whole notification, is about trouble or its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -46,6 +48,9 @@ pub struct NotifiedAlert {
     pub value: Option<f64>,
     /// The worst value while it fired, where known.
     pub peak: Option<f64>,
+    /// What was found when it began to fire.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Clue>,
 }
 
 impl NotifiedAlert {

@@ -159,6 +159,7 @@ impl ActiveAlert {
             generator_url: format!("{}/graph?g0.expr={}&g0.tab=1", context.external_url.trim_end_matches('/'), url_encode(expr)),
             value: Some(self.value),
             peak: Some(self.peak),
+            evidence: Vec::new(),
         }
     }
 }

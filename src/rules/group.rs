@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::active::{ActiveAlert, AlertState};
 use super::alerting::{AlertingState, Context, Step};
 use super::backend::Backend;
+use super::evidence::Scene;
 use super::recording::record;
 use super::{AlertingRule, Rule, RuleGroup};
 use crate::model::{Alert, Labels, METRIC_NAME, Sample, Stage, Timestamp, stale_nan};
@@ -28,6 +29,8 @@ pub struct Settings {
     pub external_labels: Labels,
     /// Where this instance's pages are.
     pub external_url: String,
+    /// Whether evidence is gathered for alerts that begin to fire.
+    pub evidence: bool,
 }
 
 impl Default for Settings {
@@ -39,6 +42,7 @@ impl Default for Settings {
             phase: Duration::ZERO,
             external_labels: Labels::empty(),
             external_url: String::new(),
+            evidence: false,
         }
     }
 }
@@ -239,11 +243,18 @@ impl Group {
         }
         for rule in &mut self.rules {
             let begun = Instant::now();
+            let told = outcome.alerts.len();
             let result = rule.eval(backend.as_ref(), at, now, &context, &mut outcome);
             outcome.evaluations += 1;
             outcome.failures += u64::from(result.is_err());
             rule.health =
                 Health { ok: Some(result.is_ok()), last_error: result.err(), last_evaluation: Some(now), evaluation_time: begun.elapsed() };
+            if let Rule::Alerting(definition) = &rule.rule
+                && settings.evidence
+            {
+                let scene = Scene { backend: backend.as_ref(), at, now, interval: self.interval };
+                scene.add(definition, outcome.alerts.get_mut(told..).unwrap_or_default());
+            }
         }
         self.last_evaluation = Some(now);
         self.evaluation_time = started.elapsed();

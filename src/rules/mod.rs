@@ -7,6 +7,7 @@ pub mod alerting;
 pub mod backend;
 pub mod backtest;
 pub mod dead;
+mod evidence;
 pub mod explain;
 pub mod file;
 pub mod group;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::statement::{Statement, statement};
 use super::{Error, State, on_pool};
+use crate::model::evidence::Clue;
 use crate::model::{Alert, Labels, Timestamp};
 
 /// An alert as it lies in the database.
@@ -26,6 +27,8 @@ struct Body {
     generator_url: String,
     value: Option<f64>,
     peak: Option<f64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    evidence: Vec<Clue>,
 }
 
 fn pairs(labels: &Labels) -> Vec<(String, String)> {
@@ -44,6 +47,7 @@ fn body(row: &AlertRow) -> String {
         generator_url: alert.generator_url.clone(),
         value: alert.value,
         peak: alert.peak,
+        evidence: alert.evidence.clone(),
     };
     // Strings, numbers and lists of them always have a JSON form.
     serde_json::to_string(&body).unwrap_or_default()
@@ -60,6 +64,7 @@ fn row(text: &str) -> Result<AlertRow, serde_json::Error> {
         generator_url: body.generator_url,
         value: body.value,
         peak: body.peak,
+        evidence: body.evidence,
     };
     Ok(AlertRow { alert, timeout: body.timeout })
 }

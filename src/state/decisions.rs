@@ -87,6 +87,23 @@ impl State {
         Ok(rows.into_iter().filter_map(row).collect())
     }
 
+    /// How often an alert came to fire since `since`, and when it did last.
+    pub async fn firings(&self, name: &str, fingerprint: u64, since: Timestamp) -> Result<(i64, Option<Timestamp>), Error> {
+        let alert = format!("{fingerprint:016x}");
+        let (count, last): (i64, Option<i64>) = on_pool!(self, "read decisions", |pool| async {
+            sqlx::query_as(
+                "SELECT COUNT(*), MAX(at_ms) FROM decisions WHERE scope = $1 AND alerts = $2 AND at_ms >= $3 \
+                 AND body LIKE '%\"stage\":\"waiting\"%\"resolved\":false%'",
+            )
+            .bind(name)
+            .bind(alert.as_str())
+            .bind(since.0)
+            .fetch_one(pool)
+            .await
+        })?;
+        Ok((count, last.map(Timestamp)))
+    }
+
     /// Writes decisions that belong to no other change.
     pub async fn record_decisions(&self, decisions: &[DecisionRow]) -> Result<(), Error> {
         self.write("write decisions", &decisions.iter().map(put).collect::<Vec<_>>()).await

@@ -56,6 +56,7 @@ pub fn alert(labels: &str, starts_at: Timestamp, ends_at: Option<Timestamp>, now
         generator_url: String::new(),
         value: Some(1.0),
         peak: Some(2.0),
+        evidence: Vec::new(),
     }
 }
 

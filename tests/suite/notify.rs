@@ -69,6 +69,7 @@ pub fn alert(instance: &str) -> NotifiedAlert {
         fingerprint: "e9838f5e00149bed".into(),
         value: Some(96.437),
         peak: None,
+        evidence: Vec::new(),
     }
 }
 
@@ -78,6 +79,7 @@ fn resolved(instance: &str) -> NotifiedAlert {
         ends_at_ms: Some(NINE + 330_500),
         value: Some(80.0),
         peak: Some(99.25),
+        evidence: Vec::new(),
         ..alert(instance)
     }
 }

@@ -42,6 +42,7 @@ fn alert(name: &str) -> AlertRow {
         generator_url: "http://x/".into(),
         value: Some(1.5),
         peak: None,
+        evidence: Vec::new(),
     };
     AlertRow { alert, timeout: true }
 }

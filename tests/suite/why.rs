@@ -136,8 +136,40 @@ fn each_alert_says_which_stage_decided() {
     assert_eq!(watched.why(&["Up", "--at", "yesterday"]).0, 2);
     assert_eq!(watched.why(&["Up", "=x"]).0, 2);
     assert_eq!(watched.why(&[]).0, 2);
-    // An hour ago nothing was recorded; at the alert's own instant the decision was.
+    // Long ago nothing was recorded; at the alert's own instant the decision was.
     let then = watched.answer(&["Up"])["decided_at"].as_str().expect("an instant").to_owned();
     assert_eq!(watched.answer(&["Up", "--at", &then])["stage"], "delivered");
-    assert_eq!(watched.answer(&["Up", "--at", "1d"])["stage"], "nothing_recorded");
+    assert_eq!(watched.answer(&["Up", "--at", "400d"])["stage"], "nothing_recorded");
+}
+
+/// Item 7: what speaks for an alert stands in its first message: parts of the expression, threshold, age of the samples, earlier firings.
+#[test]
+fn the_first_message_carries_the_evidence() {
+    let page = Hostile::page("temperature{side=\"left\"} 62\n");
+    let sink = HttpSink::start([Reply::Answer(200, "", "{}")]);
+    let rules = tempfile::tempdir().expect("a folder");
+    let file = rules.path().join("rules.yml");
+    let rule = "groups:\n- name: g\n  rules:\n  - {alert: Warm, expr: temperature / 2 > 30, for: 400ms}\n";
+    std::fs::write(&file, rule).expect("written");
+    let _nightbell = Nightbell::start(&format!(
+        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}\nrules: {{shipped: false}}\nrule_files: ['{}']\n\
+         scrape_configs: [{{job_name: app, static_configs: [{{targets: ['{}']}}]}}]\n\
+         route: {{receiver: room, group_by: [alertname], group_wait: 0s}}\n\
+         receivers: [{{name: room, discord_configs: [{{webhook_url: '{}/room'}}]}}]\n",
+        file.display(),
+        page.address,
+        sink.url
+    ));
+    wait_until("a message", Duration::from_secs(20), || !sink.requests().is_empty());
+    let body: Value = serde_json::from_str(&sink.requests()[0].body).expect("JSON");
+    // Discord's escapes aside.
+    let text = body["embeds"][0]["description"].as_str().unwrap_or_else(|| panic!("{body}")).replace('\\', "");
+    for line in [
+        "Threshold: > 30\n",
+        "Evidence: temperature / 2 = 31; temperature = 62\n",
+        "Newest sample: 0s old",
+        "Seen before: never in 30 days\n",
+    ] {
+        assert!(text.contains(line), "{line}{text}");
+    }
 }

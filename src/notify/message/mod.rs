@@ -1,6 +1,7 @@
 //! The built-in texts, in English and Chinese: what, where, value, threshold, severity, since when, links; for a resolved alert also the
 //! peak and the duration. Pure functions of a [`Notification`]; no text is ever empty.
 
+mod evidence;
 mod html;
 mod markup;
 mod names;
@@ -142,7 +143,10 @@ fn entry<'a>(alert: &'a NotifiedAlert, style: &Style, now_ms: i64, limit: usize)
         _ => alert.value.map(format_value).unwrap_or_default().into(),
     };
     add(if alert.status == AlertStatus::Firing { words.value } else { words.value_now }, value);
-    add(words.threshold, cut(annotation(alert, &["threshold"]), 16));
+    match annotation(alert, &["threshold"]) {
+        "" => add(words.threshold, evidence::threshold(alert).unwrap_or_default().into()),
+        text => add(words.threshold, cut(text, 16)),
+    }
     if let Some(peak) = alert.peak {
         add(words.peak, format_value(peak).into());
     }
@@ -154,6 +158,9 @@ fn entry<'a>(alert: &'a NotifiedAlert, style: &Style, now_ms: i64, limit: usize)
             add(words.ended, style.time(end).into());
             add(words.duration, lasted(end).into());
         }
+    }
+    for (word, text) in evidence::facts(alert, style) {
+        add(word, cut_bytes(&text, (limit / 12).max(60), style.language).into_owned().into());
     }
     // A description speaks of the trouble in the present tense: once it is over, the headline says what it was.
     let described = alert.status == AlertStatus::Firing || summary.is_empty();

@@ -17,6 +17,7 @@ fn alert(status: AlertStatus) -> NotifiedAlert {
         fingerprint: String::new(),
         value: None,
         peak: None,
+        evidence: Vec::new(),
     }
 }
 
@@ -123,4 +124,41 @@ proptest! {
         }
         prop_assert!(cut_chars(&text, limit.max(1)).chars().count() <= limit.max(1));
     }
+}
+
+/// The evidence card: parts, threshold, what was before, age, sightings and users while it fires; only the sightings once it is over.
+#[test]
+fn evidence_stands_among_the_facts_in_both_languages() {
+    use crate::model::evidence::{Clue, Top};
+    let mut hot = alert(AlertStatus::Firing);
+    hot.evidence = vec![
+        Clue::Part { expression: "a / b".into(), value: Some(0.97) },
+        Clue::Part { expression: "b".into(), value: Some(100.0) },
+        Clue::Part { expression: "c".into(), value: None },
+        Clue::Threshold { operator: ">".into(), value: Some(0.9) },
+        Clue::Before { value: Some(0.5), at_ms: 60_000 },
+        Clue::SampleAge { seconds: 3.2 },
+        Clue::Seen { count: 2, last_ms: Some(0) },
+        Clue::Top { of: Top::ProcessCpu, items: vec![("python".into(), 0.934), ("nginx".into(), 0.1)] },
+    ];
+    let text = body(&notification(vec![hot.clone()]), &style(Language::En), &PLAIN, 2000);
+    for line in [
+        "  Threshold: > 0.9\n",
+        "  Evidence: a / b = 0.97; b = 100\n",
+        "  Before: 0.5 (1970-01-01 00:01:00 UTC)\n",
+        "  Newest sample: 3s old when it fired\n",
+        "  Seen before: 2 times in 30 days, last at 1970-01-01 00:00:00 UTC\n",
+        "  Top processes: python 93.4% CPU; nginx 10% CPU\n",
+    ] {
+        assert!(text.contains(line), "{line}{text}");
+    }
+    let text = body(&notification(vec![hot.clone()]), &style(Language::Zh), &PLAIN, 2000);
+    assert!(
+        text.contains("  依据：a / b = 0.97；b = 100\n") && text.contains("  历史触发：30 天内 2 次，最近一次 1970-01-01 00:00:00 UTC\n"),
+        "{text}"
+    );
+    hot.status = AlertStatus::Resolved;
+    hot.ends_at_ms = Some(60_000);
+    let text = body(&notification(vec![hot]), &style(Language::En), &PLAIN, 2000);
+    assert!(text.contains("  Seen before: 2 times") && !text.contains("Evidence") && !text.contains("Top processes"), "{text}");
 }

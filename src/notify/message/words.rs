@@ -31,6 +31,12 @@ pub(super) struct Words {
     pub dashboard: &'static str,
     pub expression: &'static str,
     pub all_alerts: &'static str,
+    pub evidence: &'static str,
+    pub before: &'static str,
+    pub newest_sample: &'static str,
+    pub seen: &'static str,
+    pub top_processes: &'static str,
+    pub top_statements: &'static str,
     /// Between a word and what it names.
     pub colon: &'static str,
     language: Language,
@@ -55,6 +61,12 @@ static EN: Words = Words {
     dashboard: "Dashboard",
     expression: "Expression",
     all_alerts: "All alerts",
+    evidence: "Evidence",
+    before: "Before",
+    newest_sample: "Newest sample",
+    seen: "Seen before",
+    top_processes: "Top processes",
+    top_statements: "Top statements",
     colon: ": ",
     language: Language::En,
 };
@@ -78,6 +90,12 @@ static ZH: Words = Words {
     dashboard: "看板",
     expression: "表达式",
     all_alerts: "全部告警",
+    evidence: "依据",
+    before: "此前的值",
+    newest_sample: "最新样本",
+    seen: "历史触发",
+    top_processes: "占用最多的进程",
+    top_statements: "耗时最多的语句",
     colon: "：",
     language: Language::Zh,
 };
@@ -122,6 +140,25 @@ impl Language {
         match self {
             Language::En => format!("… [{count} characters cut]"),
             Language::Zh => format!("……[省略 {count} 个字符]"),
+        }
+    }
+
+    /// How often an alert fired before, and when it did last.
+    pub(super) fn seen(self, count: i64, last: Option<String>) -> String {
+        let last = last.filter(|_| count > 0);
+        match (self, last) {
+            (Language::En, None) => "never in 30 days".to_owned(),
+            (Language::En, Some(last)) => format!("{count} time{} in 30 days, last at {last}", if count == 1 { "" } else { "s" }),
+            (Language::Zh, None) => "30 天内首次".to_owned(),
+            (Language::Zh, Some(last)) => format!("30 天内 {count} 次，最近一次 {last}"),
+        }
+    }
+
+    /// How old something was when the alert began.
+    pub(super) fn old(self, age: &str) -> String {
+        match self {
+            Language::En => format!("{age} old when it fired"),
+            Language::Zh => format!("触发时已有 {age}"),
         }
     }
 

@@ -1,0 +1,70 @@
+//! What speaks for an alert: values and circumstances that were found when it began to fire.
+
+use serde::{Deserialize, Serialize};
+
+use super::time::Timestamp;
+
+/// One piece of evidence. A number that JSON cannot hold is left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "clue", rename_all = "snake_case")]
+pub enum Clue {
+    /// The value of a part of the rule's expression.
+    Part {
+        /// The part.
+        expression: String,
+        /// Its value at the alert's labels.
+        value: Option<f64>,
+    },
+    /// What the value was compared with.
+    Threshold {
+        /// The comparison, `>` for instance.
+        operator: String,
+        /// The limit.
+        value: Option<f64>,
+    },
+    /// The value when all was still well.
+    Before {
+        /// The value.
+        value: Option<f64>,
+        /// When it was so.
+        at_ms: i64,
+    },
+    /// How old the newest sample was.
+    SampleAge {
+        /// In seconds.
+        seconds: f64,
+    },
+    /// How often the same alert fired in the last 30 days, this time not counted.
+    Seen {
+        /// How often.
+        count: i64,
+        /// When it did last.
+        last_ms: Option<i64>,
+    },
+    /// What used most of something.
+    Top {
+        /// Of what.
+        of: Top,
+        /// Names and amounts, the greatest first.
+        items: Vec<(String, f64)>,
+    },
+}
+
+/// What a list of the greatest users is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Top {
+    /// Groups of processes by CPU: seconds in a second.
+    ProcessCpu,
+    /// Groups of processes by memory: bytes.
+    ProcessMemory,
+    /// Statements by their time: seconds in a second.
+    Statements,
+}
+
+impl Clue {
+    /// A sighting, from what the database counted.
+    pub fn seen(count: i64, last: Option<Timestamp>) -> Self {
+        Clue::Seen { count, last_ms: last.map(|t| t.0) }
+    }
+}

@@ -1,0 +1,61 @@
+//! The evidence card of the built-in texts: what was found when an alert began to fire, as facts.
+
+use crate::model::evidence::{Clue, Top};
+
+use super::super::notification::{AlertStatus, NotifiedAlert};
+use super::words::Language;
+use super::{Style, elapsed, format_value};
+
+/// What the value was compared with: `> 90`.
+pub(super) fn threshold(alert: &NotifiedAlert) -> Option<String> {
+    alert.evidence.iter().find_map(|clue| match clue {
+        Clue::Threshold { operator, value: Some(value) } => Some(format!("{operator} {}", format_value(*value))),
+        _ => None,
+    })
+}
+
+/// The facts. Of a resolved alert only how often it came: the rest spoke of the trouble.
+pub(super) fn facts(alert: &NotifiedAlert, style: &Style) -> Vec<(&'static str, String)> {
+    let words = style.words();
+    let separator = if style.language == Language::Zh { "；" } else { "; " };
+    let mut facts = Vec::new();
+    if alert.status == AlertStatus::Firing {
+        let part = |clue: &Clue| match clue {
+            Clue::Part { expression, value: Some(value) } => Some(format!("{expression} = {}", format_value(*value))),
+            _ => None,
+        };
+        let parts: Vec<String> = alert.evidence.iter().filter_map(part).collect();
+        if !parts.is_empty() {
+            facts.push((words.evidence, parts.join(separator)));
+        }
+    }
+    for clue in &alert.evidence {
+        match clue {
+            Clue::Seen { count, last_ms } => facts.push((words.seen, style.language.seen(*count, last_ms.map(|ms| style.time(ms))))),
+            _ if alert.status == AlertStatus::Resolved => {}
+            Clue::Before { value: Some(value), at_ms } => {
+                facts.push((words.before, format!("{} ({})", format_value(*value), style.time(*at_ms))))
+            }
+            Clue::SampleAge { seconds } => {
+                let age = elapsed(0, (seconds * 1000.0) as i64);
+                facts.push((words.newest_sample, style.language.old(&style.language.duration(age))));
+            }
+            Clue::Top { of, items } => {
+                let word = if *of == Top::Statements { words.top_statements } else { words.top_processes };
+                let items: Vec<String> = items.iter().map(|(name, amount)| format!("{name} {}", amount_of(*of, *amount))).collect();
+                facts.push((word, items.join(separator)));
+            }
+            _ => {}
+        }
+    }
+    facts
+}
+
+/// `93% CPU`, `512 MiB`, `40% of a second`.
+fn amount_of(of: Top, amount: f64) -> String {
+    match of {
+        Top::ProcessCpu => format!("{}% CPU", format_value((amount * 1000.0).round() / 10.0)),
+        Top::ProcessMemory => format!("{} MiB", format_value((amount / 1_048_576.0).round())),
+        Top::Statements => format!("{} s/s", format_value((amount * 1000.0).round() / 1000.0)),
+    }
+}
