@@ -40,7 +40,7 @@ impl Watched {
         let file = rules.path().join("rules.yml");
         std::fs::write(&file, RULES).expect("written");
         let nightbell = Nightbell::start(&format!(
-            "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}\nrules: {{shipped: false}}\nrule_files: ['{}']\n\
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 200ms}}\nrules: {{shipped: false}}\nrule_files: ['{}']\n\
              scrape_configs: [{{job_name: app, static_configs: [{{targets: ['{}']}}]}}]\n\
              route: {{receiver: hook, group_by: [alertname], group_wait: 0s, group_interval: 5m, repeat_interval: 1h}}\n\
              receivers: [{{name: hook, webhook_configs: [{{url: '{}'}}]}}]\n",
@@ -152,7 +152,7 @@ fn the_first_message_carries_the_evidence() {
     let rule = "groups:\n- name: g\n  rules:\n  - {alert: Warm, expr: temperature / 2 > 30, for: 400ms}\n";
     std::fs::write(&file, rule).expect("written");
     let _nightbell = Nightbell::start(&format!(
-        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}\nrules: {{shipped: false}}\nrule_files: ['{}']\n\
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 200ms}}\nrules: {{shipped: false}}\nrule_files: ['{}']\n\
          scrape_configs: [{{job_name: app, static_configs: [{{targets: ['{}']}}]}}]\n\
          route: {{receiver: room, group_by: [alertname], group_wait: 0s}}\n\
          receivers: [{{name: room, discord_configs: [{{webhook_url: '{}/room'}}]}}]\n",
