@@ -114,6 +114,13 @@ pub struct Receiver {
     pub integrations: Vec<Integration>,
 }
 
+impl Receiver {
+    /// Who is told next of a critical alert that nobody acknowledges.
+    pub fn escalation(&self) -> &[super::escalation::Step] {
+        self.integrations.first().map_or(&[], |i| &i.policy.escalation)
+    }
+}
+
 /// Everything the alerting side is configured with.
 #[derive(Clone)]
 pub struct Alerting {
@@ -360,14 +367,16 @@ fn read_integration(
 
 type Intervals = BTreeMap<String, Vec<TimeInterval>>;
 
-/// A fallback must be another receiver.
+/// A fallback and the next contact must be other receivers.
 fn check_policies<'a>(section: &Section<'_>, key: &str, receivers: impl Iterator<Item = &'a Receiver> + Clone) {
     for receiver in receivers.clone() {
-        let named = receiver.integrations.iter().filter_map(|i| i.policy.fallback.as_deref());
-        for fallback in named.collect::<BTreeSet<_>>() {
+        let fallbacks = receiver.integrations.iter().filter_map(|i| Some(("fallback", i.policy.fallback.as_deref()?)));
+        let contacts =
+            receiver.integrations.iter().flat_map(|i| i.policy.escalation.iter().map(|s| ("escalation to", s.receiver.as_str())));
+        for (role, named) in fallbacks.chain(contacts).collect::<BTreeSet<_>>() {
             let known: Vec<&str> = receivers.clone().map(|r| r.name.as_str()).filter(|name| *name != receiver.name).collect();
-            if !known.contains(&fallback) {
-                let problem = format!("fallback {fallback:?} of receiver {:?} is not another receiver", receiver.name);
+            if !known.contains(&named) {
+                let problem = format!("{role} {named:?} of receiver {:?} is not another receiver", receiver.name);
                 section.error(key, problem, format!("there is {}", known.join(", ")));
             }
         }

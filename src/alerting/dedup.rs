@@ -33,6 +33,8 @@ pub enum NotifyReason {
     SomeResolved,
     /// Nothing changed for `repeat_interval`.
     Repeat,
+    /// Nobody acknowledged it in time.
+    Escalated,
 }
 
 impl NotifyReason {
@@ -44,6 +46,7 @@ impl NotifyReason {
             NotifyReason::AllResolved => "all alerts resolved",
             NotifyReason::SomeResolved => "some alerts resolved",
             NotifyReason::Repeat => "repeat interval elapsed",
+            NotifyReason::Escalated => "not acknowledged in time",
         }
     }
 }

@@ -16,6 +16,7 @@ use super::alerts::Incoming;
 use super::config::{Alerting, Integration};
 use super::deliver::{Deliverer, Mailbox};
 use super::dispatcher::{Dispatcher, Restored};
+use super::escalation::{Signer, fresh_key};
 use super::metrics::{IntegrationLabels, Metrics};
 use super::silence::{RETENTION, Silence, SilenceError};
 use crate::model::evidence::Clue;
@@ -39,6 +40,7 @@ pub(super) enum Command {
     Put(Vec<Incoming>, oneshot::Sender<()>),
     SetSilence(Box<Silence>, oneshot::Sender<Result<String, SilenceError>>),
     ExpireSilence(String, oneshot::Sender<Result<(), SilenceError>>),
+    Acknowledge(Vec<u64>, String, oneshot::Sender<usize>),
     Reload(Arc<Alerting>, oneshot::Sender<()>),
 }
 
@@ -75,7 +77,11 @@ impl Dispatch {
             let id = row.id.clone();
             Silence::from_row(row).map_err(|error| error!(id, error, "Silence in the state database cannot be read.")).ok()
         });
-        let restored = Restored { alerts, groups, log, silences: silences.collect() };
+        let escalations = state.escalations().await.map_err(|e| read("escalations", e)).unwrap_or_default();
+        let fresh = fresh_key();
+        // Without a database, links hold as long as this process.
+        let key = state.secret("acknowledge", &fresh).await.unwrap_or(fresh);
+        let restored = Restored { alerts, groups, log, silences: silences.collect(), escalations, signer: Signer::new(key) };
         let memory = Arc::new(Mutex::new(Dispatcher::new(config, restored, now)));
         let mut dispatch =
             Dispatch { memory, state, metrics, mailboxes: BTreeMap::new(), behind: false, unwritten: Vec::new(), cleaned_at: now };
@@ -164,6 +170,13 @@ impl Dispatch {
     pub async fn expire_silence(&mut self, id: &str, now: Timestamp) -> Result<(), SilenceError> {
         let changed = self.memory.lock().silences.plan_expire(id, now)?;
         self.apply_silences(changed.into_iter().collect()).await
+    }
+
+    /// Notes who took alerts on; gives how many of them fire.
+    pub async fn acknowledge(&mut self, fingerprints: &[u64], by: &str, now: Timestamp) -> usize {
+        let (count, transition) = self.memory.lock().acknowledge(fingerprints, by, now);
+        self.commit(transition).await;
+        count
     }
 
     async fn apply_silences(&mut self, changed: Vec<Silence>) -> Result<(), SilenceError> {
@@ -309,6 +322,7 @@ impl Dispatch {
             }
             Command::SetSilence(silence, done) => drop(done.send(self.set_silence(*silence, now).await)),
             Command::ExpireSilence(id, done) => drop(done.send(self.expire_silence(&id, now).await)),
+            Command::Acknowledge(fingerprints, by, done) => drop(done.send(self.acknowledge(&fingerprints, &by, now).await)),
             Command::Reload(config, done) => {
                 self.reconfigure(config, now).await;
                 couriers.replace(self);

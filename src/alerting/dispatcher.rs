@@ -2,17 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::alerts::{Alerts, Change, Incoming};
 use super::config::Alerting;
 use super::decision::Verdicts;
 use super::dedup::NotificationLog;
+use super::escalation::{Escalations, Signer, is_critical};
 use super::group::{Group, group_id};
 use super::inhibit::Inhibition;
 use super::pipeline::{self, Flush, Mutes};
 use super::silence::{RETENTION, Silence, Silences};
 use crate::model::{Alert, Labels, Stage, Timestamp};
-use crate::state::{AlertPath, AlertRow, DecisionRow, GroupRow, LogRow, Transition};
+use crate::state::{AlertPath, AlertRow, DecisionRow, EscalationRow, GroupRow, LogRow, Transition};
+
+/// Time between two looks at an escalation that is due but muted.
+const ESCALATION_PAUSE: Duration = Duration::from_secs(15);
 
 /// What the database remembered.
 #[derive(Default)]
@@ -25,6 +30,10 @@ pub struct Restored {
     pub log: Vec<LogRow>,
     /// Silences.
     pub silences: Vec<Silence>,
+    /// Alerts that wait for an acknowledgement.
+    pub escalations: Vec<EscalationRow>,
+    /// Signs links.
+    pub signer: Signer,
 }
 
 /// The dispatcher. Each method that changes something returns what has to be written down.
@@ -35,6 +44,10 @@ pub struct Dispatcher {
     pub(super) silences: Silences,
     log: NotificationLog,
     verdicts: Verdicts,
+    pub(super) escalations: Escalations,
+    pub(super) signer: Signer,
+    /// When the escalations were looked at.
+    escalated_at: Timestamp,
     /// Alerts that were not taken because there were too many.
     pub(super) refused: u64,
 }
@@ -48,6 +61,9 @@ impl Dispatcher {
             silences: Silences::default(),
             log: NotificationLog::default(),
             verdicts: Verdicts::default(),
+            escalations: Escalations::restore(restored.escalations),
+            signer: restored.signer,
+            escalated_at: Timestamp::MIN,
             refused: 0,
             config,
         };
@@ -155,7 +171,14 @@ impl Dispatcher {
 
     /// When the next group is due.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.groups.values().map(|g| g.next_flush).min()
+        let contact = |row: &EscalationRow| Escalations::due(row, self.config.receiver(&row.receiver)?.escalation());
+        // One that is muted is looked at again, not without a pause.
+        let contacts = self
+            .escalations
+            .rows()
+            .filter_map(contact)
+            .map(|due| if due <= self.escalated_at { self.escalated_at + ESCALATION_PAUSE } else { due });
+        self.groups.values().map(|g| g.next_flush).chain(contacts).min()
     }
 
     /// Flushes every group that is due.
@@ -164,7 +187,7 @@ impl Dispatcher {
         let due: Vec<String> = self.groups.iter().filter(|(_, g)| g.next_flush <= now).map(|(id, _)| id.clone()).collect();
         let mut transition = Transition::default();
         let mut told: BTreeSet<u64> = BTreeSet::new();
-        if due.is_empty() {
+        if due.is_empty() && self.escalations.rows().next().is_none() {
             return transition;
         }
         let config = self.config.clone();
@@ -173,6 +196,7 @@ impl Dispatcher {
         for id in due {
             told.extend(self.flush(&id, &alerts, &inhibition, now, &mut transition));
         }
+        self.escalate(&alerts, &inhibition, now, &mut transition);
         drop(inhibition);
         self.alerts = alerts;
         let held: BTreeSet<u64> = if told.is_empty() { told.clone() } else { self.held() };
@@ -200,9 +224,14 @@ impl Dispatcher {
         let group = &self.groups[id];
         let alerts: Vec<&Alert> = group.alerts.iter().filter_map(|f| Some(&known.get(*f)?.alert)).collect();
         let ended: Vec<u64> = alerts.iter().filter(|a| a.is_resolved(now)).map(|a| a.fingerprint()).collect();
-        let mutes = Mutes { config: &config, inhibition, silences: &self.silences };
+        let mutes = Mutes { config: &config, inhibition, silences: &self.silences, signer: &self.signer };
         let outcome = pipeline::flush(Flush { group, route, alerts, now }, &mutes, &mut self.log);
 
+        let escalates = config.receiver(&route.receiver).is_some_and(|receiver| !receiver.escalation().is_empty());
+        let told = outcome.told.iter().filter(|_| escalates).filter_map(|f| Some(&known.get(*f)?.alert)).filter(|alert| is_critical(alert));
+        let begun: Vec<EscalationRow> = told.filter_map(|alert| self.escalations.told(alert, &route.receiver, now)).collect();
+        transition.escalations.extend(begun);
+        let group = &self.groups[id];
         let (row, sent) = (group.to_row(id), !outcome.messages.is_empty());
         transition.log.extend(outcome.log);
         transition.messages.extend(outcome.messages);
@@ -216,6 +245,50 @@ impl Dispatcher {
             transition.groups.push(row);
         }
         ended
+    }
+
+    /// Tells the next contact of each alert that nobody acknowledged in time, and all who were told of its end.
+    fn escalate(&mut self, known: &Alerts, inhibition: &Inhibition<'_>, now: Timestamp, transition: &mut Transition) {
+        self.escalated_at = now;
+        let config = self.config.clone();
+        let rows: Vec<EscalationRow> = self.escalations.rows().cloned().collect();
+        for mut row in rows {
+            let mutes = Mutes { config: &config, inhibition, silences: &self.silences, signer: &self.signer };
+            let steps = config.receiver(&row.receiver).map_or(&[][..], |receiver| receiver.escalation());
+            let alert = known.get(row.fingerprint).map(|known| &known.alert);
+            let firing = alert.filter(|alert| !alert.is_resolved(now));
+            let contacts = match firing {
+                None => &steps[..row.level.min(steps.len())],
+                Some(alert) => {
+                    let due = Escalations::due(&row, steps).is_some_and(|due| due <= now);
+                    let muted = !inhibition.muting(&alert.labels).is_empty() || !self.silences.muting(&alert.labels, now).is_empty();
+                    if !due || muted {
+                        continue;
+                    }
+                    &steps[row.level..=row.level]
+                }
+            };
+            let receivers = contacts.iter().filter_map(|step| config.receiver(&step.receiver));
+            let integrations = receivers.flat_map(|receiver| &receiver.integrations);
+            let messages = integrations.filter_map(|integration| pipeline::contact(alert?, integration, &mutes, now));
+            transition.messages.extend(messages);
+            if firing.is_some() {
+                row.level += 1;
+                self.escalations.put(row.clone());
+                transition.escalations.push(row);
+            } else {
+                self.escalations.remove(&row);
+                transition.gone_escalations.push(row);
+            }
+        }
+    }
+
+    /// Notes who took alerts on: no further contact is told of these firings. Gives how many were known and fire.
+    pub fn acknowledge(&mut self, fingerprints: &[u64], by: &str, now: Timestamp) -> (usize, Transition) {
+        let firing = fingerprints.iter().filter(|f| self.alerts.get(**f).is_some_and(|row| !row.alert.is_resolved(now)));
+        let firing: Vec<u64> = firing.copied().collect();
+        let escalations = firing.iter().flat_map(|f| self.escalations.acknowledge(*f, by, now)).collect();
+        (firing.len(), Transition { escalations, ..Transition::default() })
     }
 
     /// Forgets what is old.
@@ -234,6 +307,7 @@ impl Dispatcher {
             alerts: self.alerts.iter().filter(|row| held.contains(&row.alert.fingerprint())).cloned().collect(),
             groups: self.groups.iter().map(|(id, group)| group.to_row(id)).collect(),
             log: self.log.rows(),
+            escalations: self.escalations.rows().cloned().collect(),
             ..Transition::default()
         }
     }

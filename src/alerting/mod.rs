@@ -14,6 +14,7 @@ pub mod digest;
 pub mod dispatch;
 pub mod dispatcher;
 pub mod document;
+pub mod escalation;
 pub mod group;
 pub mod inhibit;
 pub mod matchers;
@@ -127,6 +128,20 @@ impl Handle {
         let (done, wait) = oneshot::channel();
         self.commands.send(Command::ExpireSilence(id.to_owned(), done)).await.map_err(|_| SilenceError::Stopped)?;
         wait.await.map_err(|_| SilenceError::Stopped)?
+    }
+
+    /// Notes who took alerts on, so that no further contact is told (N9); gives how many of them fire.
+    pub async fn acknowledge(&self, fingerprints: Vec<u64>, by: String) -> usize {
+        let (done, wait) = oneshot::channel();
+        if self.commands.send(Command::Acknowledge(fingerprints, by, done)).await.is_err() {
+            return 0;
+        }
+        wait.await.unwrap_or(0)
+    }
+
+    /// Whether `token` is that of the link to acknowledge this firing.
+    pub fn may_acknowledge(&self, fingerprint: u64, since_ms: i64, token: &str) -> bool {
+        self.memory.lock().signer.verify(fingerprint, since_ms, token)
     }
 
     /// Puts a new configuration in force: attempts under way end, every alert is routed anew, nothing is told twice.

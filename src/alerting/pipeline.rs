@@ -6,19 +6,23 @@ use std::time::Duration;
 
 use super::config::{Alerting, Integration};
 use super::decision::Verdict;
-use super::dedup::{Found, LogEntry, NotificationLog, should_notify};
+use super::dedup::{Found, LogEntry, NotificationLog, NotifyReason, should_notify};
+use super::escalation::{Signer, is_critical};
 use super::group::Group;
 use super::inhibit::Inhibition;
 use super::message::{Subject, compose, notified, order};
 use super::route::Route;
 use super::silence::Silences;
 use crate::model::stage::{Inhibitor, Silencer, label_map};
-use crate::model::{Alert, Stage, Timestamp};
-use crate::notify::AlertStatus;
+use crate::model::{Alert, Labels, Stage, Timestamp};
+use crate::notify::{AlertStatus, Notification, NotifiedAlert};
 use crate::state::{LogRow, OutboxRow};
 
 /// Longest time an entry of the notification log is kept.
 const RETENTION: Duration = Duration::from_secs(120 * 3600);
+
+/// The annotation that carries the link to acknowledge an alert.
+const LINK: &str = "acknowledge_url";
 
 /// What decides about muting.
 pub struct Mutes<'a> {
@@ -28,6 +32,8 @@ pub struct Mutes<'a> {
     pub inhibition: &'a Inhibition<'a>,
     /// The silences.
     pub silences: &'a Silences,
+    /// Signs the links with which people acknowledge.
+    pub signer: &'a Signer,
 }
 
 /// One group at one instant.
@@ -49,6 +55,8 @@ pub struct Outcome {
     pub messages: Vec<OutboxRow>,
     /// Changed entries of the notification log.
     pub log: Vec<LogRow>,
+    /// Firing alerts that a message tells.
+    pub told: BTreeSet<u64>,
     /// What was decided about each alert.
     pub verdicts: Vec<Verdict>,
 }
@@ -88,7 +96,7 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
     }
     for integration in &receiver.integrations {
         if !passing.is_empty() {
-            tell(&flush, &passing, mutes.config, integration, log, &mut outcome);
+            tell(&flush, &passing, mutes, integration, log, &mut outcome);
         }
         if !unheard.is_empty() {
             outcome.log.extend(log.forget(&flush.group.key, &integration.key, &unheard));
@@ -127,7 +135,7 @@ fn stopped(alert: &Alert, quiet: &[&str], mutes: &Mutes<'_>, now: Timestamp) -> 
 fn tell(
     flush: &Flush<'_>,
     alerts: &[&Alert],
-    config: &Alerting,
+    mutes: &Mutes<'_>,
     integration: &Integration,
     log: &mut NotificationLog,
     outcome: &mut Outcome,
@@ -142,30 +150,66 @@ fn tell(
     };
 
     let shown = alerts.iter().map(|alert| notified(alert, now));
-    let shown: Vec<_> = shown.filter(|a| integration.send_resolved || a.status == AlertStatus::Firing).collect();
+    let mut shown: Vec<_> = shown.filter(|a| integration.send_resolved || a.status == AlertStatus::Firing).collect();
     let told: Vec<u64> = found.firing.iter().chain(found.resolved.iter().filter(|_| integration.send_resolved)).copied().collect();
     if !integration.send_resolved {
         outcome.decided(&integration.key, found.resolved.iter().copied(), Stage::EndNotWanted);
     }
+    outcome.told.extend(found.firing.iter().copied());
     let entry = LogEntry { sent_at: now, firing: found.firing, resolved: found.resolved, expires_at: now + RETENTION.min(repeat * 2) };
     outcome.log.push(log.put(key, &integration.key, entry));
     if shown.is_empty() {
         return;
     }
-    let subject = Subject { group_key: key, group_labels: &flush.group.labels, external_url: &config.external_url, now };
+    if !integration.policy.escalation.is_empty() {
+        for alert in alerts.iter().filter(|a| is_critical(a) && !a.is_resolved(now)) {
+            with_link(&mut shown, alert, mutes);
+        }
+    }
+    let subject = Subject { group_key: key, group_labels: &flush.group.labels, external_url: &mutes.config.external_url, now };
     let message = compose(&subject, integration, reason, shown);
     let (held, delivery_id) = (integration.policy.holds(&message, now), message.delivery_id.clone());
     let written = if held { Stage::Held { delivery_id } } else { Stage::Sending { reason: message.reason.clone(), delivery_id } };
     outcome.decided(&integration.key, told, written);
-    outcome.messages.push(OutboxRow {
+    outcome.messages.push(to_row(message, integration, now));
+}
+
+/// Adds the link with which people acknowledge `alert`.
+fn with_link(shown: &mut [NotifiedAlert], alert: &Alert, mutes: &Mutes<'_>) {
+    let fingerprint = format!("{:016x}", alert.fingerprint());
+    for notified in shown.iter_mut().filter(|a| a.fingerprint == fingerprint) {
+        notified.annotations.push((LINK.to_owned(), mutes.signer.link(&mutes.config.external_url, alert)));
+        notified.annotations.sort();
+    }
+}
+
+/// The message that tells one contact of an escalated alert, or of its end.
+pub fn contact(alert: &Alert, integration: &Integration, mutes: &Mutes<'_>, now: Timestamp) -> Option<OutboxRow> {
+    let over = alert.is_resolved(now);
+    if over && !integration.send_resolved {
+        return None;
+    }
+    let mut shown = vec![notified(alert, now)];
+    let reason = if over { NotifyReason::AllResolved } else { NotifyReason::Escalated };
+    if !over {
+        with_link(&mut shown, alert, mutes);
+    }
+    let group_labels = Labels::from_pairs([("alertname", alert.name())]);
+    let key = format!("escalation:{:016x}", alert.fingerprint());
+    let subject = Subject { group_key: &key, group_labels: &group_labels, external_url: &mutes.config.external_url, now };
+    Some(to_row(compose(&subject, integration, reason, shown), integration, now))
+}
+
+fn to_row(message: Notification, integration: &Integration, now: Timestamp) -> OutboxRow {
+    OutboxRow {
         delivery_id: message.delivery_id.clone(),
         integration: integration.key.clone(),
-        group_key: key.clone(),
+        group_key: message.group_key.clone(),
         created_at: now,
-        held,
+        held: integration.policy.holds(&message, now),
         // Strings, numbers and lists of them always have a JSON form.
         body: serde_json::to_string(&message).unwrap_or_default(),
-    });
+    }
 }
 
 /// Says why an integration is not told: it knows already, or there is nothing that it wants to know.

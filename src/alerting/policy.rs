@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::escalation::Step;
 use super::time_interval::TimeInterval;
 use crate::config::{Section, Value};
 use crate::model::Timestamp;
@@ -23,13 +24,21 @@ pub struct Policy {
     pub fallback: Option<String>,
     /// For how long it must be down.
     pub fallback_after: Duration,
+    /// Who is told next of a critical alert that nobody acknowledges.
+    pub escalation: Vec<Step>,
     /// When messages without anything critical are held; one digest follows.
     pub quiet_hours: Vec<TimeInterval>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Policy { give_up_after: GIVE_UP_AFTER, fallback: None, fallback_after: FALLBACK_AFTER, quiet_hours: Vec::new() }
+        Policy {
+            give_up_after: GIVE_UP_AFTER,
+            fallback: None,
+            fallback_after: FALLBACK_AFTER,
+            escalation: Vec::new(),
+            quiet_hours: Vec::new(),
+        }
     }
 }
 
@@ -41,6 +50,7 @@ impl Policy {
             give_up_after: section.or("give_up_after", default.give_up_after),
             fallback: section.get("fallback"),
             fallback_after: section.or("fallback_after", default.fallback_after),
+            escalation: Step::read_all(section),
             quiet_hours: quiet_hours(section, intervals),
         }
     }

@@ -1,5 +1,6 @@
 //! The commands. Each is one file; this one only says what they are called.
 
+mod ack;
 mod backtest;
 pub mod check;
 mod config;
@@ -74,6 +75,8 @@ enum Command {
     Query(query::QueryArgs),
     /// Say what rules would have said about the stored history
     Backtest(backtest::BacktestArgs),
+    /// Say that somebody takes an alert on, so that no further contact is told
+    Ack(ack::AckArgs),
     /// Ask a running nightbell how everything is
     Health(health::HealthArgs),
     /// Ask a running nightbell why an alert was notified, or was not
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Some(Command::Ack(args)) => wait_for(ack::ack(&args)),
         Some(Command::Health(args)) => wait_for(health::health(&args)),
         Some(Command::Why(args)) => wait_for(why::why(&args)),
         None => run::run(&cli.run),

@@ -1,12 +1,13 @@
 //! Everything that one step of the dispatcher changes, written in one transaction: either all of it happened, or none.
 
 use super::statement::Statement;
-use super::{AlertRow, DecisionRow, Error, GroupRow, LogRow, OutboxRow, State, alert_groups, alerts, decisions, notification_log, outbox};
+use super::{AlertRow, DecisionRow, Error, EscalationRow, GroupRow, LogRow, OutboxRow, State};
+use super::{alert_groups, alerts, decisions, escalations, notification_log, outbox};
 
 /// One step's changes.
 #[derive(Clone, Debug, Default)]
 pub struct Transition {
-    /// Whether `alerts` and `groups` are all there are: rows that are not among them go.
+    /// Whether `alerts`, `groups` and `escalations` are all there are: rows that are not among them go.
     pub replace: bool,
     /// Alerts that are new or have changed.
     pub alerts: Vec<AlertRow>,
@@ -16,6 +17,10 @@ pub struct Transition {
     pub groups: Vec<GroupRow>,
     /// Groups that have ended.
     pub gone_groups: Vec<String>,
+    /// Escalations that are new or have changed.
+    pub escalations: Vec<EscalationRow>,
+    /// Escalations that are over.
+    pub gone_escalations: Vec<EscalationRow>,
     /// What integrations are being told.
     pub log: Vec<LogRow>,
     /// The messages that tell them, in order.
@@ -32,6 +37,8 @@ impl Transition {
             && self.gone_alerts.is_empty()
             && self.groups.is_empty()
             && self.gone_groups.is_empty()
+            && self.escalations.is_empty()
+            && self.gone_escalations.is_empty()
             && self.log.is_empty()
             && self.messages.is_empty()
             && self.decisions.is_empty()
@@ -46,12 +53,14 @@ impl State {
         }
         let mut statements: Vec<Statement> = Vec::new();
         if transition.replace {
-            statements.extend([alerts::clear(), alert_groups::clear()]);
+            statements.extend([alerts::clear(), alert_groups::clear(), escalations::clear()]);
         }
         statements.extend(transition.alerts.iter().map(alerts::put));
         statements.extend(transition.gone_alerts.iter().map(|fingerprint| alerts::remove(*fingerprint)));
         statements.extend(transition.groups.iter().map(alert_groups::put));
         statements.extend(transition.gone_groups.iter().map(|id| alert_groups::remove(id)));
+        statements.extend(transition.escalations.iter().map(escalations::put));
+        statements.extend(transition.gone_escalations.iter().map(escalations::remove));
         statements.extend(transition.log.iter().map(notification_log::put));
         statements.extend(transition.messages.iter().map(outbox::put));
         statements.extend(transition.decisions.iter().map(decisions::put));

@@ -1,5 +1,6 @@
 //! Everything that answers HTTP: `/metrics`, health, control, the Prometheus and Alertmanager APIs, the page.
 
+mod acknowledge;
 pub mod admin;
 mod alertmanager;
 mod control;
@@ -134,6 +135,7 @@ pub fn router(context: Context) -> Router {
         .merge(metrics::routes())
         .merge(health::routes())
         .merge(control::routes())
+        .merge(acknowledge::routes())
         .merge(ui::routes())
         .merge(prometheus::federation())
         .nest("/api/v1", prometheus::routes())

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use nightbell::model::{Alert, Labels, Timestamp};
 use nightbell::state::migrations::MIGRATIONS;
-use nightbell::state::{AlertRow, DeadLetter, Error, GroupRow, LogRow, MAX_DEAD_LETTERS, OutboxRow, SilenceRow, State, Transition};
+use nightbell::state::{
+    AlertRow, DeadLetter, Error, EscalationRow, GroupRow, LogRow, MAX_DEAD_LETTERS, OutboxRow, SilenceRow, State, Transition,
+};
 use nightbell::telemetry::Telemetry;
 
 use crate::servers::postgres::Postgres;
@@ -57,6 +59,15 @@ async fn what_was_recorded_is_read_back_unchanged_after_a_restart() {
         gone_alerts: Vec::new(),
         groups: vec![GroupRow { id: "{}/0:{}".into(), next_flush: Timestamp(5), flushed: true }],
         gone_groups: Vec::new(),
+        escalations: vec![EscalationRow {
+            fingerprint: u64::MAX,
+            receiver: "oncall".into(),
+            starts_at: Timestamp(1),
+            told_at: Timestamp(2),
+            level: 3,
+            acknowledged: Some((Timestamp(4), "li".into())),
+        }],
+        gone_escalations: Vec::new(),
         log: vec![LogRow {
             group_key: "{}:{}".into(),
             integration: "ops/webhook/0".into(),
@@ -80,7 +91,11 @@ async fn what_was_recorded_is_read_back_unchanged_after_a_restart() {
         assert_eq!(state.notification_log(Timestamp(99)).await.expect("read"), transition.log);
         assert_eq!(state.notification_log(Timestamp(100)).await.expect("read"), [], "expired");
         assert_eq!(state.outbox(10).await.expect("read"), transition.messages);
+        assert_eq!(state.escalations().await.expect("read"), transition.escalations);
+        assert_eq!(state.secret("k", "first").await.expect("kept"), "first");
+        assert_eq!(state.secret("k", "second").await.expect("kept"), "first", "a key stays");
         let gone = Transition {
+            gone_escalations: transition.escalations.clone(),
             gone_alerts: transition.alerts.iter().map(|r| r.alert.fingerprint()).collect(),
             gone_groups: vec!["{}/0:{}".into()],
             ..Transition::default()
@@ -88,6 +103,7 @@ async fn what_was_recorded_is_read_back_unchanged_after_a_restart() {
         state.record(&gone).await.expect("recorded");
         assert_eq!(state.alerts().await.expect("read").0, []);
         assert_eq!(state.alert_groups().await.expect("read"), []);
+        assert_eq!(state.escalations().await.expect("read"), []);
         state.prune_notification_log(Timestamp(100)).await.expect("pruned");
         state.remove_message("m1").await.expect("removed");
     }

@@ -166,6 +166,7 @@ fn entry<'a>(alert: &'a NotifiedAlert, style: &Style, now_ms: i64, limit: usize)
     let described = alert.status == AlertStatus::Firing || summary.is_empty();
     let description = if described { annotation(alert, &["description", "message"]).trim() } else { "" };
     let links = [
+        (words.acknowledge, annotation(alert, &["acknowledge_url"])),
         (words.runbook, annotation(alert, &["runbook_url", "runbook"])),
         (words.dashboard, annotation(alert, &["dashboard_url", "dashboard"])),
         (words.expression, alert.generator_url.as_str()),

@@ -189,3 +189,153 @@ fn test_notify_sends_a_marked_message_and_tells_the_verdict() {
     assert_eq!(run("nobody").0, Some(2));
     assert_eq!(run("opps"), (Some(2), "nightbell: there is no receiver \"opps\"; there is ops, both, nobody\n".into()));
 }
+
+const ESCALATION: &str = "\
+route: {receiver: oncall, group_by: [alertname], group_wait: 0s, group_interval: 1m, repeat_interval: 4h}
+receivers:
+- name: oncall
+  escalation: [{after: 15m, receiver: deputy}, {after: 30m, receiver: boss}]
+  webhook_configs: [{url: 'http://127.0.0.1:9/'}]
+- {name: deputy, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}
+- {name: boss, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}
+";
+
+impl World {
+    /// Flushes on every tick up to `until`, every message delivered at once: what each integration was told, and when.
+    async fn play(&mut self, until: u64) -> Vec<(u64, String, String, usize)> {
+        let mut told = Vec::new();
+        while let Some(due) = self.dispatch.next_due().filter(|due| *due <= at(until)) {
+            self.dispatch.flush(due).await;
+            for row in self.state.outbox(100).await.expect("read") {
+                let message: Notification = serde_json::from_str(&row.body).expect("a message");
+                told.push((due.since(START).as_secs(), message.receiver, message.reason, message.alerts.len()));
+                self.state.remove_message(&row.delivery_id).await.expect("removed");
+            }
+        }
+        told
+    }
+
+    /// Another process goes on from the same database.
+    async fn restart(&mut self, config: &Alerting, now: Timestamp) {
+        self.dispatch = Dispatch::restore(Arc::new(config.clone()), self.state.clone(), Metrics::default(), now).await;
+    }
+}
+
+fn said(told: &[(u64, String, String, usize)]) -> Vec<String> {
+    told.iter().map(|(at, receiver, reason, _)| format!("{at} {receiver}: {reason}")).collect()
+}
+
+/// N9: a critical alert that nobody acknowledges goes to the next contact, and to the next; a restart between them changes nothing; all who
+/// were told hear of its end. A warning goes nowhere else.
+#[tokio::test]
+async fn an_unacknowledged_critical_alert_goes_to_the_next_contact() {
+    let (config, _) = couriers(ESCALATION);
+    let mut world = World::new(&config).await;
+    let both = ["alertname=A n=1 severity=critical", "alertname=B n=2 severity=warning"];
+    world.dispatch.put(both.map(|labels| alert(labels, START, None, START).into()).to_vec(), START).await;
+    assert_eq!(said(&world.play(899).await), ["0 oncall: first notification", "0 oncall: first notification"]);
+    world.restart(&config, at(899)).await;
+    world.dispatch.put(both.map(|labels| alert(labels, START, None, at(899)).into()).to_vec(), at(899)).await;
+    assert_eq!(said(&world.play(1000).await), ["900 deputy: not acknowledged in time"]);
+    world.restart(&config, at(1790)).await;
+    world.dispatch.put(both.map(|labels| alert(labels, START, None, at(1790)).into()).to_vec(), at(1790)).await;
+    assert_eq!(said(&world.play(1900).await), ["1800 boss: not acknowledged in time"]);
+    world.dispatch.put(vec![alert(both[0], START, Some(at(2000)), at(2000)).into()], at(2000)).await;
+    let mut end = said(&world.play(3000).await);
+    end.iter_mut().for_each(|line| *line = line.split_once(' ').expect("a time").1.to_owned());
+    end.sort();
+    assert_eq!(end, ["boss: all alerts resolved", "deputy: all alerts resolved", "oncall: all alerts resolved"]);
+    assert_eq!(world.state.escalations().await.expect("read"), []);
+}
+
+/// N9: an acknowledgement ends it, for this firing; the next firing begins anew.
+#[tokio::test]
+async fn an_acknowledgement_ends_the_escalation_of_this_firing() {
+    let (config, _) = couriers(ESCALATION);
+    let mut world = World::new(&config).await;
+    let labels = "alertname=A n=1 severity=critical";
+    let fire = |starts: u64, ends: Option<u64>, now: u64| vec![Incoming::from(alert(labels, at(starts), ends.map(at), at(now)))];
+    let fingerprint = alert(labels, START, None, START).fingerprint();
+    world.dispatch.put(fire(0, None, 0), at(0)).await;
+    assert_eq!(said(&world.play(500).await), ["0 oncall: first notification"]);
+    assert_eq!(world.dispatch.acknowledge(&[fingerprint, 7], "li", at(500)).await, 1);
+    world.restart(&config, at(600)).await;
+    world.dispatch.put(fire(0, None, 600), at(600)).await;
+    assert_eq!(said(&world.play(4000).await), [] as [&str; 0]);
+    world.dispatch.put(fire(0, Some(4000), 4000), at(4000)).await;
+    assert_eq!(world.play(4200).await.len(), 1, "the end");
+    world.dispatch.put(fire(5000, None, 5000), at(5000)).await;
+    assert_eq!(said(&world.play(6000).await), ["5000 oncall: first notification", "5900 deputy: not acknowledged in time"]);
+}
+
+/// A silenced alert is nobody's to wake; when the silence is over, the next contact is told.
+#[tokio::test]
+async fn a_silenced_alert_is_not_escalated() {
+    let (config, _) = couriers(ESCALATION);
+    let mut world = World::new(&config).await;
+    world.dispatch.put(vec![alert("alertname=A n=1 severity=critical", START, None, START).into()], START).await;
+    assert_eq!(world.play(100).await.len(), 1);
+    let silence = nightbell::alerting::Silence {
+        id: String::new(),
+        matchers: nightbell::alerting::matchers::parse_matchers("n=1").expect("matchers"),
+        starts_at: at(100),
+        ends_at: at(1500),
+        updated_at: at(100),
+        created_by: "test".into(),
+        comment: "test".into(),
+        annotations: Vec::new(),
+    };
+    world.dispatch.set_silence(silence, at(100)).await.expect("silenced");
+    let told = world.play(1700).await;
+    assert_eq!(told.len(), 1);
+    assert!((1500..1520).contains(&told[0].0) && told[0].1 == "deputy", "{told:?}");
+}
+
+/// N9 with the program itself: the message has a link that only its holder can make; opening it changes nothing, its button does; so does
+/// the command.
+#[test]
+fn alerts_are_acknowledged_by_link_and_by_command() {
+    use crate::servers::http_sink::{HttpSink, Reply};
+    use crate::servers::nightbell::Nightbell;
+    let sink = HttpSink::start([Reply::Answer(200, "", "")]);
+    let bell = Nightbell::start(&format!(
+        "route: {{receiver: oncall, group_wait: 0s, group_by: [alertname]}}\nreceivers:\n- name: oncall\n  escalation: [{{after: 1h, receiver: boss}}]\n  \
+         webhook_configs: [{{url: '{0}'}}]\n- {{name: boss, webhook_configs: [{{url: '{0}'}}]}}\nweb: {{external_url: 'http://bell'}}\n",
+        sink.url
+    ));
+    let client = |method: &str, path: &str, body: &str| {
+        let mut command = std::process::Command::new("curl");
+        command.args(["-s", "-w", "%{http_code}", "-X", method, "-H", "content-type: application/json"]);
+        if method == "POST" {
+            command.args(["-d", body]);
+        }
+        let output = command.arg(format!("http://127.0.0.1:{}{path}", bell.port)).output().expect("curl runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    client("POST", "/api/v2/alerts", r#"[{"labels":{"alertname":"Down","severity":"critical","n":"<1>"}}]"#);
+    let body: serde_json::Value = serde_json::from_str(&sink.last().body).expect("JSON");
+    let link = body["alerts"][0]["annotations"]["acknowledge_url"].as_str().expect("a link").to_owned();
+    let path = link.strip_prefix("http://bell").expect("the external URL");
+    let state = || {
+        let connection = bell.folder.path().join("state/state.db");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async { State::open(&connection).await.expect("opens").escalations().await.expect("read") })
+    };
+    let page = client("GET", path, "");
+    assert!(page.ends_with("200") && page.contains("<form method=\"post\">") && page.contains("&lt;1&gt;"), "{page}");
+    assert_eq!(state()[0].acknowledged, None, "looking changes nothing");
+    assert!(client("POST", &path.replace("token=", "token=0"), "").ends_with("403"));
+    assert!(client("POST", path, "").ends_with("200"));
+    assert_eq!(state()[0].acknowledged.as_ref().map(|(_, by)| by.as_str()), Some("link"));
+
+    let run = |name: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_nightbell"))
+            .args(["ack", name, "severity=critical", "--by", "li", "--url", &format!("http://127.0.0.1:{}", bell.port)])
+            .output()
+            .expect("it runs");
+        (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    };
+    let (status, text) = run("Down");
+    assert!(status == Some(0) && text.starts_with("acknowledged by li: {alertname=\"Down\""), "{text}");
+    assert_eq!(run("Up"), (Some(1), "nightbell: no alert fires that has these labels\n".into()));
+}
