@@ -4,6 +4,7 @@
 
 pub mod alert;
 pub mod evidence;
+pub mod label_sets;
 pub mod labels;
 pub mod matcher;
 pub mod metric;
@@ -14,6 +15,7 @@ pub mod text;
 pub mod time;
 
 pub use alert::Alert;
+pub use label_sets::{Grouping, Groups, LabelSets};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metric::{MetricDesc, MetricKind};

@@ -9,7 +9,7 @@ use super::functions::over_time::{Mean, Sum, invalid_quantile, quantile};
 use super::order::{heap_fix_root, heap_push, sort};
 use super::value::{EvalError, Severity};
 use crate::model::text::{format_float, format_float_g};
-use crate::model::{Labels, METRIC_NAME};
+use crate::model::{Grouping, Labels};
 
 /// The value of an aggregation.
 pub(super) fn eval(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<Frame, EvalError> {
@@ -54,40 +54,79 @@ pub(super) fn eval(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<F
 }
 
 /// The labels that stay in the result.
-fn group_labels(aggregate: &Aggregate, labels: &Labels) -> Labels {
-    let listed = |name: &str| aggregate.grouping.iter().any(|g| g == name);
-    match (aggregate.without, aggregate.grouping.is_empty()) {
-        (false, true) => Labels::empty(),
-        (false, false) => labels.filtered(listed),
-        (true, _) => labels.filtered(|name| name != METRIC_NAME && !listed(name)),
-    }
+fn grouping(aggregate: &Aggregate) -> Grouping {
+    Grouping { without: aggregate.without, labels: aggregate.grouping.clone() }
 }
 
-/// Rows of the input by group, groups in the order of their first row.
-fn groups(aggregate: &Aggregate, rows: &[Labels]) -> Vec<(Labels, Vec<usize>)> {
-    let mut groups: Vec<(Labels, Vec<usize>)> = Vec::new();
-    let mut index: HashMap<Labels, usize, ahash::RandomState> = HashMap::default();
-    for (row, labels) in rows.iter().enumerate() {
-        let group = *index.entry(group_labels(aggregate, labels)).or_insert_with_key(|labels| {
-            groups.push((labels.clone(), Vec::new()));
-            groups.len() - 1
-        });
-        groups[group].1.push(row);
-    }
-    groups
-}
+/// Steps that are gathered at once where a value depends on all of its group together.
+const BLOCK: usize = 16;
 
 /// Aggregations that make one value of each group.
 fn fold(aggregate: &Aggregate, input: &Frame, params: &[f64]) -> Frame {
-    let mut out = Frame::new(input.steps);
-    let mut values = Vec::new();
-    for (labels, rows) in groups(aggregate, &input.rows) {
-        let target = out.push(labels);
-        for (step, target) in target.iter_mut().enumerate() {
-            values.clear();
-            values.extend(rows.iter().map(|row| input.at(*row, step)).filter(|v| !is_absent(*v)));
-            if !values.is_empty() {
-                *target = value(aggregate.op, &mut values, params.get(step).copied().unwrap_or(f64::NAN));
+    // Values are added in the order of the rows: it is part of the answer.
+    match aggregate.op {
+        // The sum starts at the first value, not at zero: -0 alone stays -0.
+        AggregateOp::Sum => accumulated(aggregate, input, Sum::starting, |sum, v| sum.add(v), Sum::total),
+        AggregateOp::Avg => accumulated(aggregate, input, Mean::starting, |mean, v| mean.add(v), Mean::value),
+        AggregateOp::Count => accumulated(aggregate, input, |_| 1.0, |count, _| *count += 1.0, |count| count),
+        AggregateOp::Group => accumulated(aggregate, input, |_| (), |(), _| (), |()| 1.0),
+        AggregateOp::Min => accumulated(aggregate, input, |v| v, |a, b| *a = if *a > b || a.is_nan() { b } else { *a }, |v| v),
+        AggregateOp::Max => accumulated(aggregate, input, |v| v, |a, b| *a = if *a < b || a.is_nan() { b } else { *a }, |v| v),
+        op => gathered(aggregate, input, |step, values| value(op, values, params.get(step).copied().unwrap_or(f64::NAN))),
+    }
+}
+
+/// Goes through each group series by series, with what is known so far for every step.
+fn accumulated<S: Copy>(
+    aggregate: &Aggregate,
+    input: &Frame,
+    first: impl Fn(f64) -> S,
+    add: impl Fn(&mut S, f64),
+    total: impl Fn(S) -> f64,
+) -> Frame {
+    let groups = input.rows.groups(&grouping(aggregate));
+    let mut out = Frame::absent(input.steps, groups.labels.clone());
+    let mut states: Vec<Option<S>> = Vec::new();
+    for group in 0..groups.labels.len() {
+        states.clear();
+        states.resize_with(input.steps, || None);
+        for row in groups.rows(group) {
+            for (state, value) in states.iter_mut().zip(input.row(*row as usize)) {
+                match state {
+                    _ if is_absent(*value) => {}
+                    Some(state) => add(state, *value),
+                    None => *state = Some(first(*value)),
+                }
+            }
+        }
+        for (target, state) in out.row_mut(group).iter_mut().zip(&states) {
+            *target = state.map_or_else(absent, &total);
+        }
+    }
+    out.compact();
+    out
+}
+
+/// Gives `compute` all values of a group at a step.
+fn gathered(aggregate: &Aggregate, input: &Frame, compute: impl Fn(usize, &mut [f64]) -> f64) -> Frame {
+    let groups = input.rows.groups(&grouping(aggregate));
+    let mut out = Frame::absent(input.steps, groups.labels.clone());
+    let mut columns: [Vec<f64>; BLOCK] = Default::default();
+    for group in 0..groups.labels.len() {
+        for start in (0..input.steps).step_by(BLOCK) {
+            let end = input.steps.min(start + BLOCK);
+            columns.iter_mut().for_each(Vec::clear);
+            for row in groups.rows(group) {
+                for (column, value) in columns.iter_mut().zip(&input.row(*row as usize)[start..end]) {
+                    if !is_absent(*value) {
+                        column.push(*value);
+                    }
+                }
+            }
+            for ((step, target), values) in (start..end).zip(&mut out.row_mut(group)[start..end]).zip(&mut columns) {
+                if !values.is_empty() {
+                    *target = compute(step, values);
+                }
             }
         }
     }
@@ -97,21 +136,6 @@ fn fold(aggregate: &Aggregate, input: &Frame, params: &[f64]) -> Frame {
 
 fn value(op: AggregateOp, values: &mut [f64], param: f64) -> f64 {
     match op {
-        AggregateOp::Sum => {
-            // The sum starts at the first value, not at zero: -0 alone stays -0.
-            let mut sum = Sum::starting(values[0]);
-            values[1..].iter().for_each(|v| sum.add(*v));
-            sum.total()
-        }
-        AggregateOp::Avg => {
-            let mut mean = Mean::starting(values[0]);
-            values[1..].iter().for_each(|v| mean.add(*v));
-            mean.value()
-        }
-        AggregateOp::Count => values.len() as f64,
-        AggregateOp::Group => 1.0,
-        AggregateOp::Min => values.iter().copied().reduce(|a, b| if a > b || a.is_nan() { b } else { a }).unwrap_or(f64::NAN),
-        AggregateOp::Max => values.iter().copied().reduce(|a, b| if a < b || a.is_nan() { b } else { a }).unwrap_or(f64::NAN),
         AggregateOp::Stdvar => variance(values),
         AggregateOp::Stddev => variance(values).sqrt(),
         AggregateOp::Quantile => quantile(param, values),
@@ -165,7 +189,8 @@ fn select(evaluator: &Evaluator<'_>, aggregate: &Aggregate, input: Frame, params
     let steps = input.steps;
     let mut kept = Frame { steps, rows: input.rows.clone(), values: vec![absent(); input.values.len()] };
     let mut order = Vec::new();
-    let groups = groups(aggregate, &input.rows);
+    let groups = input.rows.groups(&grouping(aggregate));
+    let mut columns: [Vec<(usize, f64)>; BLOCK] = Default::default();
     let mut ranked: Vec<(usize, f64)> = Vec::new();
     // What is worst comes first: NaN, then the values that others push out.
     let worse = |a: &(usize, f64), b: &(usize, f64)| match aggregate.op {
@@ -173,28 +198,36 @@ fn select(evaluator: &Evaluator<'_>, aggregate: &Aggregate, input: Frame, params
         AggregateOp::Topk => a.1 < b.1,
         _ => a.1 > b.1,
     };
-    for (_, rows) in &groups {
-        for (step, k) in params.iter().enumerate() {
-            let k = (*k).max(0.0) as usize;
-            ranked.clear();
-            let here = rows.iter().map(|row| (*row, input.at(*row, step))).filter(|(_, value)| !is_absent(*value));
-            if aggregate.op == AggregateOp::Limitk {
-                ranked.extend(here.take(k));
-            } else if k > 0 {
-                for sample in here {
-                    if ranked.len() < k {
-                        heap_push(&mut ranked, sample, &worse);
-                    } else if !sample.1.is_nan() && worse(&ranked[0], &sample) {
-                        ranked[0] = sample;
-                        heap_fix_root(&mut ranked, &worse);
-                    }
-                }
-                if ranked.len() > 1 {
-                    sort(&mut ranked, &|a, b| worse(b, a));
+    for group in 0..groups.labels.len() {
+        for start in (0..params.len()).step_by(BLOCK) {
+            let end = params.len().min(start + BLOCK);
+            columns.iter_mut().for_each(Vec::clear);
+            for row in groups.rows(group).iter().map(|row| *row as usize) {
+                for (column, value) in columns.iter_mut().zip(&input.row(row)[start..end]).filter(|(_, value)| !is_absent(**value)) {
+                    column.push((row, *value));
                 }
             }
-            for (row, value) in &ranked {
-                kept.values[row * steps + step] = *value;
+            for ((step, k), column) in (start..end).zip(&params[start..end]).zip(&columns) {
+                let k = (*k).max(0.0) as usize;
+                ranked.clear();
+                if aggregate.op == AggregateOp::Limitk {
+                    ranked.extend(column.iter().take(k));
+                } else if k > 0 {
+                    for sample in column {
+                        if ranked.len() < k {
+                            heap_push(&mut ranked, *sample, &worse);
+                        } else if !sample.1.is_nan() && worse(&ranked[0], sample) {
+                            ranked[0] = *sample;
+                            heap_fix_root(&mut ranked, &worse);
+                        }
+                    }
+                    if ranked.len() > 1 {
+                        sort(&mut ranked, &|a, b| worse(b, a));
+                    }
+                }
+                for (row, value) in &ranked {
+                    kept.values[row * steps + step] = *value;
+                }
             }
         }
         order.extend_from_slice(&ranked);
@@ -262,15 +295,15 @@ fn count_values(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<Fram
         return Err(EvalError::new("invalid label name \"\""));
     }
     let input = evaluator.vector(&aggregate.expr)?;
-    let mut by = aggregate.clone();
+    let mut by = grouping(aggregate);
     if !by.without {
-        by.grouping.push(label.clone());
+        by.labels.push(label.clone());
     }
     let mut out = Frame::new(input.steps);
     let mut index: HashMap<Labels, usize, ahash::RandomState> = HashMap::default();
     for (row, labels) in input.rows.iter().enumerate() {
         for (step, value) in input.row(row).iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
-            let labels = group_labels(&by, &labels.with(&label, &plain(*value)));
+            let labels = by.of(&labels.with(&label, &plain(*value)));
             let target = *index.entry(labels).or_insert_with_key(|labels| {
                 out.push(labels.clone());
                 out.rows.len() - 1

@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use super::ast::{Binary, BinaryOp, Cardinality, Matching};
 use super::eval::{Evaluator, drop_names};
-use super::frame::{Frame, Node, absent, is_absent};
+use super::frame::{Frame, Growing, Node, absent, is_absent};
 use super::functions::power::power;
 use super::functions::trigonometry::atan2;
 use super::value::EvalError;
-use crate::model::{Labels, METRIC_NAME};
+use crate::model::{LabelSets, Labels, METRIC_NAME};
 
 type Map<K, V> = HashMap<K, V, ahash::RandomState>;
 
@@ -106,26 +106,39 @@ fn key(labels: &Labels, matching: &Matching) -> Labels {
     if matching.on { labels.filtered(listed) } else { labels.filtered(|name| name != METRIC_NAME && !listed(name)) }
 }
 
+/// The match group of every series of both sides.
+struct Sides {
+    left: Vec<usize>,
+    right: Vec<usize>,
+    count: usize,
+}
+
+impl Sides {
+    fn new(matching: &Matching, left: &[Labels], right: &[Labels]) -> Self {
+        let mut keys: Map<Labels, usize> = Map::default();
+        let mut group_of = |labels: &Labels| {
+            let next = keys.len();
+            *keys.entry(key(labels, matching)).or_insert(next)
+        };
+        let (left, right) = (left.iter().map(&mut group_of).collect(), right.iter().map(&mut group_of).collect());
+        Sides { left, right, count: keys.len() }
+    }
+}
+
 fn set_operation(op: BinaryOp, matching: &Matching, mut left: Frame, mut right: Frame) -> Frame {
     let steps = left.steps;
-    let mut keys: Map<Labels, usize> = Map::default();
-    let mut group_of = |labels: &Labels| {
-        let next = keys.len();
-        *keys.entry(key(labels, matching)).or_insert(next)
-    };
-    let left_groups: Vec<usize> = left.rows.iter().map(&mut group_of).collect();
-    let right_groups: Vec<usize> = right.rows.iter().map(&mut group_of).collect();
+    let sides = left.rows.with(&right.rows, &format!("{matching:?}"), || Sides::new(matching, &left.rows, &right.rows));
     // For each group and step, whether the deciding side has a value.
-    let mut present = vec![false; keys.len() * steps];
-    let (deciding, groups) = if op == BinaryOp::Or { (&left, &left_groups) } else { (&right, &right_groups) };
+    let mut present = vec![false; sides.count * steps];
+    let (deciding, groups) = if op == BinaryOp::Or { (&left, &sides.left) } else { (&right, &sides.right) };
     for (row, group) in groups.iter().enumerate() {
         for (step, value) in deciding.row(row).iter().enumerate() {
             present[group * steps + step] |= !is_absent(*value);
         }
     }
     let (target, groups, wanted) = match op {
-        BinaryOp::Or => (&mut right, &right_groups, false),
-        op => (&mut left, &left_groups, op == BinaryOp::And),
+        BinaryOp::Or => (&mut right, &sides.right, false),
+        op => (&mut left, &sides.left, op == BinaryOp::And),
     };
     for (row, group) in groups.iter().enumerate() {
         for (step, value) in target.row_mut(row).iter_mut().enumerate() {
@@ -135,7 +148,8 @@ fn set_operation(op: BinaryOp, matching: &Matching, mut left: Frame, mut right: 
         }
     }
     if op == BinaryOp::Or {
-        left.rows.append(&mut right.rows);
+        let all = left.rows.with(&right.rows, "all", || left.rows.iter().chain(right.rows.iter()).cloned().collect::<LabelSets>());
+        left.rows = LabelSets::clone(&all);
         left.values.append(&mut right.values);
     }
     left
@@ -147,6 +161,21 @@ struct Group {
     key: Labels,
     many: Vec<usize>,
     one: Vec<usize>,
+}
+
+/// Which series of two sides meet, and what the results are called: pair by pair, group by group.
+struct Pairs {
+    groups: Vec<Group>,
+    results: LabelSets,
+}
+
+impl Pairs {
+    fn new(binary: &Binary, matching: &Matching, many: &Frame, one: &Frame) -> Self {
+        let groups = groups(matching, many, one);
+        let pairs = groups.iter().flat_map(|group| group.many.iter().flat_map(|many| group.one.iter().map(move |one| (*many, *one))));
+        let results = pairs.map(|(m, o)| result_labels(binary, matching, &many.rows[m], &one.rows[o])).collect();
+        Pairs { groups, results }
+    }
 }
 
 fn groups(matching: &Matching, many: &Frame, one: &Frame) -> Vec<Group> {
@@ -176,14 +205,17 @@ fn matched(binary: &Binary, matching: &Matching, left: &Frame, right: &Frame) ->
     let (many, one) = if swapped { (right, left) } else { (left, right) };
     let steps = left.steps;
     let fills = (matching.fill_left, matching.fill_right);
-    let groups = groups(matching, many, one);
+    let key = format!("{matching:?}{}", !binary.op.is_comparison() || binary.return_bool);
+    let pairs = many.rows.with(&one.rows, &key, || Pairs::new(binary, matching, many, one));
+    let groups = &pairs.groups;
     // A vector that is empty at a step ends the operation there before anything is checked.
     let crowded = groups.iter().any(|g| g.one.len() > 1 || g.many.len() > 1);
     let both: Vec<bool> = match crowded && fills == (None, None) {
         true => (0..steps).map(|step| left.any_at(step) && right.any_at(step)).collect(),
         false => vec![true; steps],
     };
-    let mut out = Frame::new(steps);
+    let mut out = Growing::new(pairs.results.clone(), steps);
+    let mut pair = 0;
     let operate = |m: f64, o: f64| -> (f64, bool) {
         let (a, b) = if swapped { (o, m) } else { (m, o) };
         match (compared(binary.op, a, b), binary.return_bool) {
@@ -195,7 +227,7 @@ fn matched(binary: &Binary, matching: &Matching, left: &Frame, right: &Frame) ->
     // Prometheus goes from step to step: the first one with a mistake decides which is told.
     let duplicates = groups.iter().filter_map(|group| first_duplicate(group, one, &both)).min_by_key(|d| (d.step, d.second));
     let mut repeated: Option<usize> = None;
-    for group in &groups {
+    for group in groups {
         let mut taken = vec![false; if crowded && matching.cardinality == Cardinality::OneToOne { steps } else { 0 }];
         let mut labels_taken: Vec<HashSet<Labels, ahash::RandomState>> = Vec::new();
         if group.many.len() > 1 && matching.cardinality != Cardinality::OneToOne {
@@ -203,8 +235,9 @@ fn matched(binary: &Binary, matching: &Matching, left: &Frame, right: &Frame) ->
         }
         for &many_row in &group.many {
             for &one_row in &group.one {
-                let labels = result_labels(binary, matching, &many.rows[many_row], &one.rows[one_row]);
-                let row = out.push(labels.clone());
+                let row = out.push(pair);
+                let labels = &pairs.results[pair];
+                pair += 1;
                 let mut any = false;
                 for step in 0..steps {
                     let (m, o) = (many.at(many_row, step), one.at(one_row, step));
@@ -236,7 +269,7 @@ fn matched(binary: &Binary, matching: &Matching, left: &Frame, right: &Frame) ->
     match (duplicates, repeated) {
         (Some(found), repeated) if repeated.is_none_or(|step| found.step <= step) => Err(found.error(one, swapped)),
         (_, Some(_)) => Err(many_matches(matching)),
-        _ => Ok(out),
+        _ => Ok(out.finish()),
     }
 }
 

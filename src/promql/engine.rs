@@ -62,7 +62,7 @@ impl Engine {
         let query = Query::new(self, store, steps, end.0);
         query.load(0)?;
         let frame = match (Evaluator { query: &query, steps }).eval(expr)? {
-            Node::Scalar(values) => Frame { steps: steps.count, rows: vec![Labels::empty()], values },
+            Node::Scalar(values) => Frame { steps: steps.count, rows: vec![Labels::empty()].into(), values },
             Node::Vector(frame) => frame.merged()?,
             Node::String(_) => return Err(EvalError::RangeType("string")),
         };
@@ -80,6 +80,6 @@ impl Engine {
 }
 
 fn instant_vector(frame: Frame) -> Vec<VectorSample> {
-    let samples = frame.rows.into_iter().zip(frame.values);
-    samples.filter(|(_, v)| !is_absent(*v)).map(|(labels, value)| VectorSample { labels, value }).collect()
+    let samples = frame.rows.iter().zip(frame.values);
+    samples.filter(|(_, v)| !is_absent(*v)).map(|(labels, value)| VectorSample { labels: labels.clone(), value }).collect()
 }

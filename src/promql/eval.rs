@@ -177,7 +177,7 @@ impl<'a> Evaluator<'a> {
         let inner = Evaluator { query: self.query, steps };
         let frame = match inner.eval(&subquery.expr)? {
             Node::Vector(frame) => frame,
-            Node::Scalar(values) => Frame { steps: values.len(), rows: vec![crate::model::Labels::empty()], values },
+            Node::Scalar(values) => Frame { steps: values.len(), rows: vec![crate::model::Labels::empty()].into(), values },
             Node::String(_) => return Err(EvalError::new("a subquery over a string")),
         };
         Ok((steps, frame))
@@ -201,10 +201,5 @@ fn negate(node: Node) -> Result<Node, EvalError> {
 
 /// Takes the metric name off every series.
 pub(super) fn drop_names(frame: &mut Frame) {
-    for labels in &mut frame.rows {
-        // The name sorts before every lower-case label: most sets that have one begin with it.
-        if labels.get(crate::model::METRIC_NAME).is_some() {
-            *labels = labels.without_name();
-        }
-    }
+    frame.rows = frame.rows.without_names();
 }

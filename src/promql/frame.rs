@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::value::EvalError;
-use crate::model::{Labels, is_stale, stale_nan};
+use crate::model::{LabelSets, Labels, is_stale, stale_nan};
 
 /// The text of the error for equal label sets at one step.
 const SAME_LABELS: &str = "vector cannot contain metrics with the same labelset";
@@ -27,7 +27,7 @@ pub(super) struct Frame {
     /// Number of instants.
     pub(super) steps: usize,
     /// The series.
-    pub(super) rows: Vec<Labels>,
+    pub(super) rows: LabelSets,
     /// The values of the first series, then of the second.
     pub(super) values: Vec<f64>,
 }
@@ -35,21 +35,20 @@ pub(super) struct Frame {
 impl Frame {
     /// No series.
     pub(super) fn new(steps: usize) -> Self {
-        Frame { steps, rows: Vec::new(), values: Vec::new() }
+        Frame { steps, rows: LabelSets::default(), values: Vec::new() }
+    }
+
+    /// These series, without a value.
+    pub(super) fn absent(steps: usize, rows: LabelSets) -> Self {
+        Frame { steps, values: vec![absent(); rows.len() * steps], rows }
     }
 
     /// Adds a series with no value yet and returns its values.
     pub(super) fn push(&mut self, labels: Labels) -> &mut [f64] {
         let start = self.values.len();
-        self.rows.push(labels);
+        self.rows.edit().push(labels);
         self.values.resize(start + self.steps, absent());
         &mut self.values[start..]
-    }
-
-    /// Takes the last series away again.
-    pub(super) fn pop(&mut self) {
-        self.rows.pop();
-        self.values.truncate(self.rows.len() * self.steps);
     }
 
     /// The values of one series.
@@ -74,20 +73,19 @@ impl Frame {
 
     /// Drops series that have no value at any step.
     pub(super) fn compact(&mut self) {
-        let mut kept = 0;
-        for row in 0..self.rows.len() {
-            let range = row * self.steps..(row + 1) * self.steps;
-            if self.values[range.clone()].iter().all(|v| is_absent(*v)) {
-                continue;
-            }
-            if kept != row {
-                self.values.copy_within(range, kept * self.steps);
-                self.rows.swap(kept, row);
-            }
-            kept += 1;
+        let steps = self.steps.max(1);
+        let lives = |row: &u32| self.values[*row as usize * steps..][..steps].iter().any(|v| !is_absent(*v));
+        let rows = 0..if self.steps == 0 { 0 } else { self.rows.len() as u32 };
+        if rows.clone().all(|row| lives(&row)) && rows.len() == self.rows.len() {
+            return;
         }
-        self.rows.truncate(kept);
-        self.values.truncate(kept * self.steps);
+        let kept: Vec<u32> = rows.filter(lives).collect();
+        for (place, row) in kept.iter().enumerate() {
+            let start = *row as usize * steps;
+            self.values.copy_within(start..start + steps, place * steps);
+        }
+        self.values.truncate(kept.len() * steps);
+        self.rows = self.rows.part(&kept);
     }
 
     /// Makes one series of those with equal labels; errs where two of them have a value at one step.
@@ -127,13 +125,46 @@ impl Frame {
 
     /// For each series the first one with the same labels; `None` when all are distinct.
     fn owners(&self) -> Option<Vec<usize>> {
-        if self.rows.len() < 2 {
+        if self.rows.are_distinct() {
             return None;
         }
-        let mut seen: HashMap<&Labels, usize, ahash::RandomState> =
-            HashMap::with_capacity_and_hasher(self.rows.len(), ahash::RandomState::new());
-        let owners: Vec<usize> = self.rows.iter().enumerate().map(|(row, labels)| *seen.entry(labels).or_insert(row)).collect();
-        (seen.len() < self.rows.len()).then_some(owners)
+        let mut seen: HashMap<&Labels, usize, ahash::RandomState> = HashMap::default();
+        Some(self.rows.iter().enumerate().map(|(row, labels)| *seen.entry(labels).or_insert(row)).collect())
+    }
+}
+
+/// A frame in the making, whose series are some of a list, in its order.
+pub(super) struct Growing {
+    steps: usize,
+    all: LabelSets,
+    rows: Vec<u32>,
+    values: Vec<f64>,
+}
+
+impl Growing {
+    /// No series of `all` yet.
+    pub(super) fn new(all: LabelSets, steps: usize) -> Self {
+        let room = if steps == 1 { all.len() } else { 0 };
+        Growing { steps, all, rows: Vec::with_capacity(room), values: Vec::with_capacity(room) }
+    }
+
+    /// Adds the series in this row of the list, with no value yet, and returns its values.
+    pub(super) fn push(&mut self, row: usize) -> &mut [f64] {
+        let start = self.values.len();
+        self.rows.push(row as u32);
+        self.values.resize(start + self.steps, absent());
+        &mut self.values[start..]
+    }
+
+    /// Takes the last series away again.
+    pub(super) fn pop(&mut self) {
+        self.rows.pop();
+        self.values.truncate(self.rows.len() * self.steps);
+    }
+
+    /// The finished frame.
+    pub(super) fn finish(self) -> Frame {
+        Frame { steps: self.steps, rows: self.all.part(&self.rows), values: self.values }
     }
 }
 

@@ -7,10 +7,10 @@ use std::ops::ControlFlow;
 
 use super::ast::{Expr, MatrixSelector, VectorSelector};
 use super::eval::{Evaluator, Steps};
-use super::frame::{Frame, absent, is_absent};
+use super::frame::{Frame, Growing, absent, is_absent};
 use super::value::{EvalError, MatrixSeries};
 use crate::model::time::millis;
-use crate::model::{Labels, Timestamp, is_stale};
+use crate::model::{LabelSets, Labels, Timestamp, is_stale};
 
 /// Samples inside one window, and the window.
 #[derive(Clone, Copy, Debug)]
@@ -62,10 +62,11 @@ impl<'a> Evaluator<'a> {
         let windows = Windows { pinned: self.query.pinned(selector.at), offset: selector.offset, length: lookback };
         let steps = self.steps;
         let (from, to) = windows.span(steps);
-        let mut frame = Frame::new(steps.count);
+        let selection = self.query.store.selection(&selector.matchers, Timestamp(from), Timestamp(to));
+        let mut frame = Growing::new(selection.labels.clone(), steps.count);
         let mut failure = None;
-        self.query.store.select(&selector.matchers, Timestamp(from), Timestamp(to), |labels, window| {
-            let row = frame.push(labels.clone());
+        self.query.store.read(&selection, Timestamp(from), Timestamp(to), |row, window| {
+            let row = frame.push(row);
             let mut next = 0;
             let mut found = 0;
             for (index, instant) in steps.iter().enumerate() {
@@ -84,19 +85,20 @@ impl<'a> Evaluator<'a> {
             }
             continue_unless(self.query.load(found), &mut failure)
         })?;
-        failure.map_or(Ok(frame), Err)
+        failure.map_or_else(|| Ok(frame.finish()), Err)
     }
 
     /// Runs `compute` over every window of every series of a range expression; series for which it never returns a value are left out.
     pub(super) fn over_ranges(
         &self,
         expr: &Expr,
-        mut compute: impl FnMut(&Labels, Range<'_>) -> Result<Option<f64>, EvalError>,
+        mut compute: impl FnMut(Range<'_>) -> Result<Option<f64>, EvalError>,
     ) -> Result<Frame, EvalError> {
         let steps = self.steps;
-        let mut frame = Frame::new(steps.count);
-        self.each_series(expr, |labels, times, values, windows| {
-            let row = frame.push(labels.clone());
+        let mut frame = None;
+        self.each_series(expr, |all, row, times, values, windows| {
+            let frame = frame.get_or_insert_with(|| Growing::new(all.clone(), steps.count));
+            let row = frame.push(row);
             let (mut low, mut high) = (0, 0);
             let mut any = false;
             for (step, at) in steps.iter().enumerate() {
@@ -111,7 +113,7 @@ impl<'a> Evaluator<'a> {
                     continue;
                 }
                 let range = Range { times: &times[low..high], values: &values[low..high], start, end, at, step };
-                if let Some(value) = compute(labels, range)? {
+                if let Some(value) = compute(range)? {
                     row[step] = value;
                     any = true;
                 }
@@ -121,14 +123,14 @@ impl<'a> Evaluator<'a> {
             }
             self.query.load(if any { steps.count } else { 0 })
         })?;
-        Ok(frame)
+        Ok(frame.map_or_else(|| Frame::new(steps.count), Growing::finish))
     }
 
-    /// Gives every series of a range expression with the samples of all its windows.
+    /// Gives every series of a range expression, by its row in a list, with the samples of all its windows.
     fn each_series(
         &self,
         expr: &Expr,
-        mut visit: impl FnMut(&Labels, &[i64], &[f64], Windows) -> Result<(), EvalError>,
+        mut visit: impl FnMut(&LabelSets, usize, &[i64], &[f64], Windows) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         match expr.without_parens() {
             Expr::MatrixSelector(matrix) => self.each_stored(matrix, visit),
@@ -136,14 +138,14 @@ impl<'a> Evaluator<'a> {
                 let windows = Windows { pinned: self.query.pinned(subquery.at), offset: subquery.offset, length: millis(subquery.range) };
                 let (inner, frame) = self.subquery(subquery)?;
                 let (mut times, mut values) = (Vec::new(), Vec::new());
-                for (row, labels) in frame.rows.iter().enumerate() {
+                for row in 0..frame.rows.len() {
                     times.clear();
                     values.clear();
                     for (step, value) in frame.row(row).iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
                         times.push(inner.at(step));
                         values.push(*value);
                     }
-                    visit(labels, &times, &values, windows)?;
+                    visit(&frame.rows, row, &times, &values, windows)?;
                 }
                 Ok(())
             }
@@ -154,14 +156,15 @@ impl<'a> Evaluator<'a> {
     fn each_stored(
         &self,
         matrix: &MatrixSelector,
-        mut visit: impl FnMut(&Labels, &[i64], &[f64], Windows) -> Result<(), EvalError>,
+        mut visit: impl FnMut(&LabelSets, usize, &[i64], &[f64], Windows) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         let selector = &matrix.selector;
         let windows = Windows { pinned: self.query.pinned(selector.at), offset: selector.offset, length: millis(matrix.range) };
         let (from, to) = windows.span(self.steps);
         let (mut times, mut values) = (Vec::new(), Vec::new());
         let mut failure = None;
-        self.query.store.select(&selector.matchers, Timestamp(from), Timestamp(to), |labels, window| {
+        let selection = self.query.store.selection(&selector.matchers, Timestamp(from), Timestamp(to));
+        self.query.store.read(&selection, Timestamp(from), Timestamp(to), |row, window| {
             let stale = window.values.iter().any(|v| is_stale(*v));
             if stale {
                 times.clear();
@@ -176,7 +179,7 @@ impl<'a> Evaluator<'a> {
                 return ControlFlow::Continue(());
             }
             // One series is held at a time.
-            let outcome = self.query.load(times.len()).and_then(|()| visit(labels, times, values, windows));
+            let outcome = self.query.load(times.len()).and_then(|()| visit(&selection.labels, row, times, values, windows));
             self.query.release(times.len());
             continue_unless(outcome, &mut failure)
         })?;
@@ -187,13 +190,13 @@ impl<'a> Evaluator<'a> {
     pub(super) fn matrix(&self, expr: &Expr) -> Result<Vec<MatrixSeries>, EvalError> {
         let mut found = Vec::new();
         let at = self.steps.start;
-        self.each_series(expr, |labels, times, values, windows| {
+        self.each_series(expr, |all, row, times, values, windows| {
             let (start, end) = windows.at(at);
             let inside = times.iter().zip(values).filter(|(t, _)| **t > start && **t <= end);
             let points: Vec<_> = inside.map(|(t, v)| (Timestamp(*t), *v)).collect();
             self.query.load(points.len())?;
             if !points.is_empty() {
-                found.push(MatrixSeries { labels: labels.clone(), points });
+                found.push(MatrixSeries { labels: all[row].clone(), points });
             }
             Ok(())
         })?;
@@ -204,7 +207,7 @@ impl<'a> Evaluator<'a> {
     /// One value at every step, for an expression that depends on nothing but the step.
     pub(super) fn per_step(&self, value: impl Fn(i64) -> Option<f64>) -> Frame {
         let values = self.steps.iter().map(|at| value(at).unwrap_or_else(absent)).collect();
-        Frame { steps: self.steps.count, rows: vec![Labels::empty()], values }
+        Frame { steps: self.steps.count, rows: vec![Labels::empty()].into(), values }
     }
 }
 

@@ -54,6 +54,11 @@ impl Index {
         }
     }
 
+    /// Whether a series carries this label.
+    pub(super) fn contains(&self, name: &str, value: &str) -> bool {
+        self.names.get(name).is_some_and(|values| values.contains_key(value))
+    }
+
     /// All label names, sorted.
     pub(super) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.names.keys().map(|n| n.to_string()).collect();

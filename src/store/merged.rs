@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 
 use super::history::{Located, Part, Snapshot};
 use super::series::Scratch;
-use super::{ChunkError, Inner, Store, Window};
+use super::{ChunkError, Inner, Selection, Source, Store, Window};
 use crate::model::{Labels, Matcher};
 
 /// Where the samples of one series are.
@@ -18,6 +18,13 @@ struct Places {
     slot: Option<u32>,
     /// Number of the block, in order of time.
     parts: Vec<(usize, Located)>,
+}
+
+/// What is read where blocks hold a part of a selection: for each of its series, where its samples are.
+pub(super) struct Merged {
+    snapshot: Arc<Snapshot>,
+    parts: Vec<Part>,
+    places: Vec<Places>,
 }
 
 impl Store {
@@ -29,21 +36,14 @@ impl Store {
         Some((snapshot, parts))
     }
 
-    /// [`Store::select`] where blocks hold a part of the answer.
-    pub(super) fn select_merged(
-        &self,
-        matchers: &[Matcher],
-        (from, to): (i64, i64),
-        (snapshot, parts): &(Arc<Snapshot>, Vec<Part>),
-        mut visit: impl FnMut(&Labels, Window<'_>) -> ControlFlow<()>,
-    ) -> Result<(), ChunkError> {
+    /// A selection of which blocks hold a part.
+    pub(super) fn merged(&self, matchers: &[Matcher], snapshot: Arc<Snapshot>, parts: Vec<Part>) -> Selection {
         let mut places: IndexMap<Labels, Places, ahash::RandomState> = IndexMap::default();
         {
             let inner = self.inner.read();
-            for slot in self.selection(&inner, matchers).iter() {
-                if let Some(series) = inner.series(*slot) {
-                    places.insert(series.labels.clone(), Places { slot: Some(*slot), parts: Vec::new() });
-                }
+            let known = self.known(&inner, matchers);
+            for (labels, id) in known.labels.iter().zip(&known.ids) {
+                places.insert(labels.clone(), Places { slot: Some(id.slot), parts: Vec::new() });
             }
         }
         for (number, part) in parts.iter().enumerate() {
@@ -51,8 +51,20 @@ impl Store {
                 places.entry(located.labels.clone()).or_default().parts.push((number, located.clone()));
             }
         }
+        let (labels, places): (Vec<Labels>, Vec<Places>) = places.into_iter().unzip();
+        Selection { labels: labels.into(), source: Source::Merged(Merged { snapshot, parts, places }) }
+    }
+
+    /// [`Store::read`] where blocks hold a part of the answer.
+    pub(super) fn read_merged(
+        &self,
+        Merged { snapshot, parts, places }: &Merged,
+        labels: &[Labels],
+        (from, to): (i64, i64),
+        mut visit: impl FnMut(usize, Window<'_>) -> ControlFlow<()>,
+    ) -> Result<(), ChunkError> {
         let (mut times, mut values, mut scratch) = (Vec::new(), Vec::new(), Scratch::default());
-        for (labels, place) in &places {
+        for (row, place) in places.iter().enumerate() {
             times.clear();
             values.clear();
             for (number, located) in &place.parts {
@@ -63,7 +75,7 @@ impl Store {
             if let Some(slot) = place.slot {
                 let inner = self.inner.read();
                 // Meanwhile the series may have gone, and another may have its slot.
-                if let Some(series) = inner.series(slot).filter(|s| s.labels == *labels) {
+                if let Some(series) = inner.series(slot).filter(|s| s.labels == labels[row]) {
                     let window = series.window(memory_from(snapshot, from), to, &inner.columns, &mut scratch).inspect_err(|_| {
                         self.damaged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     })?;
@@ -71,7 +83,7 @@ impl Store {
                     values.extend_from_slice(window.values);
                 }
             }
-            if !times.is_empty() && visit(labels, Window { times: &times, values: &values }).is_break() {
+            if !times.is_empty() && visit(row, Window { times: &times, values: &values }).is_break() {
                 break;
             }
         }

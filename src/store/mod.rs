@@ -21,16 +21,16 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
-use crate::model::{Labels, Matcher, Sample, Timestamp};
+use crate::model::{LabelSets, Labels, METRIC_NAME, MatchOp, Matcher, Sample, Timestamp};
 use crate::telemetry::Telemetry;
 pub use cardinality::Cardinality;
 pub use chunk::ChunkError;
 use column::{ColumnId, Columns};
 pub use config::StorageConfig;
 pub use history::{BlockStatus, HistoryError, HistoryStatus, Settings as HistorySettings};
-use history::{Entry, History, Log};
+use history::{Entry, History, Log, Snapshot};
 use index::Index;
-use merged::memory_from;
+use merged::{Merged, memory_from};
 pub use series::Window;
 use series::{Outcome, Scratch, Series};
 
@@ -43,8 +43,9 @@ const MEMORY_RETENTION: Duration = Duration::from_secs(6 * 3600);
 /// How long series of recording rules (a colon in their name) are kept in memory: a month's mean needs a month.
 const RECORDED_RETENTION: Duration = Duration::from_secs(31 * 86_400);
 
-/// Selections kept between two changes of the index.
+/// Selections kept, and the series in all of them together.
 const SELECTIONS: usize = 4096;
+const SELECTED: usize = 1 << 20;
 
 /// Series read before the lock is offered to a writer.
 const READ_BATCH: usize = 64;
@@ -153,6 +154,8 @@ struct Inner {
     columns: Columns,
     /// Grows whenever a series comes or goes.
     generation: u64,
+    /// The generation at which a series of this metric name last came or went.
+    by_name: HashMap<Box<str>, u64, ahash::RandomState>,
     refused: u64,
     /// Samples before it are in a block, or in one that is being written.
     floor: i64,
@@ -166,11 +169,35 @@ struct Slot {
     series: Option<Series>,
 }
 
-/// Posting lists by matchers, valid for one generation of the index.
+/// The series that pass some matchers.
+pub struct Selection {
+    /// Their labels, in the order in which [`Store::read`] goes through them. Equal matchers give the same list until such a series comes
+    /// or goes, so that what is derived from it lives as long.
+    pub labels: LabelSets,
+    source: Source,
+}
+
+enum Source {
+    /// All in memory; the snapshot keeps there what blocks take over meanwhile.
+    Memory(Arc<Known>, Option<Arc<Snapshot>>),
+    /// Some samples are in blocks.
+    Merged(Merged),
+}
+
+/// A selection in memory, valid for one generation.
+#[derive(Debug)]
+struct Known {
+    labels: LabelSets,
+    ids: Vec<SeriesId>,
+    generation: u64,
+}
+
+/// Selections by matchers.
 #[derive(Debug, Default)]
 struct Selections {
-    generation: u64,
-    found: HashMap<Box<[Matcher]>, Arc<[u32]>, ahash::RandomState>,
+    found: HashMap<Box<[Matcher]>, Arc<Known>, ahash::RandomState>,
+    /// Series in all of them.
+    series: usize,
 }
 
 impl Inner {
@@ -206,8 +233,25 @@ impl Inner {
         };
         self.by_labels.insert(labels.clone(), slot);
         self.index.add(slot, labels);
-        self.generation += 1;
+        self.changed(labels);
         Ok(slot)
+    }
+
+    /// A series with these labels came or went.
+    fn changed(&mut self, labels: &Labels) {
+        self.generation += 1;
+        let name = labels.metric_name();
+        match self.by_name.get_mut(name) {
+            _ if !self.index.contains(METRIC_NAME, name) => drop(self.by_name.remove(name)),
+            Some(generation) => *generation = self.generation,
+            None => drop(self.by_name.insert(name.into(), self.generation)),
+        }
+    }
+
+    /// When a series last came or went that these matchers may select.
+    fn generation_of(&self, matchers: &[Matcher]) -> u64 {
+        let name = matchers.iter().find(|m| m.op == MatchOp::Equal && m.name == METRIC_NAME);
+        name.map_or(self.generation, |name| self.by_name.get(name.value.as_str()).copied().unwrap_or(0))
     }
 
     fn append(&mut self, slot: u32, at: i64, value: f64, current: &mut Option<ColumnId>) -> Option<Outcome> {
@@ -370,54 +414,86 @@ impl Store {
         to: Timestamp,
         mut visit: impl FnMut(&Labels, Window<'_>) -> ControlFlow<()>,
     ) -> Result<(), ChunkError> {
-        let parts = self.parts(from.0, to.0);
-        if let Some(parts) = parts.as_ref().filter(|(_, parts)| !parts.is_empty()) {
-            return self.select_merged(matchers, (from.0, to.0), parts, visit);
+        let selection = self.selection(matchers, from, to);
+        self.read(&selection, from, to, |row, window| visit(&selection.labels[row], window))
+    }
+
+    /// The series that pass all matchers, whether or not they have samples; [`Store::read`] then finds those in `from < timestamp <= to`.
+    pub fn selection(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Selection {
+        match self.parts(from.0, to.0) {
+            Some((snapshot, parts)) if !parts.is_empty() => self.merged(matchers, snapshot, parts),
+            parts => {
+                let known = self.known(&self.inner.read(), matchers);
+                Selection { labels: known.labels.clone(), source: Source::Memory(known, parts.map(|(snapshot, _)| snapshot)) }
+            }
         }
-        let from = parts.as_ref().map_or(from, |(snapshot, _)| Timestamp(memory_from(snapshot, from.0)));
+    }
+
+    /// Calls `visit` with the row in the selection for every series that has samples in `from < timestamp <= to`, until it breaks.
+    ///
+    /// The window is borrowed; `visit` must not call the store. Errs when a chunk is damaged.
+    pub fn read(
+        &self,
+        selection: &Selection,
+        from: Timestamp,
+        to: Timestamp,
+        mut visit: impl FnMut(usize, Window<'_>) -> ControlFlow<()>,
+    ) -> Result<(), ChunkError> {
+        let (ids, from) = match &selection.source {
+            Source::Memory(known, snapshot) => (&known.ids, snapshot.as_ref().map_or(from.0, |s| memory_from(s, from.0))),
+            Source::Merged(merged) => return self.read_merged(merged, &selection.labels, (from.0, to.0), visit),
+        };
         let mut inner = self.inner.read();
-        let slots = self.selection(&inner, matchers);
         let mut scratch = Scratch::default();
-        for (count, slot) in slots.iter().enumerate() {
-            if count > 0 && count % READ_BATCH == 0 {
+        for (row, id) in ids.iter().enumerate() {
+            if row > 0 && row % READ_BATCH == 0 {
                 RwLockReadGuard::bump(&mut inner);
             }
-            // While a writer was let in, a slot may have been emptied or taken over.
-            let Some(series) = inner.series(*slot) else { continue };
-            let window = series.window(from.0, to.0, &inner.columns, &mut scratch).inspect_err(|_| {
+            // Since the selection was made, a slot may have been emptied or taken over.
+            let Some(series) = inner.slots.get(id.slot as usize).filter(|slot| slot.version == id.version).and_then(|s| s.series.as_ref())
+            else {
+                continue;
+            };
+            let window = series.window(from, to.0, &inner.columns, &mut scratch).inspect_err(|_| {
                 self.damaged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             })?;
-            if !window.times.is_empty() && visit(&series.labels, window).is_break() {
+            if !window.times.is_empty() && visit(row, window).is_break() {
                 break;
             }
         }
         Ok(())
     }
 
-    fn selection(&self, inner: &Inner, matchers: &[Matcher]) -> Arc<[u32]> {
-        {
-            let mut selections = self.selections.lock();
-            if selections.generation != inner.generation || selections.found.len() >= SELECTIONS {
-                selections.found.clear();
-                selections.generation = inner.generation;
-            }
-            if let Some(slots) = selections.found.get(matchers) {
-                return Arc::clone(slots);
+    fn known(&self, inner: &Inner, matchers: &[Matcher]) -> Arc<Known> {
+        let generation = inner.generation_of(matchers);
+        if let Some(known) = self.selections.lock().found.get(matchers).filter(|known| known.generation == generation) {
+            return Arc::clone(known);
+        }
+        let found = inner.index.select(matchers);
+        let (mut ids, mut labels) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
+        for slot in found {
+            if let Some(Slot { version, series: Some(series) }) = inner.slots.get(slot as usize) {
+                ids.push(SeriesId { slot, version: *version });
+                labels.push(series.labels.clone());
             }
         }
-        let slots: Arc<[u32]> = Arc::from(inner.index.select(matchers));
-        let mut selections = self.selections.lock();
-        if selections.generation == inner.generation {
-            selections.found.insert(matchers.into(), Arc::clone(&slots));
+        let known = Arc::new(Known { labels: LabelSets::from(labels), ids, generation });
+        let selections = &mut *self.selections.lock();
+        if selections.found.len() >= SELECTIONS || selections.series + known.ids.len() > SELECTED {
+            *selections = Selections::default();
         }
-        slots
+        selections.series += known.ids.len();
+        if let Some(old) = selections.found.insert(matchers.into(), Arc::clone(&known)) {
+            selections.series -= old.ids.len();
+        }
+        known
     }
 
     /// The label sets of all series that pass the matchers and may have samples in `from < timestamp <= to`, sorted.
     pub fn series(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<Labels> {
         let inner = self.inner.read();
-        let slots = self.selection(&inner, matchers);
-        let here = slots.iter().filter_map(|slot| inner.series(*slot));
+        let known = self.known(&inner, matchers);
+        let here = known.ids.iter().filter_map(|id| inner.series(id.slot));
         let mut found: Vec<Labels> =
             here.filter(|series| series.overlaps(from.0, to.0, &inner.columns)).map(|series| series.labels.clone()).collect();
         found.sort_unstable();
@@ -509,10 +585,8 @@ impl Store {
             }
             inner.by_labels.remove(&labels);
             inner.index.remove(slot, &labels);
+            inner.changed(&labels);
             dropped += 1;
-        }
-        if dropped > 0 {
-            inner.generation += 1;
         }
         dropped
     }

@@ -212,7 +212,7 @@ def part_range():
             f.write(re.sub(rb" (\d+)(\d\d\d)\n", rb" \1.\2\n", part))
         f.write(b"# EOF\n")
     threading.Thread(target=synthetic.serve, args=(number, lambda: iter(parts)), daemon=True).start()
-    scrape = f"- {{job_name: demo, scrape_interval: 2s, scrape_timeout: 2s, static_configs: [{{targets: ['127.0.0.1:{number}']}}], metric_relabel_configs: [{{action: labeldrop, regex: 'job|instance'}}]}}\n"
+    scrape = f"- {{job_name: demo, scrape_interval: 5s, scrape_timeout: 5s, static_configs: [{{targets: ['127.0.0.1:{number}']}}], metric_relabel_configs: [{{action: labeldrop, regex: 'job|instance'}}]}}\n"
     block = [f"{peers}/promtool", "tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=24h", f"{work}/history.txt", f"{work}/prometheus/data"]
     sides = both(scrape, block=block)
     last = begin + (count - 1) * step

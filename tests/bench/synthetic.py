@@ -48,14 +48,13 @@ def history(series, start, step, first, count):
 
 
 def serve(port, pages):
-    """Serves one page after another, each path with a turn of its own; the last one again and again when `pages` ends."""
+    """Serves one page after another, each path with a turn of its own; empty ones when `pages` has ended."""
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
             with lock:
-                body = turns.setdefault(self.path, pages())
-                body, last[self.path] = (next(body, last.get(self.path)),) * 2
+                body = next(turns.setdefault(self.path, pages()), b"")
             self.send_response(200)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.send_header("Content-Length", str(len(body)))
@@ -65,7 +64,7 @@ def serve(port, pages):
         def log_message(self, *_):
             pass
 
-    turns, last, lock = {}, {}, threading.Lock()
+    turns, lock = {}, threading.Lock()
     http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 
 

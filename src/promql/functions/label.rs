@@ -31,7 +31,7 @@ pub(super) static FAMILY: &[Function] = &[
 
 fn vector(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let values = evaluator.scalar(&call.args[0])?;
-    Ok(Node::Vector(Frame { steps: values.len(), rows: vec![Labels::empty()], values }))
+    Ok(Node::Vector(Frame { steps: values.len(), rows: vec![Labels::empty()].into(), values }))
 }
 
 fn scalar(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
@@ -86,7 +86,7 @@ fn label_replace(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalErr
     check_label("destination", "label_replace", &target)?;
     let mut frame = evaluator.vector(&call.args[0])?;
     let mut expanded = String::new();
-    for labels in &mut frame.rows {
+    for labels in frame.rows.edit() {
         if let Some(captures) = regex.captures(labels.value(&source)) {
             expanded.clear();
             captures.expand(&replacement, &mut expanded);
@@ -104,7 +104,7 @@ fn label_join(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError>
     }
     check_label("destination", "label_join", &target)?;
     let mut frame = evaluator.vector(&call.args[0])?;
-    for labels in &mut frame.rows {
+    for labels in frame.rows.edit() {
         let parts: Vec<&str> = sources.iter().map(|source| labels.value(source)).collect();
         *labels = labels.with(&target, &parts.join(&separator));
     }

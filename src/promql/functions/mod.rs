@@ -126,11 +126,11 @@ pub(super) fn eval(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalE
     match call.function.body {
         Body::Map(map) => map_values(evaluator, call, map),
         Body::Range(compute) => {
-            let mut frame = evaluator.over_ranges(&call.args[0], |_, range| Ok(compute(range)))?;
+            let mut frame = evaluator.over_ranges(&call.args[0], |range| Ok(compute(range)))?;
             drop_names(&mut frame);
             frame.distinct().map(Node::Vector)
         }
-        Body::RangeNamed(compute) => evaluator.over_ranges(&call.args[0], |_, range| Ok(compute(range)))?.distinct().map(Node::Vector),
+        Body::RangeNamed(compute) => evaluator.over_ranges(&call.args[0], |range| Ok(compute(range)))?.distinct().map(Node::Vector),
         Body::Special(body) => body(evaluator, call),
     }
 }

@@ -212,7 +212,7 @@ fn stddev(range: Range<'_>) -> Option<f64> {
 fn quantile_over_time(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let q = evaluator.scalar(&call.args[0])?;
     let mut values = Vec::new();
-    let mut frame = evaluator.over_ranges(&call.args[1], |_, range| {
+    let mut frame = evaluator.over_ranges(&call.args[1], |range| {
         let q = q[range.step];
         if !(0.0..=1.0).contains(&q) {
             evaluator.query.remark(Severity::Warning, invalid_quantile(q), call.remarked(0));
@@ -231,7 +231,7 @@ pub(in crate::promql) fn invalid_quantile(q: f64) -> String {
 }
 
 fn absent_over_time(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
-    let found = evaluator.over_ranges(&call.args[0], |_, _| Ok(Some(1.0)))?;
+    let found = evaluator.over_ranges(&call.args[0], |_| Ok(Some(1.0)))?;
     let mut frame = Frame::new(evaluator.steps.count);
     let row = frame.push(super::label::absent_labels(&call.args[0]));
     for (step, value) in row.iter_mut().enumerate() {

@@ -91,9 +91,9 @@ fn rate(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
 }
 
 fn counter(evaluator: &Evaluator<'_>, call: &Call, kind: Kind) -> Result<Node, EvalError> {
-    let mut frame = evaluator.over_ranges(&call.args[0], |_, range| Ok(extrapolated(range, kind)))?;
+    let mut frame = evaluator.over_ranges(&call.args[0], |range| Ok(extrapolated(range, kind)))?;
     let mut last = "";
-    for labels in &frame.rows {
+    for labels in frame.rows.iter() {
         let name = labels.metric_name();
         if name != last && !name.is_empty() && !["_total", "_sum", "_count", "_bucket"].iter().any(|s| name.ends_with(s)) {
             let text =
@@ -161,7 +161,7 @@ fn deriv(range: Range<'_>) -> Option<f64> {
 
 fn predict_linear(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let ahead = evaluator.scalar(&call.args[1])?;
-    let mut frame = evaluator.over_ranges(&call.args[0], |_, range| {
+    let mut frame = evaluator.over_ranges(&call.args[0], |range| {
         if range.values.len() < 2 {
             return Ok(None);
         }
@@ -174,7 +174,7 @@ fn predict_linear(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalEr
 
 fn double_exponential_smoothing(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let (smoothing, trend) = (evaluator.scalar(&call.args[1])?, evaluator.scalar(&call.args[2])?);
-    let mut frame = evaluator.over_ranges(&call.args[0], |_, range| {
+    let mut frame = evaluator.over_ranges(&call.args[0], |range| {
         let (sf, tf) = (smoothing[range.step], trend[range.step]);
         for (factor, name, short) in [(sf, "smoothing", "sf"), (tf, "trend", "tf")] {
             if factor <= 0.0 || factor >= 1.0 {

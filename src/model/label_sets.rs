@@ -1,0 +1,278 @@
+//! Many label sets in a fixed order, shared, with the tables that were derived from them.
+//!
+//! What a query makes of label sets (names dropped, groups, partners) depends on nothing but the sets: it is made once and kept beside
+//! them, until the last user of the sets goes.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::Deref;
+use std::sync::{Arc, Weak};
+
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
+
+use super::Labels;
+
+/// Tables kept beside one list; over it all are forgotten.
+const MOST_TABLES: usize = 64;
+/// Sublists kept beside one list.
+const MOST_PARTS: usize = 4;
+
+/// A list of label sets. Cheap to clone; clones share their tables.
+#[derive(Clone, Default)]
+pub struct LabelSets(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    sets: Vec<Labels>,
+    /// Most lists are short-lived and need none.
+    tables: Mutex<Option<Box<Tables>>>,
+}
+
+#[derive(Default)]
+struct Tables {
+    nameless: Option<LabelSets>,
+    distinct: Option<bool>,
+    /// Rows of lists that were taken out of this one, newest first.
+    parts: Vec<(Box<[u32]>, LabelSets)>,
+    groups: HashMap<Grouping, Arc<Groups>, ahash::RandomState>,
+    with: Vec<With>,
+}
+
+/// A table derived from this list and another one.
+struct With {
+    key: Box<str>,
+    other: Weak<Inner>,
+    table: Arc<dyn Any + Send + Sync>,
+}
+
+/// Which labels make a group.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Grouping {
+    /// Whether `labels` are those that do not count; the metric name then does not either.
+    pub without: bool,
+    /// The label names.
+    pub labels: Vec<String>,
+}
+
+impl Grouping {
+    /// The labels of a set that count.
+    pub fn of(&self, labels: &Labels) -> Labels {
+        let listed = |name: &str| self.labels.iter().any(|g| g == name);
+        match (self.without, self.labels.is_empty()) {
+            (false, true) => Labels::empty(),
+            (false, false) => labels.filtered(listed),
+            (true, _) => labels.filtered(|name| name != super::METRIC_NAME && !listed(name)),
+        }
+    }
+}
+
+/// The rows of a list by group, groups in the order of their first row.
+#[derive(Default)]
+pub struct Groups {
+    /// What the rows of a group have in common.
+    pub labels: LabelSets,
+    /// Rows, group after group, ascending in each.
+    rows: Vec<u32>,
+    /// Where each group ends in `rows`.
+    ends: Vec<u32>,
+    /// The group of each row.
+    pub of: Vec<u32>,
+}
+
+impl Groups {
+    /// The rows of a group.
+    pub fn rows(&self, group: usize) -> &[u32] {
+        let start = if group == 0 { 0 } else { self.ends[group - 1] as usize };
+        &self.rows[start..self.ends[group] as usize]
+    }
+
+    /// Numbers the groups of label sets.
+    fn new<'a>(sets: impl Iterator<Item = &'a Labels>, grouping: &Grouping) -> Self {
+        let mut index: HashMap<Labels, u32, ahash::RandomState> = HashMap::default();
+        let (mut labels, mut of, mut sizes): (Vec<Labels>, Vec<u32>, Vec<u32>) = Default::default();
+        for set in sets {
+            let group = *index.entry(grouping.of(set)).or_insert_with_key(|set| {
+                labels.push(set.clone());
+                sizes.push(0);
+                labels.len() as u32 - 1
+            });
+            sizes[group as usize] += 1;
+            of.push(group);
+        }
+        let mut ends: Vec<u32> = sizes;
+        let mut start = 0;
+        for end in &mut ends {
+            start += std::mem::replace(end, start);
+        }
+        // `ends` holds where each group begins, and moves to where it ends as its rows are put in place.
+        let mut rows = vec![0; of.len()];
+        for (row, group) in of.iter().enumerate() {
+            let place = &mut ends[*group as usize];
+            rows[*place as usize] = row as u32;
+            *place += 1;
+        }
+        Groups { labels: LabelSets::from(labels), rows, ends, of }
+    }
+}
+
+impl LabelSets {
+    fn tables(&self) -> MappedMutexGuard<'_, Tables> {
+        MutexGuard::map(self.0.tables.lock(), |tables| &mut **tables.get_or_insert_default())
+    }
+
+    /// The same sets without metric names.
+    pub fn without_names(&self) -> LabelSets {
+        if let Some(nameless) = &self.tables().nameless {
+            return nameless.clone();
+        }
+        // The name sorts before every lower-case label: most sets that have one begin with it.
+        let named = self.iter().any(|labels| labels.get(super::METRIC_NAME).is_some());
+        if !named {
+            return self.clone();
+        }
+        let nameless = LabelSets::from_iter(self.iter().map(Labels::without_name));
+        self.tables().nameless = Some(nameless.clone());
+        nameless
+    }
+
+    /// Whether no two sets are equal.
+    pub fn are_distinct(&self) -> bool {
+        if self.len() < 2 {
+            return true;
+        }
+        if let Some(distinct) = self.tables().distinct {
+            return distinct;
+        }
+        let mut seen = std::collections::HashSet::with_capacity_and_hasher(self.len(), ahash::RandomState::new());
+        let distinct = self.iter().all(|labels| seen.insert(labels));
+        self.tables().distinct = Some(distinct);
+        distinct
+    }
+
+    /// The sets in these rows, which ascend. A large part is remembered: it is probably asked for again.
+    pub fn part(&self, rows: &[u32]) -> LabelSets {
+        if rows.len() == self.len() {
+            return self.clone();
+        }
+        if let Some((_, part)) = self.tables().parts.iter().find(|(known, _)| **known == *rows) {
+            return part.clone();
+        }
+        let part = LabelSets::from_iter(rows.iter().map(|row| self[*row as usize].clone()));
+        if rows.len() * 2 >= self.len() {
+            let parts = &mut self.tables().parts;
+            parts.truncate(MOST_PARTS - 1);
+            parts.insert(0, (rows.into(), part.clone()));
+        }
+        part
+    }
+
+    /// The rows by group.
+    pub fn groups(&self, grouping: &Grouping) -> Arc<Groups> {
+        if let Some(groups) = self.tables().groups.get(grouping) {
+            return Arc::clone(groups);
+        }
+        let groups = Arc::new(Groups::new(self.iter(), grouping));
+        let kept = &mut self.tables().groups;
+        if kept.len() >= MOST_TABLES {
+            kept.clear();
+        }
+        match kept.entry(grouping.clone()) {
+            Entry::Occupied(other) => Arc::clone(other.get()),
+            Entry::Vacant(place) => Arc::clone(place.insert(groups)),
+        }
+    }
+
+    /// The table called `key` that `make` derives from this list and `other`.
+    pub fn with<T: Any + Send + Sync>(&self, other: &LabelSets, key: &str, make: impl FnOnce() -> T) -> Arc<T> {
+        let same = |with: &With| *with.key == *key && std::ptr::eq(with.other.as_ptr(), Arc::as_ptr(&other.0));
+        let known = self.tables().with.iter().find(|with| same(with)).map(|with| Arc::clone(&with.table));
+        if let Some(table) = known.and_then(|table| table.downcast::<T>().ok()) {
+            return table;
+        }
+        let table = Arc::new(make());
+        let tables = &mut self.tables().with;
+        // The weak reference keeps the place of the other list: no later one can be mistaken for it.
+        tables.retain(|with| with.other.strong_count() > 0);
+        if tables.len() >= MOST_TABLES {
+            tables.clear();
+        }
+        let kept: Arc<T> = Arc::clone(&table);
+        tables.push(With { key: key.into(), other: Arc::downgrade(&other.0), table: kept });
+        table
+    }
+
+    /// The list, to change: its tables are forgotten, other users keep theirs.
+    pub fn edit(&mut self) -> &mut Vec<Labels> {
+        if Arc::get_mut(&mut self.0).is_none() {
+            self.0 = Arc::new(Inner { sets: self.0.sets.clone(), tables: Mutex::default() });
+        }
+        let inner = Arc::get_mut(&mut self.0).expect("the only user");
+        *inner.tables.get_mut() = None;
+        &mut inner.sets
+    }
+}
+
+impl From<Vec<Labels>> for LabelSets {
+    fn from(sets: Vec<Labels>) -> Self {
+        LabelSets(Arc::new(Inner { sets, tables: Mutex::default() }))
+    }
+}
+
+impl FromIterator<Labels> for LabelSets {
+    fn from_iter<I: IntoIterator<Item = Labels>>(sets: I) -> Self {
+        sets.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
+impl Deref for LabelSets {
+    type Target = [Labels];
+    fn deref(&self) -> &[Labels] {
+        &self.0.sets
+    }
+}
+
+impl std::fmt::Debug for LabelSets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sets(texts: &[(&str, &str)]) -> LabelSets {
+        texts.iter().map(|(name, job)| Labels::from_pairs([("__name__", name), ("job", job)])).collect()
+    }
+
+    #[test]
+    fn groups_stand_in_the_order_of_their_first_row() {
+        let sets = sets(&[("a", "y"), ("b", "x"), ("c", "y")]);
+        let groups = sets.groups(&Grouping { without: false, labels: vec!["job".into()] });
+        assert_eq!(groups.labels.iter().map(|l| l.value("job")).collect::<Vec<_>>(), ["y", "x"]);
+        assert_eq!((groups.rows(0), groups.rows(1), &groups.of[..]), (&[0, 2][..], &[1][..], &[0, 1, 0][..]));
+    }
+
+    #[test]
+    fn tables_are_made_once_and_forgotten_by_a_change() {
+        let mut one = sets(&[("a", "x"), ("b", "x")]);
+        let grouping = Grouping { without: true, labels: Vec::new() };
+        assert!(Arc::ptr_eq(&one.groups(&grouping), &one.clone().groups(&grouping)));
+        assert!(one.are_distinct() && !one.without_names().are_distinct());
+        let other = sets(&[("a", "x")]);
+        let made = |one: &LabelSets| *one.with(&other, "rows", || one.len() + other.len());
+        assert_eq!((made(&one), made(&one)), (3, 3));
+        one.edit().pop();
+        assert_eq!(made(&one), 2);
+        assert!(one.without_names().are_distinct());
+    }
+
+    #[test]
+    fn a_part_is_remembered() {
+        let all = sets(&[("a", "x"), ("b", "x"), ("c", "x")]);
+        let part = all.part(&[0, 2]);
+        assert_eq!(part.iter().map(Labels::metric_name).collect::<Vec<_>>(), ["a", "c"]);
+        assert!(Arc::ptr_eq(&part.0, &all.part(&[0, 2]).0));
+    }
+}
