@@ -245,7 +245,7 @@ impl Parts {
             "First evaluation done."
         );
         ready.store(true, Ordering::Relaxed);
-        Ok(self.rules.run().await?)
+        Ok(self.rules.run(self.scraper.arrivals()).await?)
     }
 
     /// How this process was started, by the names of Prometheus's flags where they mean the same.

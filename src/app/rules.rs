@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::alerting;
 use crate::config::glob;
 use crate::model::{Alert, Labels, Sample, Timestamp};
-use crate::promql::{self, Engine, Expr, Value};
+use crate::promql::{self, Engine, Expr, Sharing, Value};
 use crate::remote::alertmanager::{Metrics, Sender};
 use crate::rules::RuleGroup;
 use crate::rules::backend::Backend;
@@ -35,14 +35,24 @@ pub struct Judge {
     pub store: Arc<Store>,
 }
 
-impl Backend for Judge {
-    fn query(&self, expr: &Expr, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
-        let evaluated = self.engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?;
+impl Judge {
+    fn value(&self, engine: &Engine, expr: &Expr, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+        let evaluated = engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?;
         match evaluated.value {
             Value::Vector(samples) => Ok(samples.into_iter().map(|s| (s.labels, s.value)).collect()),
             Value::Scalar(value) => Ok(vec![(Labels::empty(), value)]),
             Value::String(_) | Value::Matrix(_) => Err("rule result is not a vector or scalar".to_owned()),
         }
+    }
+}
+
+impl Backend for Judge {
+    fn query(&self, expr: &Expr, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+        self.value(&self.engine, expr, at)
+    }
+
+    fn query_sharing(&self, expr: &Expr, at: Timestamp, sharing: Sharing) -> Result<Vec<(Labels, f64)>, String> {
+        self.value(&Engine { sharing: Some(sharing), ..self.engine.clone() }, expr, at)
     }
 
     fn query_text(&self, text: &str, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {

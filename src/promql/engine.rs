@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::ast::{Expr, ValueType};
 use super::eval::{Evaluator, Query, Steps};
 use super::frame::{Frame, Node, is_absent};
+use super::plan::Sharing;
 use super::value::{EvalError, Evaluated, Interrupt, MatrixSeries, Value, VectorSample};
 use crate::model::time::millis;
 use crate::model::{Labels, Timestamp};
@@ -22,11 +23,19 @@ pub struct Engine {
     pub default_step: Duration,
     /// Ends a query from outside.
     pub interrupt: Option<Arc<Interrupt>>,
+    /// What other expressions of the same instant have computed.
+    pub sharing: Option<Sharing>,
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Engine { lookback: Duration::from_secs(300), max_samples: 50_000_000, default_step: Duration::from_secs(60), interrupt: None }
+        Engine {
+            lookback: Duration::from_secs(300),
+            max_samples: 50_000_000,
+            default_step: Duration::from_secs(60),
+            interrupt: None,
+            sharing: None,
+        }
     }
 }
 

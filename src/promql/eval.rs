@@ -111,10 +111,24 @@ impl<'a> Evaluator<'a> {
     /// The value of an expression that is not a matrix.
     pub(super) fn eval(&self, expr: &Expr) -> Result<Node, EvalError> {
         let before = self.query.samples.get();
-        let node = self.node(expr)?;
+        let node = self.shared(expr)?;
         // The limit is on what is held at once: what the operands held is free again, the result stays.
         let held = if let Node::Vector(frame) = &node { frame.rows.len().saturating_mul(self.steps.count) } else { 0 };
         self.query.samples.set(before.saturating_add(held));
+        Ok(node)
+    }
+
+    /// The value, computed once for all expressions of an instant that share it.
+    fn shared(&self, expr: &Expr) -> Result<Node, EvalError> {
+        let sharing = self.query.engine.sharing.as_ref().filter(|_| self.steps == self.query.outer && self.steps.count == 1);
+        let Some((sharing, id)) = sharing.and_then(|sharing| Some((sharing, sharing.node(expr.span(), self.steps.start)?))) else {
+            return self.node(expr);
+        };
+        if let Some(node) = sharing.take(id) {
+            return Ok(node);
+        }
+        let node = self.node(expr)?;
+        sharing.keep(id, &node);
         Ok(node)
     }
 

@@ -1,6 +1,6 @@
 //! One group at one instant: its rules in order, each seeing what those before it wrote.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use super::evidence::Scene;
 use super::recording::record;
 use super::{AlertingRule, Rule, RuleGroup};
 use crate::model::{Alert, Labels, METRIC_NAME, Sample, Stage, Timestamp, stale_nan};
+use crate::promql::{Marks, Plan, Results, Sharing};
 use crate::state::{DecisionRow, RuleAlertChanges, RuleAlertRow};
 use crate::template::Query;
 
@@ -85,6 +86,8 @@ pub struct RunningRule {
     key: String,
     /// Series it wrote at its last evaluation.
     written: SeriesSet,
+    /// Where what it shares with other rules stands in its expression.
+    marks: Arc<Marks>,
 }
 
 /// What one evaluation of a group did.
@@ -133,7 +136,14 @@ impl Group {
                 Rule::Alerting(rule) => Some(AlertingState::new(rule)),
                 Rule::Recording(_) => None,
             };
-            RunningRule { rule: rule.clone(), health: Health::default(), alerting, key, written: SeriesSet::default() }
+            RunningRule {
+                rule: rule.clone(),
+                health: Health::default(),
+                alerting,
+                key,
+                written: SeriesSet::default(),
+                marks: Arc::default(),
+            }
         });
         Group {
             rules: rules.collect(),
@@ -227,33 +237,76 @@ impl Group {
         self.rules.iter().any(|rule| rule.written.contains(labels))
     }
 
+    /// Adds the expressions of its rules to what is evaluated at one instant.
+    pub fn plan(&mut self, plan: &mut Plan) {
+        self.rules.iter_mut().for_each(|rule| rule.marks = Arc::new(plan.add(rule.rule.expr())));
+    }
+
     /// Evaluates every rule at the slot `now`. Samples go to the backend at once, so that the next rule sees them.
     pub fn eval(&mut self, backend: &Arc<dyn Backend>, now: Timestamp, settings: &Settings) -> GroupOutcome {
+        self.eval_with(backend, now, settings, None)
+    }
+
+    /// The same, with what the rules of this plan have computed at this instant.
+    pub fn eval_sharing(
+        &mut self,
+        backend: &Arc<dyn Backend>,
+        now: Timestamp,
+        settings: &Settings,
+        results: &Arc<Results>,
+    ) -> GroupOutcome {
+        self.eval_with(backend, now, settings, Some(results))
+    }
+
+    /// Evaluates the rules that must not wait for the next slot, because what they read has arrived. Only their alerts move: samples of
+    /// alerts are written at slots.
+    pub fn eval_urgent(&mut self, backend: &Arc<dyn Backend>, now: Timestamp, settings: &Settings) -> GroupOutcome {
+        let at = now - self.query_offset;
+        let query = template_query(backend, now);
+        let context = context(self.definition.limit, settings, &query);
+        let mut outcome = GroupOutcome::default();
+        for rule in self.rules.iter_mut().filter(|rule| rule.rule.is_urgent()) {
+            let begun = Instant::now();
+            let told = outcome.alerts.len();
+            let judged = backend.query(rule.rule.expr(), at).and_then(|hits| rule.judge(&hits, now, &context, &mut outcome));
+            rule.examined(judged, now, begun, &mut outcome);
+            if settings.evidence {
+                let scene = Scene { backend: backend.as_ref(), at, now, interval: self.interval };
+                rule.add_evidence(&scene, outcome.alerts.get_mut(told..).unwrap_or_default());
+            }
+        }
+        outcome
+    }
+
+    /// Whether it has a rule that must not wait for the next slot.
+    pub fn has_urgent(&self) -> bool {
+        self.rules.iter().any(|rule| rule.rule.is_urgent())
+    }
+
+    fn eval_with(
+        &mut self,
+        backend: &Arc<dyn Backend>,
+        now: Timestamp,
+        settings: &Settings,
+        results: Option<&Arc<Results>>,
+    ) -> GroupOutcome {
         let started = Instant::now();
         let at = now - self.query_offset;
-        let query: Query = {
-            let backend = Arc::clone(backend);
-            Arc::new(move |text: &str| backend.query_text(text, now))
-        };
+        let query = template_query(backend, now);
         let context = context(self.definition.limit, settings, &query);
         let mut outcome = GroupOutcome::default();
         if !self.ended.is_empty() {
             let markers: Vec<Sample> = self.ended.drain(..).map(marker).collect();
-            backend.append(at, &markers);
+            write(backend.as_ref(), at, &markers, results);
         }
         for rule in &mut self.rules {
             let begun = Instant::now();
             let told = outcome.alerts.len();
-            let result = rule.eval(backend.as_ref(), at, now, &context, &mut outcome);
-            outcome.evaluations += 1;
-            outcome.failures += u64::from(result.is_err());
-            rule.health =
-                Health { ok: Some(result.is_ok()), last_error: result.err(), last_evaluation: Some(now), evaluation_time: begun.elapsed() };
-            if let Rule::Alerting(definition) = &rule.rule
-                && settings.evidence
-            {
+            let result = rule.eval(backend.as_ref(), (at, now), &context, results, &mut outcome);
+            rule.examined(result, now, begun, &mut outcome);
+            if settings.evidence {
                 let scene = Scene { backend: backend.as_ref(), at, now, interval: self.interval };
-                scene.add(definition, outcome.alerts.get_mut(told..).unwrap_or_default());
+                rule.add_evidence(&scene, outcome.alerts.get_mut(told..).unwrap_or_default());
             }
         }
         self.last_evaluation = Some(now);
@@ -306,40 +359,96 @@ impl RunningRule {
         Some(alerting.alerts().map(|alert| alert.state).max().unwrap_or(AlertState::Inactive))
     }
 
+    /// Judges at the slot `now` what the samples up to `at` say, and writes what follows.
     fn eval(
         &mut self,
         backend: &dyn Backend,
-        at: Timestamp,
-        now: Timestamp,
+        (at, now): (Timestamp, Timestamp),
         context: &Context<'_>,
+        results: Option<&Arc<Results>>,
         outcome: &mut GroupOutcome,
     ) -> Result<(), String> {
-        let hits = backend.query(self.rule.expr(), at)?;
-        let samples = match (&self.rule, &mut self.alerting) {
-            (Rule::Recording(rule), _) => record(rule, hits, context.limit)?,
-            (Rule::Alerting(rule), Some(state)) => {
-                let step = state.step(rule, &hits, now, context)?;
-                note(&self.key, state, &step, now, &mut outcome.changes);
-                outcome.alerts.extend(step.alerts);
-                synthetic(rule, state)
-            }
-            (Rule::Alerting(_), None) => Vec::new(),
+        let hits = match results {
+            Some(results) => backend.query_sharing(self.rule.expr(), at, Sharing::new(results.clone(), self.marks.clone()))?,
+            None => backend.query(self.rule.expr(), at)?,
         };
-        self.write(samples, backend, at, outcome);
+        let samples = match &self.rule {
+            Rule::Recording(rule) => record(rule, hits, context.limit)?,
+            Rule::Alerting(_) => {
+                self.judge(&hits, now, context, outcome)?;
+                self.synthetic()
+            }
+        };
+        self.write(samples, backend, at, results, outcome);
         Ok(())
     }
 
+    /// Moves the alerts of an alerting rule.
+    fn judge(&mut self, hits: &[(Labels, f64)], now: Timestamp, context: &Context<'_>, outcome: &mut GroupOutcome) -> Result<(), String> {
+        if let (Rule::Alerting(rule), Some(state)) = (&self.rule, &mut self.alerting) {
+            let step = state.step(rule, hits, now, context)?;
+            note(&self.key, state, &step, now, &mut outcome.changes);
+            outcome.alerts.extend(step.alerts);
+        }
+        Ok(())
+    }
+
+    /// Adds what was seen to the alerts that it tells.
+    fn add_evidence(&self, scene: &Scene<'_>, told: &mut [Alert]) {
+        if let Rule::Alerting(definition) = &self.rule {
+            scene.add(definition, told);
+        }
+    }
+
+    /// Takes down how an evaluation went.
+    fn examined(&mut self, result: Result<(), String>, now: Timestamp, begun: Instant, outcome: &mut GroupOutcome) {
+        outcome.evaluations += 1;
+        outcome.failures += u64::from(result.is_err());
+        self.health =
+            Health { ok: Some(result.is_ok()), last_error: result.err(), last_evaluation: Some(now), evaluation_time: begun.elapsed() };
+    }
+
+    /// `ALERTS` and `ALERTS_FOR_STATE` of every pending and firing alert.
+    fn synthetic(&self) -> Vec<Sample> {
+        match (&self.rule, &self.alerting) {
+            (Rule::Alerting(rule), Some(state)) => synthetic(rule, state),
+            _ => Vec::new(),
+        }
+    }
+
     /// Stores the samples, and a stale marker for each series that was there last time and is not now.
-    fn write(&mut self, mut samples: Vec<Sample>, backend: &dyn Backend, at: Timestamp, outcome: &mut GroupOutcome) {
+    fn write(
+        &mut self,
+        mut samples: Vec<Sample>,
+        backend: &dyn Backend,
+        at: Timestamp,
+        results: Option<&Arc<Results>>,
+        outcome: &mut GroupOutcome,
+    ) {
         if samples.is_empty() && self.written.is_empty() {
             return;
         }
         let now: SeriesSet = samples.iter().map(|sample| sample.labels.clone()).collect();
         outcome.samples += samples.len();
         samples.extend(self.written.difference(&now).cloned().map(marker));
-        backend.append(at, &samples);
+        write(backend, at, &samples, results);
         self.written = now;
     }
+}
+
+/// Stores samples; what was computed from series of their names is forgotten.
+fn write(backend: &dyn Backend, at: Timestamp, samples: &[Sample], results: Option<&Arc<Results>>) {
+    backend.append(at, samples);
+    if let Some(results) = results {
+        let names: BTreeSet<&str> = samples.iter().map(|sample| sample.labels.metric_name()).collect();
+        names.into_iter().for_each(|name| results.written(name));
+    }
+}
+
+/// What answers `query` in templates.
+fn template_query(backend: &Arc<dyn Backend>, now: Timestamp) -> Query {
+    let backend = Arc::clone(backend);
+    Arc::new(move |text: &str| backend.query_text(text, now))
 }
 
 /// Adds what a step changed to what goes into the state database.

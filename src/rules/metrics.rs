@@ -55,11 +55,16 @@ impl Metrics {
     }
 
     pub(super) fn evaluated(&self, label: &GroupLabel, outcome: &GroupOutcome, took: Duration, missed: u64) {
-        self.evaluations.get_or_create(label).inc_by(outcome.evaluations);
-        self.failures.get_or_create(label).inc_by(outcome.failures);
+        self.counted(label, outcome);
         self.missed.get_or_create(label).inc_by(missed);
         self.samples.get_or_create(label).set(i64::try_from(outcome.samples).unwrap_or(i64::MAX));
         self.duration.get_or_create(label).set(took.as_secs_f64());
+    }
+
+    /// Counts the rules that were evaluated, at a slot or not.
+    pub(super) fn counted(&self, label: &GroupLabel, outcome: &GroupOutcome) {
+        self.evaluations.get_or_create(label).inc_by(outcome.evaluations);
+        self.failures.get_or_create(label).inc_by(outcome.failures);
     }
 
     pub(super) fn not_recorded(&self) {

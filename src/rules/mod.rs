@@ -125,6 +125,11 @@ impl Rule {
         }
     }
 
+    /// Whether it is evaluated as soon as samples arrive, not only at its slots: a critical alert that is to fire at once (`for: 0`).
+    pub fn is_urgent(&self) -> bool {
+        matches!(self, Rule::Alerting(rule) if rule.hold.is_zero() && rule.labels.value("severity") == "critical")
+    }
+
     /// Its labels, the group's included.
     pub fn labels(&self) -> &Labels {
         match self {

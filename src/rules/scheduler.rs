@@ -1,7 +1,7 @@
 //! The loop: every group at its slots, alert state durable before alerts are handed on, reload without losing state.
 //!
 //! All groups of one interval are evaluated at one instant, a multiple of the interval plus a small phase, so that every rule judges the
-//! same collection. Evaluation runs on the blocking pool, one group at a time, and never holds up collection.
+//! same collection, and what they share is computed once. Critical rules without `for` are also evaluated when samples arrive. Evaluation runs on the blocking pool, one group at a time, and never holds up collection.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,8 +20,12 @@ use super::metrics::{GroupLabel, Metrics};
 use super::snapshot::GroupSnapshot;
 use crate::model::time::millis;
 use crate::model::{Alert, Labels, Matcher, Sample, Timestamp, stale_nan};
+use crate::promql::{Plan, Results};
 use crate::state::{RuleAlertChanges, State};
 use crate::telemetry::Telemetry;
+
+/// How long urgent rules rest after an evaluation that was not at a slot, however much arrives.
+const ARRIVAL_PAUSE: Duration = Duration::from_millis(250);
 
 /// The loop cannot go on: nobody takes alerts any more, or an evaluation panicked.
 #[derive(Debug, thiserror::Error)]
@@ -51,15 +55,42 @@ pub struct Scheduler {
 struct Inner {
     settings: Arc<Settings>,
     groups: Vec<Slot>,
+    /// What the groups of one interval and one offset compute at an instant.
+    plans: BTreeMap<(Duration, Duration), Arc<Plan>>,
     /// Series of groups that are gone, and when their end is due.
     ended: Vec<(Timestamp, Vec<Labels>)>,
 }
+
+/// What was computed at an instant, by plan.
+type Computed = BTreeMap<(Duration, Duration, Timestamp), Arc<Results>>;
 
 #[derive(Clone)]
 struct Slot {
     group: Arc<Mutex<Group>>,
     interval: Duration,
+    /// `query_offset`.
+    offset: Duration,
+    /// Whether a rule must not wait for the next slot.
+    urgent: bool,
     next: Timestamp,
+}
+
+impl Slot {
+    fn new(group: Group, next: Timestamp) -> Self {
+        let (interval, offset, urgent) = (group.interval, group.query_offset, group.has_urgent());
+        Slot { group: Arc::new(Mutex::new(group)), interval, offset, urgent, next }
+    }
+}
+
+impl Inner {
+    /// Finds anew what the groups share.
+    fn plan(&mut self) {
+        let mut plans: BTreeMap<(Duration, Duration), Plan> = BTreeMap::new();
+        for slot in &self.groups {
+            slot.group.lock().plan(plans.entry((slot.interval, slot.offset)).or_default());
+        }
+        self.plans = plans.into_iter().map(|(key, plan)| (key, Arc::new(plan))).collect();
+    }
 }
 
 impl Scheduler {
@@ -128,9 +159,9 @@ impl Scheduler {
                         let running = std::mem::replace(&mut *slot.group.lock(), Group::empty());
                         outcome.merge(group.inherit(running, now, &inner.settings));
                         let next = if slot.interval == interval { slot.next } else { next_slot(now, interval, settings.phase) };
-                        Slot { group: Arc::new(Mutex::new(group)), interval, next }
+                        Slot::new(group, next)
                     }
-                    None => Slot { group: Arc::new(Mutex::new(group)), interval, next: next_slot(now, interval, settings.phase) },
+                    None => Slot::new(group, next_slot(now, interval, settings.phase)),
                 };
                 inner.groups.push(slot);
             }
@@ -142,14 +173,17 @@ impl Scheduler {
                 inner.ended.push((now + slot.interval * 2, series));
             }
             inner.settings = settings;
+            inner.plan();
         }
         self.reloads.send_modify(|count| *count += 1);
         self.hand_on(outcome).await
     }
 
-    /// Evaluates what is due, for ever. Ends only when it cannot go on.
-    pub async fn run(&self) -> Result<(), Error> {
+    /// Evaluates what is due, for ever, and urgent rules whenever `arrivals` changes because samples came in. Ends only when it cannot go
+    /// on.
+    pub async fn run(&self, mut arrivals: watch::Receiver<u64>) -> Result<(), Error> {
         let mut reloads = self.reloads.subscribe();
+        let (mut arrived, mut open, mut rested) = (false, true, tokio::time::Instant::now());
         loop {
             let now = Timestamp::now();
             let next = self.inner.lock().groups.iter().map(|slot| slot.next).min();
@@ -158,11 +192,37 @@ impl Scheduler {
                 self.tick(now).await?;
                 continue;
             }
+            if arrived && tokio::time::Instant::now() >= rested {
+                arrived = false;
+                self.arrived(now).await?;
+                rested = tokio::time::Instant::now() + ARRIVAL_PAUSE;
+                continue;
+            }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 _ = reloads.changed() => {}
+                () = tokio::time::sleep_until(rested), if arrived => {}
+                changed = arrivals.changed(), if open && !arrived => (arrived, open) = (changed.is_ok(), changed.is_ok()),
             }
         }
+    }
+
+    /// Evaluates the rules that must not wait for their slot: samples came in before `now`.
+    pub async fn arrived(&self, now: Timestamp) -> Result<(), Error> {
+        let _turn = self.turn.lock().await;
+        let urgent: Vec<Slot> = self.inner.lock().groups.iter().filter(|slot| slot.urgent).cloned().collect();
+        for slot in urgent {
+            let settings = Arc::clone(&self.inner.lock().settings);
+            let (group, backend) = (Arc::clone(&slot.group), Arc::clone(&self.backend));
+            let evaluate = move || {
+                let mut group = group.lock();
+                (group.eval_urgent(&backend, now, &settings), GroupLabel::new(&group))
+            };
+            let (outcome, label) = tokio::task::spawn_blocking(evaluate).await.map_err(Error::Panicked)?;
+            self.metrics.counted(&label, &outcome);
+            self.hand_on(outcome).await?;
+        }
+        Ok(())
     }
 
     /// Evaluates every group that is due at `now`, each at its slot, and hands its alerts on. Slots that were missed are counted, not
@@ -171,10 +231,11 @@ impl Scheduler {
         let _turn = self.turn.lock().await;
         self.write_ends(now);
         let due: Vec<Slot> = self.inner.lock().groups.iter().filter(|slot| slot.next <= now).cloned().collect();
+        let mut computed = Computed::new();
         for slot in due {
             let (at, missed) = self.advance(&slot, now);
             let phase = self.inner.lock().settings.phase;
-            self.evaluate(&slot, at - phase, missed).await?;
+            self.evaluate(&slot, at - phase, missed, &mut computed).await?;
         }
         Ok(())
     }
@@ -183,19 +244,25 @@ impl Scheduler {
     pub async fn evaluate_all(&self, now: Timestamp) -> Result<(), Error> {
         let _turn = self.turn.lock().await;
         let slots = self.inner.lock().groups.clone();
+        let mut computed = Computed::new();
         for slot in slots {
-            self.evaluate(&slot, now, 0).await?;
+            self.evaluate(&slot, now, 0, &mut computed).await?;
         }
         Ok(())
     }
 
     /// Evaluates one group at `at` on the blocking pool and hands its alerts on.
-    async fn evaluate(&self, slot: &Slot, at: Timestamp, missed: u64) -> Result<(), Error> {
-        let settings = Arc::clone(&self.inner.lock().settings);
+    async fn evaluate(&self, slot: &Slot, at: Timestamp, missed: u64, computed: &mut Computed) -> Result<(), Error> {
+        let (settings, plan) = {
+            let inner = self.inner.lock();
+            (Arc::clone(&inner.settings), inner.plans.get(&(slot.interval, slot.offset)).cloned().unwrap_or_default())
+        };
+        let results =
+            computed.entry((slot.interval, slot.offset, at)).or_insert_with(|| Arc::new(Results::new(plan, at - slot.offset))).clone();
         let (group, backend) = (Arc::clone(&slot.group), Arc::clone(&self.backend));
         let evaluate = move || {
             let mut group = group.lock();
-            let outcome = group.eval(&backend, at, &settings);
+            let outcome = group.eval_sharing(&backend, at, &settings, &results);
             (outcome, GroupLabel::new(&group), group.evaluation_time)
         };
         let (outcome, label, took) = tokio::task::spawn_blocking(evaluate).await.map_err(Error::Panicked)?;

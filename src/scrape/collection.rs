@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::collectors::Collector;
@@ -53,6 +54,8 @@ pub(super) struct Collection {
     pub(super) report: Report,
     pub(super) store: Arc<Store>,
     pub(super) metrics: Metrics,
+    /// Told when samples have been stored.
+    pub(super) arrivals: watch::Sender<u64>,
 }
 
 /// What one collection brought, ready to be stored.
@@ -240,6 +243,7 @@ impl Collection {
         }
         let appended = self.store.append_ids(at, &outcome.samples);
         self.account(&appended);
+        self.arrivals.send_modify(|count| *count = count.wrapping_add(1));
         if outcome.refused > 0 {
             self.metrics.no_room.inc_by(outcome.refused as u64);
             self.forget(&[]);

@@ -63,6 +63,8 @@ pub struct Scraper {
     store: Arc<Store>,
     telemetry: Telemetry,
     metrics: Metrics,
+    /// Counts collections whose samples are stored.
+    arrivals: watch::Sender<u64>,
     state: Mutex<State>,
 }
 
@@ -87,7 +89,18 @@ struct Running {
 impl Scraper {
     /// Nothing runs until [`Scraper::apply`].
     pub fn new(store: Arc<Store>, telemetry: &Telemetry) -> Self {
-        Scraper { store, telemetry: telemetry.clone(), metrics: Metrics::register(telemetry), state: Mutex::default() }
+        Scraper {
+            store,
+            telemetry: telemetry.clone(),
+            metrics: Metrics::register(telemetry),
+            arrivals: watch::Sender::new(0),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Changes whenever the samples of a collection have been stored.
+    pub fn arrivals(&self) -> watch::Receiver<u64> {
+        self.arrivals.subscribe()
     }
 
     /// Makes the running targets those of the plan: equal ones keep running untouched, others stop, new ones start at once. Must be called
@@ -230,6 +243,7 @@ impl Scraper {
             report,
             store: self.store.clone(),
             metrics: self.metrics.clone(),
+            arrivals: self.arrivals.clone(),
         };
         let (stop, stopped) = watch::channel(false);
         Running { key, shared, stop, task: tokio::spawn(schedule::run(collection, stopped)), scraped }

@@ -5,12 +5,16 @@
 //! zeroes and NaN payloads included.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pco::ChunkConfig;
 use pco::standalone::{simple_compress, simple_decompress};
 
 /// Level of pco's search for an encoding; higher ones gain under a percent on runs this short.
 const LEVEL: usize = 6;
+
+/// Numbers chunks: what was decoded from one cannot be mistaken for another.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// Where the instants of a chunk are.
 #[derive(Debug)]
@@ -33,6 +37,23 @@ pub(super) struct Chunk {
     times: Times,
     values: Box<[u8]>,
     checksum: u32,
+    /// Unlike that of any other chunk of this process.
+    pub(super) number: u64,
+}
+
+/// What a chunk holds.
+#[derive(Debug)]
+pub(super) struct Samples {
+    /// `None`: they are in the chunk's shared column.
+    times: Option<Vec<i64>>,
+    values: Vec<f64>,
+}
+
+impl Samples {
+    /// Bytes on the heap.
+    pub(super) fn heap_size(&self) -> usize {
+        self.times.as_ref().map_or(0, |times| times.len() * 8) + self.values.len() * 8
+    }
 }
 
 /// Why a chunk cannot be read.
@@ -69,6 +90,7 @@ impl Chunk {
             times: at,
             values: values_packed,
             checksum: 0,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
         };
         chunk.checksum = chunk.compute_checksum();
         Ok(chunk)
@@ -76,28 +98,38 @@ impl Chunk {
 
     /// Appends the samples with `from < timestamp <= to` to the buffers.
     pub(super) fn read(&self, from: i64, to: i64, times: &mut Vec<i64>, values: &mut Vec<f64>) -> Result<(), ChunkError> {
+        self.take(&self.decode()?, from, to, times, values);
+        Ok(())
+    }
+
+    /// All samples.
+    pub(super) fn decode(&self) -> Result<Samples, ChunkError> {
         if self.checksum != self.compute_checksum() {
             return Err(ChunkError::Checksum);
         }
         let count = usize::from(self.count);
-        let unpacked;
-        let all: &[i64] = match &self.times {
-            Times::Shared(column, offset) => &column[usize::from(*offset)..usize::from(*offset) + count],
-            Times::Packed(bytes) => {
-                unpacked = simple_decompress::<i64>(bytes).map_err(|e| ChunkError::Format(e.to_string()))?;
-                &unpacked
-            }
+        let times = match &self.times {
+            Times::Shared(..) => None,
+            Times::Packed(bytes) => Some(simple_decompress::<i64>(bytes).map_err(|e| ChunkError::Format(e.to_string()))?),
         };
-        let decoded = simple_decompress::<f64>(&self.values).map_err(|e| ChunkError::Format(e.to_string()))?;
-        if decoded.len() != count || all.len() != count {
-            return Err(ChunkError::Format(format!("{} values for {count} samples", decoded.len())));
+        let values = simple_decompress::<f64>(&self.values).map_err(|e| ChunkError::Format(e.to_string()))?;
+        if values.len() != count || times.as_ref().is_some_and(|times| times.len() != count) {
+            return Err(ChunkError::Format(format!("{} values for {count} samples", values.len())));
         }
+        Ok(Samples { times, values })
+    }
+
+    /// Appends those of this chunk's decoded samples with `from < timestamp <= to` to the buffers.
+    pub(super) fn take(&self, samples: &Samples, from: i64, to: i64, times: &mut Vec<i64>, values: &mut Vec<f64>) {
+        let all: &[i64] = match (&self.times, &samples.times) {
+            (Times::Shared(column, offset), _) => &column[usize::from(*offset)..usize::from(*offset) + samples.values.len()],
+            (Times::Packed(_), own) => own.as_deref().unwrap_or_default(),
+        };
         let (start, end) = (all.partition_point(|t| *t <= from), all.partition_point(|t| *t <= to));
         if start < end {
             times.extend_from_slice(&all[start..end]);
-            values.extend_from_slice(&decoded[start..end]);
+            values.extend_from_slice(&samples.values[start..end]);
         }
-        Ok(())
     }
 
     /// Bytes on the heap; a shared column counts nothing here.

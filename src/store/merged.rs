@@ -8,8 +8,9 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::history::{Located, Part, Snapshot};
+use super::selection::Source;
 use super::series::Scratch;
-use super::{ChunkError, Inner, Selection, Source, Store, Window};
+use super::{ChunkError, Inner, Selection, Store, Window};
 use crate::model::{Labels, Matcher};
 
 /// Where the samples of one series are.
@@ -76,9 +77,10 @@ impl Store {
                 let inner = self.inner.read();
                 // Meanwhile the series may have gone, and another may have its slot.
                 if let Some(series) = inner.series(slot).filter(|s| s.labels == labels[row]) {
-                    let window = series.window(memory_from(snapshot, from), to, &inner.columns, &mut scratch).inspect_err(|_| {
-                        self.damaged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    })?;
+                    let window =
+                        series.window(memory_from(snapshot, from), to, &inner.columns, &self.decoded, &mut scratch).inspect_err(|_| {
+                            self.damaged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        })?;
                     times.extend_from_slice(window.times);
                     values.extend_from_slice(window.values);
                 }

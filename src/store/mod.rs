@@ -8,31 +8,34 @@ mod cardinality;
 mod chunk;
 mod column;
 mod config;
+mod decoded;
 mod history;
 mod index;
 mod merged;
+mod selection;
 mod series;
 mod upkeep;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock};
 
-use crate::model::{LabelSets, Labels, METRIC_NAME, MatchOp, Matcher, Sample, Timestamp};
+use crate::model::{Labels, METRIC_NAME, Matcher, Sample, Timestamp};
 use crate::telemetry::Telemetry;
 pub use cardinality::Cardinality;
 pub use chunk::ChunkError;
 use column::{ColumnId, Columns};
 pub use config::StorageConfig;
+use decoded::Decoded;
 pub use history::{BlockStatus, HistoryError, HistoryStatus, Settings as HistorySettings};
-use history::{Entry, History, Log, Snapshot};
+use history::{Entry, History, Log};
 use index::Index;
-use merged::{Merged, memory_from};
+pub use selection::Selection;
+use selection::Selections;
 pub use series::Window;
-use series::{Outcome, Scratch, Series};
+use series::{Outcome, Series};
 
 /// Samples stamped further than this beyond the time of their scrape are out of bounds (SEMANTICS 11).
 const FUTURE: Duration = Duration::from_secs(600);
@@ -42,13 +45,6 @@ const MEMORY_RETENTION: Duration = Duration::from_secs(6 * 3600);
 
 /// How long series of recording rules (a colon in their name) are kept in memory: a month's mean needs a month.
 const RECORDED_RETENTION: Duration = Duration::from_secs(31 * 86_400);
-
-/// Selections kept, and the series in all of them together.
-const SELECTIONS: usize = 4096;
-const SELECTED: usize = 1 << 20;
-
-/// Series read before the lock is offered to a writer.
-const READ_BATCH: usize = 64;
 
 /// What the store refuses to exceed.
 #[derive(Clone, Debug)]
@@ -141,6 +137,7 @@ pub struct Store {
     limits: Limits,
     inner: RwLock<Inner>,
     selections: Mutex<Selections>,
+    decoded: Decoded,
     damaged: std::sync::atomic::AtomicU64,
     history: Option<History>,
 }
@@ -167,37 +164,6 @@ struct Inner {
 struct Slot {
     version: u32,
     series: Option<Series>,
-}
-
-/// The series that pass some matchers.
-pub struct Selection {
-    /// Their labels, in the order in which [`Store::read`] goes through them. Equal matchers give the same list until such a series comes
-    /// or goes, so that what is derived from it lives as long.
-    pub labels: LabelSets,
-    source: Source,
-}
-
-enum Source {
-    /// All in memory; the snapshot keeps there what blocks take over meanwhile.
-    Memory(Arc<Known>, Option<Arc<Snapshot>>),
-    /// Some samples are in blocks.
-    Merged(Merged),
-}
-
-/// A selection in memory, valid for one generation.
-#[derive(Debug)]
-struct Known {
-    labels: LabelSets,
-    ids: Vec<SeriesId>,
-    generation: u64,
-}
-
-/// Selections by matchers.
-#[derive(Debug, Default)]
-struct Selections {
-    found: HashMap<Box<[Matcher]>, Arc<Known>, ahash::RandomState>,
-    /// Series in all of them.
-    series: usize,
 }
 
 impl Inner {
@@ -248,12 +214,6 @@ impl Inner {
         }
     }
 
-    /// When a series last came or went that these matchers may select.
-    fn generation_of(&self, matchers: &[Matcher]) -> u64 {
-        let name = matchers.iter().find(|m| m.op == MatchOp::Equal && m.name == METRIC_NAME);
-        name.map_or(self.generation, |name| self.by_name.get(name.value.as_str()).copied().unwrap_or(0))
-    }
-
     fn append(&mut self, slot: u32, at: i64, value: f64, current: &mut Option<ColumnId>) -> Option<Outcome> {
         let series = self.slots.get_mut(slot as usize)?.series.as_mut()?;
         if at < self.floor {
@@ -287,6 +247,7 @@ impl Store {
             limits,
             inner: RwLock::new(inner),
             selections: Mutex::new(Selections::default()),
+            decoded: Decoded::default(),
             damaged: std::sync::atomic::AtomicU64::new(0),
             history,
         }
@@ -418,77 +379,6 @@ impl Store {
         self.read(&selection, from, to, |row, window| visit(&selection.labels[row], window))
     }
 
-    /// The series that pass all matchers, whether or not they have samples; [`Store::read`] then finds those in `from < timestamp <= to`.
-    pub fn selection(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Selection {
-        match self.parts(from.0, to.0) {
-            Some((snapshot, parts)) if !parts.is_empty() => self.merged(matchers, snapshot, parts),
-            parts => {
-                let known = self.known(&self.inner.read(), matchers);
-                Selection { labels: known.labels.clone(), source: Source::Memory(known, parts.map(|(snapshot, _)| snapshot)) }
-            }
-        }
-    }
-
-    /// Calls `visit` with the row in the selection for every series that has samples in `from < timestamp <= to`, until it breaks.
-    ///
-    /// The window is borrowed; `visit` must not call the store. Errs when a chunk is damaged.
-    pub fn read(
-        &self,
-        selection: &Selection,
-        from: Timestamp,
-        to: Timestamp,
-        mut visit: impl FnMut(usize, Window<'_>) -> ControlFlow<()>,
-    ) -> Result<(), ChunkError> {
-        let (ids, from) = match &selection.source {
-            Source::Memory(known, snapshot) => (&known.ids, snapshot.as_ref().map_or(from.0, |s| memory_from(s, from.0))),
-            Source::Merged(merged) => return self.read_merged(merged, &selection.labels, (from.0, to.0), visit),
-        };
-        let mut inner = self.inner.read();
-        let mut scratch = Scratch::default();
-        for (row, id) in ids.iter().enumerate() {
-            if row > 0 && row % READ_BATCH == 0 {
-                RwLockReadGuard::bump(&mut inner);
-            }
-            // Since the selection was made, a slot may have been emptied or taken over.
-            let Some(series) = inner.slots.get(id.slot as usize).filter(|slot| slot.version == id.version).and_then(|s| s.series.as_ref())
-            else {
-                continue;
-            };
-            let window = series.window(from, to.0, &inner.columns, &mut scratch).inspect_err(|_| {
-                self.damaged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            })?;
-            if !window.times.is_empty() && visit(row, window).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn known(&self, inner: &Inner, matchers: &[Matcher]) -> Arc<Known> {
-        let generation = inner.generation_of(matchers);
-        if let Some(known) = self.selections.lock().found.get(matchers).filter(|known| known.generation == generation) {
-            return Arc::clone(known);
-        }
-        let found = inner.index.select(matchers);
-        let (mut ids, mut labels) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
-        for slot in found {
-            if let Some(Slot { version, series: Some(series) }) = inner.slots.get(slot as usize) {
-                ids.push(SeriesId { slot, version: *version });
-                labels.push(series.labels.clone());
-            }
-        }
-        let known = Arc::new(Known { labels: LabelSets::from(labels), ids, generation });
-        let selections = &mut *self.selections.lock();
-        if selections.found.len() >= SELECTIONS || selections.series + known.ids.len() > SELECTED {
-            *selections = Selections::default();
-        }
-        selections.series += known.ids.len();
-        if let Some(old) = selections.found.insert(matchers.into(), Arc::clone(&known)) {
-            selections.series -= old.ids.len();
-        }
-        known
-    }
-
     /// The label sets of all series that pass the matchers and may have samples in `from < timestamp <= to`, sorted.
     pub fn series(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<Labels> {
         let inner = self.inner.read();
@@ -555,7 +445,11 @@ impl Store {
             stats.damaged_chunks += u64::from(series.lost());
         }
         let map = inner.by_labels.capacity() * (size_of::<Labels>() + 5);
-        stats.bytes += inner.slots.capacity() * size_of::<Slot>() + inner.index.heap_size() + inner.columns.heap_size() + map;
+        stats.bytes += inner.slots.capacity() * size_of::<Slot>()
+            + inner.index.heap_size()
+            + inner.columns.heap_size()
+            + map
+            + self.decoded.heap_size();
         stats
     }
 
@@ -566,6 +460,7 @@ impl Store {
 
     /// Like [`Store::retain`], each series with an age of its own.
     pub fn retain_by(&self, before: impl Fn(&Labels) -> Timestamp) -> usize {
+        self.decoded.clear();
         let inner = &mut *self.inner.write();
         let mut dropped = 0;
         for number in 0..inner.slots.len() {

@@ -2,6 +2,7 @@
 
 use super::chunk::{Chunk, ChunkError};
 use super::column::{ColumnId, Columns, RUN};
+use super::decoded::Decoded;
 use crate::model::Labels;
 
 /// A run shorter than this that loses its column keeps its instants to itself from then on.
@@ -170,6 +171,7 @@ impl Series {
         from: i64,
         to: i64,
         columns: &'a Columns,
+        decoded: &Decoded,
         scratch: &'a mut Scratch,
     ) -> Result<Window<'a>, ChunkError> {
         let times = self.head_times(columns);
@@ -183,7 +185,7 @@ impl Series {
         scratch.times.clear();
         scratch.values.clear();
         for chunk in self.chunks[first_chunk..].iter().take_while(|c| c.first <= to) {
-            chunk.read(from, to, &mut scratch.times, &mut scratch.values)?;
+            chunk.take(&*decoded.get(chunk)?, from, to, &mut scratch.times, &mut scratch.values);
         }
         scratch.times.extend_from_slice(&times[start..end]);
         scratch.values.extend_from_slice(&self.head[start..end]);

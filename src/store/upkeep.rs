@@ -65,7 +65,7 @@ impl Store {
             {
                 let inner = self.inner.read();
                 let Some(series) = inner.series(slot).filter(|s| s.labels == labels) else { continue };
-                match series.window(start - 1, end - 1, &inner.columns, &mut scratch) {
+                match series.window(start - 1, end - 1, &inner.columns, &self.decoded, &mut scratch) {
                     Ok(window) => {
                         times.extend_from_slice(window.times);
                         values.extend_from_slice(window.values);

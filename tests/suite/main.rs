@@ -29,6 +29,7 @@ mod promql_differential;
 mod promql_syntax;
 mod regression;
 mod rule_files;
+mod rule_plan;
 mod rules;
 mod scrape;
 mod servers;

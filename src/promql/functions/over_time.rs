@@ -112,15 +112,27 @@ pub(in crate::promql) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_by(|a, b| match (a.is_nan(), b.is_nan()) {
-        (false, false) => a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal),
-        (a, b) => b.cmp(&a),
-    });
     let rank = q * (values.len() as f64 - 1.0);
     let lower = rank.floor().max(0.0);
     let upper = (lower + 1.0).min(values.len() as f64 - 1.0);
     let weight = rank - rank.floor();
-    values[lower as usize] * (1.0 - weight) + values[upper as usize] * weight
+    let (low, high) = ranked(values, lower as usize, upper as usize);
+    low * (1.0 - weight) + high * weight
+}
+
+/// The values at two neighbouring places of the order, NaN first.
+fn ranked(values: &mut [f64], lower: usize, upper: usize) -> (f64, f64) {
+    // Where an order is not total, ties are told apart by where they stood: then all are sorted.
+    if values.iter().any(|v| v.is_nan() || (*v == 0.0 && v.is_sign_negative())) {
+        values.sort_by(|a, b| match (a.is_nan(), b.is_nan()) {
+            (false, false) => a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal),
+            (a, b) => b.cmp(&a),
+        });
+        return (values[lower], values[upper]);
+    }
+    let (_, low, above) = values.select_nth_unstable_by(lower, f64::total_cmp);
+    let next = if upper == lower { *low } else { above.iter().copied().fold(f64::INFINITY, f64::min) };
+    (*low, next)
 }
 
 fn avg(range: Range<'_>) -> Option<f64> {
@@ -162,11 +174,37 @@ fn extreme(range: Range<'_>, better: impl Fn(f64, f64) -> bool) -> Option<(i64, 
     Some(best)
 }
 
+/// The extreme of many values at once, `pick` choosing of two; `None` where the order of the values counts: NaN, zeroes of both signs.
+fn extreme_of_many(values: &[f64], pick: impl Fn(f64, f64) -> f64) -> Option<f64> {
+    const LANES: usize = 8;
+    if values.len() < LANES * 2 {
+        return None;
+    }
+    let (mut best, mut unordered) = ([values[0]; LANES], [false; LANES]);
+    let chunks = values.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            unordered[lane] |= chunk[lane].is_nan();
+            best[lane] = pick(chunk[lane], best[lane]);
+        }
+    }
+    let all = best.into_iter().chain(rest.iter().copied()).reduce(pick)?;
+    let unordered = unordered.contains(&true) || rest.iter().any(|v| v.is_nan());
+    (!unordered && all != 0.0).then_some(all)
+}
+
 fn max(range: Range<'_>) -> Option<f64> {
+    if let Some(greatest) = extreme_of_many(range.values, |new, best| if new > best { new } else { best }) {
+        return Some(greatest);
+    }
     extreme(range, |new, best| new > best).map(|(_, value)| value)
 }
 
 fn min(range: Range<'_>) -> Option<f64> {
+    if let Some(least) = extreme_of_many(range.values, |new, best| if new < best { new } else { best }) {
+        return Some(least);
+    }
     extreme(range, |new, best| new < best).map(|(_, value)| value)
 }
 

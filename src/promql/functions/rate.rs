@@ -135,37 +135,73 @@ fn changes(range: Range<'_>) -> Option<f64> {
     Some(range.values.windows(2).filter(changed).count() as f64)
 }
 
+/// What a least-squares line needs of the instants alone; kept, because most series of a selection share them.
+#[derive(Clone, Default)]
+struct Instants {
+    times: Vec<i64>,
+    origin: i64,
+    sum_x: f64,
+    sum_xx: f64,
+}
+
+/// Instants that are kept for all steps of a query together.
+const MOST_INSTANTS: usize = 1 << 18;
+
+impl Instants {
+    /// Makes these the instants of a window, counted in seconds from `origin`.
+    fn set(&mut self, times: &[i64], origin: i64, keep: bool) {
+        if self.origin == origin && self.times == times && !times.is_empty() {
+            return;
+        }
+        let (mut sum_x, mut sum_xx) = (Sum::default(), Sum::default());
+        for time in times {
+            let x = seconds_from(origin, *time);
+            sum_x.add(x);
+            sum_xx.add(x * x);
+        }
+        (self.origin, self.sum_x, self.sum_xx) = (origin, sum_x.total(), sum_xx.total());
+        self.times.clear();
+        if keep {
+            self.times.extend_from_slice(times);
+        }
+    }
+}
+
+fn seconds_from(origin: i64, time: i64) -> f64 {
+    time.saturating_sub(origin) as f64 / 1000.0
+}
+
 /// Slope per second and value at `origin` of the least-squares line.
-fn regression(range: Range<'_>, origin: i64) -> (f64, f64) {
+fn regression(range: Range<'_>, origin: i64, instants: &mut Instants, keep: bool) -> (f64, f64) {
     let first = range.values[0];
     if range.values.iter().all(|v| *v == first) {
         return if first.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first) };
     }
-    let (mut sum_x, mut sum_y, mut sum_xy, mut sum_xx) = (Sum::default(), Sum::default(), Sum::default(), Sum::default());
+    instants.set(range.times, origin, keep);
+    let (mut sum_y, mut sum_xy) = (Sum::default(), Sum::default());
     for (time, y) in range.times.iter().zip(range.values) {
-        let x = time.saturating_sub(origin) as f64 / 1000.0;
-        sum_x.add(x);
         sum_y.add(*y);
-        sum_xy.add(x * y);
-        sum_xx.add(x * x);
+        sum_xy.add(seconds_from(origin, *time) * y);
     }
     let n = range.values.len() as f64;
-    let (x, y) = (sum_x.total(), sum_y.total());
-    let slope = (sum_xy.total() - x * y / n) / (sum_xx.total() - x * x / n);
+    let (x, y) = (instants.sum_x, sum_y.total());
+    let slope = (sum_xy.total() - x * y / n) / (instants.sum_xx - x * x / n);
     (slope, y / n - slope * x / n)
 }
 
 fn deriv(range: Range<'_>) -> Option<f64> {
-    (range.values.len() > 1).then(|| regression(range, range.times[0]).0)
+    (range.values.len() > 1).then(|| regression(range, range.times[0], &mut Instants::default(), false).0)
 }
 
 fn predict_linear(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let ahead = evaluator.scalar(&call.args[1])?;
+    let mut instants = vec![Instants::default(); evaluator.steps.count];
     let mut frame = evaluator.over_ranges(&call.args[0], |range| {
         if range.values.len() < 2 {
             return Ok(None);
         }
-        let (slope, now) = regression(range, range.at);
+        let keep = range.times.len().saturating_mul(instants.len()) <= MOST_INSTANTS;
+        let (slope, now) = regression(range, range.at, &mut instants[range.step], keep);
         Ok(Some(slope * ahead[range.step] + now))
     })?;
     drop_names(&mut frame);

@@ -9,12 +9,12 @@ use super::definition::{AlertTest, ExpectedAlert, ExprTest, TestFile, TestGroup}
 use super::diff;
 use crate::model::text::{format_float_f, go_exponent, quote};
 use crate::model::{Labels, Sample, Timestamp, format_duration};
-use crate::promql::{Engine, Expr, Value, parse};
+use crate::promql::{Engine, Expr, Plan, Results, Sharing, Value, parse};
 use crate::rules::active::AlertState;
 use crate::rules::backend::Backend;
 use crate::rules::group::{Group, Settings};
 use crate::rules::{Rule, RuleGroup};
-use crate::store::{Limits, Store};
+use crate::store::{Limits, SeriesId, Store};
 
 /// Samples that one query of a test may load.
 const MAX_SAMPLES: usize = 10_000;
@@ -51,8 +51,8 @@ struct TestBackend {
 }
 
 impl TestBackend {
-    fn value(&self, expr: &Expr, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
-        match self.engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value {
+    fn value(&self, engine: &Engine, expr: &Expr, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+        match engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value {
             Value::Vector(samples) => Ok(samples.into_iter().map(|s| (s.labels, s.value)).collect()),
             Value::Scalar(value) => Ok(vec![(Labels::empty(), value)]),
             _ => Err("rule result is not a vector or scalar".into()),
@@ -62,11 +62,15 @@ impl TestBackend {
 
 impl Backend for TestBackend {
     fn query(&self, expr: &Expr, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
-        self.value(expr, at)
+        self.value(&self.engine, expr, at)
+    }
+
+    fn query_sharing(&self, expr: &Expr, at: Timestamp, sharing: Sharing) -> Result<Vec<(Labels, f64)>, String> {
+        self.value(&Engine { sharing: Some(sharing), ..self.engine.clone() }, expr, at)
     }
 
     fn query_text(&self, text: &str, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
-        self.value(&parse(text).map_err(|e| e.to_string())?, at)
+        self.value(&self.engine, &parse(text).map_err(|e| e.to_string())?, at)
     }
 
     fn append(&self, at: Timestamp, samples: &[Sample]) {
@@ -80,8 +84,12 @@ struct Run<'a> {
     options: Options,
     coverage: Option<&'a mut Coverage>,
     groups: Vec<Group>,
+    /// All their expressions.
+    plan: Arc<Plan>,
     settings: Settings,
     backend: Arc<TestBackend>,
+    /// The input series in the store; `None` where it has no room.
+    ids: Vec<Option<SeriesId>>,
     /// For each series, how many of its values are in the store.
     loaded: usize,
 }
@@ -97,16 +105,11 @@ impl<'a> Run<'a> {
             ..Settings::default()
         };
         let engine = Engine { max_samples: MAX_SAMPLES, default_step: file.evaluation_interval, ..Engine::default() };
-        Run {
-            file,
-            test,
-            options,
-            coverage,
-            groups: groups.iter().map(|g| Group::new((*g).clone(), &settings)).collect(),
-            settings,
-            backend: Arc::new(TestBackend { store: Store::new(Limits::default()), engine }),
-            loaded: 0,
-        }
+        let mut groups: Vec<Group> = groups.iter().map(|g| Group::new((*g).clone(), &settings)).collect();
+        let mut plan = Plan::default();
+        groups.iter_mut().for_each(|group| group.plan(&mut plan));
+        let backend = Arc::new(TestBackend { store: Store::new(Limits::default()), engine });
+        Run { file, test, options, coverage, groups, plan: Arc::new(plan), settings, backend, ids: Vec::new(), loaded: 0 }
     }
 
     fn outcome(mut self) -> Outcome {
@@ -181,10 +184,13 @@ impl<'a> Run<'a> {
             if at > now {
                 return;
             }
+            if self.ids.is_empty() {
+                self.ids = self.test.series.iter().map(|s| self.backend.store.series_id(&s.labels).ok()).collect();
+            }
             let value = |s: &crate::promql::SeriesDescription| s.values.get(self.loaded).copied().flatten();
-            let present = self.test.series.iter().filter_map(|s| Some((s, value(s)?)));
-            let samples: Vec<Sample> = present.map(|(s, value)| Sample { labels: s.labels.clone(), value, timestamp: None }).collect();
-            self.backend.append(at, &samples);
+            let samples: Vec<(SeriesId, f64)> =
+                self.ids.iter().zip(&self.test.series).filter_map(|(id, s)| Some(((*id)?, value(s)?))).collect();
+            self.backend.store.append_ids(at, &samples);
             self.loaded += 1;
         }
     }
@@ -194,8 +200,9 @@ impl<'a> Run<'a> {
         let backend: Arc<dyn Backend> = self.backend.clone();
         let since_epoch = go_duration(now);
         let mut errors = Vec::new();
+        let results = Arc::new(Results::new(self.plan.clone(), now));
         for group in &mut self.groups {
-            group.eval(&backend, now, &self.settings);
+            group.eval_sharing(&backend, now, &self.settings, &results);
             for rule in &group.rules {
                 if let Some(error) = &rule.health.last_error {
                     errors.push(format!("    rule: {}, time: {since_epoch}, err: {error}", rule.rule.name()));
@@ -237,7 +244,7 @@ impl<'a> Run<'a> {
         let head = format!("    expr: {}, time: {},", quote(&test.expr), format_duration(test.eval_time));
         let query = || -> Result<Vec<(Labels, f64)>, String> {
             let expr = parse(&test.expr).map_err(|e| e.to_string())?;
-            self.backend.value(&expr, self.test.start + test.eval_time)
+            self.backend.query(&expr, self.test.start + test.eval_time)
         };
         let wanted: Result<Vec<(Labels, f64)>, &String> =
             test.expected.iter().map(|(labels, value)| labels.as_ref().map(|l| (l.clone(), *value))).collect();
