@@ -18,7 +18,7 @@ use crate::notify::{NOTIFIERS, Notifier, NotifierKind};
 use crate::template::{Library, files};
 
 /// Keys of Alertmanager's `global` block. Notifiers read theirs; one that no configured notifier reads is no mistake.
-const GLOBAL_KEYS: &[&str] = &[
+pub(super) const GLOBAL_KEYS: &[&str] = &[
     "http_config",
     "jira_api_url",
     "language",
@@ -67,7 +67,7 @@ const GLOBAL_KEYS: &[&str] = &[
 ];
 
 /// Receiver keys of Alertmanager, to tell "not yet" from a slip of the finger.
-const ALERTMANAGER_KINDS: &[&str] = &[
+pub(super) const ALERTMANAGER_KINDS: &[&str] = &[
     "discord_configs",
     "email_configs",
     "incidentio_configs",
@@ -164,8 +164,12 @@ impl Alerting {
 
     /// Reads an `alertmanager.yml`.
     pub fn read_file(path: &Path, environment: &Environment) -> Result<Self, ConfigErrors> {
-        let document = Document::read(path)?;
-        let loader = Loader::new(&document, environment, path.parent().unwrap_or(Path::new(".")));
+        Self::read_document(&Document::read(path)?, path.parent().unwrap_or(Path::new(".")), environment)
+    }
+
+    /// Reads the document of an `alertmanager.yml` that lies in `folder`.
+    pub(super) fn read_document(document: &Document, folder: &Path, environment: &Environment) -> Result<Self, ConfigErrors> {
+        let loader = Loader::new(document, environment, folder);
         let alerting = {
             let root = loader.root();
             let global = root.section("global");

@@ -23,8 +23,10 @@ pub mod metrics;
 pub mod pipeline;
 pub mod policy;
 pub mod route;
+mod schema;
 pub mod silence;
 pub mod time_interval;
+pub mod verdict;
 pub mod view;
 pub mod why;
 

@@ -77,11 +77,11 @@ impl Routes {
     /// Reads the `route` block and records its mistakes.
     pub fn read(section: &Section<'_>) -> Self {
         let mut nodes = vec![Route::root(section.require("receiver"))];
-        if ["match", "match_re", "matchers"].iter().any(|key| section.node(key).is_some_and(|n| !n.is_null())) {
+        if ["match", "match_re", "matchers"].iter().any(|key| section.node(key).is_some_and(says_something)) {
             section.error("", "the root route has matchers", "move them to a child under routes: the root takes every alert");
         }
         for key in ["continue", "mute_time_intervals", "active_time_intervals"] {
-            if section.node(key).is_some_and(|n| !n.is_null()) {
+            if section.node(key).is_some_and(says_something) {
                 section.error(key, "is not allowed in the root route", "move it to a child under routes");
             }
         }
@@ -172,6 +172,15 @@ impl Route {
     }
 }
 
+/// Whether a value is more than nothing, an empty list or `false`.
+fn says_something(node: &Node) -> bool {
+    match &node.value {
+        Value::Scalar { text, .. } => !node.is_null() && text != "false",
+        Value::List(items) => !items.is_empty(),
+        Value::Map(entries) => !entries.is_empty(),
+    }
+}
+
 fn read_children(section: &Section<'_>, nodes: &mut Vec<Route>, parent: usize) {
     for (index, child) in section.sections("routes").iter().enumerate() {
         let mut route = nodes[parent].child(read_matchers(child, "match", "match_re", "matchers"));
@@ -215,6 +224,8 @@ pub fn read_matchers(section: &Section<'_>, equal: &str, regex: &str, list: &str
         };
         for (name, position, node) in entries {
             let Some(value) = String::from_node(section, &format!("{key}.{name}"), node) else { continue };
+            // Alertmanager's group keys show the anchors of such a pattern.
+            let value = if op == MatchOp::Regex { format!("^(?:{value})$") } else { value };
             match Matcher::new(name, op, &value) {
                 Ok(matcher) => matchers.push(matcher),
                 Err(error) => section.error_at(*position, key, error.to_string(), "correct the pattern".into()),

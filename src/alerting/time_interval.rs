@@ -40,10 +40,10 @@ impl TimeInterval {
             days_of_month: ranges(section, "days_of_month", "a day from 1 to 31 or -1 to -31, or a range such as 1:7", |t| {
                 t.parse().ok().filter(|d: &i64| *d != 0 && d.abs() <= 31)
             }),
-            months: ranges(section, "months", "a month or a range such as january:march", |t| name_or_number(t, &MONTHS, 1, 1, 12)),
-            years: ranges(section, "years", "a year or a range such as 2026:2028", |t| {
-                t.parse().ok().filter(|y: &i64| (1..=9999).contains(y))
+            months: ranges(section, "months", "a month or a range such as january:march", |t| {
+                name_or_number(t, &MONTHS, 1, i64::MIN, i64::MAX)
             }),
+            years: ranges(section, "years", "a year or a range such as 2026:2028", |t| t.parse().ok()),
             zone,
         };
         section.finish();
@@ -62,7 +62,7 @@ impl TimeInterval {
         for (key, ranges) in [
             ("weekdays", range_texts(&self.weekdays, |day| WEEKDAYS[day as usize % 7].to_owned())),
             ("days_of_month", range_texts(&self.days_of_month, number)),
-            ("months", range_texts(&self.months, |month| MONTHS[(month as usize + 11) % 12].to_owned())),
+            ("months", range_texts(&self.months, month_text)),
             ("years", range_texts(&self.years, number)),
         ] {
             if !ranges.is_empty() {
@@ -84,6 +84,12 @@ impl TimeInterval {
             && within(&self.months, i64::from(local.month()))
             && within(&self.years, i64::from(local.year()))
     }
+}
+
+/// A month that is none, which Alertmanager takes, never comes.
+fn month_text(month: i64) -> String {
+    let name = usize::try_from(month - 1).ok().and_then(|index| MONTHS.get(index));
+    name.map_or_else(|| month.to_string(), |name| (*name).to_owned())
 }
 
 fn range_texts(ranges: &[(i64, i64)], text: impl Fn(i64) -> String) -> Vec<String> {
@@ -122,8 +128,9 @@ fn ranges(section: &Section<'_>, key: &str, wanted: &str, parse: impl Fn(&str) -
         let (from, to) = text.split_once(':').unwrap_or((text, text));
         let range = parse(from.trim()).zip(parse(to.trim()));
         match range {
-            // A day counted from the end cannot be compared with one counted from the beginning: the month decides.
-            Some((from, to)) if from <= to || (from > 0) != (to > 0) && to < 0 => Some((from, to)),
+            // A day counted from the end is compared as in the shortest month, as Alertmanager does.
+            Some((from, to)) if to < 0 && from > 0 && from <= 28 + to => Some((from, to)),
+            Some((from, to)) if from <= to && !(from < 0 && to > 0 && key == "days_of_month") => Some((from, to)),
             Some(_) => {
                 section.error(key, format!("{text:?} ends before it begins"), "give two ranges, each within its own span");
                 None
@@ -220,7 +227,8 @@ mod tests {
             "weekdays: ['friday:monday']",
             "weekdays: [funday]",
             "days_of_month: ['0']",
-            "months: ['13']",
+            "days_of_month: ['-5:5']",
+            "days_of_month: ['28:-1']",
             "location: Mars/Olympus",
             "hours: ['1']",
         ] {

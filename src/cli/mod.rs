@@ -1,6 +1,8 @@
 //! The commands. Each is one file; this one only says what they are called.
 
 mod ack;
+mod alert;
+mod alertmanager;
 mod backtest;
 pub mod check;
 mod config;
@@ -9,7 +11,11 @@ mod junit;
 mod notify;
 mod query;
 mod query_output;
+mod routes;
 mod run;
+mod server;
+mod silence;
+mod table;
 pub mod test;
 mod why;
 
@@ -77,6 +83,12 @@ enum Command {
     Backtest(backtest::BacktestArgs),
     /// Say that somebody takes an alert on, so that no further contact is told
     Ack(ack::AckArgs),
+    /// Make, show, change and end silences
+    Silence(silence::SilenceArgs),
+    /// Show the alerts of a running nightbell, or post one
+    Alert(alert::AlertArgs),
+    /// Show the routing tree, or test which receivers an alert reaches
+    Routes(routes::RoutesArgs),
     /// Ask a running nightbell how everything is
     Health(health::HealthArgs),
     /// Ask a running nightbell why an alert was notified, or was not
@@ -87,6 +99,8 @@ enum Command {
 enum Check {
     /// Configuration files (nightbell.yml or prometheus.yml) with everything they name
     Config(config::CheckConfigArgs),
+    /// Files of Alertmanager, as amtool checks them
+    Alertmanager(alertmanager::CheckAlertmanagerArgs),
     /// Rule files, as promtool checks them
     Rules(check::CheckRulesArgs),
     /// Pages of metrics, as promtool checks them
@@ -110,6 +124,9 @@ pub fn main() -> ExitCode {
         Some(Command::Check(Check::Metrics(args))) => finished(check::check_metrics(&args, &mut std::io::stdout(), &mut std::io::stderr())),
         Some(Command::Test(Test::Rules(args))) => finished(test::test_rules(&args, &mut std::io::stdout(), &mut std::io::stderr())),
         Some(Command::Test(Test::Notify(args))) => wait_for(notify::test_notify(&args)),
+        Some(Command::Check(Check::Alertmanager(args))) => {
+            finished(alertmanager::check_alertmanager(&args, &mut std::io::stdout(), &mut std::io::stderr()))
+        }
         Some(Command::Query(args)) => wait_for(async {
             query::query(&args).await.map_or_else(
                 |error| {
@@ -127,6 +144,9 @@ pub fn main() -> ExitCode {
             }
         },
         Some(Command::Ack(args)) => wait_for(ack::ack(&args)),
+        Some(Command::Silence(args)) => wait_for(async { told(silence::silence(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Alert(args)) => wait_for(async { told(alert::alert(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Routes(args)) => wait_for(async { told(routes::routes(&args).await) }),
         Some(Command::Health(args)) => wait_for(health::health(&args)),
         Some(Command::Why(args)) => wait_for(why::why(&args)),
         None => run::run(&cli.run),
@@ -142,6 +162,14 @@ fn finished(result: std::io::Result<u8>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The exit status of a command whose error is for people.
+fn told(result: Result<ExitCode, String>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("nightbell: {error}");
+        ExitCode::FAILURE
+    })
 }
 
 /// Runs a command that talks to others, on a runtime of its own.

@@ -326,3 +326,60 @@ fn a_real_prometheus_posts_its_alerts_here() {
     wait_until("its end is told", Duration::from_secs(40), || told().last().is_some_and(|body| body["status"] == "resolved"));
     assert_eq!(amtool_json(&nightbell, &["alert", "query", "Outside"]), json!([]));
 }
+
+fn own(nightbell: &Nightbell, words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
+    command.args(words).env("NIGHTBELL_URL", format!("http://127.0.0.1:{}", nightbell.port)).env("NIGHTBELL_ADMIN_TOKEN", "t0ken");
+    command.output().expect("the binary runs")
+}
+
+/// What nightbell's own command prints; it must succeed.
+fn own_text(nightbell: &Nightbell, words: &[&str]) -> String {
+    let output = own(nightbell, words);
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Issue 4.2: silences through nightbell's own commands, with a preview, and a guard against one that hides everything.
+#[test]
+fn own_commands_make_preview_change_end_and_import_silences() {
+    let nightbell = Nightbell::start(&format!("{CONFIG}web: {{admin_token: t0ken}}\n"));
+    own_text(&nightbell, &["alert", "add", "Down", "instance=a", "severity=page", "--annotation", "summary=gone"]);
+    own_text(&nightbell, &["alert", "add", "alertname=Slow", "instance=b"]);
+    let preview = own_text(&nightbell, &["silence", "preview", "instance=~[ac]"]);
+    assert!(preview.contains("would hide 1 of 2 alerts") && preview.contains("Down") && !preview.contains("Slow"), "{preview}");
+    assert_eq!(own_text(&nightbell, &["silence", "query", "-q"]), "", "a preview makes nothing");
+
+    let everything = own(&nightbell, &["silence", "add", "alertname=~.+", "--comment=quiet"]);
+    assert!(!everything.status.success() && String::from_utf8_lossy(&everything.stderr).contains("--force"), "{everything:?}");
+    let forced = own_text(&nightbell, &["silence", "add", "--force", "alertname=~.+"]);
+    assert_eq!(amtool_json(&nightbell, &["alert", "query", "--silenced"]).as_array().map(Vec::len), Some(2));
+    own_text(&nightbell, &["silence", "expire", &forced]);
+
+    let id = own_text(&nightbell, &["silence", "add", "Down", "instance=~[ac]", "-a", "me", "-c", "work", "-d", "2h"]);
+    let known = amtool_json(&nightbell, &["silence", "query"]);
+    assert_eq!((&known[0]["id"], &known[0]["createdBy"], &known[0]["comment"]), (&json!(id), &json!("me"), &json!("work")));
+    assert!(own_text(&nightbell, &["alert", "query"]).contains("Slow") && !own_text(&nightbell, &["alert", "query"]).contains("Down"));
+    assert!(own_text(&nightbell, &["alert", "query", "--silenced"]).contains("gone"));
+    assert_eq!(own_text(&nightbell, &["silence", "query", "-q", "--within=1h"]), "");
+    assert_eq!(own_text(&nightbell, &["silence", "update", "-q", "-d", "30m", "-c", "shorter", &id]), id);
+    assert_eq!(own_text(&nightbell, &["silence", "query", "-q", "--within=1h", "--created-by=me", "Down"]), id);
+
+    let file = nightbell.folder.path().join("silences.json");
+    std::fs::write(&file, own_text(&nightbell, &["silence", "query", "-o", "json"])).expect("written");
+    let path = file.display().to_string();
+    assert_eq!(own_text(&nightbell, &["silence", "import", &path]), "1 silences imported.");
+    assert_eq!(own_text(&nightbell, &["silence", "query", "-q"]), id, "the known one");
+    let other = Nightbell::start(CONFIG);
+    assert_eq!(own_text(&other, &["silence", "import", &path]), "1 silences imported.");
+    assert_eq!(amtool_json(&other, &["silence", "query"])[0]["comment"], "shorter", "a new one elsewhere");
+
+    own_text(&nightbell, &["silence", "expire", &id]);
+    assert_eq!(own_text(&nightbell, &["silence", "query", "-q", "--expired"]).lines().count(), 2);
+    for words in
+        [&["silence", "expire", "00000000-0000-4000-8000-000000000000"] as &[&str], &["silence", "add", "a=~("], &["silence", "add"]]
+    {
+        assert!(!own(&nightbell, words).status.success(), "{words:?}");
+    }
+    assert_eq!(own_text(&nightbell, &["routes", "test", "team=db", "severity=page"]), "team-db,pager", "of the running one");
+}

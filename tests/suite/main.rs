@@ -1,6 +1,7 @@
 //! The one integration binary. Each module says what belongs there.
 
 mod alerting;
+mod alertmanager_files;
 mod amtool;
 mod architecture;
 mod backtest;

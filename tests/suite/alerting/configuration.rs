@@ -66,7 +66,7 @@ inhibit_rules:
     assert_eq!(keys, wanted);
     assert_eq!(config.resolve_timeout, Duration::from_secs(7 * 60));
     let deepest = &config.routes.nodes()[2];
-    assert_eq!(deepest.key, r#"{}/{severity="critical"}/{service=~"a|b"}"#);
+    assert_eq!(deepest.key, r#"{}/{severity="critical"}/{service=~"^(?:a|b)$"}"#);
     assert_eq!((deepest.receiver.as_str(), deepest.group_wait), ("critical", Duration::from_secs(1)));
     assert_eq!(format_duration(deepest.repeat_interval), "12h");
 }

@@ -1,0 +1,85 @@
+//! The running nightbell that a command talks to, through the same API v2 that amtool uses.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value as Json;
+use url::Url;
+
+use crate::http::{Client, HeaderValue, Method, Request};
+
+/// Deadline of a request.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Whom to ask.
+#[derive(Args, Clone)]
+pub struct ServerArgs {
+    /// The running nightbell; an Alertmanager will do too
+    #[arg(long, global = true, default_value = "http://127.0.0.1:9908", env = "NIGHTBELL_URL")]
+    pub url: Url,
+    /// The token of web.admin_token, for changes where one is set
+    #[arg(long, global = true, env = "NIGHTBELL_ADMIN_TOKEN", hide_env_values = true)]
+    admin_token: Option<String>,
+}
+
+/// What was answered.
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The body; nothing when it is empty or not JSON.
+    pub body: Json,
+}
+
+impl ServerArgs {
+    /// GET below `/api/v2`; any status but 200 is an error.
+    pub async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Json, String> {
+        let answer = self.ask(Method::GET, path, parameters, None).await?;
+        answer.success()
+    }
+
+    /// POST of JSON below `/api/v2`.
+    pub async fn post(&self, path: &str, body: &Json) -> Result<Answer, String> {
+        self.ask(Method::POST, path, &[], Some(body)).await
+    }
+
+    /// DELETE below `/api/v2`.
+    pub async fn delete(&self, path: &str) -> Result<Answer, String> {
+        self.ask(Method::DELETE, path, &[], None).await
+    }
+
+    async fn ask(&self, method: Method, path: &str, parameters: &[(&str, &str)], body: Option<&Json>) -> Result<Answer, String> {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}/api/v2/{path}", self.url.path().trim_end_matches('/')));
+        if !parameters.is_empty() {
+            url.query_pairs_mut().extend_pairs(parameters);
+        }
+        let mut request = match body {
+            Some(body) => Request::post_json(url, body, TIMEOUT),
+            None => Request::get(url, TIMEOUT),
+        };
+        request.method = method;
+        request.max_body = 64 << 20;
+        if let Some(token) = &self.admin_token {
+            let value: HeaderValue =
+                format!("Bearer {token}").parse().map_err(|_| "the token holds characters that a header cannot carry".to_owned())?;
+            request.headers.insert("authorization", value);
+        }
+        let response = Client::plain()
+            .send(request)
+            .await
+            .map_err(|error| format!("{} does not answer: {error}", self.url.host_str().unwrap_or("the server")))?;
+        let body = serde_json::from_slice(&response.body).unwrap_or_else(|_| Json::from(response.text().trim()));
+        Ok(Answer { status: response.status, body })
+    }
+}
+
+impl Answer {
+    /// The body of a success; else what the server says is wrong.
+    pub fn success(self) -> Result<Json, String> {
+        if self.status == 200 {
+            return Ok(self.body);
+        }
+        let said = self.body.as_str().or_else(|| self.body["message"].as_str()).unwrap_or("").to_owned();
+        Err(format!("status {}{}{said}", self.status, if said.is_empty() { "" } else { ": " }))
+    }
+}
