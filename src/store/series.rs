@@ -144,7 +144,11 @@ impl Series {
         };
         columns.leave(id);
         match chunk {
-            Ok(chunk) => self.chunks.push(chunk),
+            Ok(chunk) => {
+                // Exact growth, once in a run: room for chunks that do not come would cost as much as the samples.
+                self.chunks.reserve_exact(1);
+                self.chunks.push(chunk);
+            }
             Err(_) => self.lost += 1,
         }
         self.head.clear();

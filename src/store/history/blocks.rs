@@ -133,17 +133,17 @@ impl Blocks {
 
     /// Deletes blocks that end before `before`, then the oldest ones until all takes at most `most` bytes beside `others`. Gives back the
     /// bytes of blocks and of what was set aside.
-    pub(super) fn retain(&self, before: i64, most: Option<u64>, others: u64) -> u64 {
-        let aside = files_aside(&self.folder);
-        let mut bytes = others + aside.iter().map(|(_, bytes)| bytes).sum::<u64>();
+    pub(super) fn retain(&self, before: i64, most: Option<u64>, others: u64, folders_aside: &[&Path]) -> u64 {
+        let mut bytes = others;
+        let aside: Vec<Aside> = folders_aside.iter().flat_map(|folder| files_aside(folder)).collect();
+        bytes += aside.iter().map(|file| file.bytes).sum::<u64>();
         let blocks = self.snapshot().blocks.clone();
         bytes += blocks.iter().map(|b| b.bytes).sum::<u64>();
         let over = |bytes: u64| most.is_some_and(|most| bytes > most);
-        for (path, size) in &aside {
-            let end = path.file_name().and_then(|n| n.to_str()?.split(['-', '.']).nth(1)?.parse::<i64>().ok());
-            if over(bytes) || end.is_none_or(|end| end <= before) {
-                remove(path);
-                bytes -= size;
+        for file in &aside {
+            if over(bytes) || file.modified <= before {
+                remove(&file.path);
+                bytes -= file.bytes;
             }
         }
         let mut gone = Vec::new();
@@ -227,10 +227,22 @@ pub(super) fn remove(path: &Path) {
     }
 }
 
-fn files_aside(folder: &Path) -> Vec<(PathBuf, u64)> {
+/// A file that was set aside.
+struct Aside {
+    path: PathBuf,
+    bytes: u64,
+    /// Milliseconds since the epoch.
+    modified: i64,
+}
+
+fn files_aside(folder: &Path) -> Vec<Aside> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let paths = entries.flatten().filter(|e| e.path().extension().is_some_and(|e| e == DAMAGED));
-    let mut found: Vec<(PathBuf, u64)> = paths.filter_map(|e| Some((e.path(), e.metadata().ok()?.len()))).collect();
-    found.sort();
+    let read = |entry: std::fs::DirEntry| {
+        let (path, data) = (entry.path(), entry.metadata().ok()?);
+        let age = data.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        (path.extension()? == DAMAGED).then_some(Aside { path, bytes: data.len(), modified: i64::try_from(age.as_millis()).ok()? })
+    };
+    let mut found: Vec<Aside> = entries.flatten().filter_map(read).collect();
+    found.sort_by_key(|file| file.modified);
     found
 }

@@ -52,6 +52,9 @@ pub(super) fn compact_one(blocks: &Blocks, metrics: &Metrics) -> io::Result<()> 
         bytes = merged.as_ref().map_or(0, |b| b.bytes),
         "Blocks merged."
     );
+    if repair && merged.is_none() {
+        remove(&sources[0].path);
+    }
     blocks.change(merged, &sources, i64::MIN);
     for source in sources.iter().filter(|_| !repair) {
         if source.damaged.load(Ordering::Relaxed) {

@@ -229,7 +229,10 @@ impl History {
             warn!(%error, "Blocks cannot be merged; they stay as they are.");
         }
         let status = self.status();
-        let bytes = self.blocks.retain((now - self.settings.retention).0, self.settings.max_size, status.log_bytes);
+        let bytes = {
+            let aside = [self.blocks.folder.as_path(), &self.settings.path.join("wal")];
+            self.blocks.retain((now - self.settings.retention).0, self.settings.max_size, status.log_bytes, &aside)
+        };
         self.metrics.size(self.snapshot().blocks.len(), bytes + status.log_bytes);
     }
 
