@@ -12,10 +12,10 @@ use super::inhibit::InhibitRule;
 use super::policy::Policy;
 use super::route::{Route, Routes};
 use super::time_interval::TimeInterval;
-use crate::config::{ConfigErrors, Document, Environment, FromNode, Loader, Section, Value};
+use crate::config::{ConfigErrors, Document, Environment, FromNode, Loader, Section, Value, glob};
 use crate::model::{MatchOp, Matcher};
 use crate::notify::{NOTIFIERS, Notifier, NotifierKind};
-use crate::template::{Library, files};
+use crate::template::Library;
 
 /// Keys of Alertmanager's `global` block. Notifiers read theirs; one that no configured notifier reads is no mistake.
 pub(super) const GLOBAL_KEYS: &[&str] = &[
@@ -310,8 +310,8 @@ fn read_templates(section: &Section<'_>) {
     for (index, node) in patterns.iter().enumerate() {
         let key = format!("templates[{index}]");
         let Some(pattern) = PathBuf::from_node(section, &key, node) else { continue };
-        let found = files(&pattern).unwrap_or_else(|problem| {
-            section.error_at(node.position, &key, problem, "write a path; *, ? and [a-z] stand for parts of names".into());
+        let found = glob(&pattern).unwrap_or_else(|problem| {
+            section.error_at(node.position, &key, problem.to_string(), "write a path; *, ? and [a-z] stand for parts of names".into());
             Vec::new()
         });
         if found.is_empty() {

@@ -36,6 +36,8 @@ pub(super) fn dot(context: &Context, base: &Value, name: &str, arguments: &[Valu
             Some(_) if !arguments.is_empty() => misuse(format!("{name} has arguments but cannot be invoked as function")),
             Some(value) => Ok(value.clone()),
             None if kind == Some(DICT) => Ok(Value::Nil),
+            // Alertmanager has them from 0.34 on; the routes here have no labels.
+            None if kind == Some("template.Data") && name == "RouteLabels" => Ok(Value::Map(Arc::default())),
             None if kind.is_none() => Ok(text("")),
             None => unknown(),
         },

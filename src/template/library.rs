@@ -1,7 +1,7 @@
 //! Named templates: Alertmanager's own, and those of the files that `templates` names (SEMANTICS 178).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use gotmpl::parse::{ListNode, Node};
@@ -85,15 +85,6 @@ impl Library {
     pub(super) fn get(&self, name: &str) -> Option<&Arc<Named>> {
         self.named.get(name)
     }
-}
-
-/// The files that a pattern of `templates` names, in order; a folder's files may match by `*`, `?` and `[…]` in the last parts of the path.
-/// Errs when the pattern is none. It may match nothing (SEMANTICS D.1: files may come later).
-pub fn files(pattern: &Path) -> Result<Vec<PathBuf>, String> {
-    let Some(written) = pattern.to_str() else { return Err("is not UTF-8".into()) };
-    let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::default() };
-    let paths = glob::glob_with(written, options).map_err(|error| format!("is not a pattern: {}", error.msg))?;
-    Ok(paths.filter_map(Result::ok).filter(|path| path.is_file()).collect())
 }
 
 /// The names that a template calls.

@@ -30,7 +30,7 @@ use call::{Context, Functions};
 use rewrite::Origin;
 
 pub use gotmpl::url_encode;
-pub use library::{Library, files};
+pub use library::Library;
 pub use notification::{AlertData, NotificationData, Pairs};
 pub use rule::{Query, RuleData, check, expand};
 

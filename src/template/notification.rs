@@ -62,7 +62,8 @@ pub struct AlertData<'a> {
 /// The zero time of Go, which an alert that fires has as its end.
 const ZERO_SECOND: i64 = -62_135_596_800;
 
-/// What the templates of notifications have beyond the common functions. Those from `base64encode` on came after Alertmanager 0.33.
+/// What the templates of notifications have beyond the common functions. Those from `routeLabels` on came after Alertmanager 0.33;
+/// the routes here have no labels.
 const NOTIFICATION: &[Row] = &[
     ("title", Exactly(1), |context, args| string(context, args, |s| title::title(s, true))),
     ("trimSpace", Exactly(1), |context, args| string(context, args, |s| s.trim().to_owned())),
@@ -103,6 +104,7 @@ const NOTIFICATION: &[Row] = &[
         held(Value::List(items.iter().chain(&args[1..]).cloned().collect()))
     }),
     ("dict", AtLeast(0), dict),
+    ("routeLabels", AtLeast(0), |_, _| Ok(Value::Map(Arc::default()))),
     ("base64encode", Exactly(1), |context, args| string(context, args, |s| URL_SAFE.encode(s))),
     ("base64decode", Exactly(1), |context, args| {
         let [written] = texts(context, args)?;
@@ -276,6 +278,13 @@ mod tests {
             ("{{ (index .Alerts 0).StartsAt.Format \"15:04\" }} {{ (index .Alerts 0).EndsAt.IsZero }}", "20:10 true"),
             ("{{ range .Alerts.Resolved }}{{ .EndsAt | tz \"Europe/Paris\" | date \"15:04\" }}{{ end }}", "01:00"),
             ("[{{ .CommonLabels.missing }}{{ .GroupLabels.x }}]", "[]"),
+            // What amtool 0.33 does not know, or what depends on the time.
+            ("{{ now.Unix }} {{ (index .Alerts 0).StartsAt | since }}", "1435781511 1m0s"),
+            ("{{ (index .Alerts 0).StartsAt | since | humanizeDuration }}", "1m 0s"),
+            ("{{ base64encode \"a?>\" }} {{ base64decode \"YT8-\" }}", "YT8- a?>"),
+            ("{{ (toDate \"2006-01-02 15:04\" \"2026-11-24 18:30\").Unix }} {{ (toDate \"2006\" \"x\").IsZero }}", "1795545000 true"),
+            ("{{ mustToDate \"2006-01-02T15:04:05Z07:00\" \"2026-11-24T18:30:00+08:00\" | date \"15:04 MST\" }}", "10:30 UTC"),
+            ("[{{ .RouteLabels }}{{ routeLabels.team }}]", "[]"),
         ] {
             let template = Template::notification(written, &library).expect(written);
             assert_eq!(template.notify(&data, false).as_deref(), Ok(expected), "{written}");

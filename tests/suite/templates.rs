@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nightbell::template::{AlertData, Library, NotificationData, Template, files};
+use nightbell::config::glob;
+use nightbell::template::{AlertData, Library, NotificationData, Template};
 use serde_json::Value;
 
 type Pairs = Vec<(String, String)>;
@@ -54,7 +55,7 @@ fn render(html: bool, data: &str, template: &str, library: &Library) -> Result<S
 
 fn library() -> Library {
     let mut library = Library::default();
-    for file in files(&folder().join("*.tmpl")).expect("it is a pattern") {
+    for file in glob(&folder().join("*.tmpl")).expect("it is a pattern") {
         library.add_file(&file).expect("the file is sound");
     }
     library
