@@ -479,7 +479,11 @@ fn marker(labels: Labels) -> Sample {
 fn synthetic(rule: &AlertingRule, state: &AlertingState) -> Vec<Sample> {
     let mut samples = Vec::new();
     for alert in state.alerts().filter(|alert| alert.state != AlertState::Inactive) {
-        let mut labels = alert.labels.to_builder();
+        // As in Prometheus, a label that the alert lacks because its text came out empty stands here as the rule writes it.
+        let mut labels = rule.labels.to_builder();
+        for (name, value) in &alert.labels {
+            labels.set(name, value);
+        }
         labels.set("alertname", &rule.name).set(METRIC_NAME, "ALERTS_FOR_STATE");
         let since = alert.active_at.0.div_euclid(1000) as f64;
         samples.push(Sample { labels: labels.build(), value: since, timestamp: None });

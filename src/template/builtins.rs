@@ -20,8 +20,9 @@ pub(super) const BUILTINS: &[Row] = &[
     ("ne", Exactly(2), |context, args| Ok(Value::Bool(!equal(context, &args[0], &args[1])?))),
     ("lt", Exactly(2), |context, args| ordered(context, args, |order| order == Some(Ordering::Less))),
     ("le", Exactly(2), |context, args| ordered(context, args, |order| matches!(order, Some(Ordering::Less | Ordering::Equal)))),
-    ("gt", Exactly(2), |context, args| ordered(context, args, |order| order == Some(Ordering::Greater))),
-    ("ge", Exactly(2), |context, args| ordered(context, args, |order| matches!(order, Some(Ordering::Greater | Ordering::Equal)))),
+    // Go says "not less": beside NaN both are true.
+    ("gt", Exactly(2), |context, args| ordered(context, args, |order| !matches!(order, Some(Ordering::Less | Ordering::Equal)))),
+    ("ge", Exactly(2), |context, args| ordered(context, args, |order| order != Some(Ordering::Less))),
     ("print", AtLeast(0), |context, args| Ok(text(&printed(context, args)?))),
     ("println", AtLeast(0), println),
     ("printf", AtLeast(1), |context, args| match typed::as_text(&args[0]) {

@@ -79,7 +79,7 @@ pub(super) fn duration(value: f64) -> String {
         return four_digits(value);
     }
     if value == 0.0 {
-        return "0s".into();
+        return format!("{}s", four_digits(value));
     }
     if value.abs() < 1.0 {
         let (value, prefix) = down(value);

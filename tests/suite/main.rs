@@ -31,6 +31,7 @@ mod promql_syntax;
 mod regression;
 mod rule_files;
 mod rule_plan;
+mod rule_test_differential;
 mod rules;
 mod scrape;
 mod servers;

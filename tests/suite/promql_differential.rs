@@ -10,7 +10,7 @@
 //! line to ask instead; `NIGHTBELL_TEST_STRICT=1` wants every bit equal. A difference becomes a case in `tests/promql/`.
 
 mod data;
-mod generator;
+pub mod generator;
 mod peer;
 pub mod random;
 
@@ -161,7 +161,7 @@ fn random_expressions_have_prometheus_answers() {
         let depth = 1 + random.below(3);
         let text = match &given {
             Some(lines) => lines[index as usize].to_owned(),
-            None => Generator { random: &mut random }.vector(depth),
+            None => Generator { random: &mut random }.query(depth),
         };
         let encoded: String = text.bytes().map(|b| format!("%{b:02X}")).collect();
         let at = START + 300_000 + random.below(3_300) as i64 * 1000;

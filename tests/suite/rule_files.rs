@@ -135,6 +135,7 @@ fn rule_tests_run_and_report_as_promtool_does() {
         ("many", vec!["many.yml"], 1, plain.clone()),
         ("fuzzy", vec!["fuzzy.yml"], 1, plain.clone()),
         ("nameless", vec!["nameless.yml"], 1, plain.clone()),
+        ("empties", vec!["empties.yml"], 1, plain.clone()),
         ("unmatched", vec!["unmatched.yml", "empty.yml"], 0, plain.clone()),
         ("globbed", vec!["globbed.yml"], 0, plain.clone()),
         ("extended", vec!["extended.yml"], 0, TestRulesArgs { ignore_unknown_fields: true, ..plain.clone() }),

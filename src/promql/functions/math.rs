@@ -27,7 +27,7 @@ pub(super) static FAMILY: &[Function] = &[
     row("deg", &[Vector], Body::Map(degrees), "Radians to degrees."),
     row("exp", &[Vector], Body::Map(f64::exp), "e to the power of the value."),
     row("floor", &[Vector], Body::Map(f64::floor), "Rounded down to a whole number."),
-    row("ln", &[Vector], Body::Map(libm::log), "Natural logarithm."),
+    row("ln", &[Vector], Body::Map(power::log), "Natural logarithm."),
     row("log10", &[Vector], Body::Map(power::log10), "Decimal logarithm."),
     row("log2", &[Vector], Body::Map(power::log2), "Binary logarithm."),
     row("pi", &[], Body::Special(pi), "The number pi.").scalar(),

@@ -1,7 +1,7 @@
 //! Powers and logarithms as Go's `math` computes them (<https://pkg.go.dev/math>), which Prometheus uses: a last digit that differs shows in
 //! `count_values`, in `==`, and far from zero in everything that follows.
 
-use std::f64::consts::{LOG2_E, LOG10_2};
+use std::f64::consts::{FRAC_1_SQRT_2, LOG2_E, LOG10_E};
 
 /// `value` as a fraction in [0.5, 1) and a power of two; finite and not zero.
 fn fraction(value: f64) -> (f64, i64) {
@@ -11,20 +11,43 @@ fn fraction(value: f64) -> (f64, i64) {
     (f64::from_bits(bits & !(0x7ff << 52) | 1022 << 52), exponent + shift)
 }
 
+/// Natural logarithm: FreeBSD's, its terms added in Go's order.
+pub(super) fn log(value: f64) -> f64 {
+    const LN_2_PARTS: [f64; 2] = [6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10];
+    const ODD: [f64; 4] = [6.666_666_666_666_735e-1, 2.857_142_874_366_239e-1, 1.818_357_216_161_805e-1, 1.479_819_860_511_658_6e-1];
+    const EVEN: [f64; 3] = [3.999_999_999_940_942e-1, 2.222_219_843_214_978_4e-1, 1.531_383_769_920_937_3e-1];
+    if value <= 0.0 || !value.is_finite() {
+        return value.ln();
+    }
+    let (mut part, mut exponent) = fraction(value);
+    if part < FRAC_1_SQRT_2 {
+        part *= 2.0;
+        exponent -= 1;
+    }
+    let (f, k) = (part - 1.0, exponent as f64);
+    let s = f / (2.0 + f);
+    let s2 = s * s;
+    let s4 = s2 * s2;
+    let odd = s2 * (ODD[0] + s4 * (ODD[1] + s4 * (ODD[2] + s4 * ODD[3])));
+    let even = s4 * (EVEN[0] + s4 * (EVEN[1] + s4 * EVEN[2]));
+    let half_square = 0.5 * f * f;
+    k * LN_2_PARTS[0] - ((half_square - (s * (half_square + (odd + even)) + k * LN_2_PARTS[1])) - f)
+}
+
 /// Binary logarithm; exact for powers of two.
 pub(super) fn log2(value: f64) -> f64 {
     if value <= 0.0 || !value.is_finite() {
-        return libm::log(value);
+        return log(value);
     }
     match fraction(value) {
         (0.5, exponent) => (exponent - 1) as f64,
-        (fraction, exponent) => libm::log(fraction) * LOG2_E + exponent as f64,
+        (fraction, exponent) => log(fraction) * LOG2_E + exponent as f64,
     }
 }
 
 /// Decimal logarithm.
 pub(super) fn log10(value: f64) -> f64 {
-    log2(value) * LOG10_2
+    log(value) * LOG10_E
 }
 
 /// `x` to the power of `y`: the whole part of the exponent by squaring, the rest through the logarithm.
@@ -47,7 +70,7 @@ pub(in crate::promql) fn power(x: f64, y: f64) -> f64 {
             rest -= 1.0;
             whole += 1.0;
         }
-        result = (rest * libm::log(x)).exp();
+        result = (rest * log(x)).exp();
     }
     let (mut base, mut base_exponent) = fraction(x);
     let mut bits = whole as u64;
@@ -91,6 +114,8 @@ mod tests {
         }
         assert_eq!((log2(1.0000000000000009), log2(10.1)), (1.3322676295501878e-15, 3.3362833878644325));
         assert_eq!((log10(4.7499999999999964), log10(7.73)), (0.6766936096248662, 0.8881794939183248));
+        assert_eq!((log(0.6758), log(0.34), log(123456.789)), (-0.39185810470194754, -1.0788096613719298, 11.723646487185881));
+        assert_eq!((log10(0.34), log10(0.05), log2(0.71)), (-0.4685210829577448, -1.301029995663981, -0.4941090702700427));
         assert!(log2(-1.0).is_nan() && log10(f64::NAN).is_nan());
         assert_eq!((log2(0.0), log10(f64::INFINITY)), (f64::NEG_INFINITY, f64::INFINITY));
     }

@@ -3,6 +3,8 @@
 
 use std::f64::consts::{FRAC_PI_2, FRAC_PI_4, LN_2, PI};
 
+use super::power::log;
+
 /// From here on a multiple of pi/4 cannot be taken away in three steps.
 const LARGE: f64 = (1u64 << 29) as f64;
 
@@ -165,9 +167,9 @@ pub(super) fn asinh(x: f64) -> f64 {
     }
     let size = x.abs();
     let value = if size > 1.0 / SMALL {
-        libm::log(size) + LN_2
+        log(size) + LN_2
     } else if size > 2.0 {
-        libm::log(2.0 * size + 1.0 / ((size * size + 1.0).sqrt() + size))
+        log(2.0 * size + 1.0 / ((size * size + 1.0).sqrt() + size))
     } else if size < SMALL {
         size
     } else {
@@ -183,9 +185,9 @@ pub(super) fn acosh(x: f64) -> f64 {
     } else if x == 1.0 {
         0.0
     } else if x >= 1.0 / SMALL {
-        libm::log(x) + LN_2
+        log(x) + LN_2
     } else if x > 2.0 {
-        libm::log(2.0 * x - 1.0 / (x + (x * x - 1.0).sqrt()))
+        log(2.0 * x - 1.0 / (x + (x * x - 1.0).sqrt()))
     } else {
         let t = x - 1.0;
         libm::log1p(t + (2.0 * t + t * t).sqrt())

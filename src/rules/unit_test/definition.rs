@@ -1,10 +1,11 @@
 //! The test file: what is set up, and what is expected.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::config::{Document, Node};
-use crate::model::{Labels, LabelsBuilder, Timestamp};
+use crate::model::{Labels, Timestamp};
 use crate::promql::{SeriesDescription, parse_metric, parse_series};
 use crate::rules::file::RuleFileErrors;
 use crate::rules::reading::Reading;
@@ -58,13 +59,16 @@ pub struct AlertTest {
     pub expected: Vec<ExpectedAlert>,
 }
 
+/// Names and values; unlike [`Labels`] with those whose value is empty, because promtool tells an empty annotation from none.
+pub type Pairs = BTreeMap<String, String>;
+
 /// An alert that must fire.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ExpectedAlert {
     /// Its labels, `alertname` included.
-    pub labels: Labels,
+    pub labels: Pairs,
     /// Its annotations.
-    pub annotations: Labels,
+    pub annotations: Pairs,
 }
 
 /// The value of one expression at one time.
@@ -137,7 +141,7 @@ fn read_group(reading: &mut Reading<'_>, node: &Node, default_interval: Duration
         broken_series,
         alerts: reading.list(node, "alert_rule_test").iter().map(|n| read_alert_test(reading, n)).collect(),
         exprs: reading.list(node, "promql_expr_test").iter().map(|n| read_expr_test(reading, n)).collect(),
-        external_labels: read_labels(reading, node, "external_labels").build(),
+        external_labels: Labels::from_pairs(read_pairs(reading, node, "external_labels")),
         external_url: reading.text(node, "external_url").unwrap_or_default(),
     }
 }
@@ -155,9 +159,9 @@ fn read_alert_test(reading: &mut Reading<'_>, node: &Node) -> AlertTest {
     let mut expected: Vec<ExpectedAlert> = Vec::new();
     for alert in reading.list(node, "exp_alerts") {
         reading.known_keys(alert, &["exp_labels", "exp_annotations"]);
-        let mut labels = read_labels(reading, alert, "exp_labels");
-        labels.set("alertname", &alertname);
-        expected.push(ExpectedAlert { labels: labels.build(), annotations: read_labels(reading, alert, "exp_annotations").build() });
+        let mut labels = read_pairs(reading, alert, "exp_labels");
+        labels.insert("alertname".to_owned(), alertname.clone());
+        expected.push(ExpectedAlert { labels, annotations: read_pairs(reading, alert, "exp_annotations") });
     }
     expected.sort();
     AlertTest { eval_time: reading.duration(node, "eval_time").unwrap_or_default(), alertname, expected }
@@ -187,12 +191,9 @@ fn read_float(text: &str) -> Option<f64> {
     plain.parse().ok().or_else(|| plain.replacen('.', "", 1).parse::<f64>().ok().filter(|v| !v.is_finite()))
 }
 
-fn read_labels(reading: &mut Reading<'_>, node: &Node, key: &str) -> LabelsBuilder {
-    let mut builder = LabelsBuilder::new();
-    for (name, _, value) in reading.mapping(node, key) {
-        builder.set(name, &reading.scalar(value, name).unwrap_or_default());
-    }
-    builder
+fn read_pairs(reading: &mut Reading<'_>, node: &Node, key: &str) -> Pairs {
+    let pairs = reading.mapping(node, key);
+    pairs.into_iter().map(|(name, _, value)| (name.to_owned(), reading.scalar(value, name).unwrap_or_default())).collect()
 }
 
 fn repeated(names: &[String]) -> Option<&String> {

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value as Json, json};
 
 use super::definition::ExpectedAlert;
-use crate::model::Labels;
 use crate::model::text::quote;
 
 const RED: &str = "\u{1b}[0;31m";
@@ -22,12 +21,10 @@ pub(super) fn alerts(expected: &[ExpectedAlert], got: &[ExpectedAlert]) -> Strin
 }
 
 fn to_json(alerts: &[ExpectedAlert]) -> Vec<Json> {
-    let texts = |labels: &Labels| Json::Object(labels.iter().map(|(name, value)| (name.to_owned(), json!(value))).collect());
-    let alert = |labels: &Labels, annotations: &Labels| json!({ "Labels": texts(labels), "Annotations": texts(annotations) });
     if alerts.is_empty() {
-        return vec![alert(&Labels::empty(), &Labels::empty())];
+        return vec![json!({ "Labels": {}, "Annotations": {} })];
     }
-    alerts.iter().map(|a| alert(&a.labels, &a.annotations)).collect()
+    alerts.iter().map(|a| json!({ "Labels": a.labels, "Annotations": a.annotations })).collect()
 }
 
 struct Painter {

@@ -9,5 +9,5 @@ mod diff;
 mod run;
 
 pub use coverage::{Coverage, Gaps};
-pub use definition::{AlertTest, ExpectedAlert, ExprTest, TestFile, TestGroup};
+pub use definition::{AlertTest, ExpectedAlert, ExprTest, Pairs, TestFile, TestGroup};
 pub use run::{Options, Outcome, run};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::coverage::Coverage;
-use super::definition::{AlertTest, ExpectedAlert, ExprTest, TestFile, TestGroup};
+use super::definition::{AlertTest, ExpectedAlert, ExprTest, Pairs, TestFile, TestGroup};
 use super::diff;
-use crate::model::text::{format_float_f, go_exponent, quote};
+use crate::model::text::{format_float_f, go_exponent, is_legacy_label_name, quote};
 use crate::model::{Labels, Sample, Timestamp, format_duration};
 use crate::promql::{Engine, Expr, Plan, Results, Sharing, Value, parse};
 use crate::rules::active::AlertState;
@@ -141,7 +141,7 @@ impl<'a> Run<'a> {
             failures.extend(due.filter_map(|t| self.check_alerts(t)));
             elapsed = next;
         }
-        self.load(Timestamp::MAX);
+        // What lies after the last evaluation stays unseen.
         failures.extend(self.test.exprs.iter().filter_map(|t| self.check_expr(t)));
         let dump = self.options.dump.then(|| self.dump(last));
         Outcome { failures, dump }
@@ -217,12 +217,15 @@ impl<'a> Run<'a> {
 
     fn check_alerts(&self, test: &AlertTest) -> Option<String> {
         let rules = self.groups.iter().flat_map(|g| &g.rules);
-        let named = rules.filter(|r| matches!(r.rule, Rule::Alerting(_)) && r.rule.name() == test.alertname);
-        let alerts = named.flat_map(|r| r.alerting.iter().flat_map(|state| state.alerts()));
-        let mut firing: Vec<ExpectedAlert> = alerts
-            .filter(|alert| alert.state == AlertState::Firing)
-            .map(|alert| ExpectedAlert { labels: alert.labels.clone(), annotations: alert.annotations.clone() })
-            .collect();
+        let mut firing: Vec<ExpectedAlert> = Vec::new();
+        for running in rules {
+            let (Rule::Alerting(rule), Some(state)) = (&running.rule, &running.alerting) else { continue };
+            for alert in state.alerts().filter(|alert| rule.name == test.alertname && alert.state == AlertState::Firing) {
+                let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+                let annotations = rule.annotations.iter().map(|(name, _)| pair((name, alert.annotations.value(name)))).collect();
+                firing.push(ExpectedAlert { labels: alert.labels.iter().map(pair).collect(), annotations });
+            }
+        }
         firing.sort();
         if firing == test.expected {
             return None;
@@ -280,13 +283,20 @@ fn go_duration(at: Timestamp) -> String {
     }
 }
 
+/// `{a="b", c=""}`.
+fn braced(pairs: &Pairs) -> String {
+    let name = |name: &str| if is_legacy_label_name(name) { name.to_owned() } else { quote(name) };
+    let parts: Vec<String> = pairs.iter().map(|(n, value)| format!("{}={}", name(n), quote(value))).collect();
+    format!("{{{}}}", parts.join(", "))
+}
+
 fn alert_list(alerts: &[ExpectedAlert]) -> String {
     if alerts.is_empty() {
         return "[]".into();
     }
     let mut out = String::from("[");
     for (index, alert) in alerts.iter().enumerate() {
-        let (comma, labels, annotations) = (if index > 0 { "," } else { "" }, alert.labels.braced(), alert.annotations.braced());
+        let (comma, labels, annotations) = (if index > 0 { "," } else { "" }, braced(&alert.labels), braced(&alert.annotations));
         let pad = "              ";
         let _ = write!(out, "{comma}\n            {index}:\n{pad}Labels:{labels}\n{pad}Annotations:{annotations}");
     }

@@ -290,6 +290,15 @@ impl Generator<'_> {
         }
     }
 
+    /// Any query: mostly instant vectors, some scalars and range vectors.
+    pub fn query(&mut self, depth: usize) -> String {
+        match self.random.below(20) {
+            0 => self.scalar(depth),
+            1 => self.range(depth),
+            _ => self.vector(depth),
+        }
+    }
+
     /// An instant vector whose tree has about `depth` levels.
     pub fn vector(&mut self, depth: usize) -> String {
         if depth == 0 {
