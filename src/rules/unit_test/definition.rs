@@ -193,7 +193,7 @@ fn read_float(text: &str) -> Option<f64> {
 
 fn read_pairs(reading: &mut Reading<'_>, node: &Node, key: &str) -> Pairs {
     let pairs = reading.mapping(node, key);
-    pairs.into_iter().map(|(name, _, value)| (name.to_owned(), reading.scalar(value, name).unwrap_or_default())).collect()
+    pairs.iter().map(|(name, _, value)| (name.to_owned(), reading.scalar(value, name).unwrap_or_default())).collect()
 }
 
 fn repeated(names: &[String]) -> Option<&String> {
