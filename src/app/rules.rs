@@ -13,7 +13,7 @@ use crate::model::{Alert, Labels, Sample, Timestamp};
 use crate::promql::{self, Engine, Expr, Sharing, Value};
 use crate::remote::alertmanager::{Metrics, Sender};
 use crate::rules::RuleGroup;
-use crate::rules::backend::Backend;
+use crate::rules::backend::{Backend, RangeSeries};
 use crate::rules::file::{parse_text, read};
 use crate::scrape::{RelabelRule, apply_relabelling};
 use crate::store::Store;
@@ -58,6 +58,14 @@ impl Backend for Judge {
     fn query_text(&self, text: &str, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
         let expr = promql::parse(text).map_err(|e| e.to_string())?;
         self.query(&expr, at)
+    }
+
+    fn range(&self, expr: &Expr, from: Timestamp, to: Timestamp, step: Duration) -> Result<Vec<RangeSeries>, String> {
+        let evaluated = self.engine.range(&self.store, expr, from, to, step).map_err(|e| e.to_string())?;
+        match evaluated.value {
+            Value::Matrix(series) => Ok(series.into_iter().map(|s| (s.labels, s.points)).collect()),
+            _ => Ok(Vec::new()),
+        }
     }
 
     fn append(&self, at: Timestamp, samples: &[Sample]) {

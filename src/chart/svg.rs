@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use crate::model::Timestamp;
 
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 200.0;
+pub(super) const WIDTH: f64 = 640.0;
+pub(super) const HEIGHT: f64 = 200.0;
 /// Room for the labels of the axes and the title, in pixels.
-const LEFT: f64 = 56.0;
-const TOP: f64 = 28.0;
-const BOTTOM: f64 = 24.0;
-const RIGHT: f64 = 8.0;
+pub(super) const LEFT: f64 = 56.0;
+pub(super) const TOP: f64 = 28.0;
+pub(super) const BOTTOM: f64 = 24.0;
+pub(super) const RIGHT: f64 = 8.0;
 /// Columns of pixels that get points.
 const COLUMNS: usize = 288;
 /// Longest title, in characters.
@@ -94,7 +94,7 @@ pub fn svg(plot: &Plot<'_>) -> String {
 }
 
 /// Of each column of pixels the least and the greatest point, in time order.
-fn thin(plot: &Plot<'_>) -> Vec<(Timestamp, f64)> {
+pub(super) fn thin(plot: &Plot<'_>) -> Vec<(Timestamp, f64)> {
     let span = (plot.to.0 - plot.from.0).max(1);
     let column = |at: Timestamp| ((at.0 - plot.from.0) as i128 * COLUMNS as i128 / span as i128) as usize;
     let inside = |(at, value): &&(Timestamp, f64)| (plot.from..=plot.to).contains(at) && value.is_finite();
@@ -112,15 +112,15 @@ fn thin(plot: &Plot<'_>) -> Vec<(Timestamp, f64)> {
 }
 
 /// From time and value to pixels.
-struct Scale {
+pub(super) struct Scale {
     from: f64,
     span: f64,
-    low: f64,
-    high: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
 }
 
 impl Scale {
-    fn of(plot: &Plot<'_>, points: &[(Timestamp, f64)]) -> Self {
+    pub(super) fn of(plot: &Plot<'_>, points: &[(Timestamp, f64)]) -> Self {
         let values = points.iter().map(|(_, value)| *value).chain(plot.threshold.filter(|t| t.is_finite()));
         let (mut low, mut high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
         if low > high {
@@ -137,11 +137,11 @@ impl Scale {
         }
     }
 
-    fn x(&self, at: Timestamp) -> f64 {
+    pub(super) fn x(&self, at: Timestamp) -> f64 {
         LEFT + (at.seconds() - self.from) / self.span * (WIDTH - LEFT - RIGHT)
     }
 
-    fn y(&self, value: f64) -> f64 {
+    pub(super) fn y(&self, value: f64) -> f64 {
         let share = (value / 2.0 - self.low / 2.0) / (self.high / 2.0 - self.low / 2.0);
         let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.5 };
         HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
@@ -166,7 +166,7 @@ fn path(plot: &Plot<'_>, points: &[(Timestamp, f64)], scale: &Scale) -> String {
 }
 
 /// A value in at most seven characters: `1.5k`, `250M`, `0.05`.
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     let magnitude = value.abs();
     let (size, unit) = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")].into_iter().find(|(s, _)| magnitude >= *s).unwrap_or((1.0, ""));
     if magnitude >= 1e15 || (magnitude < 1e-3 && magnitude > 0.0) {
@@ -186,7 +186,7 @@ fn short(value: f64) -> String {
 }
 
 /// `11-21 09:00` UTC.
-fn clock(at: Timestamp) -> String {
+pub(super) fn clock(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.0).map(|t| t.strftime("%m-%d %H:%M").to_string()).unwrap_or_default()
 }
 

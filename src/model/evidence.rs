@@ -41,6 +41,15 @@ pub enum Clue {
         /// When it did last.
         last_ms: Option<i64>,
     },
+    /// The value over the last hour.
+    Series {
+        /// When the first value was.
+        from_ms: i64,
+        /// Time between two values.
+        step_ms: i64,
+        /// The values; `None` where there was none.
+        values: Vec<Option<f64>>,
+    },
     /// What used most of something.
     Top {
         /// Of what.

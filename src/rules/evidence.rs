@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::AlertingRule;
 use super::backend::Backend;
 use crate::model::evidence::{Clue, Top};
+use crate::model::time::millis;
 use crate::model::{Alert, Labels, Timestamp};
 use crate::promql::Expr;
 use crate::promql::ast::ValueType;
@@ -16,6 +17,10 @@ const BUDGET: Duration = Duration::from_millis(50);
 const MAX_ALERTS: usize = 5;
 /// Most parts of an expression that are shown.
 const MAX_PARTS: usize = 6;
+/// The picture: how far it looks back, how far its points are apart, and of how many series one is drawn.
+const PICTURE: Duration = Duration::from_secs(3600);
+const PICTURE_STEP: Duration = Duration::from_secs(60);
+const PICTURE_SERIES: usize = 200;
 /// Most users of something that are named.
 const MAX_ITEMS: usize = 3;
 
@@ -67,6 +72,9 @@ impl Scene<'_> {
                     alert.evidence.push(Clue::Before { value: finite(value), at_ms: well.0 });
                 }
             }
+            if found.len() <= PICTURE_SERIES && in_time() {
+                self.picture(left, &mut fresh);
+            }
         }
         if let Some(selector) = first_selector(&rule.expr)
             && let Some(found) = in_time().then(|| self.backend.query_text(&format!("timestamp({selector})"), self.at).ok()).flatten()
@@ -87,6 +95,27 @@ impl Scene<'_> {
             items.truncate(MAX_ITEMS);
             if !items.is_empty() {
                 alert.evidence.push(Clue::Top { of, items });
+            }
+        }
+    }
+}
+
+impl Scene<'_> {
+    /// The series of the last hour, for a picture.
+    fn picture(&self, expr: &Expr, alerts: &mut [&mut Alert]) {
+        let from = self.at - PICTURE;
+        let Ok(found) = self.backend.range(expr, from, self.at, PICTURE_STEP) else { return };
+        for alert in alerts {
+            let mut fitting = found.iter().filter(|(labels, _)| fits(labels, &alert.labels));
+            let (Some((_, points)), None) = (fitting.next(), fitting.next()) else { continue };
+            let step = millis(PICTURE_STEP);
+            let at = |index: i64| {
+                let instant = Timestamp(from.0 + index * step);
+                points.iter().find(|(at, _)| *at == instant).and_then(|(_, value)| finite(*value))
+            };
+            let values: Vec<Option<f64>> = (0..=millis(PICTURE) / step).map(at).collect();
+            if values.iter().flatten().count() > 1 {
+                alert.evidence.push(Clue::Series { from_ms: from.0, step_ms: step, values });
             }
         }
     }

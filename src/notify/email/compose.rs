@@ -5,12 +5,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use lettre::Address;
 use lettre::address::Envelope;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::message::{Mailbox, Mailboxes, Message, MultiPart, SinglePart};
+use lettre::message::{Attachment, Mailbox, Mailboxes, Message, MultiPart, SinglePart};
 
 use crate::config::Section;
 use crate::notify::error::{NotifyError, Reason};
 use crate::notify::field::{Field, Rendering};
-use crate::notify::message::{PLAIN, Style, body, html, subject};
+use crate::notify::message::{PLAIN, Style, body, html, pictures, subject};
 use crate::notify::notification::Notification;
 
 /// Largest text of a part, in bytes: mail programs clip at about 100 KB.
@@ -109,11 +109,25 @@ impl Composer {
         let before = rendering.notes().len();
         let own_html = self.html.as_ref().map(|field| rendering.text(Some(field), String::new));
         let own_html = own_html.filter(|_| rendering.notes().len() == before);
-        let document = own_html.unwrap_or_else(|| html(n, style, subject, rendering.notes(), MAX_PART));
+        // An own document knows nothing of pictures.
+        let pictures = if own_html.is_none() && with_html { pictures(n) } else { Vec::new() };
+        let ids: Vec<&str> = pictures.iter().map(|(id, _)| id.as_str()).collect();
+        let document = own_html.unwrap_or_else(|| html(n, style, subject, rendering.notes(), &ids, MAX_PART));
         let text = rendering.with_notes(text, MAX_PART);
         let parts = MultiPart::alternative().build();
         let parts = if with_text || !with_html { parts.singlepart(single(ContentType::TEXT_PLAIN, text)) } else { parts };
-        if with_html { parts.singlepart(single(ContentType::TEXT_HTML, document)) } else { parts }
+        match (with_html, pictures.is_empty()) {
+            (false, _) => parts,
+            (true, true) => parts.singlepart(single(ContentType::TEXT_HTML, document)),
+            (true, false) => {
+                let related = MultiPart::related().singlepart(single(ContentType::TEXT_HTML, document));
+                let related = pictures.into_iter().fold(related, |related, (id, png)| match ContentType::parse("image/png") {
+                    Ok(kind) => related.singlepart(Attachment::new_inline(id).body(png, kind)),
+                    Err(_) => related,
+                });
+                parts.multipart(related)
+            }
+        }
     }
 
     fn header(&self, name: &str) -> Option<&Field> {

@@ -1,8 +1,12 @@
 //! The evidence card of the built-in texts: what was found when an alert began to fire, as facts.
 
+use std::time::Duration;
+
+use crate::chart::{Plot, png};
+use crate::model::Timestamp;
 use crate::model::evidence::{Clue, Top};
 
-use super::super::notification::{AlertStatus, NotifiedAlert};
+use super::super::notification::{AlertStatus, Notification, NotifiedAlert};
 use super::words::Language;
 use super::{Style, elapsed, format_value};
 
@@ -12,6 +16,41 @@ pub(super) fn threshold(alert: &NotifiedAlert) -> Option<String> {
         Clue::Threshold { operator, value: Some(value) } => Some(format!("{operator} {}", format_value(*value))),
         _ => None,
     })
+}
+
+/// Most pictures of a message.
+const MAX_PICTURES: usize = 3;
+
+/// The pictures of a message: content id and PNG, of the first firing alerts that have one.
+pub(crate) fn pictures(n: &Notification) -> Vec<(String, Vec<u8>)> {
+    let drawn = n
+        .alerts
+        .iter()
+        .filter(|alert| alert.status == AlertStatus::Firing)
+        .filter_map(|alert| Some((cid(alert), picture(alert, n.at_ms)?)));
+    drawn.take(MAX_PICTURES).collect()
+}
+
+/// The content id of an alert's picture.
+pub(super) fn cid(alert: &NotifiedAlert) -> String {
+    format!("picture-{}@nightbell", alert.fingerprint)
+}
+
+fn picture(alert: &NotifiedAlert, now_ms: i64) -> Option<Vec<u8>> {
+    let (from, step, values) = alert.evidence.iter().find_map(|clue| match clue {
+        Clue::Series { from_ms, step_ms, values } => Some((*from_ms, *step_ms, values)),
+        _ => None,
+    })?;
+    let threshold = alert.evidence.iter().find_map(|clue| match clue {
+        Clue::Threshold { value, .. } => *value,
+        _ => None,
+    });
+    let at = |index: usize| Timestamp(from + i64::try_from(index).unwrap_or(0) * step);
+    let points: Vec<(Timestamp, f64)> = values.iter().enumerate().filter_map(|(index, value)| Some((at(index), (*value)?))).collect();
+    let to = at(values.len().saturating_sub(1)).max(Timestamp(now_ms.min(from + 2 * 3_600_000)));
+    let gap = Duration::from_millis(u64::try_from(step.saturating_mul(2)).unwrap_or(0));
+    let firing = [(Timestamp(alert.starts_at_ms), to)];
+    Some(png(&Plot { title: "", from: Timestamp(from), to, points: &points, gap, threshold, firing: &firing }))
 }
 
 /// The facts. Of a resolved alert only how often it came: the rest spoke of the trouble.

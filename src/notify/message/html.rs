@@ -1,14 +1,16 @@
 //! The HTML part of a mail: small, styles inline, no background, so that it reads in a light and in a dark mail program.
 
-use crate::notify::notification::{AlertStatus, Notification};
+use crate::notify::notification::{AlertStatus, Notification, NotifiedAlert};
 
+use super::evidence::cid;
 use super::markup::escape_angles;
 use super::names::names;
 use super::shorten::{fit, fit_named};
 use super::{Entry, Style, entry, headcount, link};
 
 /// The document; `notes` stand at its end. At most `limit` bytes, which keeps it below the size at which mail programs clip.
-pub(crate) fn html(n: &Notification, style: &Style, title: &str, notes: &[String], limit: usize) -> String {
+/// `pictures`: content ids of the pictures that the mail carries.
+pub(crate) fn html(n: &Notification, style: &Style, title: &str, notes: &[String], pictures: &[&str], limit: usize) -> String {
     let words = style.words();
     let head = format!(
         "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
@@ -18,7 +20,8 @@ pub(crate) fn html(n: &Notification, style: &Style, title: &str, notes: &[String
         escape(&headcount(n, style)),
         title = escape(title),
     );
-    let entries: Vec<String> = n.alerts.iter().map(|alert| one(&entry(alert, style, n.at_ms, limit), style)).collect();
+    let shown = |alert: &NotifiedAlert| pictures.iter().copied().find(|id| *id == cid(alert));
+    let entries: Vec<String> = n.alerts.iter().map(|alert| one(&entry(alert, style, n.at_ms, limit), shown(alert), style)).collect();
     let mut tail = String::new();
     if !n.external_url.is_empty() {
         tail.push_str(&format!("<p><a href=\"{}\">{}</a></p>\n", escape(&link(n)), words.all_alerts));
@@ -39,7 +42,7 @@ pub(crate) fn html(n: &Notification, style: &Style, title: &str, notes: &[String
     fit_named(&head, &entries, &tail, limit, named).unwrap_or_else(|| fit(&head, &entries, &tail, limit, style.language))
 }
 
-fn one(entry: &Entry<'_>, style: &Style) -> String {
+fn one(entry: &Entry<'_>, picture: Option<&str>, style: &Style) -> String {
     let words = style.words();
     let (colour, status) = match entry.status {
         AlertStatus::Firing => ("#d93f3f", words.firing),
@@ -62,6 +65,12 @@ fn one(entry: &Entry<'_>, style: &Style) -> String {
         ));
     }
     out.push_str("</table>\n");
+    if let Some(id) = picture {
+        out.push_str(&format!(
+            "<img src=\"cid:{}\" width=\"640\" height=\"200\" style=\"max-width:100%;height:auto\" alt=\"\">\n",
+            escape(id)
+        ));
+    }
     let links: Vec<String> = entry
         .links
         .iter()

@@ -18,6 +18,7 @@ use crate::model::format_duration;
 
 use super::notification::{AlertStatus, Notification, NotifiedAlert};
 
+pub(super) use evidence::pictures;
 pub(super) use html::html;
 pub(super) use markup::{MARKDOWN, PLAIN, ROBOT, SLACK, TELEGRAM, body, brief};
 pub(super) use shorten::{cut_bytes, cut_chars};

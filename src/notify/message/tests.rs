@@ -108,7 +108,7 @@ fn a_message_names_as_many_alerts_as_fit_and_counts_the_others() {
 fn html_stays_whole_when_a_text_is_too_long() {
     let mut long = alert(AlertStatus::Firing);
     long.annotations = vec![("description".into(), "<b>&".repeat(100_000)), ("runbook_url".into(), "javascript:alert(1)".into())];
-    let document = html(&notification(vec![long]), &style(Language::En), "t", &[], 80 << 10);
+    let document = html(&notification(vec![long]), &style(Language::En), "t", &[], &[], 80 << 10);
     assert!(document.ends_with("</body></html>\n") && !document.contains("<b>") && !document.contains("href=\"javascript"));
 }
 

@@ -1,5 +1,6 @@
 //! E-mail against a real SMTP server, each mail parsed back by Python's email package (N1, SEMANTICS 181).
 
+use nightbell::model::evidence::Clue;
 use nightbell::notify::{NotifyError, Reason};
 use serde_json::{Value, json};
 
@@ -41,6 +42,28 @@ async fn a_mail_arrives_with_text_and_html_in_both_languages() {
             }
         }
     }
+}
+
+/// Item 7: the picture of the last hour stands inside the mail, named by the document that shows it.
+#[tokio::test]
+async fn a_mail_shows_the_picture_of_an_alert_that_has_one() {
+    let server = Smtp::start(&json!({}));
+    let mut notification = firing();
+    let values = (0..=60).map(|minute| Some(f64::from(minute))).collect();
+    notification.alerts[0].evidence = vec![
+        Clue::Threshold { operator: ">".into(), value: Some(50.0) },
+        Clue::Series { from_ms: notification.at_ms - 3_600_000, step_ms: 60_000, values },
+    ];
+    build("email", &yaml(server.port, "require_tls: false")).notify(&notification).await.expect("accepted");
+    let mail = server.mail();
+    assert_eq!((&mail["type"], &mail["defects"]), (&json!("multipart/alternative"), &json!([])));
+    let types: Vec<&str> = mail["parts"].as_array().expect("parts").iter().filter_map(|p| p["type"].as_str()).collect();
+    assert_eq!(types, ["text/plain", "text/html", "image/png"]);
+    let id = format!("picture-{}@nightbell", notification.alerts[0].fingerprint);
+    assert_eq!(mail["parts"][2]["id"], format!("<{id}>"));
+    assert!(mail["parts"][1]["text"].as_str().expect("text").contains(&format!("<img src=\"cid:{id}\"")));
+    let size = mail["parts"][2]["size"].as_u64().expect("a size");
+    assert!((500..30_000).contains(&size), "{size}");
 }
 
 /// The headers of a mail: one thread for a group and a day, one Message-ID for a delivery, no answers from holiday robots.

@@ -36,9 +36,13 @@ class Handler:
 
     async def handle_DATA(self, server, session, envelope):
         message = email.message_from_bytes(envelope.content, policy=email.policy.default)
-        parts = [
-            {"type": part.get_content_type(), "text": part.get_content()} for part in message.walk() if not part.is_multipart()
-        ]
+        def described(part):
+            kind = part.get_content_type()
+            if part.get_content_maintype() == "text":
+                return {"type": kind, "text": part.get_content()}
+            return {"type": kind, "id": part["Content-ID"], "size": len(part.get_payload(decode=True))}
+
+        parts = [described(part) for part in message.walk() if not part.is_multipart()]
         login = session.auth_data
         print(
             json.dumps(
