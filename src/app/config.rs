@@ -7,6 +7,7 @@ use tracing::warn;
 
 use crate::alerting::Alerting;
 use crate::config::{ConfigError, ConfigErrors, Document, Environment, FromNode, Loader, Node, Section, Value, glob};
+use crate::remote::heartbeat::Heartbeat;
 use crate::rules::RuleGroup;
 use crate::rules::group::Settings;
 use crate::scrape::{self, CollectorTarget, Global, Job, Plan};
@@ -49,6 +50,8 @@ pub struct Config {
     pub alerting: Alerting,
     /// `alerting`: Alertmanagers elsewhere.
     pub outside: OutsideAlertmanagers,
+    /// `heartbeat`: the sign of life to the outside.
+    pub heartbeat: Option<Heartbeat>,
     /// `state`.
     pub state: StateConfig,
     /// `storage`.
@@ -127,6 +130,7 @@ impl Config {
             shipped: root.section("rules").map(|s| ShippedConfig::read(&s)).unwrap_or_default(),
             alerting,
             outside: read_alerting(root),
+            heartbeat: root.section("heartbeat").and_then(|s| Heartbeat::read(&s)),
             state: root.section("state").map(|s| StateConfig::read(&s)).unwrap_or_default(),
             storage: root.section("storage").map(|s| StorageConfig::read(&s)).unwrap_or_default(),
             web,

@@ -25,7 +25,7 @@ use tracing::{error, info, warn};
 use crate::alerting;
 use crate::model::{Timestamp, format_duration};
 use crate::promql::Engine;
-use crate::remote::alertmanager;
+use crate::remote::{alertmanager, heartbeat};
 use crate::rules::dead::DeadRules;
 use crate::rules::scheduler::Scheduler;
 use crate::scrape::{Health, Plan, Scraper};
@@ -88,6 +88,8 @@ struct Parts {
     dead_rules: Arc<DeadRules>,
     alerting: alerting::Handle,
     outside: Arc<rules::Outside>,
+    heartbeat: Arc<RwLock<Option<heartbeat::Heartbeat>>>,
+    heartbeat_metrics: heartbeat::Metrics,
     web: Arc<RwLock<web::WebConfig>>,
     config_text: Arc<RwLock<String>>,
     reloads: ReloadMetrics,
@@ -143,6 +145,8 @@ impl App {
             dead_rules,
             alerting,
             outside,
+            heartbeat: Arc::new(RwLock::new(config.heartbeat)),
+            heartbeat_metrics: heartbeat::Metrics::register(&telemetry),
             web,
             config_text,
             reloads,
@@ -165,6 +169,7 @@ impl App {
             telling: telling_loop,
             alerting: alerting_loop,
             upkeep: tokio::spawn(storage::maintain(parts.store.clone())),
+            heartbeat: tokio::spawn(heartbeat::run(parts.heartbeat.clone(), parts.heartbeat_metrics.clone())),
             dead_rules: tokio::spawn(parts.dead_rules.clone().run()),
             server: tokio::spawn(web::serve::serve(
                 listener,
@@ -199,6 +204,7 @@ struct Loops {
     telling: Loop<String>,
     alerting: Loop<String>,
     upkeep: Loop<tokio::task::JoinError>,
+    heartbeat: Loop<std::convert::Infallible>,
     dead_rules: Loop<tokio::task::JoinError>,
     server: Loop<std::io::Error>,
 }
@@ -223,6 +229,7 @@ impl Parts {
                 ended = &mut loops.telling => anyhow::bail!("the loop between rules and receivers ended: {}", reason(ended)),
                 ended = &mut loops.alerting => anyhow::bail!("the alerting loop ended: {}", reason(ended)),
                 ended = &mut loops.upkeep => anyhow::bail!("the upkeep of the history ended: {}", reason(ended)),
+                ended = &mut loops.heartbeat => anyhow::bail!("the heartbeat ended: {}", reason(ended)),
                 ended = &mut loops.dead_rules => anyhow::bail!("the look for dead rules ended: {}", reason(ended)),
                 ended = &mut loops.server => anyhow::bail!("the web server ended: {}", reason(ended)),
             }

@@ -77,6 +77,7 @@ impl Parts {
             return Err(error.to_string());
         }
         self.outside.replace(config.outside);
+        *self.heartbeat.write() = config.heartbeat;
         self.alerting.reload(config.alerting).await;
         *self.config_text.write() = config.text;
         *self.web.write() = config.web;

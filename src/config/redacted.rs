@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use super::document::{Document, Node, ScalarStyle, Value};
 
 /// Ends of keys whose values are secrets, wherever they stand.
-const SECRET_KEYS: [&str; 12] = [
+const SECRET_KEYS: [&str; 13] = [
     "password",
     "secret",
     "token",
@@ -19,6 +19,7 @@ const SECRET_KEYS: [&str; 12] = [
     "webhook_url",
     "authorization",
     "bearer_token",
+    "heartbeat",
 ];
 
 /// The document as YAML without secrets.

@@ -1,3 +1,4 @@
 //! Other servers that nightbell talks to.
 
 pub mod alertmanager;
+pub mod heartbeat;

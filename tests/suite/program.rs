@@ -461,3 +461,17 @@ impl Everything {
         Everything { nightbell, _parts: (postgres, redis, chroma, llm, application, server, folder) }
     }
 }
+
+/// Somebody outside notices when the program is gone, because it says all the time that it is there.
+#[test]
+fn the_heartbeat_reaches_the_outside_and_its_address_is_shown_nowhere() {
+    use crate::servers::http_sink::{HttpSink, Reply};
+    let sink = HttpSink::start([Reply::Answer(503, "", ""), Reply::Answer(200, "", "")]);
+    let bell = Nightbell::start(&format!("heartbeat: {{url: '{}/ping/s3cr3t', interval: 1s}}\n", sink.url));
+    crate::servers::wait_until("two heartbeats", std::time::Duration::from_secs(20), || sink.requests().len() >= 2);
+    let first = &sink.requests()[0];
+    assert_eq!((first.method.as_str(), first.path.as_str()), ("GET", "/ping/s3cr3t"));
+    crate::servers::wait_until("the end of the failure", std::time::Duration::from_secs(20), || bell.log().contains("taken again"));
+    assert!(bell.log().contains("The heartbeat is not taken.") && !bell.log().contains("s3cr3t"), "{}", bell.log());
+    assert!(!bell.get("/api/v1/status/config").1.contains("s3cr3t"));
+}
