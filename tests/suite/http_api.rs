@@ -118,7 +118,7 @@ fn rules_targets_and_metadata_are_listed_as_prometheus_lists_them() {
     assert_eq!(names("?rule_group[]=two"), ["jobs:sum"]);
     assert_eq!(names("?match[]=%7Bseverity%3D%22page%22%7D"), ["Many"]);
     assert!(names("?file[]=other.yml").is_empty());
-    assert_eq!(groups("?exclude_alerts=true")[0]["rules"][0]["alerts"], json!([]));
+    assert!(groups("?exclude_alerts=true")[0]["rules"][0]["alerts"].as_array().is_none_or(Vec::is_empty));
     assert_eq!(nightbell.get("/api/v1/rules?type=x").0, 400);
     let first = nightbell.json("/api/v1/rules?group_limit=1")["data"].clone();
     let token = first["groupNextToken"].as_str().expect("there is more");
