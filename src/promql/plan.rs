@@ -228,7 +228,7 @@ mod tests {
         let texts =
             ["rate(x[5m])", "rate(x[6m])", "rate(x[5m] offset 1m)", "rate(x[5m] @ 1)", "increase(x[5m])", "rate(y[5m])", "-rate(x[5m])"];
         let all = plan(&texts);
-        assert_eq!(all.nodes.iter().filter(|node| node.readers > 1).count(), 1, "x[5m] alone is read twice: {all:?}");
+        assert_eq!(all.nodes.iter().filter(|node| node.readers > 1).count(), 2, "x[5m] and its rate, nothing else: {all:?}");
     }
 
     /// A node inside a shared node is read once, however many rules there are.
