@@ -36,8 +36,22 @@ impl Default for Telemetry {
 pub fn encode_registry(registry: &Registry) -> String {
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, registry) {
-        Ok(()) => text,
+        // The crate ends each HELP with a full stop; ours are sentences that have one.
+        Ok(()) => text.replace("..\n", ".\n"),
         // Writing into a String cannot fail; should a metric refuse, an empty page is better than half of one.
         Err(std::fmt::Error) => String::from("# EOF\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus_client::metrics::gauge::Gauge;
+
+    #[test]
+    fn a_help_ends_in_one_full_stop() {
+        let telemetry = Telemetry::new();
+        telemetry.register(|registry| registry.register("a", "A sentence.", Gauge::<i64>::default()));
+        assert_eq!(telemetry.encode(), "# HELP nightbell_a A sentence.\n# TYPE nightbell_a gauge\nnightbell_a 0\n# EOF\n");
     }
 }
