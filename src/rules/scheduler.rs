@@ -248,6 +248,12 @@ impl Scheduler {
         for slot in slots {
             self.evaluate(&slot, now, 0, &mut computed).await?;
         }
+        // A slot before this instant would judge what was known before it, and end what has just begun.
+        let inner = &mut *self.inner.lock();
+        let phase = inner.settings.phase;
+        for slot in &mut inner.groups {
+            slot.next = slot.next.max(next_slot(now + phase, slot.interval, phase));
+        }
         Ok(())
     }
 

@@ -1,10 +1,15 @@
 //! A state database that is damaged: it is put aside for people to look at, and a new one begins, because a nightbell without a memory of its
 //! own still rings, and one that does not start rings for nobody.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{Error, State, on_pool};
 use crate::model::Timestamp;
+
+/// Time for the driver to let a damaged file go.
+const CLOSING: Duration = Duration::from_millis(200);
 
 impl State {
     /// Opens the SQLite file at `path`. A damaged one is moved to `<path>.broken-<seconds>` (with its write-ahead log) and a new one begun; the
@@ -24,14 +29,16 @@ impl State {
             Err(error) if error.is_damage() => error,
             other => return other.map(|state| (state, None)),
         };
+        // The driver closes a connection that failed in a thread of its own, and that may still remove files by their names.
+        tokio::time::sleep(CLOSING).await;
         let aside = beside(path, &format!(".broken-{}", now.0.div_euclid(1000)));
         for suffix in ["", "-wal", "-shm"] {
             let from = beside(path, suffix);
-            if suffix.is_empty() || from.exists() {
+            match std::fs::rename(&from, beside(&aside, suffix)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound && !suffix.is_empty() => {}
                 // What cannot be moved cannot be replaced either: the caller goes on from memory, with the first reason.
-                if std::fs::rename(&from, beside(&aside, suffix)).is_err() {
-                    return Err(damaged);
-                }
+                Err(_) => return Err(damaged),
             }
         }
         let state = Self::open(path).await?;

@@ -123,7 +123,7 @@ fn each_alert_says_which_stage_decided() {
     assert!(text.starts_with("Pending ") && text.contains("s of 1h: the condition has held since "), "{text}");
 
     let (status, english, _) = watched.why(&["Up", "side=left", "--history"]);
-    assert_eq!(status, 0);
+    assert_eq!(status, 0, "{english}\n{}", watched.nightbell.log());
     assert!(
         english.lines().nth(1).is_some_and(|l| l.starts_with("  Delivered at ") && l.ends_with(" UTC to hook (webhook).")),
         "{english}"
