@@ -47,6 +47,8 @@ impl Chroma {
         let child = Command::new(tool_of(self.edition.environment, "chroma"))
             .args(["run", "--host", "127.0.0.1", "--port", &self.port.to_string(), "--path"])
             .arg(self.data.path())
+            // It writes a log where it stands.
+            .current_dir(self.data.path())
             .env("ANONYMIZED_TELEMETRY", "False")
             .stdout(Stdio::null())
             .stderr(Stdio::null())
