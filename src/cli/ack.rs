@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use url::Url;
 
-use crate::http::{Client, Request};
+use super::server::{authorize, send};
+use crate::http::Request;
 
 /// Which alerts, and who.
 #[derive(Args)]
@@ -39,19 +40,14 @@ pub async fn ack(args: &AckArgs) -> ExitCode {
     let mut url = args.url.clone();
     url.set_path("/api/v1/acknowledge");
     let mut request = Request::post_json(url, &serde_json::json!({"labels": labels, "by": args.by}), Duration::from_secs(10));
-    if let Some(token) = &args.admin_token {
-        match format!("Bearer {token}").parse() {
-            Ok(value) => drop(request.headers.insert("authorization", value)),
-            Err(_) => {
-                eprintln!("nightbell: the token holds characters that a header cannot carry");
-                return ExitCode::from(2);
-            }
-        }
+    if let Err(error) = authorize(&mut request, args.admin_token.as_deref()) {
+        eprintln!("nightbell: {error}");
+        return ExitCode::from(2);
     }
-    let response = match Client::plain().send(request).await {
+    let response = match send(request).await {
         Ok(response) => response,
         Err(error) => {
-            eprintln!("nightbell: {} does not answer: {error}", args.url.host_str().unwrap_or("the server"));
+            eprintln!("nightbell: {error}");
             return ExitCode::FAILURE;
         }
     };

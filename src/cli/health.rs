@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use url::Url;
 
-use crate::http::{Client, Request};
+use super::server::{authorize, send};
+use crate::http::Request;
 
 /// Whom to ask.
 #[derive(Args)]
@@ -24,19 +25,14 @@ pub async fn health(args: &HealthArgs) -> ExitCode {
     let mut url = args.url.clone();
     url.set_path(if args.admin_token.is_some() { "/health/detailed" } else { "/health" });
     let mut request = Request::get(url, Duration::from_secs(10));
-    if let Some(token) = &args.admin_token {
-        match format!("Bearer {token}").parse() {
-            Ok(value) => drop(request.headers.insert("authorization", value)),
-            Err(_) => {
-                eprintln!("nightbell: the token holds characters that a header cannot carry");
-                return ExitCode::from(2);
-            }
-        }
+    if let Err(error) = authorize(&mut request, args.admin_token.as_deref()) {
+        eprintln!("nightbell: {error}");
+        return ExitCode::from(2);
     }
-    let response = match Client::plain().send(request).await {
+    let response = match send(request).await {
         Ok(response) => response,
         Err(error) => {
-            eprintln!("nightbell: {} does not answer: {error}", args.url.host_str().unwrap_or("the server"));
+            eprintln!("nightbell: {error}");
             return ExitCode::FAILURE;
         }
     };

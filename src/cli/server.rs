@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value as Json;
 use url::Url;
 
-use crate::http::{Client, HeaderValue, Method, Request};
+use crate::http::{Client, HeaderValue, Method, Request, Response};
 
 /// Deadline of a request.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -59,18 +59,27 @@ impl ServerArgs {
         };
         request.method = method;
         request.max_body = 64 << 20;
-        if let Some(token) = &self.admin_token {
-            let value: HeaderValue =
-                format!("Bearer {token}").parse().map_err(|_| "the token holds characters that a header cannot carry".to_owned())?;
-            request.headers.insert("authorization", value);
-        }
-        let response = Client::plain()
-            .send(request)
-            .await
-            .map_err(|error| format!("{} does not answer: {error}", self.url.host_str().unwrap_or("the server")))?;
+        authorize(&mut request, self.admin_token.as_deref())?;
+        let response = send(request).await?;
         let body = serde_json::from_slice(&response.body).unwrap_or_else(|_| Json::from(response.text().trim()));
         Ok(Answer { status: response.status, body })
     }
+}
+
+/// Puts the administrator's token, where there is one, on a request.
+pub fn authorize(request: &mut Request, token: Option<&str>) -> Result<(), String> {
+    if let Some(token) = token {
+        let value: HeaderValue =
+            format!("Bearer {token}").parse().map_err(|_| "the token holds characters that a header cannot carry".to_owned())?;
+        request.headers.insert("authorization", value);
+    }
+    Ok(())
+}
+
+/// The answer to a request; the error names the server.
+pub async fn send(request: Request) -> Result<Response, String> {
+    let host = request.url.host_str().unwrap_or("the server").to_owned();
+    Client::plain().send(request).await.map_err(|error| format!("{host} does not answer: {error}"))
 }
 
 impl Answer {
