@@ -1,11 +1,13 @@
 //! Samples and the batch of them that one collection or scrape fills.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use super::labels::{Labels, LabelsBuilder, METRIC_NAME};
 use super::metric::{MetricDesc, MetricKind};
+use super::native_histogram::NativeHistogram;
 use super::text::format_float_g;
 use super::time::Timestamp;
 
@@ -29,6 +31,17 @@ pub struct Sample {
     pub labels: Labels,
     /// The value.
     pub value: f64,
+    /// Only when the source stamped it; otherwise the time of the collection holds.
+    pub timestamp: Option<Timestamp>,
+}
+
+/// One native histogram of one series.
+#[derive(Clone, Debug)]
+pub struct HistogramSample {
+    /// The series, its metric name included.
+    pub labels: Labels,
+    /// The histogram.
+    pub histogram: Arc<NativeHistogram>,
     /// Only when the source stamped it; otherwise the time of the collection holds.
     pub timestamp: Option<Timestamp>,
 }

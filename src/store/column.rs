@@ -3,13 +3,25 @@
 //! A column is a growing run of instants. A series points into it and keeps only values; the n-th value belongs to the n-th instant after
 //! the one at which the series began. A series that misses a tick leaves the column.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// Instants in one column, and values in the head of one series, before the run is sealed.
 pub(super) const RUN: usize = 120;
 
-/// The index of a column.
-pub(super) type ColumnId = u32;
+/// Which column; never zero, so that a series without one needs no room to say so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct ColumnId(NonZeroU32);
+
+impl ColumnId {
+    fn of(index: usize) -> Self {
+        ColumnId(NonZeroU32::MIN.saturating_add(index as u32))
+    }
+
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// A column of instants, ascending, in milliseconds.
 #[derive(Debug, Default)]
@@ -46,12 +58,12 @@ pub(super) struct Columns {
 impl Columns {
     /// The column `id`.
     pub(super) fn get(&self, id: ColumnId) -> &Column {
-        &self.columns[id as usize]
+        &self.columns[id.index()]
     }
 
     /// The column `id`, to write.
     pub(super) fn get_mut(&mut self, id: ColumnId) -> &mut Column {
-        &mut self.columns[id as usize]
+        &mut self.columns[id.index()]
     }
 
     /// A fresh column that holds `times`, with no user yet.
@@ -59,24 +71,24 @@ impl Columns {
         let column = Column { times: times.to_vec(), users: 0, private, frozen: None };
         match self.free.pop() {
             Some(id) => {
-                self.columns[id as usize] = column;
+                self.columns[id.index()] = column;
                 id
             }
             None => {
                 self.columns.push(column);
-                (self.columns.len() - 1) as ColumnId
+                ColumnId::of(self.columns.len() - 1)
             }
         }
     }
 
     /// One more series points to `id`.
     pub(super) fn join(&mut self, id: ColumnId) {
-        self.columns[id as usize].users += 1;
+        self.columns[id.index()].users += 1;
     }
 
     /// One series fewer points to `id`; the last one frees it.
     pub(super) fn leave(&mut self, id: ColumnId) {
-        let column = &mut self.columns[id as usize];
+        let column = &mut self.columns[id.index()];
         column.users = column.users.saturating_sub(1);
         if column.users == 0 {
             *column = Column::default();

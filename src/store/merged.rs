@@ -64,10 +64,11 @@ impl Store {
         (from, to): (i64, i64),
         mut visit: impl FnMut(usize, Window<'_>) -> ControlFlow<()>,
     ) -> Result<(), ChunkError> {
-        let (mut times, mut values, mut scratch) = (Vec::new(), Vec::new(), Scratch::default());
+        let (mut times, mut values, mut histograms, mut scratch) = (Vec::new(), Vec::new(), Vec::new(), Scratch::default());
         for (row, place) in places.iter().enumerate() {
             times.clear();
             values.clear();
+            histograms.clear();
             for (number, located) in &place.parts {
                 if let Some(history) = &self.history {
                     history.read(&parts[*number], located, from, to, &mut times, &mut values);
@@ -83,9 +84,10 @@ impl Store {
                         })?;
                     times.extend_from_slice(window.times);
                     values.extend_from_slice(window.values);
+                    histograms.extend_from_slice(window.histograms);
                 }
             }
-            if !times.is_empty() && visit(row, Window { times: &times, values: &values }).is_break() {
+            if !times.is_empty() && visit(row, Window { times: &times, values: &values, histograms: &histograms }).is_break() {
                 break;
             }
         }

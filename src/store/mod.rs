@@ -4,6 +4,7 @@
 //! one; an exact repetition is accepted silently. The store knows nothing of PromQL; it gives windows of samples, left-open and
 //! right-closed, stale markers included. It refuses new series beyond [`Limits::max_series`], never a sample of a series that it knows.
 
+mod append;
 mod cardinality;
 mod chunk;
 mod column;
@@ -22,11 +23,12 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::model::{Labels, METRIC_NAME, Matcher, Sample, Timestamp};
+use crate::model::{Labels, METRIC_NAME, Matcher, Timestamp};
 use crate::telemetry::Telemetry;
+pub use append::Appended;
 pub use cardinality::Cardinality;
 pub use chunk::ChunkError;
-use column::{ColumnId, Columns};
+use column::Columns;
 pub use config::StorageConfig;
 use decoded::Decoded;
 pub use history::{BlockStatus, HistoryError, HistoryStatus, Settings as HistorySettings};
@@ -34,8 +36,8 @@ use history::{Entry, History, Log};
 use index::Index;
 pub use selection::Selection;
 use selection::Selections;
-pub use series::Window;
-use series::{Outcome, Series};
+use series::Series;
+pub use series::{TimedHistogram, Window};
 
 /// Samples stamped further than this beyond the time of their scrape are out of bounds (SEMANTICS 11).
 const FUTURE: Duration = Duration::from_secs(600);
@@ -82,34 +84,6 @@ pub enum Refused {
         /// Most bytes allowed.
         limit: usize,
     },
-}
-
-/// How many samples of a batch were taken, and what became of the others.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Appended {
-    /// Stored, or an exact repetition of what was stored.
-    pub appended: usize,
-    /// Same instant as the newest sample, another value.
-    pub duplicate: usize,
-    /// Older than the newest sample.
-    pub out_of_order: usize,
-    /// More than ten minutes after the batch's time, or so old that their time is in a block on disk.
-    pub out_of_bounds: usize,
-    /// Of series that were not created, see [`Refused`].
-    pub refused: usize,
-    /// Series that retention has dropped: ask for a new id and append again.
-    pub forgotten: Vec<SeriesId>,
-}
-
-impl Appended {
-    fn count(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Appended | Outcome::Repeated => self.appended += 1,
-            Outcome::Duplicate => self.duplicate += 1,
-            Outcome::OutOfOrder => self.out_of_order += 1,
-            Outcome::OutOfBounds => self.out_of_bounds += 1,
-        }
-    }
 }
 
 /// What the store holds.
@@ -213,27 +187,6 @@ impl Inner {
             None => drop(self.by_name.insert(name.into(), self.generation)),
         }
     }
-
-    fn append(&mut self, slot: u32, at: i64, value: f64, current: &mut Option<ColumnId>) -> Option<Outcome> {
-        let series = self.slots.get_mut(slot as usize)?.series.as_mut()?;
-        if at < self.floor {
-            return Some(Outcome::OutOfBounds);
-        }
-        let outcome = series.append(at, value, &mut self.columns, current);
-        if outcome == Outcome::Appended
-            && let Some(log) = &mut self.log
-        {
-            log.add(slot, &series.labels, at, value);
-        }
-        Some(outcome)
-    }
-
-    /// Ends one call to append.
-    fn finish(&mut self) {
-        if let Some(log) = &mut self.log {
-            log.finish();
-        }
-    }
 }
 
 impl Store {
@@ -309,31 +262,6 @@ impl Store {
         self.history.as_ref().is_none_or(History::flush)
     }
 
-    /// Appends what one scrape or collection at `at` brought; a sample with a timestamp of its own keeps it.
-    pub fn append(&self, at: Timestamp, samples: &[Sample]) -> Appended {
-        let mut result = Appended::default();
-        let mut current = None;
-        let bound = at + FUTURE;
-        let inner = &mut *self.inner.write();
-        for sample in samples {
-            let time = sample.timestamp.unwrap_or(at);
-            if time > bound {
-                result.out_of_bounds += 1;
-                continue;
-            }
-            let outcome = match inner.find_or_create(&sample.labels, &self.limits) {
-                Ok(slot) => inner.append(slot, time.0, sample.value, &mut current),
-                Err(_) => None,
-            };
-            match outcome {
-                Some(outcome) => result.count(outcome),
-                None => result.refused += 1,
-            }
-        }
-        inner.finish();
-        result
-    }
-
     /// The id of a series, which is created if need be.
     pub fn series_id(&self, labels: &Labels) -> Result<SeriesId, Refused> {
         let known = |inner: &Inner, slot: u32| SeriesId { slot, version: inner.slots[slot as usize].version };
@@ -346,22 +274,6 @@ impl Store {
         let mut inner = self.inner.write();
         let slot = inner.find_or_create(labels, &self.limits)?;
         Ok(known(&inner, slot))
-    }
-
-    /// Appends one sample at `at` to each of these series.
-    pub fn append_ids(&self, at: Timestamp, samples: &[(SeriesId, f64)]) -> Appended {
-        let mut result = Appended::default();
-        let mut current = None;
-        let inner = &mut *self.inner.write();
-        for (id, value) in samples {
-            let valid = inner.slots.get(id.slot as usize).is_some_and(|slot| slot.version == id.version);
-            match valid.then(|| inner.append(id.slot, at.0, *value, &mut current)).flatten() {
-                Some(outcome) => result.count(outcome),
-                None => result.forgotten.push(*id),
-            }
-        }
-        inner.finish();
-        result
     }
 
     /// Calls `visit` for every series that passes all matchers and has samples in `from < timestamp <= to`, in no particular order but

@@ -1,9 +1,11 @@
 //! One series: its labels, a head of raw values, and sealed chunks before it.
 
+use std::sync::Arc;
+
 use super::chunk::{Chunk, ChunkError};
 use super::column::{ColumnId, Columns, RUN};
 use super::decoded::Decoded;
-use crate::model::Labels;
+use crate::model::{Labels, NativeHistogram, histogram_nan};
 
 /// A run shorter than this that loses its column keeps its instants to itself from then on.
 const SHORT: usize = 16;
@@ -23,13 +25,38 @@ pub(super) enum Outcome {
     OutOfBounds,
 }
 
+/// A native histogram and its milliseconds since the Unix epoch.
+pub type TimedHistogram = (i64, Arc<NativeHistogram>);
+
 /// Samples of one series in ascending order of time, as parallel slices of equal length.
 #[derive(Clone, Copy, Debug)]
 pub struct Window<'a> {
     /// Milliseconds since the Unix epoch.
     pub times: &'a [i64],
-    /// The values; stale markers included, see [`crate::model::is_stale`].
+    /// The values; stale markers included, see [`crate::model::is_stale`], and markers where a native histogram stands, see
+    /// [`crate::model::is_histogram`].
     pub values: &'a [f64],
+    /// The native histograms among the samples, ascending in time; empty for a series of floats.
+    pub histograms: &'a [TimedHistogram],
+}
+
+impl Window<'_> {
+    /// The native histogram at a time, if one stands there.
+    pub fn histogram(&self, time: i64) -> Option<&Arc<NativeHistogram>> {
+        histogram_at(self.histograms, time)
+    }
+}
+
+/// The native histogram at a time.
+pub(crate) fn histogram_at(histograms: &[TimedHistogram], time: i64) -> Option<&Arc<NativeHistogram>> {
+    histograms.binary_search_by_key(&time, |(at, _)| *at).ok().map(|place| &histograms[place].1)
+}
+
+/// Those with `from < timestamp <= to`.
+pub(super) fn histograms_within(histograms: &[TimedHistogram], from: i64, to: i64) -> &[TimedHistogram] {
+    let end = histograms.partition_point(|(at, _)| *at <= to);
+    let start = histograms[..end].partition_point(|(at, _)| *at <= from);
+    &histograms[start..end]
 }
 
 /// Buffers that [`Series::window`] may fill; kept from one call to the next.
@@ -47,14 +74,20 @@ pub(super) struct Series {
     head: Vec<f64>,
     column: Option<ColumnId>,
     offset: u16,
+    lost: u16,
     chunks: Vec<Chunk>,
-    lost: u32,
+    /// Native histograms, ascending in time; a marker stands for each among the values. Most series have none.
+    #[expect(clippy::box_collection, reason = "a pointer is what a series without histograms pays")]
+    histograms: Option<Box<Vec<TimedHistogram>>>,
 }
+
+/// The room for histograms costs a series without them nothing.
+const _: () = assert!(size_of::<Series>() <= 80);
 
 impl Series {
     /// A series without samples.
     pub(super) fn new(labels: Labels) -> Self {
-        Series { labels, head: Vec::new(), column: None, offset: 0, chunks: Vec::new(), lost: 0 }
+        Series { labels, head: Vec::new(), column: None, offset: 0, lost: 0, chunks: Vec::new(), histograms: None }
     }
 
     /// Milliseconds of the newest sample.
@@ -86,6 +119,29 @@ impl Series {
         }
         self.head.push(value);
         Outcome::Appended
+    }
+
+    /// Adds a native histogram.
+    pub(super) fn append_histogram(
+        &mut self,
+        at: i64,
+        histogram: &Arc<NativeHistogram>,
+        columns: &mut Columns,
+        current: &mut Option<ColumnId>,
+    ) -> Outcome {
+        match self.append(at, histogram_nan(), columns, current) {
+            // The marker stands there already: of the same histogram?
+            Outcome::Repeated if self.newest_histogram() != Some(histogram) => Outcome::Duplicate,
+            Outcome::Appended => {
+                self.histograms.get_or_insert_default().push((at, Arc::clone(histogram)));
+                Outcome::Appended
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn newest_histogram(&self) -> Option<&Arc<NativeHistogram>> {
+        self.histograms.as_ref()?.last().map(|(_, histogram)| histogram)
     }
 
     /// Whether the next instant of the series' column is `at`, or can be made so.
@@ -149,7 +205,7 @@ impl Series {
                 self.chunks.reserve_exact(1);
                 self.chunks.push(chunk);
             }
-            Err(_) => self.lost += 1,
+            Err(_) => self.lost = self.lost.saturating_add(1),
         }
         self.head.clear();
     }
@@ -184,7 +240,7 @@ impl Series {
         let start = times[..end].partition_point(|t| *t <= from);
         let first_chunk = self.chunks.partition_point(|c| c.last <= from);
         if self.chunks.get(first_chunk).is_none_or(|c| c.first > to) {
-            return Ok(Window { times: &times[start..end], values: &self.head[start..end] });
+            return Ok(Window { times: &times[start..end], values: &self.head[start..end], histograms: self.histograms(from, to) });
         }
         scratch.times.clear();
         scratch.values.clear();
@@ -193,7 +249,12 @@ impl Series {
         }
         scratch.times.extend_from_slice(&times[start..end]);
         scratch.values.extend_from_slice(&self.head[start..end]);
-        Ok(Window { times: &scratch.times, values: &scratch.values })
+        Ok(Window { times: &scratch.times, values: &scratch.values, histograms: self.histograms(from, to) })
+    }
+
+    /// The native histograms with `from < timestamp <= to`.
+    fn histograms(&self, from: i64, to: i64) -> &[TimedHistogram] {
+        self.histograms.as_ref().map_or(&[], |histograms| histograms_within(histograms, from, to))
     }
 
     /// Drops chunks that end before `before`; the head goes too when its newest sample is older. Returns whether nothing is left.
@@ -205,6 +266,11 @@ impl Series {
         {
             columns.leave(id);
             self.head = Vec::new();
+        }
+        let oldest = self.chunks.first().map(|c| c.first).or_else(|| self.head_times(columns).first().copied());
+        if let Some(histograms) = &mut self.histograms {
+            let gone = oldest.map_or(histograms.len(), |oldest| histograms.partition_point(|(at, _)| *at < oldest));
+            histograms.drain(..gone);
         }
         self.head.is_empty() && self.chunks.is_empty()
     }
@@ -235,11 +301,13 @@ impl Series {
     /// Bytes on the heap: of the head, and of chunks.
     pub(super) fn heap_sizes(&self) -> (usize, usize) {
         let chunks = self.chunks.iter().map(Chunk::heap_size).sum::<usize>() + self.chunks.capacity() * size_of::<Chunk>();
-        (self.labels.heap_size() + self.head.capacity() * size_of::<f64>(), chunks)
+        let each = size_of::<NativeHistogram>() + size_of::<TimedHistogram>();
+        let histograms = self.histograms.as_ref().map_or(0, |all| all.iter().map(|(_, h)| each + h.heap_size()).sum());
+        (self.labels.heap_size() + self.head.capacity() * size_of::<f64>() + histograms, chunks)
     }
 
     /// Runs that could not be compressed and are gone.
-    pub(super) fn lost(&self) -> u32 {
+    pub(super) fn lost(&self) -> u16 {
         self.lost
     }
 

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::history::{BLOCK_TIME, BlockWriter, History, order};
 use super::series::Scratch;
 use super::{MEMORY_RETENTION, RECORDED_RETENTION, Store};
-use crate::model::{Labels, Timestamp};
+use crate::model::{Labels, Timestamp, is_histogram};
 
 /// How long after the end of its span a block is written: samples may come late.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
@@ -67,8 +67,12 @@ impl Store {
                 let Some(series) = inner.series(slot).filter(|s| s.labels == labels) else { continue };
                 match series.window(start - 1, end - 1, &inner.columns, &self.decoded, &mut scratch) {
                     Ok(window) => {
-                        times.extend_from_slice(window.times);
-                        values.extend_from_slice(window.values);
+                        // Native histograms live in memory only.
+                        let floats = window.times.iter().zip(window.values).filter(|(_, value)| !is_histogram(**value));
+                        floats.for_each(|(time, value)| {
+                            times.push(*time);
+                            values.push(*value);
+                        });
                     }
                     Err(error) => {
                         self.damaged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -1,8 +1,11 @@
 //! The series store from outside: what it accepts, what it shows, what it forgets.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use nightbell::model::{Labels, MatchOp, Matcher, Sample, Timestamp, is_stale, stale_nan};
+use nightbell::model::{
+    HistogramSample, Labels, MatchOp, Matcher, NativeHistogram, Sample, Timestamp, histogram_nan, is_histogram, is_stale, stale_nan,
+};
 use nightbell::store::{Appended, Limits, Refused, Store};
 
 fn labels(text: &str) -> Labels {
@@ -43,6 +46,77 @@ fn samples_are_accepted_by_prometheus_rules() {
     assert_eq!(taken(f64::NAN, 1_600_000), one);
     assert_eq!(taken(f64::NAN, 1_600_000), one, "NaN repeats bit for bit");
     assert_eq!(read(&store, &all(), 0, i64::MAX)[0].1.len(), 2);
+}
+
+fn histogram(text: &str, count: f64) -> HistogramSample {
+    let histogram = Arc::new(NativeHistogram { count, sum: f64::NAN, ..NativeHistogram::default() });
+    HistogramSample { labels: labels(text), histogram, timestamp: None }
+}
+
+/// SEMANTICS 9 to 11 and 85: native histograms are accepted by the rules of floats, and among them.
+#[test]
+fn native_histograms_are_accepted_as_floats_are() {
+    let store = Store::new(Limits::default());
+    let at = Timestamp(1_000_000);
+    let taken = |count: f64, time: i64| {
+        store.append_histograms(at, &[HistogramSample { timestamp: Some(Timestamp(time)), ..histogram("__name__=h", count) }])
+    };
+    let one = Appended { appended: 1, ..Appended::default() };
+    assert_eq!(taken(1.0, 1_000_000), one);
+    assert_eq!(taken(1.0, 1_000_000), one, "a repetition");
+    assert_eq!(taken(2.0, 1_000_000), Appended { duplicate: 1, ..Appended::default() });
+    assert_eq!(taken(1.0, 999_999), Appended { out_of_order: 1, ..Appended::default() });
+    assert_eq!(taken(1.0, 1_600_001), Appended { out_of_bounds: 1, ..Appended::default() });
+    assert_eq!(store.append(at, &[sample("__name__=h", 1.0)]), Appended { duplicate: 1, ..Appended::default() });
+    store.append(Timestamp(1_001_000), &[sample("__name__=h", 1.0)]);
+    let id = store.series_id(&labels("__name__=h")).expect("known");
+    let histogram = histogram("__name__=h", 3.0).histogram;
+    assert_eq!(store.append_histogram_ids(Timestamp(1_002_000), &[(id, histogram)]), one);
+    let read = read(&store, &all(), 0, i64::MAX);
+    assert_eq!(read[0].1.iter().map(|(_, value)| is_histogram(*value)).collect::<Vec<_>>(), [true, false, true]);
+    // A float with the bits of the marker is any NaN.
+    store.append(Timestamp(1_003_000), &[sample("__name__=h", histogram_nan())]);
+    let mut last = None;
+    let visit = |_: &Labels, window: nightbell::store::Window<'_>| {
+        last = window.values.last().copied();
+        ControlFlow::Continue(())
+    };
+    store.select(&all(), Timestamp(0), Timestamp::MAX, visit).expect("readable");
+    assert!(last.is_some_and(|value| value.is_nan() && !is_histogram(value)));
+}
+
+/// Each marker of a window finds its histogram, across sealed chunks and after retention.
+#[test]
+fn windows_hold_the_histograms_of_their_samples() {
+    let store = Store::new(Limits::default());
+    for tick in 0..1000_i64 {
+        let at = Timestamp(tick * 15_000);
+        match tick % 5 {
+            0 => drop(store.append(at, &[sample("__name__=h", tick as f64)])),
+            _ => drop(store.append_histograms(at, &[histogram("__name__=h", tick as f64)])),
+        }
+    }
+    let check = |from: i64, to: i64| {
+        let mut samples = 0;
+        let visit = |_: &Labels, window: nightbell::store::Window<'_>| {
+            samples += window.times.len();
+            for (time, value) in window.times.iter().zip(window.values) {
+                let count = window.histogram(*time).map(|histogram| histogram.count);
+                assert_eq!((is_histogram(*value), count), (time / 15_000 % 5 != 0, count.filter(|count| *count == (time / 15_000) as f64)));
+            }
+            assert_eq!(window.histograms.len(), window.values.iter().filter(|value| is_histogram(**value)).count());
+            ControlFlow::Continue(())
+        };
+        store.select(&all(), Timestamp(from), Timestamp(to), visit).expect("readable");
+        samples
+    };
+    assert_eq!(check(-1, i64::MAX), 1000);
+    assert_eq!(check(15_000 * 100, 15_000 * 350), 250);
+    let bytes = store.stats().bytes;
+    store.retain(Timestamp(15_000 * 600));
+    assert!(check(-1, i64::MAX) < 600 && store.stats().bytes < bytes);
+    store.retain(Timestamp(15_000 * 2000));
+    assert_eq!((check(-1, i64::MAX), store.series_count()), (0, 0));
 }
 
 /// SEMANTICS 4 and 6: a window excludes its start and includes its end, also where it reaches into sealed chunks.

@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::answers::RuleId;
 use crate::model::time::millis;
-use crate::model::{Labels, METRIC_NAME, Matcher, Timestamp};
+use crate::model::{Labels, METRIC_NAME, Matcher, NativeHistogram, Timestamp, is_histogram};
 use crate::promql::ast::At;
 use crate::promql::{Engine, Expr};
 use crate::rules::Rule;
@@ -110,6 +111,7 @@ impl Plan {
     pub(super) fn copy(&self, history: &Store, store: &Store, from: Timestamp, to: Timestamp) -> Result<(), ChunkError> {
         let mut seen: HashSet<Labels, ahash::RandomState> = HashSet::default();
         let mut samples: Vec<(i64, SeriesId, f64)> = Vec::new();
+        let mut histograms: HashMap<(i64, SeriesId), Arc<NativeHistogram>> = HashMap::new();
         for matchers in &self.selectors {
             history.select(matchers, from, to, |labels, window| {
                 if !self.computed.contains(labels.metric_name())
@@ -117,14 +119,20 @@ impl Plan {
                     && let Ok(id) = store.series_id(labels)
                 {
                     samples.extend(window.times.iter().zip(window.values).map(|(at, value)| (*at, id, *value)));
+                    histograms.extend(window.histograms.iter().map(|(at, histogram)| ((*at, id), Arc::clone(histogram))));
                 }
                 ControlFlow::Continue(())
             })?;
         }
         samples.sort_by_key(|(at, id, _)| (*at, *id));
         for tick in samples.chunk_by(|a, b| a.0 == b.0) {
-            let batch: Vec<(SeriesId, f64)> = tick.iter().map(|(_, id, value)| (*id, *value)).collect();
-            store.append_ids(Timestamp(tick[0].0), &batch);
+            let at = tick[0].0;
+            let floats = tick.iter().filter(|(.., value)| !is_histogram(*value));
+            store.append_ids(Timestamp(at), &floats.map(|(_, id, value)| (*id, *value)).collect::<Vec<_>>());
+            if !histograms.is_empty() {
+                let here = tick.iter().filter_map(|(_, id, _)| Some((*id, histograms.remove(&(at, *id))?)));
+                store.append_histogram_ids(Timestamp(at), &here.collect::<Vec<_>>());
+            }
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use axum::routing::get;
 
 use crate::exposition::Format;
 use crate::model::text::{format_float_g, is_legacy_label_name, is_legacy_metric_name, quote};
-use crate::model::{Labels, METRIC_NAME, Timestamp, is_stale};
+use crate::model::{Labels, METRIC_NAME, Timestamp, is_histogram, is_stale};
 use crate::promql::parse_selector;
 use crate::store::{ChunkError, Store};
 
@@ -56,7 +56,9 @@ fn collect(
 ) -> Result<(), ChunkError> {
     store.select(matchers, from, to, |labels, window| {
         if let (Some(at), Some(value)) = (window.times.last(), window.values.last())
+            // The text format has no native histograms; Prometheus leaves them out of it as well.
             && !is_stale(*value)
+            && !is_histogram(*value)
         {
             newest.insert(labels.clone(), (*at, *value));
         }

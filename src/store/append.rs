@@ -1,0 +1,161 @@
+//! Taking samples, floats and native histograms by the same rules: a sample must be newer than its series' newest one, an exact repetition
+//! is accepted silently, and what is dated too far ahead is refused.
+
+use std::sync::Arc;
+
+use super::column::ColumnId;
+use super::series::Outcome;
+use super::{FUTURE, Inner, SeriesId, Store};
+use crate::model::{HistogramSample, NativeHistogram, Sample, Timestamp, is_histogram};
+
+/// How many samples of a batch were taken, and what became of the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Stored, or an exact repetition of what was stored.
+    pub appended: usize,
+    /// Same instant as the newest sample, another value.
+    pub duplicate: usize,
+    /// Older than the newest sample.
+    pub out_of_order: usize,
+    /// More than ten minutes after the batch's time, or so old that their time is in a block on disk.
+    pub out_of_bounds: usize,
+    /// Of series that were not created, see [`Refused`].
+    pub refused: usize,
+    /// Series that retention has dropped: ask for a new id and append again.
+    pub forgotten: Vec<SeriesId>,
+}
+
+impl Appended {
+    fn count(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Appended | Outcome::Repeated => self.appended += 1,
+            Outcome::Duplicate => self.duplicate += 1,
+            Outcome::OutOfOrder => self.out_of_order += 1,
+            Outcome::OutOfBounds => self.out_of_bounds += 1,
+        }
+    }
+}
+
+impl Inner {
+    /// `None` when the series is not there any more.
+    pub(super) fn append(&mut self, slot: u32, at: i64, value: f64, current: &mut Option<ColumnId>) -> Option<Outcome> {
+        let series = self.slots.get_mut(slot as usize)?.series.as_mut()?;
+        if at < self.floor {
+            return Some(Outcome::OutOfBounds);
+        }
+        // A marker never stands alone: a float with its bits is any NaN.
+        let value = if is_histogram(value) { f64::NAN } else { value };
+        let outcome = series.append(at, value, &mut self.columns, current);
+        if outcome == Outcome::Appended
+            && let Some(log) = &mut self.log
+        {
+            log.add(slot, &series.labels, at, value);
+        }
+        Some(outcome)
+    }
+
+    fn append_histogram(
+        &mut self,
+        slot: u32,
+        at: i64,
+        histogram: &Arc<NativeHistogram>,
+        current: &mut Option<ColumnId>,
+    ) -> Option<Outcome> {
+        let series = self.slots.get_mut(slot as usize)?.series.as_mut()?;
+        if at < self.floor {
+            return Some(Outcome::OutOfBounds);
+        }
+        Some(series.append_histogram(at, histogram, &mut self.columns, current))
+    }
+
+    /// Ends one call to append.
+    fn finish(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.finish();
+        }
+    }
+}
+
+impl Store {
+    /// Appends what one scrape or collection at `at` brought; a sample with a timestamp of its own keeps it.
+    pub fn append(&self, at: Timestamp, samples: &[Sample]) -> Appended {
+        let mut result = Appended::default();
+        let mut current = None;
+        let bound = at + FUTURE;
+        let inner = &mut *self.inner.write();
+        for sample in samples {
+            let time = sample.timestamp.unwrap_or(at);
+            if time > bound {
+                result.out_of_bounds += 1;
+                continue;
+            }
+            let outcome = match inner.find_or_create(&sample.labels, &self.limits) {
+                Ok(slot) => inner.append(slot, time.0, sample.value, &mut current),
+                Err(_) => None,
+            };
+            match outcome {
+                Some(outcome) => result.count(outcome),
+                None => result.refused += 1,
+            }
+        }
+        inner.finish();
+        result
+    }
+
+    /// Appends the native histograms that one scrape at `at` brought, by the same rules; a histogram with a timestamp of its own keeps it.
+    pub fn append_histograms(&self, at: Timestamp, samples: &[HistogramSample]) -> Appended {
+        let mut result = Appended::default();
+        let mut current = None;
+        let bound = at + FUTURE;
+        let inner = &mut *self.inner.write();
+        for sample in samples {
+            let time = sample.timestamp.unwrap_or(at);
+            if time > bound {
+                result.out_of_bounds += 1;
+                continue;
+            }
+            let outcome = match inner.find_or_create(&sample.labels, &self.limits) {
+                Ok(slot) => inner.append_histogram(slot, time.0, &sample.histogram, &mut current),
+                Err(_) => None,
+            };
+            match outcome {
+                Some(outcome) => result.count(outcome),
+                None => result.refused += 1,
+            }
+        }
+        inner.finish();
+        result
+    }
+
+    /// Appends one sample at `at` to each of these series.
+    pub fn append_ids(&self, at: Timestamp, samples: &[(SeriesId, f64)]) -> Appended {
+        let mut result = Appended::default();
+        let mut current = None;
+        let inner = &mut *self.inner.write();
+        for (id, value) in samples {
+            let valid = inner.slots.get(id.slot as usize).is_some_and(|slot| slot.version == id.version);
+            match valid.then(|| inner.append(id.slot, at.0, *value, &mut current)).flatten() {
+                Some(outcome) => result.count(outcome),
+                None => result.forgotten.push(*id),
+            }
+        }
+        inner.finish();
+        result
+    }
+
+    /// Appends one native histogram at `at` to each of these series.
+    pub fn append_histogram_ids(&self, at: Timestamp, samples: &[(SeriesId, Arc<NativeHistogram>)]) -> Appended {
+        let mut result = Appended::default();
+        let mut current = None;
+        let inner = &mut *self.inner.write();
+        for (id, histogram) in samples {
+            let valid = inner.slots.get(id.slot as usize).is_some_and(|slot| slot.version == id.version);
+            match valid.then(|| inner.append_histogram(id.slot, at.0, histogram, &mut current)).flatten() {
+                Some(outcome) => result.count(outcome),
+                None => result.forgotten.push(*id),
+            }
+        }
+        inner.finish();
+        result
+    }
+}
