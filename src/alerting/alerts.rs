@@ -80,7 +80,9 @@ pub enum Change {
     News,
     /// Ended now: written down, groups must hear of it.
     Ended,
-    /// The same state with a later end or another text: groups hold it already.
+    /// It fires on with another text or value: groups hold it already, and it must be written down.
+    Revised,
+    /// It fires on, perhaps with a later end.
     Renewed,
     /// It had ended before, and this says so again.
     Repeated,
@@ -96,7 +98,7 @@ impl Alerts {
     /// Takes a report in and says what it changed.
     pub fn put(&mut self, incoming: Incoming, now: Timestamp) -> Change {
         let fingerprint = incoming.alert.fingerprint();
-        let new = AlertRow { alert: incoming.alert, timeout: incoming.timeout };
+        let new = AlertRow { alert: incoming.alert, timeout: incoming.timeout, left: Vec::new() };
         let Some(old) = self.0.get_mut(&fingerprint) else {
             if self.0.len() >= MAX_ALERTS {
                 return Change::Refused;
@@ -111,9 +113,13 @@ impl Alerts {
             merged.alert.evidence = std::mem::take(&mut old.alert.evidence);
         }
         let is_over = merged.alert.is_resolved(now);
+        merged.left = if was_over && is_over { std::mem::take(&mut old.left) } else { Vec::new() };
+        let shown = |alert: &Alert| (alert.annotations.clone(), alert.value.map(f64::to_bits), alert.peak.map(f64::to_bits));
+        let revised = shown(&merged.alert) != shown(&old.alert);
         *old = merged;
         match (was_over, is_over) {
-            (_, false) if was_over => Change::News,
+            (true, false) => Change::News,
+            (false, false) if revised => Change::Revised,
             (false, false) => Change::Renewed,
             (false, true) => Change::Ended,
             (true, _) => Change::Repeated,
@@ -129,6 +135,13 @@ impl Alerts {
             row.timeout = true;
         }
         self.0.insert(row.alert.fingerprint(), row);
+    }
+
+    /// Notes that a group has dealt with the end of an alert that other groups still hold.
+    pub fn leave(&mut self, fingerprint: u64, group: &str) -> Option<AlertRow> {
+        let row = self.0.get_mut(&fingerprint)?;
+        row.left.push(group.to_owned());
+        Some(row.clone())
     }
 
     /// The alert with this fingerprint.
@@ -246,7 +259,7 @@ mod tests {
     #[test]
     fn a_restored_alert_is_given_time_to_be_renewed() {
         let mut alerts = Alerts::default();
-        let row = |alert| AlertRow { alert, timeout: false };
+        let row = |alert| AlertRow { alert, timeout: false, left: Vec::new() };
         alerts.restore(row(alert(0, Some(240_000), 0)), Timestamp(9_000_000), Duration::from_secs(300));
         assert_eq!(alerts.iter().next().expect("one").alert.ends_at, Some(Timestamp(9_300_000)));
         alerts.restore(row(alert(0, Some(900_000), 0)), Timestamp(9_000_000), Duration::from_secs(300));

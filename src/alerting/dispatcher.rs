@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::alerts::{Alerts, Change, Incoming};
 use super::config::Alerting;
 use super::decision::Verdicts;
-use super::dedup::NotificationLog;
+use super::dedup::{LogEntry, NotificationLog};
 use super::escalation::{Escalations, Signer, is_critical};
-use super::group::{Group, group_id};
+use super::group::{Group, group_id, group_key};
 use super::inhibit::Inhibition;
 use super::pipeline::{self, Flush, Mutes};
 use super::silence::{RETENTION, Silence, Silences};
@@ -75,7 +75,7 @@ impl Dispatcher {
             dispatcher.alerts.restore(row, now, dispatcher.config.resolve_timeout);
         }
         // Whatever the database still holds has not been told to its end.
-        let live: Vec<Alert> = dispatcher.alerts.iter().map(|row| row.alert.clone()).collect();
+        let live: Vec<AlertRow> = dispatcher.alerts.iter().cloned().collect();
         dispatcher.regroup(&live, &restored.groups, now);
         dispatcher
     }
@@ -84,20 +84,20 @@ impl Dispatcher {
     pub fn reconfigure(&mut self, config: Arc<Alerting>, now: Timestamp) -> Transition {
         let timers: Vec<GroupRow> = self.groups.iter().map(|(id, group)| group.to_row(id)).collect();
         let held = self.held();
-        let live = self.alerts.iter().map(|row| &row.alert).filter(|a| held.contains(&a.fingerprint()) || !a.is_resolved(now));
-        let live: Vec<Alert> = live.cloned().collect();
+        let live = self.alerts.iter().filter(|row| held.contains(&row.alert.fingerprint()) || !row.alert.is_resolved(now));
+        let live: Vec<AlertRow> = live.cloned().collect();
         self.config = config;
         let before = keys(&self.groups);
         self.regroup(&live, &timers, now);
         let after = keys(&self.groups);
-        let moved = live.iter().filter(|alert| before.get(&alert.fingerprint()) != after.get(&alert.fingerprint()));
+        let moved = live.iter().map(|row| &row.alert).filter(|alert| before.get(&alert.fingerprint()) != after.get(&alert.fingerprint()));
         Transition { decisions: moved.map(|alert| self.arrival(alert, now)).collect(), ..self.everything() }
     }
 
-    fn regroup(&mut self, live: &[Alert], timers: &[GroupRow], now: Timestamp) {
+    fn regroup(&mut self, live: &[AlertRow], timers: &[GroupRow], now: Timestamp) {
         self.groups.clear();
-        for alert in live {
-            self.insert(alert, now);
+        for row in live {
+            self.insert(row, now);
         }
         for row in timers {
             if let Some(group) = self.groups.get_mut(&row.id) {
@@ -112,13 +112,20 @@ impl Dispatcher {
         let mut touched: BTreeSet<String> = BTreeSet::new();
         for report in incoming {
             let fingerprint = report.alert.fingerprint();
-            match self.alerts.put(report, now) {
+            let change = self.alerts.put(report, now);
+            match change {
                 Change::News | Change::Ended => {
                     let Some(row) = self.alerts.get(fingerprint).cloned() else { continue };
-                    touched.extend(self.insert(&row.alert, now));
+                    // After a restart, rules report ends again that were told before it.
+                    if change == Change::News && row.alert.is_resolved(now) && !self.is_told_firing(&row.alert, now) {
+                        continue;
+                    }
+                    touched.extend(self.insert(&row, now));
                     transition.decisions.push(self.arrival(&row.alert, now));
                     transition.alerts.push(row);
                 }
+                // What people see of it must be the same after a restart.
+                Change::Revised => transition.alerts.extend(self.alerts.get(fingerprint).cloned()),
                 Change::Renewed | Change::Repeated => {}
                 Change::Refused => self.refused += 1,
             }
@@ -128,13 +135,28 @@ impl Dispatcher {
         transition
     }
 
-    /// Puts an alert into its groups; returns the groups that are new.
-    fn insert(&mut self, alert: &Alert, now: Timestamp) -> Vec<String> {
-        let mut made = Vec::new();
+    /// Whether somebody who wants to hear of ends was told that this alert fires, and not that it ended.
+    fn is_told_firing(&self, alert: &Alert, now: Timestamp) -> bool {
+        let routes = self.config.routes.matching(&alert.labels).into_iter().filter_map(|index| self.config.routes.get(index));
+        routes.into_iter().any(|route| {
+            let key = group_key(route, &route.group_by.of(&alert.labels));
+            let integrations = self.config.receiver(&route.receiver).map_or(&[][..], |receiver| &receiver.integrations);
+            let knows = |entry: &LogEntry| entry.firing.contains(&alert.fingerprint());
+            let wanting = integrations.iter().filter(|integration| integration.send_resolved);
+            wanting.into_iter().any(|integration| self.log.get(&key, &integration.key, now).is_some_and(knows))
+        })
+    }
+
+    /// Puts an alert into its groups, those apart that have dealt with its end; returns the groups that are new.
+    fn insert(&mut self, row: &AlertRow, now: Timestamp) -> Vec<String> {
+        let (alert, mut made) = (&row.alert, Vec::new());
         for index in self.config.routes.matching(&alert.labels) {
             let Some(route) = self.config.routes.get(index) else { continue };
             let labels = route.group_by.of(&alert.labels);
             let id = group_id(route, &labels);
+            if row.left.contains(&id) {
+                continue;
+            }
             let group = self.groups.entry(id.clone()).or_insert_with(|| {
                 made.push(id);
                 Group::new(index, route, labels, now)
@@ -186,7 +208,7 @@ impl Dispatcher {
         self.distrust_clock(now);
         let due: Vec<String> = self.groups.iter().filter(|(_, g)| g.next_flush <= now).map(|(id, _)| id.clone()).collect();
         let mut transition = Transition::default();
-        let mut told: BTreeSet<u64> = BTreeSet::new();
+        let mut told: Vec<(u64, String)> = Vec::new();
         if due.is_empty() && self.escalations.rows().next().is_none() {
             return transition;
         }
@@ -194,13 +216,22 @@ impl Dispatcher {
         let alerts = std::mem::take(&mut self.alerts);
         let inhibition = Inhibition::new(&config.inhibit_rules, alerts.firing(now));
         for id in due {
-            told.extend(self.flush(&id, &alerts, &inhibition, now, &mut transition));
+            let ended = self.flush(&id, &alerts, &inhibition, now, &mut transition);
+            told.extend(ended.into_iter().map(|fingerprint| (fingerprint, id.clone())));
         }
         self.escalate(&alerts, &inhibition, now, &mut transition);
         drop(inhibition);
         self.alerts = alerts;
-        let held: BTreeSet<u64> = if told.is_empty() { told.clone() } else { self.held() };
-        transition.gone_alerts = told.difference(&held).copied().collect();
+        let held: BTreeSet<u64> = if told.is_empty() { BTreeSet::new() } else { self.held() };
+        let mut gone = BTreeSet::new();
+        for (fingerprint, group) in told {
+            if held.contains(&fingerprint) {
+                transition.alerts.extend(self.alerts.leave(fingerprint, &group));
+            } else {
+                gone.insert(fingerprint);
+            }
+        }
+        transition.gone_alerts = gone.into_iter().collect();
         transition.gone_alerts.iter().for_each(|fingerprint| self.verdicts.forget(*fingerprint));
         transition
     }
@@ -218,7 +249,7 @@ impl Dispatcher {
         let config = self.config.clone();
         let Some(group) = self.groups.get_mut(id) else { return Vec::new() };
         let Some(route) = config.routes.get(group.route) else { return Vec::new() };
-        let first = !std::mem::replace(&mut group.flushed, true);
+        group.flushed = true;
         group.next_flush = now + route.group_interval;
 
         let group = &self.groups[id];
@@ -232,7 +263,7 @@ impl Dispatcher {
         let begun: Vec<EscalationRow> = told.filter_map(|alert| self.escalations.told(alert, &route.receiver, now)).collect();
         transition.escalations.extend(begun);
         let group = &self.groups[id];
-        let (row, sent) = (group.to_row(id), !outcome.messages.is_empty());
+        let row = group.to_row(id);
         transition.log.extend(outcome.log);
         transition.messages.extend(outcome.messages);
         transition.decisions.extend(self.verdicts.note(&group.key, outcome.verdicts, now));
@@ -241,7 +272,7 @@ impl Dispatcher {
         if group.alerts.is_empty() {
             self.groups.remove(id);
             transition.gone_groups.push(id.to_owned());
-        } else if first || sent {
+        } else {
             transition.groups.push(row);
         }
         ended

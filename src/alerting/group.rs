@@ -29,10 +29,15 @@ pub fn group_id(route: &Route, labels: &Labels) -> String {
     format!("{}:{}", route.id, labels.braced())
 }
 
+/// Alertmanager's group key: `{}/{severity="page"}:{alertname="X"}`.
+pub fn group_key(route: &Route, labels: &Labels) -> String {
+    format!("{}:{}", route.key, labels.braced())
+}
+
 impl Group {
     /// A new group, first flushed after `group_wait`.
     pub fn new(index: usize, route: &Route, labels: Labels, now: Timestamp) -> Self {
-        let key = format!("{}:{}", route.key, labels.braced());
+        let key = group_key(route, &labels);
         Group { route: index, labels, key, alerts: BTreeSet::new(), next_flush: now + route.group_wait, flushed: false }
     }
 

@@ -9,7 +9,7 @@ use crate::model::Timestamp;
 pub struct GroupRow {
     /// Route identity and group labels.
     pub id: String,
-    /// When it is next flushed. Flushes that sent nothing are not recorded: count on from here in steps of group_interval.
+    /// When it is next flushed.
     pub next_flush: Timestamp,
     /// Whether it was flushed at least once.
     pub flushed: bool,

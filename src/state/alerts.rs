@@ -14,6 +14,8 @@ pub struct AlertRow {
     pub alert: Alert,
     /// Whether `ends_at` is only a time-out, not an end that the sender named.
     pub timeout: bool,
+    /// Groups that have dealt with its end, while others have not.
+    pub left: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -29,6 +31,8 @@ struct Body {
     peak: Option<f64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     evidence: Vec<Clue>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left: Vec<String>,
 }
 
 fn pairs(labels: &Labels) -> Vec<(String, String)> {
@@ -48,6 +52,7 @@ fn body(row: &AlertRow) -> String {
         value: alert.value,
         peak: alert.peak,
         evidence: alert.evidence.clone(),
+        left: row.left.clone(),
     };
     // Strings, numbers and lists of them always have a JSON form.
     serde_json::to_string(&body).unwrap_or_default()
@@ -66,7 +71,7 @@ fn row(text: &str) -> Result<AlertRow, serde_json::Error> {
         peak: body.peak,
         evidence: body.evidence,
     };
-    Ok(AlertRow { alert, timeout: body.timeout })
+    Ok(AlertRow { alert, timeout: body.timeout, left: body.left })
 }
 
 impl State {

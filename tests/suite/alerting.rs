@@ -3,9 +3,10 @@
 //! The timelines without `ours: true` were compared with Alertmanager 0.33, which sends exactly the same messages.
 
 mod configuration;
-mod crash;
+pub mod crash;
 mod delivery;
 mod policy;
+mod restarts;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};

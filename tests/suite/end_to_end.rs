@@ -217,53 +217,6 @@ fn hostile_targets_hurt_only_themselves() {
     );
 }
 
-/// `kill -9` between firing and delivery, 50 times at random instants: nothing is lost, at most one repeat for each kill, and a repeat
-/// carries the delivery id of the message it repeats.
-#[test]
-fn kill_at_any_instant_loses_nothing() {
-    const KILLS: usize = 50;
-    let (page, sink) = (Hostile::page("trouble{n=\"start\"} 0\n"), HttpSink::start([Reply::Answer(200, "", "{}")]));
-    let rules = tempfile::tempdir().expect("a folder");
-    let rule_file = rules.path().join("trouble.yml");
-    std::fs::write(&rule_file, "groups:\n- name: trouble\n  interval: 200ms\n  rules:\n  - alert: Trouble\n    expr: trouble == 1\n")
-        .expect("written");
-    let mut nightbell = Nightbell::start(&format!(
-        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}\nrules: {{shipped: false}}\nrule_files: ['{}']\n\
-         scrape_configs: [{{job_name: app, static_configs: [{{targets: ['{}']}}]}}]\n\
-         route: {{receiver: hook, group_by: [n], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}\nreceivers: [{{name: hook, webhook_configs: [{{url: '{}'}}]}}]\n",
-        rule_file.display(),
-        page.address,
-        sink.url
-    ));
-    let (mut text, mut random) = (String::new(), 0x2545_f491_4f6c_dd1d_u64);
-    for n in 0..KILLS {
-        text.push_str(&format!("trouble{{n=\"{n}\"}} 1\n"));
-        page.become_(Manner::Serve("text/plain; version=0.0.4", text.clone().into_bytes()));
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_millis((random >> 33) % 500));
-        nightbell.kill();
-        nightbell.restart();
-    }
-    let deliveries = || -> Vec<(String, String)> {
-        let told = |body: &Value| {
-            body["alerts"].as_array().map(|a| a.iter().map(|a| a["labels"]["n"].as_str().unwrap_or("").to_owned()).collect::<Vec<_>>())
-        };
-        sink.requests()
-            .iter()
-            .filter_map(|r| Some((serde_json::from_str::<Value>(&r.body).ok()?, r.headers.get("x-nightbell-delivery")?.clone())))
-            .flat_map(|(body, id)| told(&body).unwrap_or_default().into_iter().map(move |n| (n, id.clone())))
-            .collect()
-    };
-    let heard = |n: usize| deliveries().iter().any(|(name, _)| *name == n.to_string());
-    wait_until("every alert was told", Duration::from_secs(20), || (0..KILLS).all(heard));
-    let all = deliveries();
-    let mut distinct = all.clone();
-    distinct.sort();
-    distinct.dedup();
-    assert!(all.len() - distinct.len() <= KILLS, "{} repeats for {KILLS} kills", all.len() - distinct.len());
-    assert_eq!(distinct.len(), KILLS, "each alert has one delivery id: {distinct:?}");
-}
-
 /// Issue 4, items 1 and 5: files under `templates` are read beside the configuration; what fails in one is told in the message, in the log
 /// and in a metric, and the message comes all the same. A file that cannot be read is refused at its line and column.
 #[test]

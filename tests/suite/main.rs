@@ -22,6 +22,7 @@ mod fuzz;
 mod history;
 mod http;
 mod http_api;
+mod kill;
 mod notify;
 mod program;
 mod prometheus_api;

@@ -438,3 +438,24 @@ async fn the_scheduler_keeps_alerts_across_restarts_and_counts_missed_slots() {
     assert_eq!(alerts[0].ends_at, Some(Timestamp(600_000)));
     assert!(state.rule_alerts().await.expect("rows").is_empty());
 }
+
+/// What the first collections brought is judged at once; the slot that lies before that instant is not judged after it, or what has just
+/// begun would end. The next slot is.
+#[tokio::test]
+async fn a_slot_before_the_first_evaluation_is_not_judged_after_it() {
+    let script = Arc::new(Script::default());
+    let state = State::in_memory().await.expect("a database");
+    let (scheduler, mut told, _telemetry) = scheduler(&script, &state);
+    let settings = Settings { phase: Duration::from_millis(500), ..Settings::default() };
+    // The slot 60.0 is judged at 60.5; the first collection ended at 60.3.
+    scheduler.reload(vec![group(vec![Rule::Alerting(alert("A", 0, 0))])], settings, Timestamp(60_100)).await.expect("reload");
+    scheduler.restore(Timestamp(60_100)).await.expect("restore");
+    script.set("m", Ok(vec![hit("x", 1.0)]));
+    scheduler.evaluate_all(Timestamp(60_300)).await.expect("evaluate");
+    assert_eq!(told.try_recv().expect("it fires")[0].starts_at.0, 60_300);
+    script.set("m", Ok(Vec::new()));
+    scheduler.tick(Timestamp(60_500)).await.expect("tick");
+    assert!(told.try_recv().is_err(), "at 60.0 nothing was known of it");
+    scheduler.tick(Timestamp(120_500)).await.expect("tick");
+    assert_eq!(told.try_recv().expect("its end")[0].ends_at, Some(Timestamp(120_000)));
+}

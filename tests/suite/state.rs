@@ -46,7 +46,7 @@ fn alert(name: &str) -> AlertRow {
         peak: None,
         evidence: Vec::new(),
     };
-    AlertRow { alert, timeout: true }
+    AlertRow { alert, timeout: true, left: vec!["{}/0:{}".into()] }
 }
 
 #[tokio::test]

@@ -17,10 +17,10 @@ use super::delivery::{Answer, Scripted, scripted};
 use super::{START, alert, heard};
 
 /// Numerical Recipes' generator: the same deaths in each run.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
     }

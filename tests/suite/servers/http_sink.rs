@@ -28,6 +28,8 @@ pub struct Recorded {
     /// Names in lower case.
     pub headers: BTreeMap<String, String>,
     pub body: String,
+    /// Status of the answer, once the peer was given it.
+    pub answered: Option<u16>,
 }
 
 impl Recorded {
@@ -77,6 +79,11 @@ impl HttpSink {
         self.requests.lock().expect("no poison").clone()
     }
 
+    /// Answers with this from now on.
+    pub fn answer(&self, reply: Reply) {
+        *self.replies.lock().expect("no poison") = VecDeque::from([reply]);
+    }
+
     /// The newest request; waits for one.
     pub fn last(&self) -> Recorded {
         wait_until("a request", Duration::from_secs(5), || !self.requests().is_empty());
@@ -95,7 +102,11 @@ impl Drop for HttpSink {
 fn serve(stream: TcpStream, seen: &Mutex<Vec<Recorded>>, script: &Mutex<VecDeque<Reply>>) {
     let mut reader = BufReader::new(stream);
     while let Some(request) = read(&mut reader) {
-        seen.lock().expect("no poison").push(request);
+        let number = {
+            let mut seen = seen.lock().expect("no poison");
+            seen.push(request);
+            seen.len() - 1
+        };
         let reply = {
             let mut script = script.lock().expect("no poison");
             if script.len() > 1 { script.pop_front() } else { script.front().cloned() }
@@ -103,7 +114,10 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<Recorded>>, script: &Mutex<VecDeque
         match reply {
             Some(Reply::Answer(status, headers, body)) => {
                 let text = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}", body.len());
+                // Before the peer can know it, so that a test that reads now misses nothing.
+                seen.lock().expect("no poison")[number].answered = Some(status);
                 if reader.get_mut().write_all(text.as_bytes()).is_err() {
+                    seen.lock().expect("no poison")[number].answered = None;
                     return;
                 }
             }
@@ -129,5 +143,5 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Recorded> {
     let length = headers.get("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Recorded { method, path, headers, body: String::from_utf8(body).ok()? })
+    Some(Recorded { method, path, headers, body: String::from_utf8(body).ok()?, answered: None })
 }
