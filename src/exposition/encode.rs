@@ -219,7 +219,7 @@ fn underscored(name: &str, allowed: fn(&str) -> bool) -> String {
     if out.is_empty() { "_".into() } else { out }
 }
 
-fn escape(out: &mut String, text: &str, quotes: bool) {
+pub(super) fn escape(out: &mut String, text: &str, quotes: bool) {
     let mut rest = text;
     while let Some(at) = rest.find(|c| matches!(c, '\\' | '\n') || (quotes && c == '"')) {
         out.push_str(&rest[..at]);

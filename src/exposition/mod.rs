@@ -1,11 +1,13 @@
-//! Prometheus's text formats, out ([`encode`]) and in ([`parse`]), and what is unusual in a page ([`lint`]).
+//! Prometheus's text formats, out ([`encode`]) and in ([`parse`]), its protobuf format in ([`protobuf`]), and what is unusual in a page
+//! ([`lint`]).
 
 pub mod encode;
 pub mod lint;
 mod openmetrics;
 pub mod parse;
+pub mod protobuf;
 mod series;
 
 pub use encode::{EncodedFamily, Format, Page};
 pub use parse::{Item, Line, Lines, ParseError};
-pub use series::labels;
+pub use series::{labels, written};

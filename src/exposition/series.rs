@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use memchr::memchr2;
 
-use crate::model::text::format_float_g;
-use crate::model::{LabelsBuilder, METRIC_NAME, MetricKind};
+use super::encode::escape;
+use crate::model::text::{format_float_g, is_legacy_label_name, is_legacy_metric_name};
+use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MetricKind};
 
 type Problem = &'static str;
 
@@ -47,9 +48,43 @@ pub fn labels(series: &[u8], kind: MetricKind, labels: &mut LabelsBuilder) -> Re
 }
 
 /// A bucket bound or quantile in the spelling of OpenMetrics: always a float.
-fn bound_text(value: f64) -> String {
+pub(super) fn bound_text(value: f64) -> String {
     let text = format_float_g(value);
     if text.contains(['e', '.', 'N', 'I']) { text } else { format!("{text}.0") }
+}
+
+/// Writes a series as [`labels`] reads it: names outside the legacy alphabet between quotes.
+pub fn written(labels: &Labels) -> String {
+    let mut out = String::new();
+    let name = labels.metric_name();
+    let mut separator = if is_legacy_metric_name(name) {
+        out.extend([name, "{"]);
+        ""
+    } else {
+        out.push('{');
+        push_quoted(&mut out, name);
+        ","
+    };
+    for (name, value) in labels.iter().filter(|(name, _)| *name != METRIC_NAME) {
+        out.push_str(separator);
+        push_name(&mut out, name, is_legacy_label_name);
+        out.push('=');
+        push_quoted(&mut out, value);
+        separator = ",";
+    }
+    out.push('}');
+    out
+}
+
+/// Writes a name, between quotes where `bare` does not take it without.
+pub(super) fn push_name(out: &mut String, name: &str, bare: fn(&str) -> bool) {
+    if bare(name) { out.push_str(name) } else { push_quoted(out, name) }
+}
+
+pub(super) fn push_quoted(out: &mut String, text: &str) {
+    out.push('"');
+    escape(out, text, true);
+    out.push('"');
 }
 
 /// Calls `each` for every `name="value"`, and with `None` for a quoted name that stands alone. `inner` is what stands between the braces.

@@ -3,6 +3,7 @@
 //! Nothing here does I/O or asks what time it is.
 
 pub mod alert;
+pub(crate) mod bytes;
 pub mod evidence;
 pub mod label_sets;
 pub mod labels;

@@ -11,16 +11,17 @@ use tracing::{info, warn};
 
 use crate::collectors::Collector;
 use crate::exposition::{EncodedFamily, Format, Page};
-use crate::model::{Batch, Labels, MetricKind, Timestamp, stale_nan};
+use crate::model::{Batch, Labels, MetricKind, NativeHistogram, Timestamp, stale_nan};
 use crate::store::{Appended, SeriesId, Store};
 use crate::telemetry::Telemetry;
 
 use super::cache::{Cache, Entry};
 use super::fetch::Fetch;
+use super::job::Encoding;
 use super::labelling::Labelling;
 use super::metrics::Metrics;
 use super::report::{Figures, Report};
-use super::scan::{Hit, PageCache, Slot, scan};
+use super::scan::{Fetched, Hit, PageCache, Slot, scan};
 use super::target::{Health, LastPage, ScrapedPage, Shared, Status};
 
 /// How far in the future an exposed timestamp may lie (SEMANTICS 11).
@@ -63,6 +64,7 @@ pub(super) struct Collection {
 struct Outcome {
     samples: Vec<(SeriesId, f64)>,
     stamped: Vec<(Timestamp, SeriesId, f64)>,
+    histograms: Vec<(Timestamp, SeriesId, NativeHistogram)>,
     families: Vec<EncodedFamily>,
     scraped: Option<(Bytes, Format)>,
     /// Samples of series for which the store had no room.
@@ -92,12 +94,12 @@ impl Collection {
                 self.take_batch(&batch, error, at)
             }
             Source::Http(fetch, _) => match fetch.page().await {
-                Ok((body, format)) => self.take_page(body, format, at),
+                Ok((body, encoding)) => self.take_page(body, encoding, at),
                 Err(error) => self.take_nothing(error),
             },
             Source::Own(telemetry, _) => {
                 let page = telemetry.encode();
-                self.take_page(Bytes::from(page), Format::OpenMetrics, at)
+                self.take_page(Bytes::from(page), Encoding::Text(Format::OpenMetrics), at)
             }
         };
         outcome.figures.seconds = start.elapsed().as_secs_f64();
@@ -179,9 +181,13 @@ impl Collection {
     }
 
     /// A page that was fetched: all of it or nothing (SEMANTICS 13).
-    fn take_page(&mut self, body: Bytes, format: Format, at: Timestamp) -> Outcome {
+    fn take_page(&mut self, body: Bytes, encoding: Encoding, at: Timestamp) -> Outcome {
+        let mut page = match Fetched::read(body, encoding, &self.labelling) {
+            Ok(page) => page,
+            Err(error) => return self.take_nothing(error),
+        };
         let (Source::Http(_, cache) | Source::Own(_, cache)) = &mut self.source else { return Outcome::default() };
-        let (scanned, done) = scan(cache, &body, format, &self.labelling);
+        let (scanned, done) = scan(cache, &mut page, &self.labelling);
         let mut figures = Figures { scraped: scanned.scraped, kept: scanned.kept, ..Figures::default() };
         if let Err(error) = done {
             return Outcome { figures, ..self.take_nothing(error) };
@@ -189,10 +195,11 @@ impl Collection {
         let put = |new: super::scan::NewSeries<'_>| {
             let id = new.labels.as_ref().and_then(|labels| self.store.series_id(labels).ok());
             let refused = new.labels.is_some() && id.is_none();
-            cache.put(new.key.into(), Entry::new(id, new.kind, ()).refused_if(refused))
+            cache.put(new.key.into_owned().into_boxed_slice(), Entry::new(id, new.kind, ()).refused_if(refused))
         };
         let added: Vec<usize> = scanned.new.into_iter().map(put).collect();
-        let hits = scanned.hits;
+        let (hits, mut values) = (scanned.hits, scanned.histograms);
+        let lines = hits.len() - values.len();
         let honor = self.stamps.honor;
         let place = |hit: &Hit| match hit.slot {
             Slot::Known(index) => index as usize,
@@ -200,11 +207,15 @@ impl Collection {
         };
         let mut outcome = Outcome { samples: Vec::with_capacity(hits.len() + 8), ..Outcome::default() };
         let mut refused = 0;
-        let (samples, stamped) = (&mut outcome.samples, &mut outcome.stamped);
+        let (samples, stamped, histograms) = (&mut outcome.samples, &mut outcome.stamped, &mut outcome.histograms);
         let shown = hits.iter().map(|hit| (place(hit), honor && hit.timestamp.is_some()));
         let changes = cache.finish(shown, self.stamps.track, |position, entry| {
             let hit = &hits[position];
-            match (entry.id, hit.timestamp.filter(|_| honor)) {
+            let timestamp = hit.timestamp.filter(|_| honor);
+            match (entry.id, timestamp) {
+                (Some(id), _) if position >= lines => {
+                    histograms.push((timestamp.unwrap_or(at), id, std::mem::take(&mut values[position - lines])));
+                }
                 (Some(id), None) => samples.push((id, hit.value)),
                 (Some(id), Some(timestamp)) => stamped.push((timestamp, id, hit.value)),
                 (None, _) => refused += usize::from(entry.refused),
@@ -215,7 +226,7 @@ impl Collection {
         figures.added = changes.added;
         outcome.samples.extend(changes.gone.into_iter().map(|id| (id, stale_nan())));
         self.drop_future(&mut outcome, at);
-        Outcome { figures, scraped: Some((body, format)), ..outcome }
+        Outcome { figures, scraped: Some((page.body, page.format)), ..outcome }
     }
 
     /// A failed scrape counts as an empty page: everything gets markers at once (SEMANTICS 13).
@@ -228,9 +239,11 @@ impl Collection {
     }
 
     fn drop_future(&self, outcome: &mut Outcome, at: Timestamp) {
-        let before = outcome.stamped.len();
+        let before = outcome.stamped.len() + outcome.histograms.len();
         outcome.stamped.retain(|(timestamp, _, _)| *timestamp <= at + MAX_AHEAD);
-        self.metrics.out_of_bounds.inc_by((before - outcome.stamped.len()) as u64);
+        outcome.histograms.retain(|(timestamp, _, _)| *timestamp <= at + MAX_AHEAD);
+        let kept = outcome.stamped.len() + outcome.histograms.len();
+        self.metrics.out_of_bounds.inc_by((before - kept) as u64);
     }
 
     fn write(&mut self, at: Timestamp, outcome: &mut Outcome) {
@@ -243,6 +256,14 @@ impl Collection {
         }
         let appended = self.store.append_ids(at, &outcome.samples);
         self.account(&appended);
+        let mut histograms = std::mem::take(&mut outcome.histograms);
+        self.metrics.native_histograms.inc_by(histograms.len() as u64);
+        histograms.sort_by_key(|(timestamp, _, _)| *timestamp);
+        for run in histograms.chunk_by_mut(|a, b| a.0 == b.0) {
+            let samples: Vec<_> = run.iter_mut().map(|(_, id, histogram)| (*id, Arc::new(std::mem::take(histogram)))).collect();
+            let appended = self.store.append_histogram_ids(run[0].0, &samples);
+            self.account(&appended);
+        }
         self.arrivals.send_modify(|count| *count = count.wrapping_add(1));
         if outcome.refused > 0 {
             self.metrics.no_room.inc_by(outcome.refused as u64);

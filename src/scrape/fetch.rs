@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use url::Url;
 
+use super::job::Encoding;
 use crate::exposition::Format;
 use crate::http::{Client, HeaderMap, HeaderName, HeaderValue, Method, Request};
 
@@ -16,7 +17,7 @@ pub(super) struct Fetch {
     headers: HeaderMap,
     timeout: Duration,
     max_body: usize,
-    fallback: Option<Format>,
+    fallback: Option<Encoding>,
 }
 
 impl Fetch {
@@ -37,7 +38,7 @@ impl Fetch {
     }
 
     /// Fetches the page. The error is one line without secrets.
-    pub(super) async fn page(&self) -> Result<(Bytes, Format), String> {
+    pub(super) async fn page(&self) -> Result<(Bytes, Encoding), String> {
         let request = Request {
             method: Method::GET,
             url: self.url.clone(),
@@ -51,18 +52,19 @@ impl Fetch {
             return Err(format!("server returned HTTP status {}", response.status));
         }
         let written = response.header("content-type").unwrap_or("");
-        let format = format_of(written).or(self.fallback).ok_or_else(|| {
+        let encoding = encoding_of(written).or(self.fallback).ok_or_else(|| {
             let shown: String = written.chars().filter(|c| !c.is_control()).take(60).collect();
             format!("unsupported Content-Type {shown:?} and no fallback_scrape_protocol")
         })?;
-        Ok((response.body, format))
+        Ok((response.body, encoding))
     }
 }
 
-fn format_of(content_type: &str) -> Option<Format> {
+fn encoding_of(content_type: &str) -> Option<Encoding> {
     match content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase().as_str() {
-        "text/plain" => Some(Format::Text),
-        "application/openmetrics-text" => Some(Format::OpenMetrics),
+        "text/plain" => Some(Encoding::Text(Format::Text)),
+        "application/openmetrics-text" => Some(Encoding::Text(Format::OpenMetrics)),
+        "application/vnd.google.protobuf" => Some(Encoding::Protobuf),
         _ => None,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::native::NativeHistograms;
 use crate::config::{ByteSize, Section};
 use crate::model::Labels;
 
@@ -76,6 +77,8 @@ pub struct Global {
     pub scrape_protocols: Vec<super::Protocol>,
     /// Limits that jobs inherit.
     pub limits: Limits,
+    /// What is made of histograms, unless a job says otherwise.
+    pub native: NativeHistograms,
 }
 
 impl Default for Global {
@@ -89,20 +92,18 @@ impl Default for Global {
             external_labels: Labels::empty(),
             scrape_protocols: Vec::new(),
             limits: Limits::default(),
+            native: NativeHistograms::default(),
         }
     }
 }
 
-/// Keys of `global` that change nothing here: native histograms are not stored, names are UTF-8, log files are the log.
-const WITHOUT_EFFECT: [&str; 9] = [
+/// Keys of `global` that change nothing here: names are UTF-8, log files are the log.
+const WITHOUT_EFFECT: [&str; 6] = [
     "query_log_file",
     "scrape_failure_log_file",
     "keep_dropped_targets",
     "metric_name_validation_scheme",
     "metric_name_escaping_scheme",
-    "scrape_native_histograms",
-    "always_scrape_classic_histograms",
-    "convert_classic_histograms_to_nhcb",
     "extra_scrape_metrics",
 ];
 
@@ -128,6 +129,7 @@ impl Global {
             external_labels: section.or("external_labels", Labels::empty()),
             scrape_protocols: super::job::read_protocols(section),
             limits: Limits::read(section, &Limits::default()),
+            native: NativeHistograms::read(section, &NativeHistograms::default()),
         };
         for key in WITHOUT_EFFECT {
             section.node(key);

@@ -1,7 +1,7 @@
 //! One entry of `scrape_configs`, key for key as Prometheus documents it
 //! (<https://prometheus.io/docs/prometheus/latest/configuration/configuration/#scrape_config>).
 //!
-//! Discovery other than static and file is refused with a remedy. Native histograms are not stored; their keys change nothing.
+//! Discovery other than static and file is refused with a remedy.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,10 @@ use crate::model::text::nearest;
 
 use super::Format;
 use super::global::{Global, Limits, check_interval, check_timeout};
+use super::native::NativeHistograms;
 use super::relabel::{RelabelRule, read_rules};
 
-/// A text format by the name that `scrape_protocols` gives it.
+/// A format by the name that `scrape_protocols` gives it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Protocol {
     /// `OpenMetricsText1.0.0`
@@ -27,7 +28,16 @@ pub enum Protocol {
     Text1,
     /// `PrometheusText0.0.4`
     Text0,
-    /// `PrometheusProto`, which nightbell does not speak: never asked for.
+    /// `PrometheusProto`, the only one that carries native histograms.
+    Protobuf,
+}
+
+/// How a page is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Encoding {
+    /// As text.
+    Text(Format),
+    /// As delimited protobuf.
     Protobuf,
 }
 
@@ -36,17 +46,20 @@ const PROTOCOLS: [(&str, Protocol, &str); 5] = [
     ("OpenMetricsText0.0.1", Protocol::OpenMetrics0, "application/openmetrics-text;version=0.0.1"),
     ("PrometheusText1.0.0", Protocol::Text1, "text/plain;version=1.0.0;escaping=allow-utf-8"),
     ("PrometheusText0.0.4", Protocol::Text0, "text/plain;version=0.0.4"),
-    ("PrometheusProto", Protocol::Protobuf, ""),
+    ("PrometheusProto", Protocol::Protobuf, "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"),
 ];
 
-/// The `Accept` header for these protocols, falling weights from the first on (SEMANTICS 31); empty means the default order.
-pub fn accept_header(protocols: &[Protocol]) -> String {
-    let order: Vec<Protocol> = if protocols.is_empty() { PROTOCOLS.iter().map(|(_, p, _)| *p).collect() } else { protocols.to_vec() };
-    let types: Vec<&str> =
-        order.iter().flat_map(|p| PROTOCOLS.iter().find(|(_, q, _)| p == q)).map(|(_, _, t)| *t).filter(|t| !t.is_empty()).collect();
-    let mut parts: Vec<String> = types.iter().enumerate().map(|(i, t)| format!("{t};q=0.{}", types.len() + 1 - i)).collect();
-    parts.push("*/*;q=0.1".into());
-    parts.join(",")
+/// The order where none is configured: protobuf first where native histograms are wanted, else not at all.
+fn default_protocols(native: bool) -> Vec<Protocol> {
+    let text = [Protocol::OpenMetrics1, Protocol::OpenMetrics0, Protocol::Text1, Protocol::Text0];
+    native.then_some(Protocol::Protobuf).into_iter().chain(text).collect()
+}
+
+/// The `Accept` header for these protocols, falling weights from the first on (SEMANTICS 31).
+fn accept_header(protocols: &[Protocol]) -> String {
+    let types = protocols.iter().flat_map(|p| PROTOCOLS.iter().find(|(_, q, _)| p == q)).map(|(_, _, t)| *t);
+    let weights = (1..=PROTOCOLS.len() + 1).rev();
+    types.chain(["*/*"]).zip(weights).map(|(name, weight)| format!("{name};q=0.{weight}")).collect::<Vec<_>>().join(",")
 }
 
 /// One job.
@@ -75,7 +88,9 @@ pub struct Job {
     /// The `Accept` header.
     pub accept: String,
     /// `fallback_scrape_protocol`: the format of a page whose Content-Type says nothing.
-    pub fallback: Option<Format>,
+    pub fallback: Option<Encoding>,
+    /// What is made of histograms.
+    pub native: NativeHistograms,
     /// Targets written in the file.
     pub groups: Vec<TargetGroup>,
     /// `file_sd_configs`: path patterns.
@@ -137,18 +152,8 @@ const OTHER_DISCOVERY: [&str; 29] = [
 ];
 
 /// Keys that change nothing here.
-const WITHOUT_EFFECT: [&str; 10] = [
-    "scrape_native_histograms",
-    "scrape_classic_histograms",
-    "always_scrape_classic_histograms",
-    "convert_classic_histograms_to_nhcb",
-    "native_histogram_bucket_limit",
-    "native_histogram_min_bucket_factor",
-    "metric_name_validation_scheme",
-    "metric_name_escaping_scheme",
-    "keep_dropped_targets",
-    "scrape_failure_log_file",
-];
+const WITHOUT_EFFECT: [&str; 4] =
+    ["metric_name_validation_scheme", "metric_name_escaping_scheme", "keep_dropped_targets", "scrape_failure_log_file"];
 
 /// Reads `scrape_configs` from the file's root, and from the files that `scrape_config_files` names. A pattern may match nothing.
 pub fn read_jobs(root: &Section<'_>, global: &Global) -> Vec<Job> {
@@ -205,7 +210,9 @@ impl Job {
         check_interval(section, "scrape_interval", interval);
         let timeout = section.get("scrape_timeout");
         check_timeout(section, timeout, interval);
-        let protocols = read_protocols(section);
+        let native = NativeHistograms::read(section, &global.native);
+        let protocols = [read_protocols(section), global.scrape_protocols.clone(), default_protocols(native.scrape)];
+        let protocols = protocols.iter().find(|protocols| !protocols.is_empty()).map_or(&[][..], Vec::as_slice);
         let client = Client::build(&HttpConfig::read(section)).unwrap_or_else(|error| {
             section.error("", error.to_string(), "check tls_config, http_headers and proxy_url");
             Client::plain()
@@ -223,13 +230,15 @@ impl Job {
             honor_timestamps: section.or("honor_timestamps", true),
             track_timestamps_staleness: section.or("track_timestamps_staleness", false),
             compression: section.or("enable_compression", true),
-            accept: accept_header(if protocols.is_empty() { &global.scrape_protocols } else { &protocols }),
+            accept: accept_header(protocols),
             fallback: section.get::<String>("fallback_scrape_protocol").and_then(|word| {
                 match protocol(section, "fallback_scrape_protocol", &word)? {
-                    Protocol::OpenMetrics1 | Protocol::OpenMetrics0 => Some(Format::OpenMetrics),
-                    Protocol::Text1 | Protocol::Text0 | Protocol::Protobuf => Some(Format::Text),
+                    Protocol::OpenMetrics1 | Protocol::OpenMetrics0 => Some(Encoding::Text(Format::OpenMetrics)),
+                    Protocol::Text1 | Protocol::Text0 => Some(Encoding::Text(Format::Text)),
+                    Protocol::Protobuf => Some(Encoding::Protobuf),
                 }
             }),
+            native,
             // As in Prometheus: with relabelling a URL may be meant (a prober's target), without it is the commonest slip.
             groups: groups.iter().map(|s| TargetGroup::read(s, relabel.is_empty())).collect(),
             files: section.sections("file_sd_configs").iter().flat_map(read_files).collect(),
@@ -237,7 +246,7 @@ impl Job {
             metric_relabel: read_rules(section, "metric_relabel_configs"),
             limits: Limits::read(section, &global.limits),
             client,
-            identity: super::identity::of(section, &(global.scrape_interval, global.scrape_timeout)),
+            identity: super::identity::of(section, &(global.scrape_interval, global.scrape_timeout, protocols, native.identity())),
         };
         if !matches!(job.scheme.as_str(), "http" | "https") {
             section.error("scheme", "is neither http nor https", "give http or https");

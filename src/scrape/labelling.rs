@@ -4,9 +4,10 @@ use crate::exposition;
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MetricKind};
 
 use super::global::Limits;
+use super::native::NativeHistograms;
 use super::relabel::{self, RelabelRule};
 
-/// How one target's series are labelled.
+/// How one target's series are labelled, and what is read of them.
 #[derive(Debug, Clone)]
 pub(super) struct Labelling {
     /// The target's labels: `job`, `instance` and configured ones.
@@ -17,12 +18,14 @@ pub(super) struct Labelling {
     pub(super) rules: Vec<RelabelRule>,
     /// Bounds on labels.
     pub(super) limits: Limits,
+    /// What is made of histograms.
+    pub(super) native: NativeHistograms,
 }
 
 impl Labelling {
     /// For a collector: its target's labels win, nothing is relabelled.
     pub(super) fn plain(target: Labels) -> Self {
-        Labelling { target, honor_labels: false, rules: Vec::new(), limits: Limits::default() }
+        Labelling { target, honor_labels: false, rules: Vec::new(), limits: Limits::default(), native: NativeHistograms::default() }
     }
 
     /// The stored labels of a series as a page writes it; `None` when relabelling drops it.

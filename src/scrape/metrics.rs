@@ -17,6 +17,7 @@ pub(super) struct Metrics {
     pub(super) no_room: Counter,
     pub(super) duplicate: Counter,
     pub(super) out_of_order: Counter,
+    pub(super) native_histograms: Counter,
 }
 
 impl Metrics {
@@ -46,6 +47,11 @@ impl Metrics {
                 "scrape_samples_out_of_order",
                 "Samples refused for being older than their series",
                 metrics.out_of_order.clone(),
+            );
+            registry.register(
+                "scrape_native_histograms",
+                "Native histograms scraped: they are stored, but the text of /metrics and /federate cannot carry them",
+                metrics.native_histograms.clone(),
             );
             registry.register(
                 "scrape_samples_without_room",

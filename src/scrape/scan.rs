@@ -1,13 +1,23 @@
 //! Reads a whole page into series numbers and values. Nothing is stored unless the page is sound to its end (SEMANTICS 13).
 
-use crate::exposition::{Format, Item, Lines};
-use crate::model::{Labels, MetricKind, Timestamp};
+use std::borrow::Cow;
 
-use super::cache::Cache;
+use bytes::Bytes;
+
+use crate::exposition::protobuf::{Exposed, Options, expand};
+use crate::exposition::{Format, Item, Lines};
+use crate::model::{Labels, MetricKind, NativeHistogram, Timestamp, histogram_nan};
+
+use super::cache::{Cache, Entry};
+use super::convert::Converter;
+use super::job::Encoding;
 use super::labelling::Labelling;
 
 /// A page may bring this many times its sample limit where relabelling drops the rest.
 const DROPPED: usize = 10;
+
+/// A protobuf body may become so many times its size limit: text is longer, and a histogram takes more room in memory.
+const EXPANDED: u64 = 2;
 
 /// Series of scraped pages by their raw bytes.
 pub(super) type PageCache = Cache<Box<[u8]>, ()>;
@@ -21,17 +31,18 @@ pub(super) enum Slot {
     New(u32),
 }
 
-/// One sample line.
+/// One sample: of a line, or a native histogram.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hit {
     pub(super) slot: Slot,
+    /// Of a native histogram the marker that stands for one.
     pub(super) value: f64,
     pub(super) timestamp: Option<Timestamp>,
 }
 
 /// A series that the cache does not know, or knows under another TYPE.
 pub(super) struct NewSeries<'a> {
-    pub(super) key: &'a [u8],
+    pub(super) key: Cow<'a, [u8]>,
     pub(super) kind: MetricKind,
     /// `None` when relabelling drops it.
     pub(super) labels: Option<Labels>,
@@ -40,25 +51,59 @@ pub(super) struct NewSeries<'a> {
 /// A sound page, or the counts of an unsound one.
 #[derive(Default)]
 pub(super) struct Scanned<'a> {
+    /// The lines in the order of the page, then the native histograms.
     pub(super) hits: Vec<Hit>,
     pub(super) new: Vec<NewSeries<'a>>,
-    /// Sample lines on the page.
+    /// The values of the last hits, in their order.
+    pub(super) histograms: Vec<NativeHistogram>,
+    /// Samples on the page.
     pub(super) scraped: usize,
     /// Samples that relabelling kept.
     pub(super) kept: usize,
 }
 
+/// A page as it came: text, and the native histograms that text cannot say.
+pub(super) struct Fetched {
+    pub(super) body: Bytes,
+    pub(super) format: Format,
+    pub(super) histograms: Vec<Exposed>,
+}
+
+impl Fetched {
+    /// Reads what text cannot say out of a body; the error says why the body is unsound.
+    pub(super) fn read(body: Bytes, encoding: Encoding, labelling: &Labelling) -> Result<Self, String> {
+        let format = match encoding {
+            Encoding::Text(format) => return Ok(Fetched { body, format, histograms: Vec::new() }),
+            Encoding::Protobuf => Format::Text,
+        };
+        let bound = usize::try_from(labelling.limits.body_size.saturating_mul(EXPANDED)).unwrap_or(usize::MAX);
+        let options = Options { native: labelling.native.scrape, classic: labelling.native.classic, bound };
+        let expanded = expand(&body, &options).map_err(|error| error.to_string())?;
+        Ok(Fetched { body: Bytes::from(expanded.text), format, histograms: expanded.histograms })
+    }
+}
+
 /// Reads the page. On an error the counts so far stand in the result beside it; above the sample limit counting goes on (SEMANTICS 26).
-pub(super) fn scan<'a>(cache: &PageCache, body: &'a [u8], format: Format, labelling: &Labelling) -> (Scanned<'a>, Result<(), String>) {
+pub(super) fn scan<'a>(cache: &PageCache, page: &'a mut Fetched, labelling: &Labelling) -> (Scanned<'a>, Result<(), String>) {
     let mut scanned = Scanned { hits: Vec::with_capacity(cache.len()), ..Scanned::default() };
+    let mut histograms = std::mem::take(&mut page.histograms);
+    let mut converter = labelling.native.convert.then(|| Converter::new(&histograms));
     // An empty body is an empty page in every format (SEMANTICS 14).
-    let done = if body.is_empty() { Ok(()) } else { scanned.read(cache, Lines::new(body, format), labelling) };
+    let done =
+        if page.body.is_empty() { Ok(()) } else { scanned.read(cache, Lines::new(&page.body, page.format), labelling, converter.as_mut()) };
+    histograms.extend(converter.into_iter().flat_map(Converter::into_histograms));
+    let done = done.and_then(|()| scanned.histograms(cache, histograms, labelling));
     (scanned, done)
 }
 
 impl<'a> Scanned<'a> {
-    fn read(&mut self, cache: &PageCache, mut lines: Lines<'a>, labelling: &Labelling) -> Result<(), String> {
-        let limit = usize::try_from(labelling.limits.samples).unwrap_or(usize::MAX);
+    fn read(
+        &mut self,
+        cache: &PageCache,
+        mut lines: Lines<'a>,
+        labelling: &Labelling,
+        mut converter: Option<&mut Converter>,
+    ) -> Result<(), String> {
         let mut kind = MetricKind::Untyped;
         let mut previous = None;
         loop {
@@ -66,46 +111,82 @@ impl<'a> Scanned<'a> {
             let probable = cache.probable(previous).filter(|(_, _, entry)| entry.kind == kind);
             let hint = probable.map_or(&[][..], |(_, key, _)| key);
             let line = match lines.next(hint).map_err(|e| e.to_string())? {
-                None => break,
+                None => return Ok(()),
                 Some(Item::Help(..)) => continue,
-                Some(Item::Type(_, declared)) => {
+                Some(Item::Type(family, declared)) => {
                     kind = declared;
+                    if let Some(converter) = &mut converter {
+                        converter.declare(&family, kind);
+                    }
                     continue;
                 }
                 Some(Item::Sample(line)) => line,
             };
-            self.scraped += 1;
-            if self.scraped > limit.saturating_mul(DROPPED) {
-                return Err(format!("sample limit exceeded: more than {} samples before relabelling", limit.saturating_mul(DROPPED)));
+            if converter.as_mut().is_some_and(|c| c.take(line.series, line.value, line.timestamp)) && !labelling.native.classic {
+                continue;
             }
             let known = match probable {
                 Some((index, _, entry)) if line.expected => Some((index, entry)),
                 _ => cache.find(line.series).filter(|(_, entry)| entry.kind == kind),
             };
-            let (slot, kept) = match known {
-                Some((index, entry)) => {
-                    previous = Some(index);
-                    (Slot::Known(index as u32), entry.id.is_some())
-                }
-                // Over the limit the page is lost: only the count matters, and nothing more may pile up.
-                None if self.kept > limit && labelling.rules.is_empty() => {
-                    self.kept += 1;
-                    continue;
-                }
-                None => {
-                    let labels = labelling.of_text(line.series, kind)?;
-                    let kept = labels.is_some();
-                    if self.kept <= limit {
-                        self.new.push(NewSeries { key: line.series, kind, labels });
-                    }
-                    (Slot::New(self.new.len().saturating_sub(1) as u32), kept)
-                }
-            };
-            self.kept += usize::from(kept);
-            if self.kept <= limit {
-                self.hits.push(Hit { slot, value: line.value, timestamp: line.timestamp });
+            previous = known.map(|(index, _)| index).or(previous);
+            self.take(Cow::Borrowed(line.series), kind, known, (line.value, line.timestamp), labelling)?;
+        }
+    }
+
+    /// The native histograms, after all lines.
+    fn histograms(&mut self, cache: &PageCache, histograms: Vec<Exposed>, labelling: &Labelling) -> Result<(), String> {
+        let kind = MetricKind::Histogram;
+        for Exposed { series, timestamp, histogram } in histograms {
+            let key = series.into_boxed_bytes();
+            let known = cache.find(&key[..]).filter(|(_, entry)| entry.kind == kind);
+            if self.take(Cow::Owned(key.into_vec()), kind, known, (histogram_nan(), timestamp), labelling)? {
+                self.histograms.push(labelling.native.fit(histogram)?);
             }
         }
+        let limit = limit(labelling);
         if self.kept > limit { Err(format!("sample limit exceeded: {} samples, at most {limit} allowed", self.kept)) } else { Ok(()) }
     }
+
+    /// Takes one sample; returns whether it became a hit.
+    fn take(
+        &mut self,
+        key: Cow<'a, [u8]>,
+        kind: MetricKind,
+        known: Option<(usize, &Entry<()>)>,
+        (value, timestamp): (f64, Option<Timestamp>),
+        labelling: &Labelling,
+    ) -> Result<bool, String> {
+        let limit = limit(labelling);
+        self.scraped += 1;
+        if self.scraped > limit.saturating_mul(DROPPED) {
+            return Err(format!("sample limit exceeded: more than {} samples before relabelling", limit.saturating_mul(DROPPED)));
+        }
+        let (slot, kept) = match known {
+            Some((index, entry)) => (Slot::Known(index as u32), entry.id.is_some()),
+            // Over the limit the page is lost: only the count matters, and nothing more may pile up.
+            None if self.kept > limit && labelling.rules.is_empty() => {
+                self.kept += 1;
+                return Ok(false);
+            }
+            None => {
+                let labels = labelling.of_text(&key, kind)?;
+                let kept = labels.is_some();
+                if self.kept <= limit {
+                    self.new.push(NewSeries { key, kind, labels });
+                }
+                (Slot::New(self.new.len().saturating_sub(1) as u32), kept)
+            }
+        };
+        self.kept += usize::from(kept);
+        let fits = self.kept <= limit;
+        if fits {
+            self.hits.push(Hit { slot, value, timestamp });
+        }
+        Ok(fits)
+    }
+}
+
+fn limit(labelling: &Labelling) -> usize {
+    usize::try_from(labelling.limits.samples).unwrap_or(usize::MAX)
 }

@@ -226,6 +226,7 @@ impl Scraper {
             honor_labels: job.honor_labels,
             rules: job.metric_relabel.clone(),
             limits: job.limits,
+            native: job.native,
         };
         let stamps = Stamps { honor: job.honor_timestamps, track: job.track_timestamps_staleness };
         self.start(target.key, target.info, Source::Http(Box::new(fetch), Cache::new()), labelling, stamps, true)

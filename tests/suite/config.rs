@@ -94,7 +94,11 @@ fn values_mean_what_prometheus_takes_them_for() {
     assert_eq!((job.limits.body_size, job.limits.samples, job.limits.targets), (10 << 20, 1000, 35));
     assert!(job.honor_labels && job.honor_timestamps && !job.track_timestamps_staleness);
     assert_eq!(job.files[0], Path::new("/etc/nightbell/foo/*.slow.json"));
-    assert_eq!(job.accept, "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.2,*/*;q=0.1");
+    assert_eq!(
+        job.accept,
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,\
+         application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,*/*;q=0.4"
+    );
     assert_eq!(read.global.external_labels.value("monitor"), "codelab");
     assert_eq!(read.global.rule_query_offset, Duration::from_secs(5));
 

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nightbell::exposition::protobuf::{Options, expand};
 use nightbell::exposition::{Format, Item, Lines, labels};
 use nightbell::model::{Labels, LabelsBuilder, MetricKind, Sample, Timestamp};
 use nightbell::promql::{Engine, ParseOptions, parse_metric, parse_selector, parse_series, parse_with};
@@ -300,4 +301,55 @@ fn the_reader_of_pages_survives_anything() {
             }
         }
     });
+}
+
+/// One to four changes of bytes: flips, stretches removed, doubled, taken from elsewhere; lengths that promise what is not there.
+fn mutated_bytes(random: &mut Random, corpus: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = corpus[random.below(corpus.len())].clone();
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len() + 1);
+        let end = (at + random.below(12)).min(bytes.len());
+        match random.below(6) {
+            0 => drop(bytes.drain(at..end)),
+            1 => {
+                let stretch = bytes[at..end].repeat(if random.chance(5) { 500 } else { 1 + random.below(3) });
+                bytes.splice(at..at, stretch);
+            }
+            2 => {
+                let other = &corpus[random.below(corpus.len())];
+                let from = random.below(other.len() + 1);
+                bytes.splice(at..end, other[from..(from + random.below(40)).min(other.len())].iter().copied());
+            }
+            3 => drop(bytes.splice(at..at, [0xff, 0xff, 0xff, 0xff, 0x7f].into_iter().take(1 + random.below(5)))),
+            _ if at < bytes.len() => bytes[at] = random.below(256) as u8,
+            _ => {}
+        }
+    }
+    bytes.truncate(LONGEST);
+    bytes
+}
+
+/// Issue 3, proof: the protobuf reader takes or refuses whatever a target sends; what it takes is a sound page of text and valid histograms, within
+/// the bound.
+#[test]
+fn no_protobuf_page_breaks_its_reader() {
+    let real = fs::read(root().join("tests/exposition/prometheus.pb")).expect("recorded");
+    let corpus = [crate::servers::protobuf::everything(), real[..real.len().min(LONGEST)].to_vec(), Vec::new()];
+    let mut random = Random(number("NIGHTBELL_TEST_SEED", 1));
+    let mut taken = 0;
+    for round in 0..number("NIGHTBELL_TEST_FUZZ", 20_000) {
+        let body = mutated_bytes(&mut random, &corpus);
+        let options = Options { native: round % 3 > 0, classic: round % 2 == 0, bound: 200_000 };
+        let Ok(page) = expand(&body, &options) else { continue };
+        taken += 1;
+        assert!(page.text.len() < 250_000);
+        let mut lines = Lines::new(page.text.as_bytes(), Format::Text);
+        // A text that stands in a label's name or value is quoted so that it reads back.
+        while lines.next(b"").unwrap_or_else(|e| panic!("{e}: {:?} of {body:?}", page.text)).is_some() {}
+        for exposed in &page.histograms {
+            assert_eq!(exposed.histogram.validate(), Ok(()));
+            let _ = labels(exposed.series.as_bytes(), MetricKind::Histogram, &mut LabelsBuilder::new());
+        }
+    }
+    assert!(taken > 100, "{taken} were taken");
 }

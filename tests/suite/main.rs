@@ -29,6 +29,7 @@ mod prometheus_api;
 mod promql;
 mod promql_differential;
 mod promql_syntax;
+mod protobuf;
 mod regression;
 mod rule_files;
 mod rule_plan;

@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use super::BlockStatus;
-use super::bytes::Reader;
+use crate::model::bytes::Reader;
 use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, Timestamp};
 use crate::store::chunk::{decompress_times, decompress_values};
 

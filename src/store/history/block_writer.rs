@@ -8,8 +8,8 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::block::{Block, FOOTER_MAGIC, MAGIC};
-use super::bytes::{put_text, put_uint};
 use crate::model::Labels;
+use crate::model::bytes::{put_text, put_uint};
 use crate::store::chunk::{compress_times, compress_values};
 
 /// Samples in a chunk at most: more gain little and cost those who read a narrow window.

@@ -4,7 +4,7 @@
 //! hundredths of seconds, pressure stall millionths). Two bits say which; the rest are the bytes in which the two floats differ, as in
 //! Facebook's Gorilla paper. The writer decodes what it chose and takes it only if the same bits come back.
 
-use super::bytes::{Reader, put_uint, uint_length, unzigzag, zigzag};
+use crate::model::bytes::{Reader, put_uint, uint_length, unzigzag, zigzag};
 
 /// The same bits as before.
 const SAME: u8 = 0;

@@ -11,9 +11,9 @@ use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 
-use super::bytes::{Reader, put_int, put_labels, put_uint};
 use super::delta;
 use crate::model::Labels;
+use crate::model::bytes::{Reader, put_int, put_labels, put_uint};
 
 /// What a segment begins with.
 pub(super) const MAGIC: &[u8; 8] = b"nbwal\0\0\x01";

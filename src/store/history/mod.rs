@@ -7,7 +7,6 @@
 mod block;
 mod block_writer;
 mod blocks;
-mod bytes;
 mod compact;
 mod delta;
 mod log;

@@ -9,6 +9,7 @@ pub mod llm;
 pub mod nightbell;
 pub mod page;
 pub mod postgres;
+pub mod protobuf;
 pub mod redis;
 pub mod smtp;
 
