@@ -41,6 +41,8 @@ pub struct Account {
     pub last: Stage,
     /// When that was.
     pub since: Timestamp,
+    /// What keeps the alert as it is, though its rule has no result for it, and since when that was known.
+    pub held: Option<(Stage, Timestamp)>,
     /// Where its receivers stand; empty for one that never came so far.
     pub deliveries: Vec<Delivery>,
     /// Everything that was decided, youngest first.
@@ -104,7 +106,10 @@ pub async fn accounts(
 
 /// `own`: what was decided about the alert itself, youngest first, at least one row. `live`: the groups that it is in now.
 async fn account(state: &State, own: Vec<DecisionRow>, live: Vec<AlertPath>, until: Timestamp) -> Result<Account, Error> {
-    let latest = own[0].clone();
+    // What holds an alert says nothing about where it is told.
+    let on_its_way = |row: &&DecisionRow| !row.stage.is_hold() && !matches!(row.stage, Stage::HoldEnded { .. });
+    let latest = own.iter().find(on_its_way).unwrap_or(&own[0]).clone();
+    let held = Some(&own[0]).filter(|row| row.stage.is_hold()).map(|row| (row.stage.clone(), row.at));
     let fingerprint = latest.labels.fingerprint();
     let recorded = own.iter().find(|row| !row.paths.is_empty()).map(|row| row.paths.clone()).unwrap_or_default();
     let mut history = own;
@@ -139,7 +144,7 @@ async fn account(state: &State, own: Vec<DecisionRow>, live: Vec<AlertPath>, unt
     // Rows of one instant stay in the order in which a decision leads to the next.
     history.sort_by_key(|row| std::cmp::Reverse((row.at, row.stage.rank())));
     history.dedup();
-    Ok(Account { labels: latest.labels, last: latest.stage, since: latest.at, deliveries, history })
+    Ok(Account { labels: latest.labels, last: latest.stage, since: latest.at, held, deliveries, history })
 }
 
 /// Those decisions of a flush that still hold, of rows youngest first: one for all integrations, or the last one of each.

@@ -1,7 +1,8 @@
 //! `check rules` and `check metrics`: rule files are read as they would be for evaluation, pages of metrics as promtool's linter reads
 //! them; output and exit status are promtool's.
 //!
-//! Exit status: 0 when nothing is wrong or only a lint finding was made, 1 for a mistake, 3 for a lint finding with `--lint-fatal`.
+//! Exit status: 0 when nothing is wrong or only a lint finding was made, 1 for a mistake, 3 for a lint finding with `--lint-fatal` and for
+//! rules with `--portable` that Prometheus would refuse.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -29,7 +30,10 @@ pub struct CheckRulesArgs {
     /// Exit with status 3 when a lint finding was made
     #[arg(long)]
     pub lint_fatal: bool,
-    /// Pass over keys that are not Prometheus's
+    /// Name the rules that use keys which Prometheus does not know, and exit with status 3 if there are any
+    #[arg(long)]
+    pub portable: bool,
+    /// Pass over keys that are neither Prometheus's nor nightbell's
     #[arg(long)]
     pub ignore_unknown_fields: bool,
 }
@@ -101,7 +105,7 @@ pub fn check_rules(args: &CheckRulesArgs, out: &mut dyn Write, err: &mut dyn Wri
         writeln!(err, "WARNING: unknown lint option: {option:?}")?;
     }
     let duplicates = args.lint.iter().any(|o| o == "all" || o == "duplicate-rules") && !args.lint.iter().any(|o| o == "none");
-    let (mut failed, mut found) = (false, false);
+    let (mut failed, mut found, mut own) = (false, false, false);
     let mut judge = |name: String, result: Result<RuleFile, RuleFileErrors>| -> io::Result<()> {
         writeln!(out, "Checking {name}")?;
         match result {
@@ -112,6 +116,11 @@ pub fn check_rules(args: &CheckRulesArgs, out: &mut dyn Write, err: &mut dyn Wri
             Ok(file) => {
                 if file.has_more {
                     writeln!(err, "  WARNING: {name}: only the first YAML document is read")?;
+                }
+                if args.portable && !file.own_keys.is_empty() {
+                    own = true;
+                    let lines: Vec<String> = file.own_keys.iter().map(ToString::to_string).collect();
+                    writeln!(err, "  NOT PORTABLE: leave these keys out for Prometheus\n{}", lines.join("\n"))?;
                 }
                 match duplicates.then(|| duplicate_rules(&file.groups)).flatten() {
                     Some(finding) => {
@@ -137,7 +146,7 @@ pub fn check_rules(args: &CheckRulesArgs, out: &mut dyn Write, err: &mut dyn Wri
     for file in args.files.iter().filter(|f| f.as_os_str() != "-") {
         judge(file.display().to_string(), read_with(file, unknown_keys))?;
     }
-    Ok(match (failed, found && args.lint_fatal) {
+    Ok(match (failed, own || (found && args.lint_fatal)) {
         (true, _) => 1,
         (false, true) => 3,
         (false, false) => 0,

@@ -86,6 +86,28 @@ pub enum Stage {
         #[serde(with = "instant")]
         since: Timestamp,
     },
+    /// The expression has no result for it, because its input is missing; the alert stays as it was.
+    HeldNoData {
+        /// Since when.
+        #[serde(with = "instant")]
+        since: Timestamp,
+        /// The series that are missing, or their target; some of them, when there are many.
+        missing: Vec<String>,
+    },
+    /// The condition has ceased to hold, and the condition of recovery does not hold yet: the alert goes on firing.
+    NotRecovered {
+        /// Since when.
+        #[serde(with = "instant")]
+        since: Timestamp,
+        /// The condition of recovery (`recover_expr`).
+        expression: String,
+    },
+    /// What held the alert has ended.
+    HoldEnded {
+        /// Since when it was held.
+        #[serde(with = "instant")]
+        since: Timestamp,
+    },
     /// Another alert mutes it.
     Inhibited {
         /// Which.
@@ -169,6 +191,11 @@ impl Stage {
         matches!(self, Stage::Delivered { .. } | Stage::Deduplicated { .. })
     }
 
+    /// Whether the rule keeps the alert as it is, though its expression has no result for it.
+    pub fn is_hold(&self) -> bool {
+        matches!(self, Stage::HeldNoData { .. } | Stage::NotRecovered { .. })
+    }
+
     /// Whether nobody was meant to hear.
     pub fn is_unwanted(&self) -> bool {
         matches!(self, Stage::NobodyToTell | Stage::EndedUntold | Stage::EndNotWanted)
@@ -185,21 +212,24 @@ impl Stage {
             Stage::ConditionFalse { .. } => 5,
             Stage::Pending { .. } => 6,
             Stage::PendingEnded { .. } => 7,
-            Stage::Inhibited { .. } => 8,
-            Stage::Muted { .. } => 9,
-            Stage::Silenced { .. } => 10,
-            Stage::Waiting { .. } => 11,
-            Stage::NobodyToTell => 12,
-            Stage::EndedUntold => 13,
-            Stage::EndNotWanted => 14,
-            Stage::Deduplicated { .. } => 15,
-            Stage::Sending { .. } => 16,
-            Stage::Held { .. } => 17,
-            Stage::RateLimited { .. } => 18,
-            Stage::Failing { .. } => 19,
-            Stage::GivenUp { .. } => 20,
-            Stage::HandedOver { .. } => 21,
-            Stage::Delivered { .. } => 22,
+            Stage::HeldNoData { .. } => 8,
+            Stage::NotRecovered { .. } => 9,
+            Stage::HoldEnded { .. } => 10,
+            Stage::Inhibited { .. } => 11,
+            Stage::Muted { .. } => 12,
+            Stage::Silenced { .. } => 13,
+            Stage::Waiting { .. } => 14,
+            Stage::NobodyToTell => 15,
+            Stage::EndedUntold => 16,
+            Stage::EndNotWanted => 17,
+            Stage::Deduplicated { .. } => 18,
+            Stage::Sending { .. } => 19,
+            Stage::Held { .. } => 20,
+            Stage::RateLimited { .. } => 21,
+            Stage::Failing { .. } => 22,
+            Stage::GivenUp { .. } => 23,
+            Stage::HandedOver { .. } => 24,
+            Stage::Delivered { .. } => 25,
         }
     }
 }

@@ -157,6 +157,16 @@ impl Expr {
         }
     }
 
+    /// The selectors that are meant to match something, in the order of the text: those below `absent` ask for nothing.
+    pub fn selectors(&self) -> Vec<&VectorSelector> {
+        match self {
+            Expr::VectorSelector(selector) => vec![selector],
+            Expr::MatrixSelector(matrix) => vec![&matrix.selector],
+            Expr::Call(call) if call.function.name.starts_with("absent") => Vec::new(),
+            other => other.children().into_iter().flat_map(Expr::selectors).collect(),
+        }
+    }
+
     /// The expression inside any number of parentheses.
     pub fn without_parens(&self) -> &Expr {
         let mut expr = self;

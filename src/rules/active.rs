@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::template::url_encode;
 use serde::{Deserialize, Serialize};
 
+use super::AlertingRule;
 use super::alerting::Context;
-use crate::model::{Alert, Labels, Timestamp};
+use crate::model::{Alert, Labels, Stage, Timestamp};
 
 /// Where an alert is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Serialize, Deserialize)]
@@ -31,11 +32,36 @@ impl AlertState {
     }
 }
 
+/// What keeps an alert as it is although its expression has no result for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldBy {
+    /// Its input is missing.
+    NoData,
+    /// `recover_expr` is not true yet.
+    Recovery,
+}
+
+/// An alert that stays as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Held {
+    /// Why.
+    pub why: HeldBy,
+    /// Since when.
+    pub since: Timestamp,
+    /// The series that are missing, or the labels of their target; some of them, when there are many.
+    pub missing: Vec<Labels>,
+    /// Since when this process has looked for them.
+    pub watched_since: Option<Timestamp>,
+}
+
 /// One alert of one rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActiveAlert {
     /// Final labels, `alertname` included, external labels not.
     pub labels: Labels,
+    /// The labels of the result that raised it.
+    pub source: Labels,
     /// Annotations as they were last expanded: when it began, or when it was last told.
     pub annotations: Labels,
     /// Where it is in its life.
@@ -50,8 +76,14 @@ pub struct ActiveAlert {
     pub last_sent_at: Option<Timestamp>,
     /// When the expression ceased to hold while the alert goes on firing.
     pub keep_firing_since: Option<Timestamp>,
-    /// The last evaluation in this process that had it.
-    pub last_seen: Option<Timestamp>,
+    /// The last evaluation that found its input.
+    pub fed_at: Timestamp,
+    /// What keeps it as it is, though its expression has no result for it.
+    pub held: Option<Held>,
+    /// Whether it was raised because there is no data.
+    pub no_data: bool,
+    /// Whether it comes from before a restart and was not found since.
+    pub restored: bool,
     /// The value at the last evaluation that had it.
     pub value: f64,
     /// The worst value so far: the least where the rule asks for `<`, otherwise the greatest.
@@ -68,9 +100,35 @@ struct Body {
     resolved_at: Option<i64>,
     last_sent_at: Option<i64>,
     keep_firing_since: Option<i64>,
+    #[serde(default)]
+    source: Option<Vec<(String, String)>>,
+    #[serde(default)]
+    fed_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held: Option<HeldBody>,
+    #[serde(default)]
+    no_data: bool,
     /// The bits of the value: JSON has neither NaN nor infinities.
     value: u64,
     peak: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HeldBody {
+    why: HeldBy,
+    since: i64,
+    missing: Vec<Vec<(String, String)>>,
+}
+
+impl HeldBody {
+    fn of(held: &Held) -> Self {
+        HeldBody { why: held.why, since: held.since.0, missing: held.missing.iter().map(pairs).collect() }
+    }
+
+    fn read(self) -> Held {
+        let missing = self.missing.into_iter().map(Labels::from_pairs).collect();
+        Held { why: self.why, since: Timestamp(self.since), missing, watched_since: None }
+    }
 }
 
 fn pairs(labels: &Labels) -> Vec<(String, String)> {
@@ -79,9 +137,10 @@ fn pairs(labels: &Labels) -> Vec<(String, String)> {
 
 impl ActiveAlert {
     /// A pending alert that began at `now`.
-    pub fn new(labels: Labels, annotations: Labels, value: f64, now: Timestamp) -> Self {
+    pub fn new(labels: Labels, source: Labels, annotations: Labels, value: f64, now: Timestamp) -> Self {
         ActiveAlert {
             labels,
+            source,
             annotations,
             state: AlertState::Pending,
             active_at: now,
@@ -89,7 +148,10 @@ impl ActiveAlert {
             resolved_at: None,
             last_sent_at: None,
             keep_firing_since: None,
-            last_seen: None,
+            fed_at: now,
+            held: None,
+            no_data: false,
+            restored: false,
             value,
             peak: value,
         }
@@ -106,6 +168,10 @@ impl ActiveAlert {
             resolved_at: self.resolved_at.map(|t| t.0),
             last_sent_at: self.last_sent_at.map(|t| t.0),
             keep_firing_since: self.keep_firing_since.map(|t| t.0),
+            source: Some(pairs(&self.source)),
+            fed_at: Some(self.fed_at.0),
+            held: self.held.as_ref().map(HeldBody::of),
+            no_data: self.no_data,
             value: self.value.to_bits(),
             peak: self.peak.to_bits(),
         };
@@ -116,8 +182,12 @@ impl ActiveAlert {
     /// Reads what [`ActiveAlert::to_json`] wrote.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
         let body: Body = serde_json::from_str(text)?;
+        // A version that did not keep the source: the labels are the nearest to it.
+        let labels = Labels::from_pairs(body.labels);
+        let source = body.source.map_or_else(|| labels.filtered(|name| name != "alertname"), Labels::from_pairs);
         Ok(ActiveAlert {
-            labels: Labels::from_pairs(body.labels),
+            labels,
+            source,
             annotations: Labels::from_pairs(body.annotations),
             state: body.state,
             active_at: Timestamp(body.active_at),
@@ -125,9 +195,31 @@ impl ActiveAlert {
             resolved_at: body.resolved_at.map(Timestamp),
             last_sent_at: body.last_sent_at.map(Timestamp),
             keep_firing_since: body.keep_firing_since.map(Timestamp),
-            last_seen: Some(Timestamp(body.active_at)),
+            fed_at: Timestamp(body.fed_at.unwrap_or(body.active_at)),
+            held: body.held.map(HeldBody::read),
+            no_data: body.no_data,
+            restored: true,
             value: f64::from_bits(body.value),
             peak: f64::from_bits(body.peak),
+        })
+    }
+
+    /// What keeps it as it is, as `why` tells it.
+    pub(super) fn held_stage(&self, rule: &AlertingRule) -> Option<Stage> {
+        let held = self.held.as_ref()?;
+        Some(match held.why {
+            HeldBy::NoData => Stage::HeldNoData {
+                since: held.since,
+                missing: held
+                    .missing
+                    .iter()
+                    .map(|series| if series.metric_name().is_empty() { series.braced() } else { series.to_string() })
+                    .collect(),
+            },
+            HeldBy::Recovery => Stage::NotRecovered {
+                since: held.since,
+                expression: rule.recover_expr.as_ref().map(ToString::to_string).unwrap_or_default(),
+            },
         })
     }
 

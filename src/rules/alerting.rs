@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::AlertingRule;
-use super::active::{ActiveAlert, AlertState};
+use super::active::{ActiveAlert, AlertState, Held, HeldBy};
+use super::inputs::absences;
 use crate::model::{Alert, Labels, LabelsBuilder, METRIC_NAME, Stage, Timestamp};
 use crate::promql::Expr;
 use crate::promql::ast::BinaryOp;
@@ -28,6 +29,8 @@ pub struct Context<'a> {
     pub external_url: &'a str,
     /// Answers `query` in templates.
     pub query: &'a Query,
+    /// Whether a gap holds the alerts of rules that say nothing about it.
+    pub hold_gaps: bool,
 }
 
 /// The alerts of one rule, and its templates, read once.
@@ -35,6 +38,8 @@ pub struct AlertingState {
     alerts: BTreeMap<u64, ActiveAlert>,
     labels: Vec<(String, Template)>,
     annotations: Vec<(String, Template)>,
+    /// What has a result when a selector finds nothing, with `no_data: alert`.
+    absences: Vec<Expr>,
     /// Whether the expression asks for values below a threshold.
     lower_is_worse: bool,
 }
@@ -48,9 +53,28 @@ pub struct Step {
     pub changed: Vec<u64>,
     /// Alerts that are forgotten.
     pub gone: Vec<u64>,
-    /// Alerts that began to be pending, and those that ended before they fired, with the instant they began.
-    pub pending: Vec<(Labels, Stage)>,
+    /// What the rule decided that its alerts do not tell: they began to be pending or ended before they fired; they are held or no more.
+    pub decisions: Vec<(Labels, Stage)>,
 }
+
+/// The result of a rule's expression.
+pub struct Hits<'a> {
+    /// Labels and values.
+    pub found: &'a [(Labels, f64)],
+    /// The last so many of them stand for data that are not there.
+    pub no_data: usize,
+}
+
+/// A result with the labels of its alert.
+struct Present<'h> {
+    labels: Labels,
+    source: &'h Labels,
+    value: f64,
+    no_data: bool,
+}
+
+/// What keeps an alert without a result as it is, given what did so before.
+type HeldFn<'a> = &'a mut dyn FnMut(&ActiveAlert, Option<&Held>) -> Option<Held>;
 
 impl AlertingState {
     /// A rule without alerts. A template that cannot be read becomes its error's text.
@@ -63,7 +87,18 @@ impl AlertingState {
             top = &inner.expr;
         }
         let lower_is_worse = matches!(top, Expr::Binary(b) if matches!(b.op, BinaryOp::Less | BinaryOp::LessOrEqual));
-        AlertingState { alerts: BTreeMap::new(), labels: read(&rule.labels), annotations: read(&rule.annotations), lower_is_worse }
+        AlertingState {
+            alerts: BTreeMap::new(),
+            labels: read(&rule.labels),
+            annotations: read(&rule.annotations),
+            absences: absences(rule),
+            lower_is_worse,
+        }
+    }
+
+    /// What has a result when a selector of the rule finds nothing; empty unless the rule says `no_data: alert`.
+    pub(super) fn absences(&self) -> &[Expr] {
+        &self.absences
     }
 
     /// The alerts, by fingerprint of their labels; resolved ones included for a while.
@@ -86,28 +121,43 @@ impl AlertingState {
         std::mem::take(&mut self.alerts).into_values().collect()
     }
 
-    /// Judges the result of the rule's expression at `now`. When it errs, nothing has changed.
-    pub fn step(&mut self, rule: &AlertingRule, hits: &[(Labels, f64)], now: Timestamp, context: &Context<'_>) -> Result<Step, String> {
+    /// Judges the result of the rule's expression at `now`; `held` is asked about alerts that it has nothing for. When it errs, nothing has
+    /// changed.
+    pub(super) fn step(
+        &mut self,
+        rule: &AlertingRule,
+        hits: &Hits<'_>,
+        now: Timestamp,
+        context: &Context<'_>,
+        held: HeldFn<'_>,
+    ) -> Result<Step, String> {
         let mut step = Step::default();
-        if hits.is_empty() && self.alerts.is_empty() {
+        if hits.found.is_empty() && self.alerts.is_empty() {
             return Ok(step);
         }
         let present = self.present(rule, hits, now, context)?;
-        for (fingerprint, (labels, source, value)) in &present {
-            let alert = match self.alerts.remove(fingerprint) {
-                Some(alert) if alert.state != AlertState::Inactive => alert,
-                _ => ActiveAlert::new(labels.clone(), self.expand(&self.annotations, source, *value, now, context), *value, now),
+        for (fingerprint, hit) in &present {
+            let (mut alert, is_new) = match self.alerts.remove(fingerprint) {
+                Some(alert) if alert.state != AlertState::Inactive => (alert, false),
+                _ => {
+                    let annotations = self.expand(&self.annotations, hit.source, hit.value, now, context);
+                    (ActiveAlert::new(hit.labels.clone(), hit.source.without_name(), annotations, hit.value, now), true)
+                }
             };
-            let (alert, changed) = self.seen(alert, rule, *value, now);
-            if changed {
+            if let Some(held) = alert.held.take() {
+                step.changed.push(*fingerprint);
+                step.decisions.push((alert.outgoing_labels(context), Stage::HoldEnded { since: held.since }));
+            }
+            let (alert, changed) = self.seen(alert, rule, hit, now);
+            if changed || is_new {
                 step.changed.push(*fingerprint);
             }
             if alert.state == AlertState::Pending && alert.active_at == now {
-                step.pending.push((alert.outgoing_labels(context), Stage::Pending { since: now, hold: rule.hold }));
+                step.decisions.push((alert.outgoing_labels(context), Stage::Pending { since: now, hold: rule.hold }));
             }
             self.alerts.insert(*fingerprint, alert);
         }
-        self.absent(rule, &present, now, context, &mut step);
+        self.absent(rule, &present, now, context, (&mut step, held));
         self.hand_on(&present, rule, now, context, &mut step);
         step.changed.sort_unstable();
         step.changed.dedup();
@@ -118,12 +168,12 @@ impl AlertingState {
     fn present<'h>(
         &self,
         rule: &AlertingRule,
-        hits: &'h [(Labels, f64)],
+        hits: &Hits<'h>,
         now: Timestamp,
         context: &Context<'_>,
-    ) -> Result<BTreeMap<u64, (Labels, &'h Labels, f64)>, String> {
+    ) -> Result<BTreeMap<u64, Present<'h>>, String> {
         let mut present = BTreeMap::new();
-        for (source, value) in hits {
+        for (index, (source, value)) in hits.found.iter().enumerate() {
             let mut labels = source.without_name().to_builder();
             let data = data(source, *value, now, context);
             for (name, template) in &self.labels {
@@ -131,14 +181,13 @@ impl AlertingState {
                 labels.set(name, &template.expand(&data));
             }
             let labels = labels.remove(METRIC_NAME).set("alertname", &rule.name).build();
-            if present.insert(labels.fingerprint(), (labels, source, *value)).is_some() {
+            let no_data = index + hits.no_data >= hits.found.len();
+            if present.insert(labels.fingerprint(), Present { labels, source, value: *value, no_data }).is_some() {
                 return Err("vector contains metrics with the same labelset after applying alert labels".into());
             }
         }
-        let held = self
-            .alerts
-            .iter()
-            .filter(|(key, alert)| !present.contains_key(key) && alert.state == AlertState::Firing && !rule.keep_firing_for.is_zero());
+        let stays = |alert: &ActiveAlert| alert.held.is_some() || alert.state == AlertState::Firing && !rule.keep_firing_for.is_zero();
+        let held = self.alerts.iter().filter(|(key, alert)| !present.contains_key(key) && stays(alert));
         let count = present.len() + held.count();
         if context.limit > 0 && count > context.limit {
             return Err(format!("exceeded limit of {} with {count} alerts", context.limit));
@@ -156,9 +205,10 @@ impl AlertingState {
     }
 
     /// One alert whose series is there. Tells whether anything about it changed.
-    fn seen(&self, mut alert: ActiveAlert, rule: &AlertingRule, value: f64, now: Timestamp) -> (ActiveAlert, bool) {
-        let mut changed = alert.last_seen.is_none() || alert.value.to_bits() != value.to_bits() || alert.keep_firing_since.is_some();
-        alert.last_seen = Some(now);
+    fn seen(&self, mut alert: ActiveAlert, rule: &AlertingRule, hit: &Present<'_>, now: Timestamp) -> (ActiveAlert, bool) {
+        let value = hit.value;
+        let mut changed = alert.value.to_bits() != value.to_bits() || alert.keep_firing_since.is_some() || alert.no_data != hit.no_data;
+        (alert.fed_at, alert.restored, alert.no_data) = (now, false, hit.no_data);
         alert.value = value;
         alert.keep_firing_since = None;
         let worse = if self.lower_is_worse { value < alert.peak } else { value > alert.peak };
@@ -186,18 +236,21 @@ impl AlertingState {
     fn absent(
         &mut self,
         rule: &AlertingRule,
-        present: &BTreeMap<u64, (Labels, &Labels, f64)>,
+        present: &BTreeMap<u64, Present<'_>>,
         now: Timestamp,
         context: &Context<'_>,
-        step: &mut Step,
+        (step, held): (&mut Step, HeldFn<'_>),
     ) {
         self.alerts.retain(|fingerprint, alert| {
             if present.contains_key(fingerprint) {
                 return true;
             }
+            if alert.state != AlertState::Inactive && stays(alert, rule, now, context, (step, &mut *held)) {
+                return true;
+            }
             let forget = match alert.state {
                 AlertState::Pending => {
-                    step.pending.push((alert.outgoing_labels(context), Stage::PendingEnded { since: alert.active_at }));
+                    step.decisions.push((alert.outgoing_labels(context), Stage::PendingEnded { since: alert.active_at }));
                     true
                 }
                 AlertState::Inactive => alert.resolved_at.is_none_or(|at| now.since(at) > RESOLVED_RETENTION),
@@ -224,7 +277,7 @@ impl AlertingState {
     /// Collects the alerts that are due to be told, their annotations expanded anew.
     fn hand_on(
         &mut self,
-        present: &BTreeMap<u64, (Labels, &Labels, f64)>,
+        present: &BTreeMap<u64, Present<'_>>,
         rule: &AlertingRule,
         now: Timestamp,
         context: &Context<'_>,
@@ -233,8 +286,7 @@ impl AlertingState {
         let due: Vec<u64> =
             self.alerts.iter().filter(|(_, alert)| alert.is_due(now, context.resend_delay)).map(|(fingerprint, _)| *fingerprint).collect();
         for fingerprint in due {
-            let annotations =
-                present.get(&fingerprint).map(|(_, source, value)| self.expand(&self.annotations, source, *value, now, context));
+            let annotations = present.get(&fingerprint).map(|hit| self.expand(&self.annotations, hit.source, hit.value, now, context));
             let Some(alert) = self.alerts.get_mut(&fingerprint) else { continue };
             if let Some(annotations) = annotations {
                 alert.annotations = annotations;
@@ -244,6 +296,38 @@ impl AlertingState {
             step.changed.push(fingerprint);
         }
     }
+}
+
+/// Whether an alert without a result stays as it is, because something holds it; notes when that begins and ends.
+fn stays(
+    alert: &mut ActiveAlert,
+    rule: &AlertingRule,
+    now: Timestamp,
+    context: &Context<'_>,
+    (step, held): (&mut Step, HeldFn<'_>),
+) -> bool {
+    let before = alert.held.take();
+    alert.held = held(alert, before.as_ref());
+    let since = |held: &Option<Held>| held.as_ref().map(|held| (held.why, held.since));
+    let changed = since(&before) != since(&alert.held);
+    if changed {
+        step.changed.push(alert.labels.fingerprint());
+    }
+    let Some(held) = &alert.held else {
+        if let Some(before) = before {
+            step.decisions.push((alert.outgoing_labels(context), Stage::HoldEnded { since: before.since }));
+        }
+        return false;
+    };
+    if held.why == HeldBy::Recovery {
+        // Its input is there, and it is not on its way out.
+        alert.fed_at = now;
+        alert.keep_firing_since = None;
+    }
+    if changed && let Some(stage) = alert.held_stage(rule) {
+        step.decisions.push((alert.outgoing_labels(context), stage));
+    }
+    true
 }
 
 fn data<'a>(labels: &'a Labels, value: f64, now: Timestamp, context: &Context<'a>) -> RuleData<'a> {

@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use tracing::{info, warn};
 
+use super::Rule;
 use super::scheduler::Scheduler;
-use super::{Rule, RuleGroup};
 use crate::config::Position;
 use crate::model::text::nearest;
 use crate::model::{METRIC_NAME, MatchOp, Matcher, Timestamp};
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct DeadSelector {
     /// The file, as the configuration named it.
     pub file: String,
-    /// Where the rule stands in it.
+    /// Where the selector stands in it.
     pub position: Position,
     /// The group's name.
     pub group: String,
@@ -97,7 +97,7 @@ impl DeadRules {
     pub fn look(&self, now: Timestamp) {
         let groups = self.rules.definitions();
         let recorded: HashSet<&str> = groups.iter().flat_map(|(group, _)| &group.rules).filter_map(recorded).collect();
-        let mut dead = BTreeSet::new();
+        let mut dead: BTreeSet<DeadSelector> = BTreeSet::new();
         let mut seen = self.seen.lock();
         for (group, interval) in groups.iter().filter(|(group, _)| !group.file.starts_with("built-in ")) {
             let since = *seen.since.entry((group.file.clone(), group.name.clone())).or_insert(now);
@@ -105,9 +105,7 @@ impl DeadRules {
                 continue;
             }
             for rule in &group.rules {
-                let mut selectors = Vec::new();
-                collect(rule.expr(), &mut selectors);
-                for selector in selectors {
+                for (selector, position) in rule.selectors() {
                     let text = shown(selector);
                     let name = name_of(selector);
                     let is_ours = name.is_some_and(|n| n.starts_with("ALERTS") || recorded.contains(n));
@@ -118,7 +116,12 @@ impl DeadRules {
                         seen.alive.insert(text);
                         continue;
                     }
-                    dead.insert(self.describe(group, rule, selector, text));
+                    let (file, group) = (group.file.clone(), group.name.clone());
+                    let hint = hint(&self.store, selector);
+                    let found = DeadSelector { file, position, group, rule: rule.name().to_owned(), selector: text, hint };
+                    if !dead.iter().any(|other| found.is_same(other)) {
+                        dead.insert(found);
+                    }
                 }
             }
         }
@@ -131,17 +134,6 @@ impl DeadRules {
         self.count.set(i64::try_from(dead.len()).unwrap_or(i64::MAX));
         seen.dead = dead;
     }
-
-    fn describe(&self, group: &RuleGroup, rule: &Rule, selector: &VectorSelector, text: String) -> DeadSelector {
-        DeadSelector {
-            file: group.file.clone(),
-            position: rule.position(),
-            group: group.name.clone(),
-            rule: rule.name().to_owned(),
-            selector: text,
-            hint: hint(&self.store, selector),
-        }
-    }
 }
 
 impl DeadSelector {
@@ -153,16 +145,6 @@ impl DeadSelector {
 
 fn recorded(rule: &Rule) -> Option<&str> {
     matches!(rule, Rule::Recording(_)).then(|| rule.name())
-}
-
-/// The selectors that are meant to match something.
-fn collect<'a>(expr: &'a Expr, found: &mut Vec<&'a VectorSelector>) {
-    match expr {
-        Expr::VectorSelector(selector) => found.push(selector),
-        Expr::MatrixSelector(matrix) => found.push(&matrix.selector),
-        Expr::Call(call) if call.function.name.starts_with("absent") => {}
-        other => other.children().into_iter().for_each(|child| collect(child, found)),
-    }
 }
 
 /// The selector without `offset` and `@`.

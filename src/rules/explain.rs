@@ -24,7 +24,7 @@ pub struct Standing {
     pub expression: String,
     /// The labels that it gives to every alert.
     pub labels: Labels,
-    /// Its alerts that fire or are pending: labels as the alerting side knows them, and the stage of those that are pending.
+    /// Its alerts that fire or are pending: labels as the alerting side knows them, and the stage of those that are pending or held.
     pub alerts: Vec<(Labels, Option<Stage>)>,
     /// Why it has no alert, if it has none.
     pub stage: Option<Stage>,
@@ -115,11 +115,13 @@ impl Wanted<'_> {
             external_labels: &settings.external_labels,
             external_url: &settings.external_url,
             query: &query,
+            hold_gaps: settings.hold_gaps,
         };
         let active = running.alerting.iter().flat_map(|state| state.alerts()).filter(|alert| alert.state != AlertState::Inactive);
         let shown = active.map(|alert| {
-            let pending = alert.state == AlertState::Pending;
-            (alert.outgoing_labels(&context), pending.then_some(Stage::Pending { since: alert.active_at, hold: self.rule.hold }))
+            let pending = || Stage::Pending { since: alert.active_at, hold: self.rule.hold };
+            let stage = alert.held_stage(self.rule).or_else(|| (alert.state == AlertState::Pending).then(pending));
+            (alert.outgoing_labels(&context), stage)
         });
         shown.filter(|(labels, _)| self.matchers.iter().all(|m| m.matches_labels(labels))).collect()
     }

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 pub use super::reading::UnknownKeys;
 use super::reading::{Reading, scalar_position};
-use super::{AlertingRule, RecordingRule, Rule, RuleGroup};
+use super::{AlertingRule, NoData, RecordingRule, Rule, RuleGroup};
 use crate::config::{Document, Node, Position, Value};
+use crate::model::text::nearest;
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME};
-use crate::promql::parse;
+use crate::promql::{Expr, ValueType, parse};
 use crate::template;
 
 /// A rule file that was read without a mistake.
@@ -24,6 +25,28 @@ pub struct RuleFile {
     pub groups: Vec<RuleGroup>,
     /// Whether further YAML documents follow, which are ignored.
     pub has_more: bool,
+    /// Where it uses keys that Prometheus does not know and therefore refuses, in file order.
+    pub own_keys: Vec<OwnKey>,
+}
+
+/// A key of a rule that Prometheus does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnKey {
+    /// The file as the user named it.
+    pub file: String,
+    /// Where the key stands.
+    pub position: Position,
+    /// The rule that has it.
+    pub rule: RulePlace,
+    /// The key.
+    pub key: &'static str,
+}
+
+impl fmt::Display for OwnKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (group, number, name) = (&self.rule.group, self.rule.number, &self.rule.name);
+        write!(f, "{}: {}: group {group:?}, rule {number}, {name:?}: Prometheus does not know {}", self.file, self.position, self.key)
+    }
 }
 
 /// The rule in which a mistake stands.
@@ -120,7 +143,8 @@ fn check(document: &Document, unknown_keys: UnknownKeys) -> Result<RuleFile, Rul
         }
         groups.push(group);
     }
-    reading.finish(RuleFile { groups, has_more: document.has_more })
+    let own_keys = own_keys(document);
+    reading.finish(RuleFile { groups, has_more: document.has_more, own_keys })
 }
 
 fn read_group(reading: &mut Reading<'_>, node: &Node) -> RuleGroup {
@@ -135,7 +159,33 @@ fn read_group(reading: &mut Reading<'_>, node: &Node) -> RuleGroup {
     RuleGroup { name, file: reading.file().to_owned(), interval, query_offset, limit, labels, rules }
 }
 
-const RULE_KEYS: [&str; 7] = ["record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations"];
+/// Keys of rules that Prometheus does not know.
+const OWN_KEYS: [&str; 2] = ["recover_expr", "no_data"];
+const RULE_KEYS: [&str; 9] = ["record", "alert", "expr", "for", "keep_firing_for", OWN_KEYS[0], OWN_KEYS[1], "labels", "annotations"];
+
+/// Where the rules of a file use our own keys.
+fn own_keys(document: &Document) -> Vec<OwnKey> {
+    let text = |node: &Node, key: &str| match node.get(key).map(|n| &n.value) {
+        Some(Value::Scalar { text, .. }) => text.clone(),
+        _ => String::new(),
+    };
+    let list = |node: &Node, key: &str| match node.get(key).map(|n| &n.value) {
+        Some(Value::List(items)) => items.clone(),
+        _ => Vec::new(),
+    };
+    let mut found = Vec::new();
+    for group in list(&document.root, "groups") {
+        for (index, rule) in list(&group, "rules").iter().enumerate() {
+            let Value::Map(entries) = &rule.value else { continue };
+            for (key, position, _) in entries {
+                let Some(key) = OWN_KEYS.into_iter().find(|own| own == key) else { continue };
+                let place = RulePlace { group: text(&group, "name"), number: index + 1, name: text(rule, "alert") };
+                found.push(OwnKey { file: document.file.clone(), position: *position, rule: place, key });
+            }
+        }
+    }
+    found
+}
 
 /// The rule, or `None` when something is wrong with it; what, is recorded.
 fn read_rule(reading: &mut Reading<'_>, group: &str, number: usize, node: &Node, group_labels: &Labels) -> Option<Rule> {
@@ -154,10 +204,11 @@ fn read_rule(reading: &mut Reading<'_>, group: &str, number: usize, node: &Node,
         reading.error(at("expr"), "field 'expr' must be set in rule");
         None
     } else {
-        read_expr(reading, node)
+        read_expr(reading, node, "expr")
     };
     let hold = reading.duration(node, "for").unwrap_or_default();
     let keep_firing_for = reading.duration(node, "keep_firing_for").unwrap_or_default();
+    let (recover_expr, no_data) = (read_recovery(reading, node), read_no_data(reading, node));
     if !record.is_empty() {
         check_recording(reading, node, &record, hold, keep_firing_for);
     }
@@ -168,31 +219,90 @@ fn read_rule(reading: &mut Reading<'_>, group: &str, number: usize, node: &Node,
     }
     reading.leave();
     let (expr, position, labels) = (expr?, node.position, merged(group_labels, &own_labels));
+    let places = |key: &str, expr: &Expr| selector_places(reading, node, key, expr);
     let expr_text = expr.to_string();
+    let of_recovery = recover_expr.as_ref().map(|recovery| places("recover_expr", recovery)).unwrap_or_default();
+    let selectors = [places("expr", &expr), of_recovery].concat();
     Some(if alert.is_empty() {
-        Rule::Recording(RecordingRule { name, expr, expr_text, labels, position })
+        Rule::Recording(RecordingRule { name, expr, expr_text, labels, position, selectors })
     } else {
-        Rule::Alerting(AlertingRule { name, expr, expr_text, hold, keep_firing_for, labels, annotations, position })
+        Rule::Alerting(AlertingRule {
+            name,
+            expr,
+            expr_text,
+            hold,
+            keep_firing_for,
+            recover_expr,
+            no_data,
+            labels,
+            annotations,
+            position,
+            selectors,
+        })
     })
 }
 
-fn read_expr(reading: &mut Reading<'_>, rule: &Node) -> Option<crate::promql::Expr> {
-    let node = rule.get("expr")?;
+fn read_expr(reading: &mut Reading<'_>, rule: &Node, key: &str) -> Option<Expr> {
+    let node = rule.get(key)?;
     let Value::Scalar { text, .. } = &node.value else { return None };
     match parse(text) {
         Ok(expr) => Some(expr),
         Err(e) => {
             let token = scalar_position(reading.source(), node, text, e.span.start);
-            reading.error_with_token(node.position, format!("could not parse expression: {e}"), token);
+            let whose = if key == "expr" { String::new() } else { format!("{key}: ") };
+            reading.error_with_token(node.position, format!("{whose}could not parse expression: {e}"), token);
             None
         }
     }
 }
 
+/// `recover_expr`: an expression that has labels to compare, or says yes or no to all.
+fn read_recovery(reading: &mut Reading<'_>, rule: &Node) -> Option<Expr> {
+    let node = rule.get("recover_expr")?;
+    if reading.text(rule, "recover_expr").is_none_or(|text| text.trim().is_empty()) {
+        reading.error(node.position, "recover_expr: is empty; write when the alert has recovered, or leave it out");
+        return None;
+    }
+    let expr = read_expr(reading, rule, "recover_expr")?;
+    if matches!(expr.value_type(), ValueType::Vector | ValueType::Scalar) {
+        return Some(expr);
+    }
+    let problem = format!("recover_expr: is a {}; write an instant vector or a scalar", expr.value_type().documented());
+    reading.error(node.position, problem);
+    None
+}
+
+fn read_no_data(reading: &mut Reading<'_>, rule: &Node) -> Option<NoData> {
+    let node = rule.get("no_data")?;
+    let text = reading.text(rule, "no_data").unwrap_or_default();
+    let found = NoData::ALL.into_iter().find(|one| one.as_str() == text);
+    if found.is_none() {
+        let meant = nearest(&text, NoData::ALL.into_iter().map(NoData::as_str)).map(|name| format!("; did you mean {name:?}?"));
+        let remedy = meant.unwrap_or_else(|| "; write hold, alert or resolve".to_owned());
+        reading.error(node.position, format!("no_data: {text:?} is not known{remedy}"));
+    }
+    found
+}
+
+/// Where the selectors of a rule's expression stand in the file.
+fn selector_places(reading: &Reading<'_>, rule: &Node, key: &str, expr: &Expr) -> Vec<Position> {
+    let Some(node) = rule.get(key) else { return Vec::new() };
+    let Value::Scalar { text, .. } = &node.value else { return Vec::new() };
+    expr.selectors().into_iter().map(|selector| scalar_position(reading.source(), node, text, selector.span.start)).collect()
+}
+
 fn check_recording(reading: &mut Reading<'_>, node: &Node, record: &str, hold: Duration, keep: Duration) {
     let position = node.get("record").map_or(node.position, |n| n.position);
     let has_annotations = node.get("annotations").is_some_and(|n| matches!(&n.value, Value::Map(entries) if !entries.is_empty()));
-    for (wrong, field) in [(has_annotations, "annotations"), (!hold.is_zero(), "for"), (!keep.is_zero(), "keep_firing_for")] {
+    let has = |key: &str| node.get(key).is_some();
+    let fields = [
+        (has_annotations, "annotations"),
+        (!hold.is_zero(), "for"),
+        (!keep.is_zero(), "keep_firing_for"),
+        (has(OWN_KEYS[0]), OWN_KEYS[0]),
+        (has(OWN_KEYS[1]), OWN_KEYS[1]),
+    ];
+    for (wrong, field) in fields {
         if wrong {
             reading.error(position, format!("invalid field '{field}' in recording rule"));
         }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::active::{ActiveAlert, AlertState};
-use super::alerting::{AlertingState, Context, Step};
+use super::alerting::{AlertingState, Context, Hits, Step};
 use super::backend::Backend;
 use super::evidence::Scene;
+use super::inputs::Inputs;
 use super::recording::record;
 use super::{AlertingRule, Rule, RuleGroup};
 use crate::model::{Alert, Labels, METRIC_NAME, Sample, Stage, Timestamp, stale_nan};
@@ -32,6 +33,8 @@ pub struct Settings {
     pub external_url: String,
     /// Whether evidence is gathered for alerts that begin to fire.
     pub evidence: bool,
+    /// Whether an alert stays as it is while its target fails or is not collected, where its rule says nothing about that (`no_data`).
+    pub hold_gaps: bool,
 }
 
 impl Default for Settings {
@@ -44,6 +47,7 @@ impl Default for Settings {
             external_labels: Labels::empty(),
             external_url: String::new(),
             evidence: false,
+            hold_gaps: true,
         }
     }
 }
@@ -268,7 +272,8 @@ impl Group {
         for rule in self.rules.iter_mut().filter(|rule| rule.rule.is_urgent()) {
             let begun = Instant::now();
             let told = outcome.alerts.len();
-            let judged = backend.query(rule.rule.expr(), at).and_then(|hits| rule.judge(&hits, now, &context, &mut outcome));
+            let judged =
+                backend.query(rule.rule.expr(), at).and_then(|hits| rule.judge(hits, backend.as_ref(), (at, now), &context, &mut outcome));
             rule.examined(judged, now, begun, &mut outcome);
             if settings.evidence {
                 let scene = Scene { backend: backend.as_ref(), at, now, interval: self.interval };
@@ -322,6 +327,7 @@ fn context<'a>(limit: usize, settings: &'a Settings, query: &'a Query) -> Contex
         external_labels: &settings.external_labels,
         external_url: &settings.external_url,
         query,
+        hold_gaps: settings.hold_gaps,
     }
 }
 
@@ -375,7 +381,7 @@ impl RunningRule {
         let samples = match &self.rule {
             Rule::Recording(rule) => record(rule, hits, context.limit)?,
             Rule::Alerting(_) => {
-                self.judge(&hits, now, context, outcome)?;
+                self.judge(hits, backend, (at, now), context, outcome)?;
                 self.synthetic()
             }
         };
@@ -384,13 +390,31 @@ impl RunningRule {
     }
 
     /// Moves the alerts of an alerting rule.
-    fn judge(&mut self, hits: &[(Labels, f64)], now: Timestamp, context: &Context<'_>, outcome: &mut GroupOutcome) -> Result<(), String> {
-        if let (Rule::Alerting(rule), Some(state)) = (&self.rule, &mut self.alerting) {
-            let step = state.step(rule, hits, now, context)?;
-            note(&self.key, state, &step, now, &mut outcome.changes);
-            outcome.alerts.extend(step.alerts);
+    fn judge(
+        &mut self,
+        mut hits: Vec<(Labels, f64)>,
+        backend: &dyn Backend,
+        (at, now): (Timestamp, Timestamp),
+        context: &Context<'_>,
+        outcome: &mut GroupOutcome,
+    ) -> Result<(), String> {
+        let (Rule::Alerting(rule), Some(state)) = (&self.rule, &mut self.alerting) else { return Ok(()) };
+        let found = hits.len();
+        for absence in state.absences() {
+            for (labels, _) in backend.query(absence, at)? {
+                if !hits.iter().any(|(known, _)| known.without_name() == labels) {
+                    // There is no value.
+                    hits.push((labels, f64::NAN));
+                }
+            }
         }
-        Ok(())
+        let hits = Hits { found: &hits, no_data: hits.len() - found };
+        let mut inputs = Inputs::new(backend, rule, (at, now), context.hold_gaps);
+        let step = state.step(rule, &hits, now, context, &mut |alert, before| inputs.held(alert, before))?;
+        note(&self.key, state, &step, now, &mut outcome.changes);
+        outcome.alerts.extend(step.alerts);
+        // Alerts that wait for their recovery have stayed as they were; all else has been judged.
+        inputs.error().map_or(Ok(()), Err)
     }
 
     /// Adds what was seen to the alerts that it tells.
@@ -468,7 +492,7 @@ fn note(key: &str, state: &AlertingState, step: &Step, now: Timestamp, changes: 
         labels: labels.clone(),
         paths: Vec::new(),
     };
-    changes.decisions.extend(step.pending.iter().map(decision));
+    changes.decisions.extend(step.decisions.iter().map(decision));
 }
 
 fn marker(labels: Labels) -> Sample {

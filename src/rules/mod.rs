@@ -11,6 +11,7 @@ mod evidence;
 pub mod explain;
 pub mod file;
 pub mod group;
+mod inputs;
 mod metrics;
 mod reading;
 mod recording;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use crate::config::Position;
 use crate::model::Labels;
 use crate::promql::Expr;
+use crate::promql::ast::VectorSelector;
 
 /// A group of rules, evaluated one after another at the same instants.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +67,8 @@ pub struct RecordingRule {
     pub labels: Labels,
     /// Where it stands in its file.
     pub position: Position,
+    /// Where its selectors stand, in the order of [`Rule::selectors`].
+    pub selectors: Vec<Position>,
 }
 
 /// A rule that raises an alert for every series of an expression.
@@ -80,12 +84,43 @@ pub struct AlertingRule {
     pub hold: Duration,
     /// How long the alert goes on firing after the expression ceased to hold.
     pub keep_firing_for: Duration,
+    /// When the alert has recovered, as soon as the expression holds no longer; `None`: at once.
+    pub recover_expr: Option<Expr>,
+    /// What becomes of alerts whose input is missing; `None`: they stay as they are while their target fails or is not collected.
+    pub no_data: Option<NoData>,
     /// Labels added to the alert, templates not yet expanded; the group's included.
     pub labels: Labels,
     /// Annotations, templates not yet expanded.
     pub annotations: Labels,
     /// Where it stands in its file.
     pub position: Position,
+    /// Where its selectors stand, in the order of [`Rule::selectors`].
+    pub selectors: Vec<Position>,
+}
+
+/// What `no_data` says of missing input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoData {
+    /// An alert stays as it is until its input is back, whatever the reason.
+    Hold,
+    /// A selector that finds nothing raises the alert.
+    Alert,
+    /// An alert ends as it does in Prometheus.
+    Resolve,
+}
+
+impl NoData {
+    /// Every value that there is.
+    pub const ALL: [NoData; 3] = [NoData::Hold, NoData::Alert, NoData::Resolve];
+
+    /// The word in rule files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NoData::Hold => "hold",
+            NoData::Alert => "alert",
+            NoData::Resolve => "resolve",
+        }
+    }
 }
 
 impl Rule {
@@ -118,8 +153,10 @@ impl Rule {
         match (self, other) {
             (Rule::Recording(a), Rule::Recording(b)) => (&a.name, &a.expr_text, &a.labels) == (&b.name, &b.expr_text, &b.labels),
             (Rule::Alerting(a), Rule::Alerting(b)) => {
-                (&a.name, &a.expr_text, &a.labels, &a.annotations, a.hold, a.keep_firing_for)
-                    == (&b.name, &b.expr_text, &b.labels, &b.annotations, b.hold, b.keep_firing_for)
+                let recovery = |rule: &AlertingRule| rule.recover_expr.as_ref().map(ToString::to_string);
+                (&a.name, &a.expr_text, &a.labels, &a.annotations, a.hold, a.keep_firing_for, a.no_data)
+                    == (&b.name, &b.expr_text, &b.labels, &b.annotations, b.hold, b.keep_firing_for, b.no_data)
+                    && recovery(a) == recovery(b)
             }
             _ => false,
         }
@@ -136,6 +173,17 @@ impl Rule {
             Rule::Recording(rule) => &rule.labels,
             Rule::Alerting(rule) => &rule.labels,
         }
+    }
+
+    /// The selectors of its expression, then those of `recover_expr`, each with its place in the file.
+    pub fn selectors(&self) -> Vec<(&VectorSelector, Position)> {
+        let (recovery, places) = match self {
+            Rule::Recording(rule) => (None, &rule.selectors),
+            Rule::Alerting(rule) => (rule.recover_expr.as_ref(), &rule.selectors),
+        };
+        let selectors = self.expr().selectors().into_iter().chain(recovery.into_iter().flat_map(Expr::selectors));
+        let places = places.iter().copied().chain(std::iter::repeat(self.position()));
+        selectors.zip(places).collect()
     }
 
     /// Where it stands in its file.

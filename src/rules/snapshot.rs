@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Rule;
 use super::active::{ActiveAlert, AlertState};
 use super::group::{Group, Health, RunningRule};
+use super::{NoData, Rule};
 use crate::model::{Labels, Timestamp};
 
 /// A group and its rules.
@@ -52,6 +52,10 @@ pub struct AlertingSnapshot {
     pub hold: Duration,
     /// How long it goes on firing.
     pub keep_firing_for: Duration,
+    /// When the alert has recovered (`recover_expr`).
+    pub recover_query: Option<String>,
+    /// What the rule says of missing input.
+    pub no_data: Option<NoData>,
     /// Annotations, templates not expanded.
     pub annotations: Labels,
     /// Pending and firing alerts.
@@ -80,6 +84,8 @@ impl RuleSnapshot {
                 state: running.state(),
                 hold: rule.hold,
                 keep_firing_for: rule.keep_firing_for,
+                recover_query: rule.recover_expr.as_ref().map(ToString::to_string),
+                no_data: rule.no_data,
                 annotations: rule.annotations.clone(),
                 alerts: state.alerts().filter(|alert| alert.state != AlertState::Inactive).cloned().collect(),
             }),

@@ -43,8 +43,10 @@ fn history(steps: usize) -> Store {
             let dice = noise.next();
             if dice % 41 == 0 {
                 samples.push(Sample { labels: labels("level"), value: stale_nan(), timestamp: None });
+                samples.push(Sample { labels: labels("up"), value: 0.0, timestamp: None });
                 continue;
             }
+            samples.push(Sample { labels: labels("up"), value: 1.0, timestamp: None });
             if dice % 7 < 3 {
                 levels[instance] = i64::try_from(dice / 7 % 21).expect("small") - 10;
             }
@@ -70,6 +72,10 @@ const RULES: &str = r#"groups:
   - {alert: Held, expr: level > 0, for: 45s, labels: {severity: '{{ if gt $value 8.0 }}page{{ else }}mail{{ end }}'}}
   - {alert: Kept, expr: level > 6, for: 30s, keep_firing_for: 1m}
   - {alert: Busy, expr: 'instance:events:rate > 1.6', for: 1m, annotations: {s: '{{ $value }}'}}
+  - {alert: Slow, expr: level > 8, recover_expr: level < -3, keep_firing_for: 30s}
+  - {alert: Follows, expr: level > 7, no_data: resolve}
+  - {alert: Missing, expr: 'level{instance="b"} > 7', for: 15s, no_data: alert}
+  - {alert: Waits, expr: 'level{instance="c"} > 4', no_data: hold}
 - name: two
   interval: 30s
   query_offset: 30s
@@ -115,7 +121,7 @@ fn live(history: &Store, groups: &[RuleGroup], from: Timestamp, to: Timestamp) -
     let settings = Settings::default();
     let mut running: Vec<(Group, Timestamp)> = groups.iter().map(|g| (Group::new(g.clone(), &settings), from)).collect();
     let mut samples: Vec<(i64, Labels, f64)> = Vec::new();
-    for name in ["level", "events_total"] {
+    for name in ["level", "events_total", "up"] {
         let matcher = nightbell::model::Matcher::equal(METRIC_NAME, name);
         let visit = |labels: &Labels, window: nightbell::store::Window<'_>| {
             samples.extend(window.times.iter().zip(window.values).map(|(at, value)| (*at, labels.clone(), *value)));
@@ -183,7 +189,7 @@ fn a_backtest_says_what_live_evaluation_says() {
     let to = Timestamp(to.0 / 30_000 * 30_000);
     let report = run(&history, &groups, &options(from, to)).expect("readable");
     let (wanted, failures) = live(&history, &groups, from, to);
-    for name in ["High", "Held", "Kept", "Busy", "Job", "Many", "Gone", "Subquery"] {
+    for name in ["High", "Held", "Kept", "Busy", "Job", "Many", "Gone", "Subquery", "Slow", "Follows", "Missing", "Waits"] {
         assert!(wanted.iter().any(|firing| firing.0 == name), "{name} never fires: the test shows nothing");
     }
     assert_eq!(firings(&report), wanted);

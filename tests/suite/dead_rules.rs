@@ -39,9 +39,17 @@ const RULES: &str = "groups:
   - {alert: Name, expr: 'rate(http_request_total[5m]) > 1'}
   - {alert: Absent, expr: 'absent(gone) or job:up:sum > 1 or ALERTS{alertname=\"x\"}'}
   - {alert: Alive, expr: http_requests_total offset 1m > 1}
+  - alert: Block
+    expr: |
+      http_requests_total > 1
+        and on ()
+          uq{job=\"x\"} > 0
+    recover_expr: >-
+      http_requests_total <
+      1 or upq
 ";
 
-/// Issue 3.7: after three intervals a selector without series is dead, at its line, with what was probably meant; until it matches.
+/// Issue 3.7: after three intervals a selector without series is dead, at its own line and column, with what was probably meant; until it matches.
 #[tokio::test]
 async fn a_rule_whose_selector_matches_nothing_is_told_with_the_nearest_name() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -67,12 +75,14 @@ async fn a_rule_whose_selector_matches_nothing_is_told_with_the_nearest_name() {
     assert_eq!(
         told,
         [
-            "rules.yml:5:5: rule \"job:up:sum\": upp has matched no series; the nearest existing metric is up",
-            "rules.yml:6:5: rule \"Label\": http_requests_total{code=\"50\"} has matched no series; no http_requests_total has code=\"50\"; the nearest value is \"500\"",
-            "rules.yml:7:5: rule \"Name\": http_request_total has matched no series; the nearest existing metric is http_requests_total",
+            "rules.yml:5:38: rule \"job:up:sum\": upp has matched no series; the nearest existing metric is up",
+            "rules.yml:6:27: rule \"Label\": http_requests_total{code=\"50\"} has matched no series; no http_requests_total has code=\"50\"; the nearest value is \"500\"",
+            "rules.yml:7:31: rule \"Name\": http_request_total has matched no series; the nearest existing metric is http_requests_total",
+            "rules.yml:14:11: rule \"Block\": uq{job=\"x\"} has matched no series; the nearest existing metric is up",
+            "rules.yml:17:12: rule \"Block\": upq has matched no series; the nearest existing metric is up",
         ]
     );
     append("upp", &[]);
     dead.look(now + Duration::from_secs(40));
-    assert_eq!(dead.found().len(), 2);
+    assert_eq!(dead.found().len(), 4);
 }

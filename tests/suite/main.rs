@@ -32,6 +32,7 @@ mod promql_syntax;
 mod protobuf;
 mod regression;
 mod rule_files;
+mod rule_gaps;
 mod rule_plan;
 mod rule_test_differential;
 mod rules;

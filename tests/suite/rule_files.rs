@@ -24,7 +24,7 @@ fn compare_with_golden(path: &Path, got: &str) {
 /// What `check rules` writes to standard output and standard error, and its exit status.
 fn checked(files: &[&str], lint_fatal: bool) -> (String, String, u8) {
     let files = files.iter().map(|f| folder("tests/rules_files").join(f)).collect();
-    let args = CheckRulesArgs { files, lint: vec!["duplicate-rules".into()], lint_fatal, ignore_unknown_fields: false };
+    let args = CheckRulesArgs { files, lint: vec!["duplicate-rules".into()], lint_fatal, portable: false, ignore_unknown_fields: false };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let status = check_rules(&args, &mut out, &mut err).expect("vectors take everything");
     let text = |bytes: Vec<u8>| {
@@ -37,11 +37,37 @@ fn checked(files: &[&str], lint_fatal: bool) -> (String, String, u8) {
 /// SEMANTICS 95, 96 and 99: all mistakes of a file, each with its place.
 #[test]
 fn every_mistake_is_reported_with_its_place() {
-    for name in ["rules", "recording", "groups", "positions"] {
+    for name in ["rules", "recording", "groups", "positions", "own_keys"] {
         let (out, err, status) = checked(&[&format!("{name}.yml")], false);
         assert_eq!((out.as_str(), status), (format!("Checking {name}.yml\n").as_str(), 1));
         compare_with_golden(&folder("tests/rules_files").join(format!("{name}.errors")), &err);
     }
+}
+
+/// Issue 4.6: a file that Prometheus would refuse is named with its groups and rules when that is asked.
+#[test]
+fn keys_that_prometheus_does_not_know_are_named_when_files_must_be_portable() {
+    let check = |name: &str, portable: bool| {
+        let files = vec![folder("tests/rules_files").join(name)];
+        let args = CheckRulesArgs { files, lint: Vec::new(), lint_fatal: false, portable, ignore_unknown_fields: false };
+        let mut err = Vec::new();
+        let status = check_rules(&args, &mut Vec::new(), &mut err).expect("vectors take everything");
+        let place = format!("{}/", folder("tests/rules_files").display());
+        (status, String::from_utf8(err).expect("UTF-8").replace(&place, ""))
+    };
+    let wanted = "  NOT PORTABLE: leave these keys out for Prometheus\n\
+                  portable.yml: 8:5: group \"cpu\", rule 2, \"Hot\": Prometheus does not know recover_expr\n\
+                  portable.yml: 9:5: group \"cpu\", rule 2, \"Hot\": Prometheus does not know no_data\n";
+    assert_eq!(check("portable.yml", true), (3, wanted.to_owned()));
+    assert_eq!(check("portable.yml", false), (0, String::new()));
+    assert_eq!(check("unit/r.yml", true), (0, String::new()));
+}
+
+/// Issue 4.6: `no_data` and `recover_expr` in rule tests; a rule without them follows Prometheus.
+#[test]
+fn rule_tests_take_our_own_keys() {
+    let (out, err, status) = tested(TestRulesArgs { files: vec!["own.yml".into()], ..TestRulesArgs::default() });
+    assert_eq!(status, 0, "{out}{err}");
 }
 
 /// SEMANTICS 216: recorded from promtool 3.5 on the same file.

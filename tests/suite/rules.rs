@@ -76,9 +76,12 @@ fn alert(name: &str, hold: u64, keep: u64) -> AlertingRule {
         expr_text: "m".into(),
         hold: Duration::from_secs(hold),
         keep_firing_for: Duration::from_secs(keep),
+        recover_expr: None,
+        no_data: None,
         labels: Labels::from_pairs([("severity", "page")]),
         annotations: Labels::from_pairs([("summary", "{{ $labels.i }} is at {{ $value }}")]),
         position: Position::default(),
+        selectors: Vec::new(),
     }
 }
 
@@ -241,6 +244,7 @@ fn a_rule_sees_what_the_rule_before_it_recorded() {
         expr_text: "m".into(),
         labels: Labels::from_pairs([("by", "rule")]),
         position: Position::default(),
+        selectors: Vec::new(),
     };
     let mut reader = alert("A", 0, 0);
     reader.expr = selector("r");
@@ -261,6 +265,7 @@ fn a_recording_rule_that_fails_writes_nothing() {
         expr_text: "m".into(),
         labels: Labels::empty(),
         position: Position::default(),
+        selectors: Vec::new(),
     };
     let mut definition = group(vec![Rule::Recording(recording)]);
     definition.limit = 1;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::servers::hostile::Hostile;
+use crate::servers::hostile::{Hostile, Manner};
 use crate::servers::http_sink::{HttpSink, Reply};
 use crate::servers::nightbell::Nightbell;
 use crate::servers::wait_until;
@@ -172,4 +172,45 @@ fn the_first_message_carries_the_evidence() {
     ] {
         assert!(text.contains(line), "{line}{text}");
     }
+}
+
+/// Issue 4.6: an alert that fires on, because it has not recovered or because its target fails, says so; nobody was told of an end.
+#[test]
+fn an_alert_that_is_held_says_what_holds_it() {
+    let page = Hostile::page("temperature{side=\"left\"} 62\n");
+    let sink = HttpSink::start([Reply::Answer(200, "", "{}")]);
+    let rules = tempfile::tempdir().expect("a folder");
+    let file = rules.path().join("rules.yml");
+    let rule =
+        "groups:\n- name: g\n  interval: 200ms\n  rules:\n  - {alert: Warm, expr: temperature > 60, recover_expr: temperature < 50}\n";
+    std::fs::write(&file, rule).expect("written");
+    let nightbell = Nightbell::start(&format!(
+        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}\nrules: {{shipped: false}}\n\
+         rule_files: ['{}']\nscrape_configs: [{{job_name: app, static_configs: [{{targets: ['{}']}}]}}]\n\
+         route: {{receiver: hook, group_by: [alertname], group_wait: 0s, group_interval: 200ms, repeat_interval: 1h}}\n\
+         receivers: [{{name: hook, webhook_configs: [{{url: '{}'}}]}}]\n",
+        file.display(),
+        page.address,
+        sink.url
+    ));
+    let watched = Watched { nightbell, _page: page, sink, _rules: rules };
+    let stage = || watched.answer(&["Warm"])["stage"].clone();
+    let told = || stage() == "delivered" || stage() == "deduplicated";
+    wait_until("the alert was told", Duration::from_secs(20), told);
+    let serve = |text: &str| Manner::Serve("text/plain; version=0.0.4", text.as_bytes().to_vec());
+    watched._page.become_(serve("temperature{side=\"left\"} 55\n"));
+    wait_until("it waits for its recovery", Duration::from_secs(20), || stage() == "not_recovered");
+    let answer = watched.answer(&["Warm"]);
+    assert_eq!(answer["notified"], true);
+    let text = answer["text"].as_str().expect("a text");
+    assert!(text.ends_with(" UTC, but recover_expr does not hold yet: temperature < 50."), "{text}");
+    let then = answer["decided_at"].as_str().expect("an instant").to_owned();
+    watched._page.become_(Manner::Silent);
+    wait_until("its target fails", Duration::from_secs(20), || stage() == "held_no_data");
+    let chinese = watched.why(&["Warm", "--language", "zh"]).1;
+    assert!(chinese.contains("保持原状：自 ") && chinese.contains("缺少数据（temperature{"), "{chinese}");
+    assert_eq!(watched.answer(&["Warm", "--at", &then])["stage"], "not_recovered");
+    assert!(!watched.sink.requests().iter().any(|r| r.body.contains("\"resolved\"")), "no end was told");
+    watched._page.become_(serve("temperature{side=\"left\"} 40\n"));
+    wait_until("its end is told", Duration::from_secs(20), || watched.sink.requests().iter().any(|r| r.body.contains("\"resolved\"")));
 }

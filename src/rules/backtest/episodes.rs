@@ -138,7 +138,7 @@ impl Watch {
                     }
                 }
                 if alert.keep_firing_since.is_none() {
-                    holding.push(fingerprint);
+                    holding.push((fingerprint, alert.held.is_some()));
                 }
             }
             watch.note_runs(holding, now);
@@ -184,22 +184,24 @@ impl Watch {
 }
 
 impl RuleWatch {
-    fn note_runs(&mut self, holding: Vec<u64>, now: Timestamp) {
+    /// `holding`: alerts that go on, and whether only because something holds them: then their run neither ends nor grows.
+    fn note_runs(&mut self, holding: Vec<(u64, bool)>, now: Timestamp) {
         for fingerprint in &self.running {
-            if !holding.contains(fingerprint)
+            if !holding.iter().any(|(other, _)| other == fingerprint)
                 && let Some(run) = self.runs.get_mut(fingerprint).and_then(|runs| runs.last_mut())
             {
                 run.missed = Some(now);
             }
         }
-        for fingerprint in &holding {
+        for (fingerprint, is_held) in &holding {
             let runs = self.runs.entry(*fingerprint).or_default();
             match runs.last_mut().filter(|run| run.missed.is_none()) {
+                Some(_) if *is_held => {}
                 Some(run) => run.last = now,
                 None => runs.push(Run { first: now, last: now, missed: None }),
             }
         }
-        self.running = holding;
+        self.running = holding.into_iter().map(|(fingerprint, _)| fingerprint).collect();
     }
 
     fn longer(&self, hold: Duration, keep: Duration, interval: Duration, end: Timestamp) -> Longer {

@@ -64,6 +64,15 @@ impl Plan {
         for (index, (id, rule)) in rules.iter().enumerate() {
             let mut reads = Reads { lookback: millis(engine.lookback), ..Reads::default() };
             reads.walk(rule.expr(), offset);
+            if let Rule::Alerting(rule) = rule {
+                // Whether an alert ends depends on its input at the slot before, and on its targets.
+                let before = millis(groups[id.0].interval);
+                reads.walk(&rule.expr, offset.saturating_add(before));
+                reads.targets(offset.saturating_add(before));
+                if let Some(recovery) = &rule.recover_expr {
+                    reads.walk(recovery, offset);
+                }
+            }
             plan.span = plan.span.max(reads.span);
             plan.fixed = plan.fixed.into_iter().chain(reads.fixed).min();
             if reads.ahead {
@@ -162,6 +171,12 @@ impl Reads {
         };
         self.reach(back, selector.offset, window, selector.at);
         self.selectors.push(selector.matchers.clone());
+    }
+
+    /// The health of targets.
+    fn targets(&mut self, back: i64) {
+        self.reach(back, 0, self.lookback, None);
+        self.selectors.push(vec![Matcher::equal(METRIC_NAME, "up")]);
     }
 
     fn reach(&mut self, back: i64, offset: i64, window: i64, at: Option<At>) -> i64 {

@@ -102,6 +102,8 @@ impl<'a> Run<'a> {
             resend_delay: Duration::ZERO,
             external_labels: test.external_labels.clone(),
             external_url: test.external_url.clone(),
+            // As promtool judges: a rule that is to hold its alerts says so.
+            hold_gaps: false,
             ..Settings::default()
         };
         let engine = Engine { max_samples: MAX_SAMPLES, default_step: file.evaluation_interval, ..Engine::default() };

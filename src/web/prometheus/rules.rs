@@ -162,6 +162,12 @@ fn add_alerting(out: &mut Json, alerting: &AlertingSnapshot, exclude_alerts: boo
     out["state"] = json!(alerting.state.map_or("unknown", |s| s.as_str()));
     out["duration"] = seconds_json(alerting.hold);
     out["keepFiringFor"] = seconds_json(alerting.keep_firing_for);
+    if let Some(query) = &alerting.recover_query {
+        out["recoverQuery"] = json!(query);
+    }
+    if let Some(no_data) = alerting.no_data {
+        out["noData"] = json!(no_data.as_str());
+    }
     out["annotations"] = labels_json(&alerting.annotations);
     out["alerts"] = json!((!exclude_alerts).then(|| alerting.alerts.iter().map(alert).collect::<Vec<_>>()));
 }
@@ -173,6 +179,10 @@ fn alert(alert: &ActiveAlert) -> Json {
     });
     if let Some(since) = alert.keep_firing_since {
         out["keepFiringSince"] = json!(since.rfc3339());
+    }
+    if let Some(held) = &alert.held {
+        out["heldSince"] = json!(held.since.rfc3339());
+        out["heldBy"] = json!(held.why);
     }
     out
 }

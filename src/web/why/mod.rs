@@ -148,8 +148,14 @@ impl Teller {
             let expression = Some(standing.expression.clone());
             for (labels, pending) in &standing.alerts {
                 let account = accounts.iter().position(|a| a.labels == *labels).map(|place| accounts.remove(place));
+                let is_held = pending.as_ref().is_some_and(Stage::is_hold);
                 let verdict = match (pending, account) {
-                    (None, Some(account)) if !account.deliveries.is_empty() => self.of_account(account),
+                    (stage, Some(account)) if (stage.is_none() || is_held) && !account.deliveries.is_empty() => {
+                        // What holds it now the rule knows, not the record.
+                        let noted = account.held.as_ref().map_or(self.at, |(_, at)| *at);
+                        let held = stage.clone().filter(|_| is_held).map(|stage| (stage, noted));
+                        self.of_account(Account { held, ..account })
+                    }
                     (stage, account) => {
                         // A rule's alert that fires has not reached its groups yet.
                         let stage = stage.clone().unwrap_or(Stage::Waiting { until: self.at, resolved: false });
@@ -183,6 +189,18 @@ impl Teller {
 
     fn of_account(&self, account: Account) -> Verdict {
         let decisive = account.decisive().cloned();
+        // Whoever heard that it fires waits for its end.
+        let told = decisive.as_ref().is_some_and(|d| d.stage.is_told());
+        if let Some((stage, at)) = account.held.clone().filter(|_| told || decisive.is_none()) {
+            let text = self.text(&stage, Some(at));
+            return Verdict {
+                stage,
+                text,
+                notified: told,
+                decided_at: Some(at.rfc3339()),
+                ..self.of_account(Account { held: None, ..account })
+            };
+        }
         let (stage, at) = decisive.as_ref().map_or((account.last.clone(), Some(account.since)), |d| (d.stage.clone(), d.at));
         Verdict {
             labels: label_map(&account.labels),

@@ -65,6 +65,13 @@ fn list(items: impl Iterator<Item = String>, language: Language) -> String {
     items.join(if language == Language::Zh { "；" } else { "; " })
 }
 
+/// The first of some series.
+fn few(series: &[String]) -> String {
+    let shown: Vec<&str> = series.iter().take(3).map(String::as_str).collect();
+    let more = if series.len() > shown.len() { ", …" } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
+
 /// The sentence of a stage.
 pub fn sentence(stage: &Stage, about: About<'_>, language: Language) -> String {
     match language {
@@ -108,6 +115,14 @@ fn english(stage: &Stage, about: About<'_>) -> String {
         Stage::PendingEnded { since } => {
             format!("The condition held from {} and ended{when}, before the alert fired.", instant(*since))
         }
+        Stage::HeldNoData { since, missing } => {
+            format!("Held: its data are missing since {} ({}); it stays as it was until they are back.", instant(*since), few(missing))
+        }
+        Stage::NotRecovered { since, expression } => format!(
+            "Waiting for its recovery: the condition holds no longer since {}, but recover_expr does not hold yet: {expression}.",
+            instant(*since)
+        ),
+        Stage::HoldEnded { since } => format!("What held it since {} ended{when}.", instant(*since)),
         Stage::Inhibited { by } => format!("Inhibited by {}.", list(by.iter().map(|i| labels(&i.labels)), Language::En)),
         Stage::Muted { intervals } => format!("Muted: its route is quiet because of the time interval {}.", intervals.join(", ")),
         Stage::Silenced { by } => {
@@ -174,6 +189,13 @@ fn chinese(stage: &Stage, about: About<'_>) -> String {
             instant(*since + *hold)
         ),
         Stage::PendingEnded { since } => format!("条件自 {} 起成立，{when}在触发之前已恢复。", instant(*since)),
+        Stage::HeldNoData { since, missing } => {
+            format!("保持原状：自 {} 起缺少数据（{}），数据恢复之前告警不变。", instant(*since), few(missing))
+        }
+        Stage::NotRecovered { since, expression } => {
+            format!("等待恢复：条件自 {} 起不再成立，但恢复条件 recover_expr 尚未成立：{expression}。", instant(*since))
+        }
+        Stage::HoldEnded { since } => format!("自 {} 起的保持已{when}结束。", instant(*since)),
         Stage::Inhibited { by } => format!("被抑制，抑制它的告警：{}。", list(by.iter().map(|i| labels(&i.labels)), Language::Zh)),
         Stage::Muted { intervals } => format!("处于静音时段：其路由因时间段 {} 不发送。", intervals.join("、")),
         Stage::Silenced { by } => {
