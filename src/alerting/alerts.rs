@@ -53,6 +53,7 @@ impl PostedAlert {
             value: None,
             peak: None,
             evidence: Vec::new(),
+            shipped: false,
         };
         Ok(Incoming { alert, timeout })
     }
@@ -221,6 +222,7 @@ mod tests {
             value: None,
             peak: None,
             evidence: Vec::new(),
+            shipped: false,
         }
     }
 

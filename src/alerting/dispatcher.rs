@@ -292,7 +292,7 @@ impl Dispatcher {
                 None => &steps[..row.level.min(steps.len())],
                 Some(alert) => {
                     let due = Escalations::due(&row, steps).is_some_and(|due| due <= now);
-                    let muted = !inhibition.muting(&alert.labels).is_empty() || !self.silences.muting(&alert.labels, now).is_empty();
+                    let muted = !inhibition.muting(alert, false).is_empty() || !self.silences.muting(&alert.labels, now).is_empty();
                     if !due || muted {
                         continue;
                     }

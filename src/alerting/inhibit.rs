@@ -1,10 +1,17 @@
 //! Inhibition: a firing alert mutes others (<https://prometheus.io/docs/alerting/latest/configuration/#inhibit_rule>).
 //!
 //! Unlike Alertmanager, which indexes one source per tuple of equal labels, every candidate is looked at (SEMANTICS 163).
+//!
+//! Rules that nightbell brings along hold between alerts of its own rules alone. They need every `equal` label to be there, and never
+//! keep an end from people who heard of the beginning.
 
+use super::matchers::parse_matchers;
 use super::route::read_matchers;
 use crate::config::Section;
 use crate::model::{Alert, Labels, Matcher};
+
+/// In a rule of our own: the label `host`, or without it `instance` without its port.
+const HOST: &str = "host";
 
 /// One rule: while a source fires, targets with the same `equal` labels are muted.
 #[derive(Clone, Debug)]
@@ -12,6 +19,8 @@ pub struct InhibitRule {
     pub(super) source: Vec<Matcher>,
     pub(super) target: Vec<Matcher>,
     pub(super) equal: Vec<String>,
+    /// Whether it is one of our own, for alerts of our own rules.
+    shipped: bool,
 }
 
 impl InhibitRule {
@@ -22,14 +31,49 @@ impl InhibitRule {
             source: read_matchers(section, "source_match", "source_match_re", "source_matchers"),
             target: read_matchers(section, "target_match", "target_match_re", "target_matchers"),
             equal: section.or("equal", Vec::new()),
+            shipped: false,
         };
         section.finish();
         rule
     }
 
+    /// A rule of our own, from matchers as text; errs where that is none.
+    pub fn shipped(source: &str, target: &str, equal: &[&str]) -> Result<Self, String> {
+        let equal = equal.iter().map(|name| (*name).to_owned()).collect();
+        Ok(InhibitRule { source: parse_matchers(source)?, target: parse_matchers(target)?, equal, shipped: true })
+    }
+
+    /// Whether it can mute this alert, if a source fires. `told`: people know that the alert fires.
+    fn is_about(&self, target: &Alert, told: bool) -> bool {
+        (!self.shipped || (target.shipped && !told)) && all_match(&self.target, &target.labels)
+    }
+
+    fn is_source(&self, alert: &Alert) -> bool {
+        (!self.shipped || alert.shipped) && all_match(&self.source, &alert.labels)
+    }
+
     /// Whether `source`, which fires and matches the source side, mutes an alert with the labels `target`.
     fn mutes(&self, source: &Labels, target: &Labels, target_is_source: bool) -> bool {
-        !(target_is_source && all_match(&self.target, source)) && self.equal.iter().all(|name| source.value(name) == target.value(name))
+        let equal = |name: &String| {
+            let (a, b) = (self.value(source, name), self.value(target, name));
+            a == b && !(self.shipped && a.is_empty())
+        };
+        !(target_is_source && all_match(&self.target, source)) && self.equal.iter().all(equal)
+    }
+
+    fn value<'l>(&self, labels: &'l Labels, name: &str) -> &'l str {
+        match labels.value(name) {
+            "" if self.shipped && name == HOST => without_port(labels.value("instance")),
+            value => value,
+        }
+    }
+}
+
+/// `db1` of `db1:9100`, `[::1]` of `[::1]:9100`.
+fn without_port(instance: &str) -> &str {
+    match instance.rsplit_once(':') {
+        Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => instance,
     }
 }
 
@@ -43,19 +87,19 @@ pub struct Inhibition<'a>(Vec<(&'a InhibitRule, Vec<&'a Alert>)>);
 impl<'a> Inhibition<'a> {
     /// Finds the sources among the alerts that fire. Silenced, muted and otherwise routed ones count too.
     pub fn new(rules: &'a [InhibitRule], firing: impl Iterator<Item = &'a Alert> + Clone) -> Self {
-        let sources = |rule: &'a InhibitRule| (rule, firing.clone().filter(|a| all_match(&rule.source, &a.labels)).collect());
+        let sources = |rule: &'a InhibitRule| (rule, firing.clone().filter(|a| rule.is_source(a)).collect());
         Inhibition(rules.iter().map(sources).collect())
     }
 
-    /// Fingerprints of the alerts that mute an alert with these labels: at most one for each rule.
-    pub fn muting(&self, target: &Labels) -> Vec<u64> {
+    /// Fingerprints of the alerts that mute this one: at most one for each rule. `told`: people heard that it fires, and it has ended.
+    pub fn muting(&self, target: &Alert, told: bool) -> Vec<u64> {
         let muting = |(rule, sources): &(&InhibitRule, Vec<&Alert>)| {
-            if !all_match(&rule.target, target) {
+            if !rule.is_about(target, told) {
                 return None;
             }
             // A target that is a source itself is not muted by its like: no self-inhibition, no mutual muting.
-            let is_source = all_match(&rule.source, target);
-            sources.iter().find(|source| rule.mutes(&source.labels, target, is_source)).map(|source| source.fingerprint())
+            let is_source = rule.is_source(target);
+            sources.iter().find(|source| rule.mutes(&source.labels, &target.labels, is_source)).map(|source| source.fingerprint())
         };
         let mut found: Vec<u64> = self.0.iter().filter_map(muting).collect();
         found.sort_unstable();

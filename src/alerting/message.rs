@@ -58,6 +58,7 @@ pub fn self_test(integration: &Integration, external_url: &str, now: Timestamp) 
         value: None,
         peak: None,
         evidence: Vec::new(),
+        shipped: true,
     };
     let group_labels = Labels::from_pairs([("alertname", "NightbellTest")]);
     let subject = Subject { group_key: "{}:{alertname=\"NightbellTest\"}", group_labels: &group_labels, external_url, now };

@@ -79,8 +79,11 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
 
     let quiet = muting_intervals(flush.route, mutes.config, now);
     let (mut passing, mut suppressed) = (Vec::new(), Vec::new());
+    let entries = receiver.integrations.iter().filter_map(|i| log.get(&flush.group.key, &i.key, now));
+    let heard: BTreeSet<u64> = entries.flat_map(|entry| entry.firing.iter().copied()).collect();
     for alert in flush.alerts.iter().copied() {
-        match stopped(alert, &quiet, mutes, now) {
+        let told = alert.is_resolved(now) && heard.contains(&alert.fingerprint());
+        match stopped(alert, told, &quiet, mutes, now) {
             None => passing.push(alert),
             Some(stage) => {
                 suppressed.push(alert);
@@ -106,8 +109,8 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
 }
 
 /// The first that stops an alert, if any does: inhibition, time intervals, silences.
-fn stopped(alert: &Alert, quiet: &[&str], mutes: &Mutes<'_>, now: Timestamp) -> Option<Stage> {
-    let inhibited = mutes.inhibition.muting(&alert.labels);
+fn stopped(alert: &Alert, told: bool, quiet: &[&str], mutes: &Mutes<'_>, now: Timestamp) -> Option<Stage> {
+    let inhibited = mutes.inhibition.muting(alert, told);
     if !inhibited.is_empty() {
         let inhibitor = |fingerprint: &u64| Inhibitor {
             fingerprint: format!("{fingerprint:016x}"),

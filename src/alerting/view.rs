@@ -80,7 +80,7 @@ impl Dispatcher {
         let routes = self.config.routes.matching(&alert.labels);
         let mut receivers: Vec<String> = routes.iter().filter_map(|r| Some(self.config.routes.get(*r)?.receiver.clone())).collect();
         receivers.dedup();
-        let inhibited = inhibition.muting(&alert.labels);
+        let inhibited = inhibition.muting(alert, false);
         AlertView {
             alert: alert.clone(),
             receivers,

@@ -71,6 +71,8 @@ pub struct Config {
 pub struct ShippedConfig {
     /// Whether the built-in rules are loaded; true by default.
     pub shipped: bool,
+    /// Whether causes among the alerts of the built-in rules mute their consequences; true by default.
+    pub inhibit: bool,
     /// A folder of rule files in place of the built-in ones.
     pub folder: Option<PathBuf>,
     /// Applications whose own figures are loaded besides.
@@ -118,6 +120,10 @@ impl Config {
             .filter(|key| root.node(key).is_some_and(|n| !n.is_null()))
             .map(|key| format!("{}: {key} has no effect in this version", root.file()))
             .collect();
+        let shipped = root.section("rules").map(|s| ShippedConfig::read(&s)).unwrap_or_default();
+        if shipped.inhibit && (shipped.shipped || !shipped.profiles.is_empty()) {
+            alerting.inhibit_rules.extend(super::shipped::inhibit_rules());
+        }
         let named = root.or("watch_environment", false);
         let (rule_files, absent) = rule_files(root);
         Config {
@@ -127,7 +133,7 @@ impl Config {
             collectors: scrape::read_collectors(root, &global),
             rule_files,
             groups: Vec::new(),
-            shipped: root.section("rules").map(|s| ShippedConfig::read(&s)).unwrap_or_default(),
+            shipped,
             alerting,
             outside: read_alerting(root),
             heartbeat: root.section("heartbeat").and_then(|s| Heartbeat::read(&s)),
@@ -180,7 +186,7 @@ impl Config {
 
 impl Default for ShippedConfig {
     fn default() -> Self {
-        ShippedConfig { shipped: true, folder: None, profiles: Vec::new() }
+        ShippedConfig { shipped: true, inhibit: true, folder: None, profiles: Vec::new() }
     }
 }
 
@@ -188,6 +194,7 @@ impl ShippedConfig {
     fn read(section: &Section<'_>) -> Self {
         let config = ShippedConfig {
             shipped: section.or("shipped", true),
+            inhibit: section.or("inhibit", true),
             folder: section.get("folder"),
             profiles: section.or("profiles", Vec::new()),
         };

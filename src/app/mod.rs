@@ -37,7 +37,7 @@ use reload::ReloadMetrics;
 
 pub use config::Config;
 pub use reload::{environment, load, load_alone};
-pub use shipped::{PROFILES, RULES};
+pub use shipped::{INHIBITIONS, PROFILES, RULES};
 pub use storage::{StoredHistory, read_history};
 
 /// Where nightbell serves unless it is told otherwise.

@@ -81,7 +81,7 @@ pub fn load(config: &Config, folder: Option<&Path>) -> anyhow::Result<Vec<RuleGr
         Ok(file) => groups.extend(file.groups),
         Err(errors) => mistakes.push(errors.to_string()),
     };
-    let ShippedConfig { shipped, folder: configured, profiles } = &config.shipped;
+    let ShippedConfig { shipped, folder: configured, profiles, .. } = &config.shipped;
     match folder.or(configured.as_deref()) {
         Some(folder) => {
             for path in glob(&folder.join("*.yml"))?.into_iter().filter(|path| path.is_file()) {
@@ -97,7 +97,9 @@ pub fn load(config: &Config, folder: Option<&Path>) -> anyhow::Result<Vec<RuleGr
 }
 
 fn built_in(rules: &ShippedRules) -> Result<crate::rules::file::RuleFile, crate::rules::file::RuleFileErrors> {
-    parse_text(&format!("built-in rules/{}.yml", rules.name), rules.text)
+    let mut file = parse_text(&format!("built-in rules/{}.yml", rules.name), rules.text)?;
+    file.groups.iter_mut().for_each(|group| group.shipped = true);
+    Ok(file)
 }
 
 /// Alertmanagers elsewhere, as the configuration in force names them.

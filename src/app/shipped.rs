@@ -1,4 +1,6 @@
-//! What the binary carries: the rule files of `rules/`, as they were at build time.
+//! What the binary carries: the rule files of `rules/`, as they were at build time, and which of their alerts explain which.
+
+use crate::alerting::inhibit::InhibitRule;
 
 /// A rule file inside the binary.
 pub struct ShippedRules {
@@ -20,6 +22,68 @@ pub const RULES: &[ShippedRules] =
 
 /// Rules with one application's own figures, loaded when `rules.profiles` names them.
 pub const PROFILES: &[ShippedRules] = shipped!("profiles/", "intent", "llmchat", "multi-agent");
+
+/// A cause among the alerts of the shipped rules, and what it explains.
+pub struct ShippedInhibition {
+    /// Matchers of the cause.
+    pub cause: &'static str,
+    /// Matchers of what is muted while the cause fires.
+    pub hides: &'static str,
+    /// Labels that both have, with the same value; `host` is the label, or `instance` without its port.
+    pub equal: &'static [&'static str],
+}
+
+const TARGET: &[&str] = &["job", "instance"];
+
+const fn hides(cause: &'static str, hides: &'static str, equal: &'static [&'static str]) -> ShippedInhibition {
+    ShippedInhibition { cause, hides, equal }
+}
+
+/// What the shipped rules know of each other: who is told that a database is down need not hear that it is slow.
+pub const INHIBITIONS: &[ShippedInhibition] = &[
+    // A host that cannot be measured and services on it that cannot be reached: the host it is. What can still be reached is told.
+    hides(
+        r#"alertname="TargetDown", job=~"host|node|node[-_]?exporter""#,
+        r#"alertname=~"TargetDown|PostgresDown|RedisDown|VectorStoreDown|LLMDown|EndpointDown", job!~"host|node|node[-_]?exporter""#,
+        &["host"],
+    ),
+    hides(r#"alertname="TargetDown""#, r#"alertname!="TargetDown""#, TARGET),
+    hides(r#"alertname="PostgresDown""#, r#"alertname=~"Postgres.+", alertname!="PostgresDown""#, TARGET),
+    hides(r#"alertname="RedisDown""#, r#"alertname=~"Redis.+", alertname!="RedisDown""#, TARGET),
+    hides(r#"alertname="SqliteDown""#, r#"alertname=~"Sqlite.+", alertname!="SqliteDown""#, TARGET),
+    hides(r#"alertname="VectorStoreDown""#, r#"alertname=~"Vector.+", alertname!="VectorStoreDown""#, TARGET),
+    hides(r#"alertname="VectorStoreNotReady""#, r#"alertname=~"VectorQuerySlow|VectorCanaryWrong""#, TARGET),
+    // A certificate that has expired may be why an endpoint is down: that is told.
+    hides(r#"alertname="EndpointDown""#, r#"alertname="EndpointSlow""#, TARGET),
+    hides(
+        r#"alertname="LLMDown""#,
+        r#"alertname=~"LLMUnhealthy|LLMRateLimited|LLMRateLimitNear|LLMFirstTokenSlow|LLMSlow|LLMStreamStalled|LLMOverloaded|LLMCompletionFails|LLMModelMissing|LLMNoRecentSuccess""#,
+        TARGET,
+    ),
+    hides(
+        r#"alertname=~"LLMAuthFailed|LLMQuotaExhausted|LLMAccountUnavailable""#,
+        r#"alertname=~"LLMUnhealthy|LLMCompletionFails|LLMModelMissing|LLMNoRecentSuccess""#,
+        TARGET,
+    ),
+    hides(
+        r#"alertname="LLMUnhealthy""#,
+        r#"alertname=~"LLMFirstTokenSlow|LLMSlow|LLMStreamStalled|LLMCompletionFails|LLMModelMissing|LLMNoRecentSuccess""#,
+        TARGET,
+    ),
+    // The same, but worse.
+    hides(r#"alertname="HostDiskSpaceCritical""#, r#"alertname=~"HostDiskSpaceLow|HostDiskFillsUp""#, &["job", "instance", "mountpoint"]),
+    hides(r#"alertname="HostMemoryCritical""#, r#"alertname=~"HostMemoryHigh|HostMemoryForecastHigh""#, TARGET),
+    hides(r#"alertname="HostCpuHigh""#, r#"alertname="HostCpuForecastHigh""#, TARGET),
+    hides(r#"alertname="PostgresConnectionsNearLimit""#, r#"alertname="PostgresConnectionsMany""#, TARGET),
+    hides(r#"alertname="AppErrorRateHigh""#, r#"alertname="AppErrorRateRaised""#, TARGET),
+    hides(r#"alertname="AppResponseVerySlow""#, r#"alertname="AppResponseSlow""#, TARGET),
+    hides(r#"alertname="LLMChatMemoryCritical""#, r#"alertname="LLMChatMemoryRaised""#, TARGET),
+];
+
+/// The rules of [`INHIBITIONS`]. A test reads every one; should one be none, more is told, not less.
+pub fn inhibit_rules() -> impl Iterator<Item = InhibitRule> {
+    INHIBITIONS.iter().filter_map(|one| InhibitRule::shipped(one.cause, one.hides, one.equal).ok())
+}
 
 #[cfg(test)]
 mod tests {

@@ -25,6 +25,8 @@ pub struct Alert {
     pub peak: Option<f64>,
     /// What was found when it began to fire.
     pub evidence: Vec<Clue>,
+    /// Whether one of nightbell's own rules raised it.
+    pub shipped: bool,
 }
 
 impl Alert {

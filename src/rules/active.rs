@@ -252,6 +252,7 @@ impl ActiveAlert {
             value: Some(self.value),
             peak: Some(self.peak),
             evidence: Vec::new(),
+            shipped: context.shipped,
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct Context<'a> {
     pub external_url: &'a str,
     /// Answers `query` in templates.
     pub query: &'a Query,
+    /// Whether the rules are nightbell's own.
+    pub shipped: bool,
     /// Whether a gap holds the alerts of rules that say nothing about it.
     pub hold_gaps: bool,
 }

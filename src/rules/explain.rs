@@ -115,6 +115,7 @@ impl Wanted<'_> {
             external_labels: &settings.external_labels,
             external_url: &settings.external_url,
             query: &query,
+            shipped: false,
             hold_gaps: settings.hold_gaps,
         };
         let active = running.alerting.iter().flat_map(|state| state.alerts()).filter(|alert| alert.state != AlertState::Inactive);

@@ -156,7 +156,7 @@ fn read_group(reading: &mut Reading<'_>, node: &Node) -> RuleGroup {
     let labels = labels(reading, node, "labels", "invalid label name");
     let rules = reading.list(node, "rules").iter().enumerate();
     let rules = rules.filter_map(|(index, rule)| read_rule(reading, &name, index + 1, rule, &labels)).collect();
-    RuleGroup { name, file: reading.file().to_owned(), interval, query_offset, limit, labels, rules }
+    RuleGroup { name, file: reading.file().to_owned(), interval, query_offset, limit, labels, shipped: false, rules }
 }
 
 /// Keys of rules that Prometheus does not know.

@@ -169,6 +169,7 @@ impl Group {
             query_offset: None,
             limit: 0,
             labels: Labels::empty(),
+            shipped: false,
             rules: Vec::new(),
         };
         Group::new(definition, &Settings::default())
@@ -222,7 +223,7 @@ impl Group {
     /// Ends the group: resolves what fires and gives back the series it wrote.
     pub fn end(mut self, now: Timestamp, settings: &Settings) -> (GroupOutcome, Vec<Labels>) {
         let query: Query = Arc::new(|_| Ok(Vec::new()));
-        let context = context(0, settings, &query);
+        let context = Context { limit: 0, ..context(&self.definition, settings, &query) };
         let mut outcome = GroupOutcome::default();
         let mut series = std::mem::take(&mut self.ended);
         for rule in &mut self.rules {
@@ -267,7 +268,7 @@ impl Group {
     pub fn eval_urgent(&mut self, backend: &Arc<dyn Backend>, now: Timestamp, settings: &Settings) -> GroupOutcome {
         let at = now - self.query_offset;
         let query = template_query(backend, now);
-        let context = context(self.definition.limit, settings, &query);
+        let context = context(&self.definition, settings, &query);
         let mut outcome = GroupOutcome::default();
         for rule in self.rules.iter_mut().filter(|rule| rule.rule.is_urgent()) {
             let begun = Instant::now();
@@ -298,7 +299,7 @@ impl Group {
         let started = Instant::now();
         let at = now - self.query_offset;
         let query = template_query(backend, now);
-        let context = context(self.definition.limit, settings, &query);
+        let context = context(&self.definition, settings, &query);
         let mut outcome = GroupOutcome::default();
         if !self.ended.is_empty() {
             let markers: Vec<Sample> = self.ended.drain(..).map(marker).collect();
@@ -320,9 +321,10 @@ impl Group {
     }
 }
 
-fn context<'a>(limit: usize, settings: &'a Settings, query: &'a Query) -> Context<'a> {
+fn context<'a>(group: &RuleGroup, settings: &'a Settings, query: &'a Query) -> Context<'a> {
     Context {
-        limit,
+        limit: group.limit,
+        shipped: group.shipped,
         resend_delay: settings.resend_delay,
         external_labels: &settings.external_labels,
         external_url: &settings.external_url,
@@ -345,7 +347,7 @@ impl GroupOutcome {
 pub(super) fn orphan(key: &str, alert: ActiveAlert, now: Timestamp, settings: &Settings, outcome: &mut GroupOutcome) {
     let query: Query = Arc::new(|_| Ok(Vec::new()));
     outcome.changes.gone.push((key.to_owned(), alert.labels.fingerprint()));
-    outcome.alerts.extend(resolved(alert, now, &context(0, settings, &query), ""));
+    outcome.alerts.extend(resolved(alert, now, &context(&Group::empty().definition, settings, &query), ""));
 }
 
 /// The end of an alert whose rule is gone, if it fires; the end of others was told or never began.

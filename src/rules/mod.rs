@@ -41,6 +41,8 @@ pub struct RuleGroup {
     pub limit: usize,
     /// Labels of the group, already merged under the labels of its rules.
     pub labels: Labels,
+    /// Whether it is one of nightbell's own.
+    pub shipped: bool,
     /// The rules, in file order.
     pub rules: Vec<Rule>,
 }

@@ -31,6 +31,8 @@ struct Body {
     peak: Option<f64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     evidence: Vec<Clue>,
+    #[serde(default)]
+    shipped: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     left: Vec<String>,
 }
@@ -52,6 +54,7 @@ fn body(row: &AlertRow) -> String {
         value: alert.value,
         peak: alert.peak,
         evidence: alert.evidence.clone(),
+        shipped: alert.shipped,
         left: row.left.clone(),
     };
     // Strings, numbers and lists of them always have a JSON form.
@@ -70,6 +73,7 @@ fn row(text: &str) -> Result<AlertRow, serde_json::Error> {
         value: body.value,
         peak: body.peak,
         evidence: body.evidence,
+        shipped: body.shipped,
     };
     Ok(AlertRow { alert, timeout: body.timeout, left: body.left })
 }

@@ -58,6 +58,7 @@ pub fn alert(labels: &str, starts_at: Timestamp, ends_at: Option<Timestamp>, now
         value: Some(1.0),
         peak: Some(2.0),
         evidence: Vec::new(),
+        shipped: false,
     }
 }
 

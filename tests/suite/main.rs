@@ -22,6 +22,7 @@ mod fuzz;
 mod history;
 mod http;
 mod http_api;
+mod inhibition;
 mod kill;
 mod notify;
 mod program;

@@ -93,6 +93,7 @@ fn group(rules: Vec<Rule>) -> RuleGroup {
         query_offset: None,
         limit: 0,
         labels: Labels::empty(),
+        shipped: false,
         rules,
     }
 }

@@ -45,6 +45,7 @@ fn alert(name: &str) -> AlertRow {
         value: Some(1.5),
         peak: None,
         evidence: Vec::new(),
+        shipped: false,
     };
     AlertRow { alert, timeout: true, left: vec!["{}/0:{}".into()] }
 }

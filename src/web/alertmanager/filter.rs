@@ -107,6 +107,7 @@ mod tests {
             value: None,
             peak: None,
             evidence: Vec::new(),
+            shipped: false,
         };
         let ids = |there: bool| if there { vec!["id".to_owned()] } else { Vec::new() };
         AlertView { alert, receivers: vec!["r".into()], silenced_by: ids(silenced), inhibited_by: ids(inhibited), muted_by: Vec::new() }
