@@ -136,6 +136,8 @@ pub struct Alerting {
     pub resolve_timeout: Duration,
     /// Where people reach this nightbell.
     pub external_url: String,
+    /// Whether they do, from elsewhere: somebody configured it.
+    pub is_public: bool,
 }
 
 impl Alerting {
@@ -156,6 +158,7 @@ impl Alerting {
             time_intervals,
             resolve_timeout: resolve_timeout(global),
             external_url: String::new(),
+            is_public: false,
             routes,
         };
         alerting.check_names(section);
@@ -204,6 +207,10 @@ impl Alerting {
         }
         receivers.sort_by_key(|(breadth, _)| *breadth);
         check_policies(section, "", receivers.iter().map(|(_, receiver)| receiver));
+        for (_, receiver) in receivers.iter().filter(|(_, r)| r.integrations.iter().any(|i| i.courier.action().is_some())) {
+            let remedy = "write receivers with command_configs, and a route with the matchers of its alerts that leads there";
+            section.error(&receiver.name, "would act on every alert", remedy);
+        }
         section.finish();
         let routes = default_routes(&receivers);
         let mut receivers: Vec<Receiver> = receivers.into_iter().map(|(_, receiver)| receiver).collect();
@@ -217,6 +224,7 @@ impl Alerting {
             time_intervals: BTreeMap::new(),
             resolve_timeout: resolve_timeout(global),
             external_url: String::new(),
+            is_public: false,
         }
     }
 
@@ -229,6 +237,7 @@ impl Alerting {
             time_intervals: BTreeMap::new(),
             resolve_timeout: RESOLVE_TIMEOUT,
             external_url: String::new(),
+            is_public: false,
         }
     }
 

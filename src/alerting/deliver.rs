@@ -17,9 +17,11 @@ use tracing::{debug, error, info, warn};
 use super::config::Integration;
 use super::decision::outcome;
 use super::digest::{Fold, is_too_large};
-use super::message::{derived_id, merge};
+use super::dispatcher::Dispatcher;
+use super::message::merge;
 use super::metrics::{IntegrationLabels, Metrics};
-use crate::model::{Stage, Timestamp, format_duration};
+use super::relief::Relief;
+use crate::model::{ActionOutcome, Stage, Timestamp, format_duration};
 use crate::notify::{Digest, Notification, NotifyError, Reason, counting_failed_templates};
 use crate::state::{DeadLetter, DecisionRow, OutboxRow, State};
 
@@ -47,9 +49,9 @@ const MAX_UNSAVED: usize = 1000;
 /// What the dispatcher and one integration's task share; it outlives a reload.
 #[derive(Default)]
 pub struct Mailbox {
-    unsaved: Mutex<VecDeque<OutboxRow>>,
+    pub(super) unsaved: Mutex<VecDeque<OutboxRow>>,
     /// Messages the receiver has accepted (or that were given up) but the database would not let go.
-    done: Mutex<HashSet<String>>,
+    pub(super) done: Mutex<HashSet<String>>,
     wake: Notify,
     /// Held by the one task that delivers: after a reload the successor waits for the last attempt of its predecessor.
     turn: tokio::sync::Mutex<()>,
@@ -75,19 +77,36 @@ impl Mailbox {
         self.unsaved.lock().drain(..).collect()
     }
 
+    /// A message that was dealt with is to be sent again.
+    pub fn forget_done(&self, delivery_id: &str) {
+        self.done.lock().remove(delivery_id);
+    }
+
     /// How many messages are held in memory alone.
     pub fn unsaved(&self) -> usize {
         self.unsaved.lock().len()
     }
 }
 
+/// What all delivery tasks work with.
+#[derive(Clone)]
+pub struct Desk {
+    /// The state database.
+    pub state: State,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The alerts and the actions about them.
+    pub memory: Arc<Mutex<Dispatcher>>,
+}
+
 /// One integration's task.
 pub struct Deliverer {
-    integration: Integration,
-    state: State,
-    mailbox: Arc<Mailbox>,
-    metrics: Metrics,
-    labels: IntegrationLabels,
+    pub(super) integration: Integration,
+    pub(super) state: State,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) metrics: Metrics,
+    pub(super) memory: Arc<Mutex<Dispatcher>>,
+    pub(super) labels: IntegrationLabels,
     /// Place of the last message that was tried; the next one after it is next.
     cursor: i64,
     failures: u32,
@@ -98,8 +117,7 @@ pub struct Deliverer {
     pace: Pace,
     /// Since when no attempt succeeds.
     failing_since: Option<Timestamp>,
-    /// The integrations of the fallback.
-    relief: Vec<(Integration, Arc<Mailbox>)>,
+    pub(super) relief: Relief,
 }
 
 /// What a place has shown of its own limit.
@@ -162,20 +180,24 @@ struct Waiting {
 
 impl Deliverer {
     /// The task of `integration`.
-    pub fn new(
-        integration: Integration,
-        state: State,
-        mailbox: Arc<Mailbox>,
-        metrics: Metrics,
-        relief: Vec<(Integration, Arc<Mailbox>)>,
-    ) -> Self {
+    pub fn new(integration: Integration, mailbox: Arc<Mailbox>, desk: Desk, relief: Relief) -> Self {
+        let Desk { state, metrics, memory } = desk;
         let labels = IntegrationLabels::of(&integration);
         // Series that exist from the start show their first increase.
         drop(metrics.notifications.get_or_create(&labels));
         drop(metrics.template_failures.get_or_create(&labels));
+        drop(metrics.misled.get_or_create(&labels));
         for reason in Reason::ALL {
             drop(metrics.failed.get_or_create(&labels.because(reason.as_str())));
             drop(metrics.dead.get_or_create(&labels.because(reason.as_str())));
+        }
+        if integration.courier.action().is_some() {
+            for outcome in ActionOutcome::ALL {
+                drop(metrics.actions.get_or_create(&labels.ended(outcome.as_str())));
+            }
+            for outcome in ["helped", "not_helped"] {
+                drop(metrics.judged.get_or_create(&labels.ended(outcome)));
+            }
         }
         let jitter = RandomState::new();
         Deliverer {
@@ -183,6 +205,7 @@ impl Deliverer {
             state,
             mailbox,
             metrics,
+            memory,
             labels,
             cursor: 0,
             failures: 0,
@@ -246,6 +269,11 @@ impl Deliverer {
                 return Step::Done;
             }
         };
+        let courier = Arc::clone(&self.integration.courier);
+        if let Some(action) = courier.action() {
+            self.cursor = waiting.place.unwrap_or(self.cursor);
+            return self.act(action, &waiting.message, &notification, now).await;
+        }
         let (waiting, notification, parted) = self.folded(waiting, notification, ready).await;
         self.pace.may_try = false;
         let result = self.attempt(&notification).await;
@@ -295,6 +323,8 @@ impl Deliverer {
             Some((place, row, notification))
         });
         let mut readable: Vec<(i64, OutboxRow, Notification)> = readable.collect();
+        // One that is sent again is older than its place.
+        readable.sort_by_key(|(place, _, message)| (message.at_ms, *place));
         let Some((place, mut row, newest)) = (if readable.len() > 1 { readable.pop() } else { None }) else {
             return Ok((waiting, own));
         };
@@ -398,12 +428,17 @@ impl Deliverer {
             self.pace.refused(now);
         }
         if !error.retryable {
-            if !self.hand_over(&waiting.message, now).await {
+            let relieved = self.hand_over(&waiting.message, &self.relief.fallback, now).await
+                || error.reason == Reason::Template && self.relieve(&waiting.message, &error, now).await;
+            if !relieved {
                 self.bury(&waiting, &error, now).await;
             }
             return Step::Done;
         }
-        if error.reason != Reason::RateLimited && self.is_down(&waiting.message, now) && self.hand_over(&waiting.message, now).await {
+        if error.reason != Reason::RateLimited
+            && self.is_down(&waiting.message, now)
+            && self.hand_over(&waiting.message, &self.relief.fallback, now).await
+        {
             warn!(receiver, notifier, %error, "Receiver is down; its messages go to its fallback.");
             self.hand_over_all(now).await;
             return self.pause(error.retry_after);
@@ -429,66 +464,8 @@ impl Deliverer {
         now.since(waiting) >= self.integration.policy.fallback_after
     }
 
-    /// Gives a message to the fallback; false when there is none that has not had it.
-    async fn hand_over(&self, row: &OutboxRow, now: Timestamp) -> bool {
-        let Ok(message) = serde_json::from_str::<Notification>(&row.body) else { return false };
-        let relief = self.relief.iter().filter(|(other, _)| !message.stands_in_for.contains(&other.receiver));
-        let passed = relief.map(|(other, mailbox)| {
-            let mut stands_in_for = message.stands_in_for.clone();
-            stands_in_for.push(self.integration.receiver.clone());
-            let delivery_id = derived_id(&other.key, &[&row.delivery_id]);
-            let passed =
-                Notification { delivery_id: delivery_id.clone(), receiver: other.receiver.clone(), stands_in_for, ..message.clone() };
-            let row = OutboxRow {
-                delivery_id,
-                integration: other.key.clone(),
-                created_at: now,
-                held: other.policy.holds(&passed, now),
-                // Strings, numbers and lists of them always have a JSON form.
-                body: serde_json::to_string(&passed).unwrap_or_default(),
-                ..row.clone()
-            };
-            (row, mailbox, IntegrationLabels::of(other))
-        });
-        let passed: Vec<(OutboxRow, &Arc<Mailbox>, IntegrationLabels)> = passed.collect();
-        if passed.is_empty() {
-            return false;
-        }
-        let rows: Vec<OutboxRow> = passed.iter().map(|(row, _, _)| row.clone()).collect();
-        let written = self.state.hand_over(&row.delivery_id, &rows).await.is_ok();
-        for (row, mailbox, labels) in passed {
-            self.metrics.outbox.get_or_create(&labels).inc();
-            if written {
-                mailbox.wake()
-            } else {
-                drop(mailbox.keep(row))
-            };
-        }
-        self.metrics.fallback.get_or_create(&self.labels).inc();
-        let to = rows.iter().map(|row| row.integration.clone()).collect::<Vec<_>>();
-        let decided = self.decided(row, now, |_| Stage::HandedOver { to: to.clone() });
-        self.leave(row, &decided).await;
-        true
-    }
-
-    /// Gives all that waits to the fallback.
-    async fn hand_over_all(&mut self, now: Timestamp) {
-        let mut after = 0;
-        let quiet = self.integration.policy.is_quiet(now);
-        while let Ok(Some((place, row))) = self.state.next_message(&self.integration.key, after, !quiet).await {
-            after = place;
-            if !self.mailbox.done.lock().contains(&row.delivery_id) {
-                self.hand_over(&row, now).await;
-            }
-        }
-        let unsaved: Vec<OutboxRow> = self.mailbox.unsaved.lock().iter().cloned().collect();
-        for row in unsaved {
-            self.hand_over(&row, now).await;
-        }
-    }
-
     /// What became of a message, for each of its alerts.
-    fn decided(&self, message: &OutboxRow, now: Timestamp, stage: impl Fn(bool) -> Stage) -> Vec<DecisionRow> {
+    pub(super) fn decided(&self, message: &OutboxRow, now: Timestamp, stage: impl Fn(bool) -> Stage) -> Vec<DecisionRow> {
         let message = serde_json::from_str::<Notification>(&message.body);
         message.map(|message| outcome(&message, &self.integration.key, now, stage)).unwrap_or_default()
     }
@@ -511,7 +488,7 @@ impl Deliverer {
     }
 
     /// Takes a message that is dealt with out of the outbox; false when the database would not let it go. It is not sent again.
-    async fn leave(&self, message: &OutboxRow, decided: &[DecisionRow]) -> bool {
+    pub(super) async fn leave(&self, message: &OutboxRow, decided: &[DecisionRow]) -> bool {
         let id = &message.delivery_id;
         {
             let mut unsaved = self.mailbox.unsaved.lock();
@@ -544,8 +521,13 @@ impl Deliverer {
         self.leave(&waiting.message, &decided).await;
     }
 
+    /// What was asked for could be done.
+    pub(super) fn recovered(&mut self) {
+        self.failures = 0;
+    }
+
     /// 500 ms, then 1.5 times longer each, ± 50 %, at most a minute; never sooner than the place asks.
-    fn pause(&mut self, retry_after: Option<Duration>) -> Step {
+    pub(super) fn pause(&mut self, retry_after: Option<Duration>) -> Step {
         let base = FIRST_PAUSE.mul_f64(1.5f64.powi(self.failures.min(30) as i32)).min(LONGEST_PAUSE);
         self.failures = self.failures.saturating_add(1);
         let random = self.jitter.hash_one(self.failures) as f64 / u64::MAX as f64;

@@ -12,16 +12,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use super::act::{REMEMBERED, decision_row};
 use super::alerts::Incoming;
 use super::config::{Alerting, Integration};
-use super::deliver::{Deliverer, Mailbox};
+use super::deliver::{Deliverer, Desk, Mailbox};
 use super::dispatcher::{Dispatcher, Restored};
 use super::escalation::{Signer, fresh_key};
 use super::metrics::{IntegrationLabels, Metrics};
+use super::relief::Relief;
 use super::silence::{RETENTION, Silence, SilenceError};
 use crate::model::evidence::Clue;
 use crate::model::{Alert, Timestamp};
-use crate::state::{DeadLetter, DecisionRow, Error, OutboxRow, State, Transition};
+use crate::state::{DeadLetter, DecisionRow, Error, MAX_DEAD_LETTERS, OutboxRow, State, Transition};
 
 /// Longest sleep: a clock that jumps is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
@@ -32,6 +34,8 @@ const DECISIONS_RETENTION: Duration = Duration::from_secs(30 * 86_400);
 /// Most alerts at once of which it is said how often they fired before, and how long the database may take to say it.
 const MAX_REMEMBERED: usize = 20;
 const REMEMBERING: Duration = Duration::from_millis(100);
+/// Most actions of a former process that are remembered.
+const MAX_REMEMBERED_ACTIONS: i64 = 500;
 /// Most decisions that are held in memory when the database cannot take them.
 const MAX_UNWRITTEN: usize = 1000;
 
@@ -41,7 +45,26 @@ pub(super) enum Command {
     SetSilence(Box<Silence>, oneshot::Sender<Result<String, SilenceError>>),
     ExpireSilence(String, oneshot::Sender<Result<(), SilenceError>>),
     Acknowledge(Vec<u64>, String, oneshot::Sender<usize>),
+    Tell(Vec<OutboxRow>, oneshot::Sender<()>),
+    SendAgain(Option<String>, oneshot::Sender<Result<usize, SendAgainError>>),
     Reload(Arc<Alerting>, oneshot::Sender<()>),
+}
+
+/// Why a dead letter is not sent again.
+#[derive(Debug, thiserror::Error)]
+pub enum SendAgainError {
+    /// There is none of this id.
+    #[error("there is no dead letter of this id")]
+    Unknown,
+    /// Nobody could send it.
+    #[error("its integration {0:?} is no longer configured")]
+    Unconfigured(String),
+    /// The database failed.
+    #[error(transparent)]
+    State(#[from] Error),
+    /// The process ends.
+    #[error("nightbell is stopping")]
+    Stopped,
 }
 
 /// The dispatcher with its database and its couriers.
@@ -78,10 +101,15 @@ impl Dispatch {
             Silence::from_row(row).map_err(|error| error!(id, error, "Silence in the state database cannot be read.")).ok()
         });
         let escalations = state.escalations().await.map_err(|e| read("escalations", e)).unwrap_or_default();
+        if let Err(error) = state.forget_running_actions().await {
+            read("action_log", error);
+        }
+        let since = now - REMEMBERED;
+        let actions = state.actions(since, MAX_REMEMBERED_ACTIONS).await.map_err(|e| read("action_log", e)).unwrap_or_default();
         let fresh = fresh_key();
         // Without a database, links hold as long as this process.
         let key = state.secret("acknowledge", &fresh).await.unwrap_or(fresh);
-        let restored = Restored { alerts, groups, log, silences: silences.collect(), escalations, signer: Signer::new(key) };
+        let restored = Restored { alerts, groups, log, silences: silences.collect(), escalations, actions, signer: Signer::new(key) };
         let memory = Arc::new(Mutex::new(Dispatcher::new(config, restored, now)));
         let mut dispatch =
             Dispatch { memory, state, metrics, mailboxes: BTreeMap::new(), behind: false, unwritten: Vec::new(), cleaned_at: now };
@@ -136,10 +164,13 @@ impl Dispatch {
         let mut transition = {
             let mut memory = self.memory.lock();
             self.metrics.alerts.set(i64::try_from(memory.alerts.firing(now).count()).unwrap_or(i64::MAX));
-            let transition = memory.flush_due(now);
+            // First, so that the messages of this instant tell of it.
+            let actions = memory.judge_actions(now);
+            let transition = Transition { actions, ..memory.flush_due(now) };
             self.metrics.groups.set(i64::try_from(memory.groups.len()).unwrap_or(i64::MAX));
             transition
         };
+        self.tell_judgements(&mut transition, now);
         // A database that failed is tried again even when nothing happens.
         transition.replace |= self.behind;
         self.commit(transition).await;
@@ -150,6 +181,24 @@ impl Dispatch {
             let _ = self.state.prune_notification_log(now).await;
             let _ = self.state.prune_silences(now - RETENTION).await;
             let _ = self.state.prune_decisions(now - DECISIONS_RETENTION).await;
+            let _ = self.state.prune_actions(now - DECISIONS_RETENTION).await;
+        }
+    }
+
+    /// Counts, logs and records which recovery actions helped.
+    fn tell_judgements(&self, transition: &mut Transition, now: Timestamp) {
+        for row in &transition.actions {
+            let helped = row.body.helped == Some(true);
+            if let Some((_, labels)) = self.mailboxes.get(&row.integration) {
+                self.metrics.judged.get_or_create(&labels.ended(if helped { "helped" } else { "not_helped" })).inc();
+            }
+            let (integration, target, alert) = (&row.integration, &row.target, &row.body.alert);
+            if helped {
+                info!(integration, target, alert, "Recovery action helped: the alert is over.");
+            } else {
+                warn!(integration, target, alert, "Recovery action did not help: the alert fires on.");
+            }
+            transition.decisions.push(decision_row(row, now));
         }
     }
 
@@ -179,6 +228,33 @@ impl Dispatch {
         count
     }
 
+    /// Sends a dead letter again, or all whose integration is still there; gives how many.
+    pub async fn send_again(&mut self, delivery_id: Option<&str>, now: Timestamp) -> Result<usize, SendAgainError> {
+        let letters = match delivery_id {
+            Some(id) => vec![self.state.dead_letter(id).await?.ok_or(SendAgainError::Unknown)?],
+            None => self.state.dead_letters(MAX_DEAD_LETTERS).await?,
+        };
+        let mut sent = 0;
+        // The oldest first, in the order in which they were decided.
+        for letter in letters.into_iter().rev() {
+            let DeadLetter { message, .. } = letter;
+            let Some((mailbox, labels)) = self.mailboxes.get(&message.integration) else {
+                if delivery_id.is_some() {
+                    return Err(SendAgainError::Unconfigured(message.integration));
+                }
+                continue;
+            };
+            mailbox.forget_done(&message.delivery_id);
+            if self.state.revive_message(&message.delivery_id, now).await? {
+                self.metrics.outbox.get_or_create(labels).inc();
+                mailbox.wake();
+                sent += 1;
+            }
+        }
+        info!(messages = sent, "Dead letters are sent again.");
+        Ok(sent)
+    }
+
     async fn apply_silences(&mut self, changed: Vec<Silence>) -> Result<(), SilenceError> {
         let rows: Vec<_> = changed.iter().map(Silence::to_row).collect();
         self.state.put_silences(&rows).await?;
@@ -197,11 +273,16 @@ impl Dispatch {
     pub fn deliverers(&self) -> Vec<Deliverer> {
         let integrations = self.integrations();
         let mailbox = |key: &str| self.mailboxes.get(key).map(|(mailbox, _)| mailbox.clone()).unwrap_or_default();
-        let relief = |i: &Integration| -> Vec<(Integration, Arc<Mailbox>)> {
-            let named = integrations.iter().filter(|other| i.policy.fallback.as_deref() == Some(&other.receiver));
+        let to = |receiver: Option<&str>| -> Vec<(Integration, Arc<Mailbox>)> {
+            let named = integrations.iter().filter(|other| receiver == Some(&other.receiver) && other.courier.action().is_none());
             named.map(|other| (other.clone(), mailbox(&other.key))).collect()
         };
-        let deliverer = |i: &Integration| Deliverer::new(i.clone(), self.state.clone(), mailbox(&i.key), self.metrics.clone(), relief(i));
+        let default = self.memory.lock().config.routes.get(0).map(|root| root.receiver.clone());
+        // Not even an integration of the same receiver can help where the default one is that receiver: they are all told already.
+        let last = |i: &Integration| to(default.as_deref().filter(|name| *name != i.receiver));
+        let relief = |i: &Integration| Relief { fallback: to(i.policy.fallback.as_deref()), last_resort: last(i) };
+        let desk = Desk { state: self.state.clone(), metrics: self.metrics.clone(), memory: self.memory.clone() };
+        let deliverer = |i: &Integration| Deliverer::new(i.clone(), mailbox(&i.key), desk.clone(), relief(i));
         integrations.iter().map(deliverer).collect()
     }
 
@@ -323,6 +404,11 @@ impl Dispatch {
             Command::SetSilence(silence, done) => drop(done.send(self.set_silence(*silence, now).await)),
             Command::ExpireSilence(id, done) => drop(done.send(self.expire_silence(&id, now).await)),
             Command::Acknowledge(fingerprints, by, done) => drop(done.send(self.acknowledge(&fingerprints, &by, now).await)),
+            Command::Tell(messages, done) => {
+                self.commit(Transition { messages, ..Transition::default() }).await;
+                let _ = done.send(());
+            }
+            Command::SendAgain(id, done) => drop(done.send(self.send_again(id.as_deref(), now).await)),
             Command::Reload(config, done) => {
                 self.reconfigure(config, now).await;
                 couriers.replace(self);

@@ -12,9 +12,10 @@ use super::escalation::{Escalations, Signer, is_critical};
 use super::group::{Group, group_id, group_key};
 use super::inhibit::Inhibition;
 use super::pipeline::{self, Flush, Mutes};
+use super::recovery::Recent;
 use super::silence::{RETENTION, Silence, Silences};
 use crate::model::{Alert, Labels, Stage, Timestamp};
-use crate::state::{AlertPath, AlertRow, DecisionRow, EscalationRow, GroupRow, LogRow, Transition};
+use crate::state::{ActionRow, AlertPath, AlertRow, DecisionRow, EscalationRow, GroupRow, LogRow, Transition};
 
 /// Time between two looks at an escalation that is due but muted.
 const ESCALATION_PAUSE: Duration = Duration::from_secs(15);
@@ -32,6 +33,8 @@ pub struct Restored {
     pub silences: Vec<Silence>,
     /// Alerts that wait for an acknowledgement.
     pub escalations: Vec<EscalationRow>,
+    /// Recovery actions.
+    pub actions: Vec<ActionRow>,
     /// Signs links.
     pub signer: Signer,
 }
@@ -45,6 +48,7 @@ pub struct Dispatcher {
     log: NotificationLog,
     verdicts: Verdicts,
     pub(super) escalations: Escalations,
+    pub(super) actions: Recent,
     pub(super) signer: Signer,
     /// When the escalations were looked at.
     escalated_at: Timestamp,
@@ -62,6 +66,7 @@ impl Dispatcher {
             log: NotificationLog::default(),
             verdicts: Verdicts::default(),
             escalations: Escalations::restore(restored.escalations),
+            actions: Recent::restore(restored.actions),
             signer: restored.signer,
             escalated_at: Timestamp::MIN,
             refused: 0,
@@ -200,7 +205,7 @@ impl Dispatcher {
             .rows()
             .filter_map(contact)
             .map(|due| if due <= self.escalated_at { self.escalated_at + ESCALATION_PAUSE } else { due });
-        self.groups.values().map(|g| g.next_flush).chain(contacts).min()
+        self.groups.values().map(|g| g.next_flush).chain(contacts).chain(self.actions.next_due()).min()
     }
 
     /// Flushes every group that is due.
@@ -255,7 +260,7 @@ impl Dispatcher {
         let group = &self.groups[id];
         let alerts: Vec<&Alert> = group.alerts.iter().filter_map(|f| Some(&known.get(*f)?.alert)).collect();
         let ended: Vec<u64> = alerts.iter().filter(|a| a.is_resolved(now)).map(|a| a.fingerprint()).collect();
-        let mutes = Mutes { config: &config, inhibition, silences: &self.silences, signer: &self.signer };
+        let mutes = Mutes { config: &config, inhibition, silences: &self.silences, signer: &self.signer, actions: &self.actions };
         let outcome = pipeline::flush(Flush { group, route, alerts, now }, &mutes, &mut self.log);
 
         let escalates = config.receiver(&route.receiver).is_some_and(|receiver| !receiver.escalation().is_empty());
@@ -284,7 +289,7 @@ impl Dispatcher {
         let config = self.config.clone();
         let rows: Vec<EscalationRow> = self.escalations.rows().cloned().collect();
         for mut row in rows {
-            let mutes = Mutes { config: &config, inhibition, silences: &self.silences, signer: &self.signer };
+            let mutes = Mutes { config: &config, inhibition, silences: &self.silences, signer: &self.signer, actions: &self.actions };
             let steps = config.receiver(&row.receiver).map_or(&[][..], |receiver| receiver.escalation());
             let alert = known.get(row.fingerprint).map(|known| &known.alert);
             let firing = alert.filter(|alert| !alert.is_resolved(now));
@@ -322,6 +327,18 @@ impl Dispatcher {
         (firing.len(), Transition { escalations, ..Transition::default() })
     }
 
+    /// Whether the alert with this fingerprint fires.
+    pub fn fires(&self, fingerprint: u64, now: Timestamp) -> bool {
+        self.alerts.get(fingerprint).is_some_and(|row| !row.alert.is_resolved(now))
+    }
+
+    /// Judges the recovery actions whose time has come.
+    pub fn judge_actions(&mut self, now: Timestamp) -> Vec<ActionRow> {
+        let alerts = &self.alerts;
+        let fires = |fingerprint| alerts.get(fingerprint).is_some_and(|row| !row.alert.is_resolved(now));
+        self.actions.judge(fires, now)
+    }
+
     /// Forgets what is old.
     pub fn collect_garbage(&mut self, now: Timestamp) {
         let held = self.held();
@@ -339,6 +356,7 @@ impl Dispatcher {
             groups: self.groups.iter().map(|(id, group)| group.to_row(id)).collect(),
             log: self.log.rows(),
             escalations: self.escalations.rows().cloned().collect(),
+            actions: self.actions.rows().cloned().collect(),
             ..Transition::default()
         }
     }

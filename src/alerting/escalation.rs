@@ -110,7 +110,7 @@ impl Escalations {
     }
 }
 
-/// Signs the links with which people acknowledge: whoever has the message may, nobody else.
+/// Signs the links of messages (to acknowledge, to see a picture): whoever has the message may, nobody else.
 #[derive(Clone, Default)]
 pub struct Signer(String);
 
@@ -120,21 +120,38 @@ impl Signer {
         Signer(key)
     }
 
-    /// The link for one firing of an alert.
+    /// The link to acknowledge one firing of an alert.
     pub fn link(&self, external_url: &str, alert: &Alert) -> String {
         let (fingerprint, starts) = (alert.fingerprint(), alert.starts_at.0);
-        format!("{external_url}/acknowledge?alert={fingerprint:016x}&since={starts}&token={}", self.token(fingerprint, starts))
+        let token = self.token("acknowledge", &[format!("{fingerprint:016x}"), starts.to_string()]);
+        format!("{external_url}/acknowledge?alert={fingerprint:016x}&since={starts}&token={token}")
     }
 
-    /// Whether the token belongs to this firing.
+    /// The link to the picture of one firing of an alert, which can be opened until `until`.
+    pub fn picture_link(&self, external_url: &str, alert: &Alert, until: Timestamp) -> String {
+        let (fingerprint, starts) = (alert.fingerprint(), alert.starts_at.0);
+        let token = self.token("picture", &[format!("{fingerprint:016x}"), starts.to_string(), until.0.to_string()]);
+        format!("{external_url}/picture?alert={fingerprint:016x}&since={starts}&until={}&token={token}", until.0)
+    }
+
+    /// Whether the token is that of the link to acknowledge this firing.
     pub fn verify(&self, fingerprint: u64, since_ms: i64, token: &str) -> bool {
-        !self.0.is_empty() && bool::from(self.token(fingerprint, since_ms).as_bytes().ct_eq(token.as_bytes()))
+        self.signed("acknowledge", &[format!("{fingerprint:016x}"), since_ms.to_string()], token)
     }
 
-    /// HMAC-SHA256 in hexadecimal.
-    fn token(&self, fingerprint: u64, since_ms: i64) -> String {
+    /// Whether the token is that of the link to the picture of this firing, to be opened until then.
+    pub fn verify_picture(&self, fingerprint: u64, since_ms: i64, until_ms: i64, token: &str) -> bool {
+        self.signed("picture", &[format!("{fingerprint:016x}"), since_ms.to_string(), until_ms.to_string()], token)
+    }
+
+    fn signed(&self, purpose: &str, of: &[String], token: &str) -> bool {
+        !self.0.is_empty() && bool::from(self.token(purpose, of).as_bytes().ct_eq(token.as_bytes()))
+    }
+
+    /// HMAC-SHA256 in hexadecimal: what is signed for one purpose serves no other.
+    fn token(&self, purpose: &str, of: &[String]) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).expect("HMAC takes keys of any length");
-        mac.update(format!("acknowledge\0{fingerprint:016x}\0{since_ms}").as_bytes());
+        mac.update(format!("{purpose}\0{}", of.join("\0")).as_bytes());
         mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }

@@ -44,7 +44,7 @@ pub fn compose(subject: &Subject<'_>, integration: &Integration, reason: NotifyR
 }
 
 /// A message that tries an integration and alarms nobody.
-pub fn self_test(integration: &Integration, external_url: &str, now: Timestamp) -> Notification {
+pub fn test_message(integration: &Integration, external_url: &str, now: Timestamp) -> Notification {
     let labels = Labels::from_pairs([("alertname", "NightbellTest"), ("receiver", &integration.receiver), ("severity", "info")]);
     let text = "This is a test of the way to you, sent on request; nothing is wrong.";
     let annotations = Labels::from_pairs([("summary", "TEST: nightbell reaches you"), ("description", text)]);
@@ -63,6 +63,15 @@ pub fn self_test(integration: &Integration, external_url: &str, now: Timestamp) 
     let group_labels = Labels::from_pairs([("alertname", "NightbellTest")]);
     let subject = Subject { group_key: "{}:{alertname=\"NightbellTest\"}", group_labels: &group_labels, external_url, now };
     Notification { reason: "test".into(), ..compose(&subject, integration, NotifyReason::First, vec![notified(&alert, now)]) }
+}
+
+/// The message that tells that all of it is over.
+pub fn ended(mut message: Notification) -> Notification {
+    for alert in &mut message.alerts {
+        (alert.status, alert.ends_at_ms) = (AlertStatus::Resolved, Some(message.at_ms));
+    }
+    summarise(&mut message);
+    message
 }
 
 /// The newer of two waiting messages about one group, with the alerts that only the older one names: a receiver that was away hears the

@@ -23,6 +23,14 @@ pub struct FailureLabels {
     reason: &'static str,
 }
 
+/// Which integration, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabels {
+    receiver: String,
+    notifier: &'static str,
+    outcome: &'static str,
+}
+
 impl IntegrationLabels {
     /// The labels of an integration.
     pub fn of(integration: &Integration) -> Self {
@@ -32,6 +40,11 @@ impl IntegrationLabels {
     /// The same with a reason.
     pub fn because(&self, reason: &'static str) -> FailureLabels {
         FailureLabels { receiver: self.receiver.clone(), notifier: self.notifier, reason }
+    }
+
+    /// The same with what came of it.
+    pub fn ended(&self, outcome: &'static str) -> OutcomeLabels {
+        OutcomeLabels { receiver: self.receiver.clone(), notifier: self.notifier, outcome }
     }
 }
 
@@ -48,6 +61,8 @@ pub struct Metrics {
     pub dead: Family<FailureLabels, Counter>,
     /// Messages given to the fallback.
     pub fallback: Family<IntegrationLabels, Counter>,
+    /// Messages whose address a template failed to make, given to the default receiver.
+    pub misled: Family<IntegrationLabels, Counter>,
     /// Messages that wait.
     pub outbox: Family<IntegrationLabels, Gauge>,
     /// Seconds that attempts took, and nothing else: with the attempts, their mean.
@@ -62,6 +77,10 @@ pub struct Metrics {
     pub groups: Gauge,
     /// Messages held in memory alone, because the database failed.
     pub unsaved: Gauge,
+    /// Recovery actions, by what came of them.
+    pub actions: Family<OutcomeLabels, Counter>,
+    /// Recovery actions after which the alert fired on, or did not.
+    pub judged: Family<OutcomeLabels, Counter>,
 }
 
 impl Metrics {
@@ -75,9 +94,15 @@ impl Metrics {
             r.register("notification_template_failures", help, m.template_failures.clone());
             r.register("notifications_dead", "Messages given up after a permanent error, kept as dead letters.", m.dead.clone());
             r.register("notifications_fallback", "Messages given to the fallback of a receiver that is down.", m.fallback.clone());
+            let help = "Messages told to the default receiver because a template failed to make their address.";
+            r.register("notifications_misled", help, m.misled.clone());
             r.register("notification_duration_seconds", "Time spent in attempts to deliver.", m.duration.clone());
             r.register("outbox_messages", "Messages that a receiver has not accepted yet.", m.outbox.clone());
             r.register("outbox_unsaved_messages", "Messages held in memory alone because the state database failed.", m.unsaved.clone());
+            let help = "Recovery actions, and those that were not taken, by what came of them.";
+            r.register("recovery_actions", help, m.actions.clone());
+            let help = "Recovery actions judged by whether the alert still fired some time after: helped or not_helped.";
+            r.register("recovery_actions_judged", help, m.judged.clone());
             r.register("alerts_received", "Reports of alerts that came in.", m.received.clone());
             r.register("alerts_refused", "Reports of alerts refused because there are too many.", m.refused.clone());
             r.register("alerts", "Alerts that fire.", m.alerts.clone());

@@ -5,6 +5,7 @@
 //! and take each out when its receiver has accepted it. So `kill -9` loses nothing, and repeats at most the message in flight, with the
 //! same delivery id. Clustering by gossip is refused: several instances share a database.
 
+mod act;
 pub mod alerts;
 pub mod config;
 pub mod decision;
@@ -22,8 +23,11 @@ pub mod message;
 pub mod metrics;
 pub mod pipeline;
 pub mod policy;
+pub mod recovery;
+pub mod relief;
 pub mod route;
 mod schema;
+pub mod self_test;
 pub mod silence;
 pub mod time_interval;
 pub mod verdict;
@@ -37,15 +41,16 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::model::{Alert, Timestamp};
-use crate::state::State;
+use crate::state::{OutboxRow, State};
 use crate::telemetry::Telemetry;
 
 pub use alerts::{Incoming, PostedAlert};
 pub use config::{Alerting, Integration, Receiver};
-pub use message::self_test;
+pub use message::{ended, test_message};
 pub use silence::{Silence, SilenceError, SilenceState};
 pub use view::{AlertView, GroupView};
 
+pub use dispatch::SendAgainError;
 use dispatch::{Command, Dispatch};
 use dispatcher::Dispatcher;
 use metrics::Metrics;
@@ -141,9 +146,41 @@ impl Handle {
         wait.await.unwrap_or(0)
     }
 
+    /// Sends a dead letter again (or all of them); gives how many.
+    pub async fn send_again(&self, delivery_id: Option<String>) -> Result<usize, SendAgainError> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::SendAgain(delivery_id, done)).await.map_err(|_| SendAgainError::Stopped)?;
+        wait.await.map_err(|_| SendAgainError::Stopped)?
+    }
+
+    /// Whether the alert with this fingerprint fires.
+    pub fn fires(&self, fingerprint: u64, now: Timestamp) -> bool {
+        self.memory.lock().fires(fingerprint, now)
+    }
+
+    /// Puts messages into the outbox that no group decided.
+    pub async fn tell(&self, messages: Vec<OutboxRow>) {
+        let (done, wait) = oneshot::channel();
+        if self.commands.send(Command::Tell(messages, done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+
     /// Whether `token` is that of the link to acknowledge this firing.
     pub fn may_acknowledge(&self, fingerprint: u64, since_ms: i64, token: &str) -> bool {
         self.memory.lock().signer.verify(fingerprint, since_ms, token)
+    }
+
+    /// Whether `token` is that of the link to the picture of this firing.
+    pub fn may_see_picture(&self, fingerprint: u64, since_ms: i64, until_ms: i64, token: &str) -> bool {
+        self.memory.lock().signer.verify_picture(fingerprint, since_ms, until_ms, token)
+    }
+
+    /// The last hour of the value of this firing, as PNG; `None` when it is over, or its values are not known.
+    pub fn picture(&self, fingerprint: u64, since_ms: i64, now: Timestamp) -> Option<Vec<u8>> {
+        let alert =
+            self.memory.lock().alerts.get(fingerprint).map(|row| row.alert.clone()).filter(|alert| alert.starts_at.0 == since_ms)?;
+        crate::notify::picture(&message::notified(&alert, now), now.0)
     }
 
     /// Puts a new configuration in force: attempts under way end, every alert is routed anew, nothing is told twice.

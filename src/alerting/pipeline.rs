@@ -11,8 +11,10 @@ use super::escalation::{Signer, is_critical};
 use super::group::Group;
 use super::inhibit::Inhibition;
 use super::message::{Subject, compose, notified, order};
+use super::recovery::Recent;
 use super::route::Route;
 use super::silence::Silences;
+use crate::model::evidence::Clue;
 use crate::model::stage::{Inhibitor, Silencer, label_map};
 use crate::model::{Alert, Labels, Stage, Timestamp};
 use crate::notify::{AlertStatus, Notification, NotifiedAlert};
@@ -20,6 +22,9 @@ use crate::state::{LogRow, OutboxRow};
 
 /// Longest time an entry of the notification log is kept.
 const RETENTION: Duration = Duration::from_secs(120 * 3600);
+
+/// How long the link to a picture can be opened.
+const PICTURE_LASTS: Duration = Duration::from_secs(86_400);
 
 /// The annotation that carries the link to acknowledge an alert.
 const LINK: &str = "acknowledge_url";
@@ -34,6 +39,8 @@ pub struct Mutes<'a> {
     pub silences: &'a Silences,
     /// Signs the links with which people acknowledge.
     pub signer: &'a Signer,
+    /// What was done about alerts.
+    pub actions: &'a Recent,
 }
 
 /// One group at one instant.
@@ -152,7 +159,7 @@ fn tell(
         return held_back(&found, entry, repeat, integration, outcome);
     };
 
-    let shown = alerts.iter().map(|alert| notified(alert, now));
+    let shown = alerts.iter().map(|alert| with_clues(notified(alert, now), alert, mutes, now));
     let mut shown: Vec<_> = shown.filter(|a| integration.send_resolved || a.status == AlertStatus::Firing).collect();
     let told: Vec<u64> = found.firing.iter().chain(found.resolved.iter().filter(|_| integration.send_resolved)).copied().collect();
     if !integration.send_resolved {
@@ -177,6 +184,17 @@ fn tell(
     outcome.messages.push(to_row(message, integration, now));
 }
 
+/// Adds what was done about an alert, and where its picture can be seen.
+fn with_clues(mut shown: NotifiedAlert, alert: &Alert, mutes: &Mutes<'_>, now: Timestamp) -> NotifiedAlert {
+    let resolved = shown.status == AlertStatus::Resolved;
+    if mutes.config.is_public && !resolved && alert.evidence.iter().any(|clue| matches!(clue, Clue::Series { .. })) {
+        let url = mutes.signer.picture_link(&mutes.config.external_url, alert, now + PICTURE_LASTS);
+        shown.evidence.push(Clue::Picture { url });
+    }
+    shown.evidence.extend(mutes.actions.clues(alert.fingerprint(), alert.starts_at, resolved));
+    shown
+}
+
 /// Adds the link with which people acknowledge `alert`.
 fn with_link(shown: &mut [NotifiedAlert], alert: &Alert, mutes: &Mutes<'_>) {
     let fingerprint = format!("{:016x}", alert.fingerprint());
@@ -192,7 +210,7 @@ pub fn contact(alert: &Alert, integration: &Integration, mutes: &Mutes<'_>, now:
     if over && !integration.send_resolved {
         return None;
     }
-    let mut shown = vec![notified(alert, now)];
+    let mut shown = vec![with_clues(notified(alert, now), alert, mutes, now)];
     let reason = if over { NotifyReason::AllResolved } else { NotifyReason::Escalated };
     if !over {
         with_link(&mut shown, alert, mutes);
@@ -203,7 +221,8 @@ pub fn contact(alert: &Alert, integration: &Integration, mutes: &Mutes<'_>, now:
     Some(to_row(compose(&subject, integration, reason, shown), integration, now))
 }
 
-fn to_row(message: Notification, integration: &Integration, now: Timestamp) -> OutboxRow {
+/// A message's row in the outbox.
+pub fn to_row(message: Notification, integration: &Integration, now: Timestamp) -> OutboxRow {
     OutboxRow {
         delivery_id: message.delivery_id.clone(),
         integration: integration.key.clone(),

@@ -6,8 +6,10 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::alerting::Alerting;
+use crate::alerting::self_test::SelfTest;
 use crate::config::{ConfigError, ConfigErrors, Document, Environment, FromNode, Loader, Node, Section, Value, glob};
 use crate::remote::heartbeat::Heartbeat;
+use crate::remote::peer::Peers;
 use crate::rules::RuleGroup;
 use crate::rules::group::Settings;
 use crate::scrape::{self, CollectorTarget, Global, Job, Plan};
@@ -52,6 +54,10 @@ pub struct Config {
     pub outside: OutsideAlertmanagers,
     /// `heartbeat`: the sign of life to the outside.
     pub heartbeat: Option<Heartbeat>,
+    /// `peers`: instances that watch each other.
+    pub peers: Option<Peers>,
+    /// `self_test`: the daily test of every receiver.
+    pub self_test: Option<SelfTest>,
     /// `state`.
     pub state: StateConfig,
     /// `storage`.
@@ -111,6 +117,7 @@ impl Config {
         let global = Global::read(global_section.as_ref());
         let web = root.section("web").map(|s| WebConfig::read(&s)).unwrap_or_default();
         let mut alerting = read_notification(root, global_section.as_ref(), environment);
+        alerting.is_public = web.external_url.is_some();
         alerting.external_url = web.external_url.clone().unwrap_or_else(|| EXTERNAL_URL.to_owned());
         if let Some(section) = &global_section {
             section.finish();
@@ -123,6 +130,10 @@ impl Config {
         let shipped = root.section("rules").map(|s| ShippedConfig::read(&s)).unwrap_or_default();
         if shipped.inhibit && (shipped.shipped || !shipped.profiles.is_empty()) {
             alerting.inhibit_rules.extend(super::shipped::inhibit_rules());
+        }
+        let self_test = root.section("self_test").and_then(|s| SelfTest::read(&s));
+        if let Some(test) = &self_test {
+            test.check(root, &alerting);
         }
         let named = root.or("watch_environment", false);
         let (rule_files, absent) = rule_files(root);
@@ -137,6 +148,8 @@ impl Config {
             alerting,
             outside: read_alerting(root),
             heartbeat: root.section("heartbeat").and_then(|s| Heartbeat::read(&s)),
+            peers: root.section("peers").and_then(|s| Peers::read(&s)),
+            self_test,
             state: root.section("state").map(|s| StateConfig::read(&s)).unwrap_or_default(),
             storage: root.section("storage").map(|s| StorageConfig::read(&s)).unwrap_or_default(),
             web,

@@ -23,9 +23,10 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::alerting;
+use crate::alerting::self_test::{self, SelfTest};
 use crate::model::{Timestamp, format_duration};
 use crate::promql::Engine;
-use crate::remote::{alertmanager, heartbeat};
+use crate::remote::{alertmanager, heartbeat, peer};
 use crate::rules::dead::DeadRules;
 use crate::rules::scheduler::Scheduler;
 use crate::scrape::{Health, Plan, Scraper};
@@ -90,6 +91,9 @@ struct Parts {
     outside: Arc<rules::Outside>,
     heartbeat: Arc<RwLock<Option<heartbeat::Heartbeat>>>,
     heartbeat_metrics: heartbeat::Metrics,
+    peers: peer::Watch,
+    self_test: Arc<RwLock<Option<SelfTest>>>,
+    self_test_metrics: self_test::Metrics,
     web: Arc<RwLock<web::WebConfig>>,
     config_text: Arc<RwLock<String>>,
     reloads: ReloadMetrics,
@@ -147,6 +151,9 @@ impl App {
             outside,
             heartbeat: Arc::new(RwLock::new(config.heartbeat)),
             heartbeat_metrics: heartbeat::Metrics::register(&telemetry),
+            peers: peer::Watch::start(config.peers, &telemetry, started_at),
+            self_test: Arc::new(RwLock::new(config.self_test)),
+            self_test_metrics: self_test::Metrics::register(&telemetry),
             web,
             config_text,
             reloads,
@@ -170,6 +177,8 @@ impl App {
             alerting: alerting_loop,
             upkeep: tokio::spawn(storage::maintain(parts.store.clone())),
             heartbeat: tokio::spawn(heartbeat::run(parts.heartbeat.clone(), parts.heartbeat_metrics.clone())),
+            peers: tokio::spawn(parts.peers.clone().run()),
+            self_test: tokio::spawn(self_test::run(parts.self_test.clone(), parts.alerting.clone(), parts.self_test_metrics.clone())),
             dead_rules: tokio::spawn(parts.dead_rules.clone().run()),
             server: tokio::spawn(web::serve::serve(
                 listener,
@@ -205,6 +214,8 @@ struct Loops {
     alerting: Loop<String>,
     upkeep: Loop<tokio::task::JoinError>,
     heartbeat: Loop<std::convert::Infallible>,
+    peers: Loop<std::convert::Infallible>,
+    self_test: Loop<std::convert::Infallible>,
     dead_rules: Loop<tokio::task::JoinError>,
     server: Loop<std::io::Error>,
 }
@@ -230,6 +241,8 @@ impl Parts {
                 ended = &mut loops.alerting => anyhow::bail!("the alerting loop ended: {}", reason(ended)),
                 ended = &mut loops.upkeep => anyhow::bail!("the upkeep of the history ended: {}", reason(ended)),
                 ended = &mut loops.heartbeat => anyhow::bail!("the heartbeat ended: {}", reason(ended)),
+                ended = &mut loops.peers => anyhow::bail!("the heartbeats to peers ended: {}", reason(ended)),
+                ended = &mut loops.self_test => anyhow::bail!("the self-test ended: {}", reason(ended)),
                 ended = &mut loops.dead_rules => anyhow::bail!("the look for dead rules ended: {}", reason(ended)),
                 ended = &mut loops.server => anyhow::bail!("the web server ended: {}", reason(ended)),
             }
@@ -284,6 +297,7 @@ impl Parts {
             queries: Arc::new(Semaphore::new(QUERIES)),
             rules: self.rules.clone(),
             alerting: self.alerting.clone(),
+            peers: self.peers.clone(),
             retention: self.store.retention(),
             dead_rules: self.dead_rules.clone(),
             config_text: self.config_text.clone(),

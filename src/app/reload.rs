@@ -78,6 +78,8 @@ impl Parts {
         }
         self.outside.replace(config.outside);
         *self.heartbeat.write() = config.heartbeat;
+        self.peers.replace(config.peers, Timestamp::now());
+        *self.self_test.write() = config.self_test;
         self.alerting.reload(config.alerting).await;
         *self.config_text.write() = config.text;
         *self.web.write() = config.web;

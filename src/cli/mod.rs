@@ -1,11 +1,13 @@
 //! The commands. Each is one file; this one only says what they are called.
 
 mod ack;
+mod actions;
 mod alert;
 mod alertmanager;
 mod backtest;
 pub mod check;
 mod config;
+mod dead_letters;
 mod health;
 mod junit;
 mod notify;
@@ -87,6 +89,10 @@ enum Command {
     Silence(silence::SilenceArgs),
     /// Show the alerts of a running nightbell, or post one
     Alert(alert::AlertArgs),
+    /// Show what recovery actions did
+    Actions(actions::ActionsArgs),
+    /// Show the messages that could not be delivered, and send them again
+    DeadLetters(dead_letters::DeadLettersArgs),
     /// Show the routing tree, or test which receivers an alert reaches
     Routes(routes::RoutesArgs),
     /// Ask a running nightbell how everything is
@@ -146,6 +152,8 @@ pub fn main() -> ExitCode {
         Some(Command::Ack(args)) => wait_for(ack::ack(&args)),
         Some(Command::Silence(args)) => wait_for(async { told(silence::silence(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::Alert(args)) => wait_for(async { told(alert::alert(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Actions(args)) => wait_for(async { told(actions::actions(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::DeadLetters(args)) => wait_for(async { told(dead_letters::dead_letters(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::Routes(args)) => wait_for(async { told(routes::routes(&args).await) }),
         Some(Command::Health(args)) => wait_for(health::health(&args)),
         Some(Command::Why(args)) => wait_for(why::why(&args)),

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::alerting::{Receiver, self_test};
+use crate::alerting::{Receiver, ended, test_message};
 use crate::app;
 use crate::model::Timestamp;
+use crate::notify::Digest;
 
 /// Longest time of one attempt.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -50,10 +51,16 @@ pub async fn test_notify(args: &TestNotifyArgs) -> ExitCode {
 async fn tell(receiver: &Receiver, external_url: &str) -> bool {
     let mut all = true;
     for integration in &receiver.integrations {
-        let message = self_test(integration, external_url, Timestamp::now());
+        let message = test_message(integration, external_url, Timestamp::now());
         let outcome = tokio::time::timeout(DEADLINE, integration.courier.notify(&message)).await;
         all &= matches!(outcome, Ok(Ok(())));
+        if matches!(outcome, Ok(Ok(()))) && integration.courier.digest() == Digest::Never {
+            // For a pager the message is an incident, which must not stay open.
+            let over = tokio::time::timeout(DEADLINE, integration.courier.notify(&ended(message))).await;
+            all &= matches!(over, Ok(Ok(())));
+        }
         match outcome {
+            Ok(Ok(())) if integration.courier.action().is_some() => println!("{}: can be taken; nothing was done", integration.key),
             Ok(Ok(())) => println!("{}: accepted", integration.key),
             Ok(Err(error)) => println!("{}: FAILED: {}: {error}", integration.key, error.reason.as_str()),
             Err(_) => println!("{}: FAILED: timeout: no answer within {}s", integration.key, DEADLINE.as_secs()),

@@ -1,4 +1,4 @@
-//! The running nightbell that a command talks to, through the same API v2 that amtool uses.
+//! The running nightbell that a command talks to: through the API v2 that amtool uses, and through its own.
 
 use std::time::Duration;
 
@@ -33,23 +33,33 @@ pub struct Answer {
 impl ServerArgs {
     /// GET below `/api/v2`; any status but 200 is an error.
     pub async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Json, String> {
-        let answer = self.ask(Method::GET, path, parameters, None).await?;
+        let answer = self.ask(Method::GET, &format!("v2/{path}"), parameters, None).await?;
         answer.success()
+    }
+
+    /// GET below `/api/nightbell`; any status but 200 is an error.
+    pub async fn ask_own(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Json, String> {
+        self.ask(Method::GET, &format!("nightbell/{path}"), parameters, None).await?.success()
+    }
+
+    /// POST without a body below `/api/nightbell`; any status but 200 is an error.
+    pub async fn tell_own(&self, path: &str) -> Result<Json, String> {
+        self.ask(Method::POST, &format!("nightbell/{path}"), &[], None).await?.success()
     }
 
     /// POST of JSON below `/api/v2`.
     pub async fn post(&self, path: &str, body: &Json) -> Result<Answer, String> {
-        self.ask(Method::POST, path, &[], Some(body)).await
+        self.ask(Method::POST, &format!("v2/{path}"), &[], Some(body)).await
     }
 
     /// DELETE below `/api/v2`.
     pub async fn delete(&self, path: &str) -> Result<Answer, String> {
-        self.ask(Method::DELETE, path, &[], None).await
+        self.ask(Method::DELETE, &format!("v2/{path}"), &[], None).await
     }
 
     async fn ask(&self, method: Method, path: &str, parameters: &[(&str, &str)], body: Option<&Json>) -> Result<Answer, String> {
         let mut url = self.url.clone();
-        url.set_path(&format!("{}/api/v2/{path}", self.url.path().trim_end_matches('/')));
+        url.set_path(&format!("{}/api/{path}", self.url.path().trim_end_matches('/')));
         if !parameters.is_empty() {
             url.query_pairs_mut().extend_pairs(parameters);
         }

@@ -1,7 +1,8 @@
-//! What speaks for an alert: values and circumstances that were found when it began to fire.
+//! What speaks for an alert: values and circumstances that were found when it began to fire, and what was done about it since.
 
 use serde::{Deserialize, Serialize};
 
+use super::action::ActionOutcome;
 use super::time::Timestamp;
 
 /// One piece of evidence. A number that JSON cannot hold is left out.
@@ -49,6 +50,26 @@ pub enum Clue {
         step_ms: i64,
         /// The values; `None` where there was none.
         values: Vec<Option<f64>>,
+    },
+    /// Where its picture can be seen for a time.
+    Picture {
+        /// The link, which is signed.
+        url: String,
+    },
+    /// What was done about the alert since it fires.
+    Action {
+        /// What was done to what.
+        target: String,
+        /// When it began.
+        at_ms: i64,
+        /// What came of it.
+        outcome: ActionOutcome,
+        /// The outcome in a few words.
+        detail: String,
+        /// The end of what it printed, as one line.
+        output: String,
+        /// Whether the alert was over some time after; `None`: that time has not come.
+        helped: Option<bool>,
     },
     /// What used most of something.
     Top {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O or asks what time it is.
 
+pub mod action;
 pub mod alert;
 pub(crate) mod bytes;
 pub mod evidence;
@@ -16,6 +17,7 @@ pub mod stage;
 pub mod text;
 pub mod time;
 
+pub use action::ActionOutcome;
 pub use alert::Alert;
 pub use label_sets::{Grouping, Groups, LabelSets};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};

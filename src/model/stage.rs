@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::action::ActionOutcome;
 use super::labels::Labels;
 use super::time::Timestamp;
 
@@ -178,6 +179,18 @@ pub enum Stage {
         /// Why.
         error: String,
     },
+    /// The receiver is a recovery action: it was taken, or was not.
+    Acted {
+        /// What was done to what.
+        action: String,
+        /// What came of it.
+        outcome: ActionOutcome,
+        /// The outcome in a few words.
+        detail: String,
+        /// Whether the alert was over some time after; `None`: that time has not come.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        helped: Option<bool>,
+    },
     /// The receiver accepted the message.
     Delivered {
         /// Whether the message told of the alert's end.
@@ -198,7 +211,7 @@ impl Stage {
 
     /// Whether nobody was meant to hear.
     pub fn is_unwanted(&self) -> bool {
-        matches!(self, Stage::NobodyToTell | Stage::EndedUntold | Stage::EndNotWanted)
+        matches!(self, Stage::NobodyToTell | Stage::EndedUntold | Stage::EndNotWanted | Stage::Acted { .. })
     }
 
     /// The place in the order of decisions.
@@ -230,6 +243,7 @@ impl Stage {
             Stage::GivenUp { .. } => 23,
             Stage::HandedOver { .. } => 24,
             Stage::Delivered { .. } => 25,
+            Stage::Acted { .. } => 26,
         }
     }
 }

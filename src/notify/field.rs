@@ -38,7 +38,7 @@ impl Field {
     }
 
     /// A text of `key` that stands at `position`; a broken template is a mistake of the configuration.
-    fn at(section: &Section<'_>, position: Position, key: &'static str, source: String) -> Self {
+    pub(super) fn at(section: &Section<'_>, position: Position, key: &'static str, source: String) -> Self {
         let library = section.given::<Library>().unwrap_or_default();
         let template = Template::notification(&source, &library).unwrap_or_else(|problem| {
             section.error_at(position, key, problem.to_string(), "write it as Alertmanager's templates are written".into());

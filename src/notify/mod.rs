@@ -2,6 +2,7 @@
 //!
 //! They know no routes, silences or retries. To add one, copy the nearest file, export `KIND`, and list it in [`NOTIFIERS`].
 
+mod command;
 mod dingtalk;
 mod discord;
 mod email;
@@ -15,6 +16,7 @@ mod msteamsv2;
 mod notification;
 mod opsgenie;
 mod pagerduty;
+mod picture;
 mod robot;
 mod served;
 mod slack;
@@ -27,9 +29,10 @@ use futures_util::future::BoxFuture;
 
 use crate::config::Section;
 
+pub use command::{Action, Ended, Limits, Order};
 pub use error::{NotifyError, Reason};
 pub use field::counting_failed_templates;
-pub use message::named_size;
+pub use message::{named_size, picture};
 pub use notification::{AlertStatus, Notification, NotifiedAlert, common};
 
 /// A kind of notifier.
@@ -69,6 +72,11 @@ pub trait Notifier: Send + Sync {
     fn ready(&self) -> usize {
         usize::MAX
     }
+
+    /// What is done in the place of telling somebody, where it is a recovery action.
+    fn action(&self) -> Option<&Action> {
+        None
+    }
 }
 
 /// Every kind there is.
@@ -86,4 +94,5 @@ pub const NOTIFIERS: &[NotifierKind] = &[
     msteams::KIND,
     msteamsv2::KIND,
     opsgenie::KIND,
+    command::KIND,
 ];

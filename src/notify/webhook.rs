@@ -85,7 +85,7 @@ impl Webhook {
 }
 
 /// The body, keys in Alertmanager's order.
-fn payload(n: &Notification) -> Value {
+pub(super) fn payload(n: &Notification) -> Value {
     json!({
         "receiver": n.quoted_receiver(),
         "status": n.status.as_str(),

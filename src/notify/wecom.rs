@@ -1,10 +1,14 @@
 //! `wecom_configs`: a group robot of WeCom, 企业微信 (SEMANTICS 222-223). <https://developer.work.weixin.qq.com/document/path/91770>.
 //!
-//! A message is Markdown; where people are called by mobile number, or all are, it is text, because only text can do that.
+//! A message is Markdown; where people are called by mobile number, or all are, it is text, because only text can do that. A picture follows
+//! as a message of its own (`picture: false` does without), while the robot's limit leaves room for texts.
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use futures_util::future::BoxFuture;
+use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Url;
@@ -17,6 +21,7 @@ use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering};
 use super::message::{PLAIN, ROBOT, Style, body, cut_bytes, subject};
 use super::notification::{AlertStatus, Notification};
+use super::picture;
 use super::robot::{Bucket, Codes, Mention, Mentions, address};
 use super::{Digest, Notifier, NotifierKind};
 
@@ -28,12 +33,16 @@ const MAX_TEXT: usize = 2048;
 /// Largest content of a Markdown message, in bytes.
 const MAX_MARKDOWN: usize = 4096;
 
+/// Messages a minute that pictures leave to texts.
+const FOR_TEXTS: usize = 10;
+
 const CODES: Codes = Codes { keys: &["errcode"], rate_limited: (&[45_009], 60), auth: &[93_000], busy: &[-1] };
 
 struct WeCom {
     url: Option<Url>,
     text: Option<Field>,
     mentions: Mentions,
+    picture: bool,
     bucket: Bucket,
     endpoint: Endpoint,
     style: Style,
@@ -44,6 +53,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         url: address(section, "key", "https://qyapi.weixin.qq.com/cgi-bin/webhook/send"),
         text: Field::read(section, "text"),
         mentions: Mentions::read(section),
+        picture: picture::wanted(section),
         bucket: Bucket::new(20, Duration::from_secs(60)),
         endpoint: Endpoint::read(section, global),
         style: Style::read(section, global),
@@ -54,9 +64,14 @@ impl Notifier for WeCom {
     fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
             let url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
-            self.bucket.take(Instant::now())?;
-            let request = Request::post_json(url, &self.payload(notification), self.endpoint.timeout());
-            CODES.verdict(self.endpoint.send(request).await?)
+            let started = Instant::now();
+            self.bucket.take(started)?;
+            let request = Request::post_json(url.clone(), &self.payload(notification), self.endpoint.timeout());
+            CODES.verdict(self.endpoint.send(request).await?)?;
+            if let Some(png) = Some(notification).filter(|_| self.picture).and_then(picture::of) {
+                drop(picture::send(notification, started, self.send_picture(url, &png)).await);
+            }
+            Ok(())
         })
     }
 
@@ -70,6 +85,17 @@ impl Notifier for WeCom {
 }
 
 impl WeCom {
+    /// The picture as a message of its own, where enough of the robot's limit is left for texts.
+    async fn send_picture(&self, url: Url, png: &[u8]) -> Result<(), NotifyError> {
+        let now = Instant::now();
+        if self.bucket.ready(now) <= FOR_TEXTS || self.bucket.take(now).is_err() {
+            return Ok(());
+        }
+        let md5: String = Md5::digest(png).iter().map(|byte| format!("{byte:02x}")).collect();
+        let body = json!({"msgtype": "image", "image": {"base64": BASE64_STANDARD.encode(png), "md5": md5}});
+        CODES.verdict(self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?)
+    }
+
     fn payload(&self, n: &Notification) -> Value {
         let mentions = self.mentions.of(n);
         let as_text = mentions.iter().any(|m| !matches!(m, Mention::Id(_)));

@@ -7,6 +7,7 @@
 //! To add a table, copy `silences.rs`: an `impl State` whose reads hand their query to `on_pool!` and whose writes are [`statement`]s,
 //! so that several tables can be written in one transaction.
 
+mod action_log;
 mod alert_groups;
 mod alerts;
 mod decisions;
@@ -34,6 +35,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 
 use crate::telemetry::Telemetry;
 
+pub use action_log::{ActionBody, ActionRow, MAX_ACTIONS};
 pub use alert_groups::GroupRow;
 pub use alerts::AlertRow;
 pub use decisions::{AlertPath, DecisionRow, MAX_DECISIONS};

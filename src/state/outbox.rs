@@ -43,6 +43,16 @@ fn row((seq, delivery_id, integration, group_key, created, held, body): Columns)
     (seq, OutboxRow { delivery_id, integration, group_key, created_at: Timestamp(created), held: held != 0, body })
 }
 
+type LetterColumns = (String, String, String, i64, i64, String, String);
+
+fn letter((delivery_id, integration, group_key, created, died, error, body): LetterColumns) -> DeadLetter {
+    DeadLetter {
+        message: OutboxRow { delivery_id, integration, group_key, created_at: Timestamp(created), held: false, body },
+        died_at: Timestamp(died),
+        error,
+    }
+}
+
 impl State {
     /// The first message of an integration after place `after` (0: the very first), with its own place; `held` ones count only when asked for.
     pub async fn next_message(&self, integration: &str, after: i64, held: bool) -> Result<Option<(i64, OutboxRow)>, Error> {
@@ -186,9 +196,36 @@ impl State {
         self.write("bury message", &[bury(letter), remove(&letter.message.delivery_id), oldest]).await
     }
 
+    /// Puts a dead letter back into the outbox, as a message of `now`; false when there is none of this id.
+    pub async fn revive_message(&self, delivery_id: &str, now: Timestamp) -> Result<bool, Error> {
+        let back = statement(
+            "INSERT INTO outbox (delivery_id, seq, integration, group_key, created_ms, held, body) \
+             SELECT delivery_id, (SELECT COALESCE(MAX(seq), 0) + 1 FROM outbox), integration, group_key, $1, 0, body \
+             FROM dead_letters WHERE delivery_id = $2 ON CONFLICT (delivery_id) DO NOTHING",
+            [now.into(), delivery_id.into()],
+        );
+        let gone = statement("DELETE FROM dead_letters WHERE delivery_id = $1", [delivery_id.into()]);
+        let known = self.dead_letter(delivery_id).await?.is_some();
+        self.write("send dead letter", &[back, gone]).await?;
+        Ok(known)
+    }
+
+    /// The dead letter of this id.
+    pub async fn dead_letter(&self, delivery_id: &str) -> Result<Option<DeadLetter>, Error> {
+        let row: Option<LetterColumns> = on_pool!(self, "read dead letters", |pool| async {
+            sqlx::query_as(
+                "SELECT delivery_id, integration, group_key, created_ms, died_ms, error, body FROM dead_letters WHERE delivery_id = $1",
+            )
+            .bind(delivery_id)
+            .fetch_optional(pool)
+            .await
+        })?;
+        Ok(row.map(letter))
+    }
+
     /// The dead letters, youngest first, at most `limit`.
     pub async fn dead_letters(&self, limit: i64) -> Result<Vec<DeadLetter>, Error> {
-        let rows: Vec<(String, String, String, i64, i64, String, String)> = on_pool!(self, "read dead letters", |pool| async {
+        let rows: Vec<LetterColumns> = on_pool!(self, "read dead letters", |pool| async {
             sqlx::query_as(
                 "SELECT delivery_id, integration, group_key, created_ms, died_ms, error, body FROM dead_letters \
                  ORDER BY died_ms DESC, delivery_id LIMIT $1",
@@ -197,11 +234,6 @@ impl State {
             .fetch_all(pool)
             .await
         })?;
-        let letter = |(delivery_id, integration, group_key, created, died, error, body)| DeadLetter {
-            message: OutboxRow { delivery_id, integration, group_key, created_at: Timestamp(created), held: false, body },
-            died_at: Timestamp(died),
-            error,
-        };
         Ok(rows.into_iter().map(letter).collect())
     }
 }

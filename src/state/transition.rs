@@ -1,8 +1,8 @@
 //! Everything that one step of the dispatcher changes, written in one transaction: either all of it happened, or none.
 
 use super::statement::Statement;
-use super::{AlertRow, DecisionRow, Error, EscalationRow, GroupRow, LogRow, OutboxRow, State};
-use super::{alert_groups, alerts, decisions, escalations, notification_log, outbox};
+use super::{ActionRow, AlertRow, DecisionRow, Error, EscalationRow, GroupRow, LogRow, OutboxRow, State};
+use super::{action_log, alert_groups, alerts, decisions, escalations, notification_log, outbox};
 
 /// One step's changes.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,8 @@ pub struct Transition {
     pub messages: Vec<OutboxRow>,
     /// What was decided about alerts.
     pub decisions: Vec<DecisionRow>,
+    /// Recovery actions that were judged.
+    pub actions: Vec<ActionRow>,
 }
 
 impl Transition {
@@ -42,6 +44,7 @@ impl Transition {
             && self.log.is_empty()
             && self.messages.is_empty()
             && self.decisions.is_empty()
+            && self.actions.is_empty()
     }
 }
 
@@ -64,6 +67,7 @@ impl State {
         statements.extend(transition.log.iter().map(notification_log::put));
         statements.extend(transition.messages.iter().map(outbox::put));
         statements.extend(transition.decisions.iter().map(decisions::put));
+        statements.extend(transition.actions.iter().map(action_log::put));
         self.write("record transition", &statements).await
     }
 }

@@ -1,12 +1,16 @@
 //! Everything that answers HTTP: `/metrics`, health, control, the Prometheus and Alertmanager APIs, the page.
 
 mod acknowledge;
+mod actions;
 pub mod admin;
 mod alertmanager;
 mod control;
+mod dead_letters;
 mod error;
 mod health;
+mod heartbeat;
 mod metrics;
+mod picture;
 mod prometheus;
 pub mod serve;
 mod ui;
@@ -30,6 +34,7 @@ use crate::alerting;
 use crate::config::{Secret, Section};
 use crate::model::Timestamp;
 use crate::promql::Engine;
+use crate::remote::peer;
 use crate::rules::dead::DeadRules;
 use crate::rules::scheduler::Scheduler;
 use crate::scrape::Scraper;
@@ -97,6 +102,8 @@ pub struct Context {
     pub rules: Arc<Scheduler>,
     /// Alerts, groups and silences.
     pub alerting: alerting::Handle,
+    /// The instances that are watched.
+    pub peers: peer::Watch,
     /// Those among them that can never say anything.
     pub dead_rules: Arc<DeadRules>,
     /// How long samples are kept.
@@ -136,11 +143,12 @@ pub fn router(context: Context) -> Router {
         .merge(health::routes())
         .merge(control::routes())
         .merge(acknowledge::routes())
+        .merge(picture::routes())
         .merge(ui::routes())
         .merge(prometheus::federation())
         .nest("/api/v1", prometheus::routes())
         .nest("/api/v2", alertmanager::routes())
-        .nest("/api/nightbell", why::routes())
+        .nest("/api/nightbell", why::routes().merge(actions::routes()).merge(dead_letters::routes()).merge(heartbeat::routes()))
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(CompressionLayer::new())
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))

@@ -6,7 +6,9 @@ mod configuration;
 pub mod crash;
 mod delivery;
 mod policy;
+mod recovery;
 mod restarts;
+mod self_test;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};

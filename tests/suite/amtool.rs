@@ -208,6 +208,12 @@ fn wrong_requests_get_alertmanagers_answers() {
     let with = |matcher: Value| silence(&matcher).to_string();
     for (path, body, status, answer) in [
         ("alerts", r#"[{"annotations":{}}]"#.to_owned(), 422, missing("0.labels")),
+        (
+            "alerts",
+            r#"[{"labels":{"a":"b"},"generatorURL":"not a url"}]"#.to_owned(),
+            422,
+            json!({"code": 601, "message": "0.generatorURL in body must be of type uri: \"not a url\""}),
+        ),
         ("alerts", r#"[{"labels":{"gone":""}},{"labels":{"good":"1"}}]"#.into(), 400, json!("at least one label pair required")),
         ("silences", without("comment"), 422, missing("comment")),
         ("silences", without("createdBy"), 422, missing("createdBy")),

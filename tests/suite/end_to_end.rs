@@ -253,3 +253,182 @@ fn named_templates_of_files_are_used_and_a_broken_one_does_not_keep_the_message(
     let told = String::from_utf8_lossy(&refused.stderr).into_owned() + &String::from_utf8_lossy(&refused.stdout);
     assert!(!refused.status.success() && told.contains("two.tmpl:2:6: function \"nope\" not defined"), "{told}");
 }
+
+/// Two instances that watch each other, and what each needs to be asked.
+struct Pair {
+    a: Nightbell,
+    b: Nightbell,
+}
+
+const PEER_SECRET: &str = "a-secret-that-nobody-may-see";
+
+impl Pair {
+    fn config(own: &str, other: &str, port: u16, sink: &HttpSink) -> String {
+        format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
+             peers: {{name: {own}, secret: {PEER_SECRET}, interval: 1s, grace: 3s, watch: [{{name: {other}, url: 'http://127.0.0.1:{port}'}}]}}\n\
+             route: {{receiver: hook, group_by: [alertname, peer], group_wait: 0s, group_interval: 1s}}\nreceivers: [{{name: hook, webhook_configs: [{{url: '{}'}}]}}]\n",
+            sink.url
+        )
+    }
+
+    fn start(sink: &HttpSink) -> Self {
+        let a = Nightbell::start("rules: {shipped: true}\n");
+        let b = Nightbell::start(&Self::config("bell-b", "bell-a", a.port, sink));
+        a.configure(&Self::config("bell-a", "bell-b", b.port, sink));
+        assert_eq!(a.request("POST", "/-/reload", "").0, 200, "{}", a.log());
+        Pair { a, b }
+    }
+}
+
+/// Issue 4.10: two instances watch each other by signed heartbeats; the one that is left tells of the other's silence and of its return. What
+/// is not signed is refused, and the secret is nowhere to be seen.
+#[test]
+fn two_instances_watch_each_other() {
+    let sink = HttpSink::start([Reply::Answer(200, "", "{}")]);
+    let Pair { a, mut b } = Pair::start(&sink);
+    let received = |who: &Nightbell| {
+        let body = who.get("/metrics").1;
+        let line = body.lines().find(|l| l.starts_with("nightbell_peer_heartbeats_received_total")).map(str::to_owned);
+        line.and_then(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    wait_until("both hear of each other", Duration::from_secs(20), || received(&a) >= 2.0 && received(&b) >= 2.0);
+    // The other one may have been heard of late: it was started first, and told of its peer afterwards.
+    let told = || -> Vec<String> {
+        let bodies = sink.requests().into_iter().filter_map(|r| serde_json::from_str::<Value>(&r.body).ok());
+        let about = |b: &Value| b["commonLabels"]["alertname"] == "NightbellPeerSilent" && b["commonLabels"]["peer"] == "bell-b";
+        bodies.filter(about).map(|b| b["status"].as_str().unwrap_or("").to_owned()).collect()
+    };
+    assert!(told().is_empty(), "{:?}", told());
+    let forged = r#"{"from":"bell-b","to":"bell-a","at_ms":1,"signature":"00"}"#;
+    let headers = format!("content-type: application/json\r\ncontent-length: {}\r\n", forged.len());
+    let (status, answer) = a.request_with("POST", "/api/nightbell/heartbeat", &headers, forged);
+    assert_eq!(status, 403, "{answer}");
+    b.kill();
+    wait_until("the silence is told", Duration::from_secs(30), || told() == ["firing"]);
+    b.restart();
+    wait_until("the return is told", Duration::from_secs(30), || told() == ["firing", "resolved"]);
+    wait_until("the refusal is counted", Duration::from_secs(10), || {
+        a.get("/metrics")
+            .1
+            .lines()
+            .any(|l| l.starts_with("nightbell_peer_heartbeats_refused_total") && l.contains("signature") && l.ends_with(" 1"))
+    });
+    for bell in [&a, &b] {
+        for path in ["/metrics", "/api/v1/status/config", "/api/v2/status", "/health"] {
+            assert!(!bell.get(path).1.contains(PEER_SECRET), "{path}");
+        }
+        assert!(!bell.log().contains(PEER_SECRET));
+    }
+}
+
+/// R1 with the real process: `kill -9` while an action runs, three times; it is not run again within its cool-down, the record says that
+/// nobody knows what came of it, and no answer shows what stands in the action's environment.
+#[test]
+fn a_recovery_action_survives_kill_without_a_second_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let runs = folder.path().join("runs");
+    let page = Hostile::page("trouble 1\n");
+    let rule_file = folder.path().join("trouble.yml");
+    std::fs::write(&rule_file, "groups:\n- name: trouble\n  interval: 200ms\n  rules:\n  - alert: Trouble\n    expr: trouble == 1\n")
+        .expect("written");
+    let mut nightbell = Nightbell::start(&format!(
+        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}\nrules: {{shipped: false}}\nrule_files: ['{}']\n\
+         scrape_configs: [{{job_name: app, static_configs: [{{targets: ['{}']}}]}}]\n\
+         route: {{receiver: act, group_wait: 0s, group_interval: 1s, repeat_interval: 1s}}\n\
+         receivers:\n- name: act\n  command_configs:\n  - {{command: [sh, -c, 'echo \"$TOKEN\" >> {}; sleep 5'], environment: {{TOKEN: s3cr3t-T0KEN}}, cool_down: 10m}}\n",
+        rule_file.display(),
+        page.address,
+        runs.display()
+    ));
+    for _ in 0..3 {
+        wait_until("the action has begun", Duration::from_secs(20), || runs.exists());
+        nightbell.kill();
+        nightbell.restart();
+    }
+    let actions = || nightbell.json("/api/nightbell/actions")["data"].as_array().cloned().unwrap_or_default();
+    wait_until("it is asked for again", Duration::from_secs(20), || actions().iter().any(|a| a["outcome"] == "cooling_down"));
+    assert!(actions().iter().any(|a| a["outcome"] == "unknown" && a["alert"] == "Trouble"), "{:?}", actions());
+    assert_eq!(std::fs::read_to_string(&runs).expect("it ran"), "s3cr3t-T0KEN\n", "once");
+    let shown = Command::new(env!("CARGO_BIN_EXE_nightbell"))
+        .args(["actions", "Trouble", "--url", &format!("http://127.0.0.1:{}", nightbell.port)])
+        .output()
+        .expect("it runs");
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("act/command/0") && shown.contains("unknown") && shown.contains("cooling_down"), "{shown}");
+    for path in ["/metrics", "/api/v1/status/config", "/api/v2/status", "/api/nightbell/actions", "/api/nightbell/why?alert=Trouble"] {
+        let (status, body) = nightbell.get(path);
+        assert!(status == 200 && !body.contains("s3cr3t-T0KEN"), "{path}: {body}");
+    }
+    assert!(!nightbell.log().contains("s3cr3t-T0KEN"));
+}
+
+/// A message that was refused for good is listed and sent again, by the command and only for whoever may.
+#[test]
+fn dead_letters_are_listed_and_sent_again() {
+    let sink = HttpSink::start([Reply::Answer(403, "", ""), Reply::Answer(200, "", "")]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = folder.path().join("rules.yml");
+    std::fs::write(&rules, "groups: [{name: g, rules: [{alert: Always, expr: vector(1)}]}]").expect("written");
+    let nightbell = Nightbell::start(&format!(
+        "global: {{evaluation_interval: 1s}}\nrules: {{shipped: false}}\nrule_files: ['{}']\nweb: {{admin_token: t0ken}}\n\
+         route: {{receiver: hook, group_wait: 0s}}\nreceivers: [{{name: hook, webhook_configs: [{{url: '{}/s3cr3t'}}]}}]\n",
+        rules.display(),
+        sink.url
+    ));
+    let command = |arguments: &[&str], token: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
+        let url = format!("http://127.0.0.1:{}", nightbell.port);
+        let output = command.arg("dead-letters").args(arguments).args(["--url", &url, "--admin-token", token]).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    };
+    wait_until("the message is given up", Duration::from_secs(20), || command(&[], "t0ken").1.contains("Always"));
+    let (_, listed) = command(&["list"], "t0ken");
+    assert!(listed.contains("hook/webhook/0") && listed.contains("answered 403") && !listed.contains("s3cr3t"), "{listed}");
+    assert_eq!(command(&["list"], "wrong").0, Some(1));
+    assert_eq!(nightbell.get("/api/nightbell/dead-letters").0, 401);
+    let id = listed.lines().nth(1).and_then(|line| line.split_whitespace().next()).expect("an id").to_owned();
+    assert!(command(&["send", "nothing"], "t0ken").1.contains("there is no dead letter of this id"));
+    assert_eq!(command(&["send", &id], "t0ken"), (Some(0), format!("{id}: is sent again\n")));
+    wait_until("it is delivered", Duration::from_secs(20), || sink.requests().len() == 2);
+    assert_eq!(sink.requests()[1].headers.get("x-nightbell-delivery"), Some(&id), "under its own delivery id");
+    assert_eq!(command(&["send", "--all"], "t0ken"), (Some(0), "0 messages are sent again\n".into()));
+}
+
+/// Issue 4.7: where people reach nightbell from elsewhere, a message links to the picture of the last hour. The link is signed: another alert,
+/// another time or another token shows nothing.
+#[test]
+fn a_message_links_to_a_picture_that_only_its_link_shows() {
+    let slack = HttpSink::start([Reply::Answer(200, "", "ok")]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = folder.path().join("rules.yml");
+    std::fs::write(&rules, "groups: [{name: g, rules: [{alert: Wave, expr: 'vector(60 + 30 * scalar(sin(vector(time() / 300)))) > 1'}]}]")
+        .expect("written");
+    let nightbell = Nightbell::start(&format!(
+        "global: {{evaluation_interval: 1s}}\nrules: {{shipped: false}}\nrule_files: ['{}']\nweb: {{external_url: 'https://bell.example.org', admin_token: t}}\n\
+         route: {{receiver: all, group_wait: 0s}}\nreceivers: [{{name: all, slack_configs: [{{api_url: '{}'}}]}}]\n",
+        rules.display(),
+        slack.url
+    ));
+    wait_until("the alert is told", Duration::from_secs(20), || !slack.requests().is_empty());
+    let body: Value = serde_json::from_str(&slack.last().body).expect("JSON");
+    let text = body["attachments"][0]["text"].as_str().expect("a text");
+    let link =
+        text.split("https://bell.example.org").find(|part| part.starts_with("/picture?")).unwrap_or_else(|| panic!("no link: {text}"));
+    let path = link.split('|').next().expect("a path").replace("&amp;", "&");
+    let (status, answer) = nightbell.get(&path);
+    assert!(status == 200 && answer.contains("PNG") && answer.len() < 30_000, "{path}: {status}");
+    let (start, token) = path.rsplit_once('=').expect("a token");
+    let until = path.split("until=").nth(1).and_then(|rest| rest.split('&').next()).expect("a time");
+    for forged in [
+        format!("{start}={}0", &token[..token.len() - 1]),
+        format!("{start}="),
+        path.replace(until, "9999999999999"),
+        path.replacen("since=1", "since=2", 1),
+        path.replace("/picture", "/acknowledge"),
+        "/picture".to_owned(),
+    ] {
+        let (status, answer) = nightbell.get(&forged);
+        assert!(matches!(status, 400 | 403) && !answer.contains("PNG"), "{forged}: {status}");
+    }
+}

@@ -2,6 +2,7 @@
 //! Golden requests are `tests/notify/<name>/<case>.txt`.
 
 mod email;
+mod pictures;
 mod robots;
 mod slack;
 mod templates;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nightbell::config::{ConfigErrors, Document, Environment, Loader};
+use nightbell::model::evidence::Clue;
 use nightbell::notify::{AlertStatus, NOTIFIERS, Notification, NotifiedAlert, Notifier, NotifyError, Reason};
 
 use crate::servers::free_port;
@@ -108,6 +110,17 @@ fn notification(alerts: Vec<NotifiedAlert>) -> Notification {
 /// Two alerts in trouble, one over.
 pub fn firing() -> Notification {
     notification(vec![alert("db1:9100"), alert("db2:9100"), resolved("db3:9100")])
+}
+
+/// The same, with what the first one's picture is drawn from.
+pub fn with_series() -> Notification {
+    let mut notification = firing();
+    let values = (0..=60).map(|minute| Some(f64::from(minute))).collect();
+    notification.alerts[0].evidence = vec![
+        Clue::Threshold { operator: ">".into(), value: Some(50.0) },
+        Clue::Series { from_ms: notification.at_ms - 3_600_000, step_ms: 60_000, values },
+    ];
+    notification
 }
 
 /// Everything over.
@@ -220,7 +233,7 @@ async fn failure(place: &Place, url: &str) -> NotifyError {
 
 #[test]
 fn every_http_notifier_stands_in_these_tests() {
-    let tested: Vec<&str> = PLACES.iter().map(|p| p.name).chain(["email"]).collect();
+    let tested: Vec<&str> = PLACES.iter().map(|p| p.name).chain(["email", "command"]).collect();
     for kind in NOTIFIERS {
         assert!(tested.contains(&kind.name), "{} has no row in PLACES", kind.name);
     }

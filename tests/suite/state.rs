@@ -79,6 +79,7 @@ async fn what_was_recorded_is_read_back_unchanged_after_a_restart() {
         }],
         messages: vec![message("m1", "{}:{}", 7)],
         decisions: Vec::new(),
+        actions: Vec::new(),
     };
     for state in states(folder.path(), &postgres).await {
         state.record(&transition).await.expect("recorded");

@@ -7,7 +7,7 @@ use crate::model::Timestamp;
 use crate::model::evidence::{Clue, Top};
 
 use super::super::notification::{AlertStatus, Notification, NotifiedAlert};
-use super::words::Language;
+use super::words::{Done, Language};
 use super::{Style, elapsed, format_value};
 
 /// What the value was compared with: `> 90`.
@@ -36,7 +36,12 @@ pub(super) fn cid(alert: &NotifiedAlert) -> String {
     format!("picture-{}@nightbell", alert.fingerprint)
 }
 
-fn picture(alert: &NotifiedAlert, now_ms: i64) -> Option<Vec<u8>> {
+/// The picture of an alert, if its values over the last hour are known. A fault in drawing costs the picture and nothing else.
+pub fn picture(alert: &NotifiedAlert, now_ms: i64) -> Option<Vec<u8>> {
+    std::panic::catch_unwind(|| draw(alert, now_ms)).ok().flatten()
+}
+
+fn draw(alert: &NotifiedAlert, now_ms: i64) -> Option<Vec<u8>> {
     let (from, step, values) = alert.evidence.iter().find_map(|clue| match clue {
         Clue::Series { from_ms, step_ms, values } => Some((*from_ms, *step_ms, values)),
         _ => None,
@@ -53,7 +58,16 @@ fn picture(alert: &NotifiedAlert, now_ms: i64) -> Option<Vec<u8>> {
     Some(png(&Plot { title: "", from: Timestamp(from), to, points: &points, gap, threshold, firing: &firing }))
 }
 
-/// The facts. Of a resolved alert only how often it came: the rest spoke of the trouble.
+/// The link to an alert's picture.
+pub(super) fn picture_url(alert: &NotifiedAlert) -> &str {
+    let url = alert.evidence.iter().find_map(|clue| match clue {
+        Clue::Picture { url } => Some(url.as_str()),
+        _ => None,
+    });
+    url.unwrap_or_default()
+}
+
+/// The facts. Of a resolved alert only how often it came and what was done: the rest spoke of the trouble.
 pub(super) fn facts(alert: &NotifiedAlert, style: &Style) -> Vec<(&'static str, String)> {
     let words = style.words();
     let separator = if style.language == Language::Zh { "；" } else { "; " };
@@ -71,6 +85,10 @@ pub(super) fn facts(alert: &NotifiedAlert, style: &Style) -> Vec<(&'static str, 
     for clue in &alert.evidence {
         match clue {
             Clue::Seen { count, last_ms } => facts.push((words.seen, style.language.seen(*count, last_ms.map(|ms| style.time(ms))))),
+            Clue::Action { target, at_ms, outcome, detail, output, helped } => {
+                let done = Done { outcome: *outcome, detail, output, helped: *helped };
+                facts.push((words.recovery, format!("{target} ({}): {}", style.time(*at_ms), style.language.done(&done))));
+            }
             _ if alert.status == AlertStatus::Resolved => {}
             Clue::Before { value: Some(value), at_ms } => {
                 facts.push((words.before, format!("{} ({})", format_value(*value), style.time(*at_ms))))

@@ -18,6 +18,7 @@ use crate::model::format_duration;
 
 use super::notification::{AlertStatus, Notification, NotifiedAlert};
 
+pub use evidence::picture;
 pub(super) use evidence::pictures;
 pub(super) use html::html;
 pub(super) use markup::{MARKDOWN, PLAIN, ROBOT, SLACK, TELEGRAM, body, brief};
@@ -170,6 +171,7 @@ fn entry<'a>(alert: &'a NotifiedAlert, style: &Style, now_ms: i64, limit: usize)
         (words.acknowledge, annotation(alert, &["acknowledge_url"])),
         (words.runbook, annotation(alert, &["runbook_url", "runbook"])),
         (words.dashboard, annotation(alert, &["dashboard_url", "dashboard"])),
+        (words.picture, evidence::picture_url(alert)),
         (words.expression, alert.generator_url.as_str()),
     ];
     Entry {

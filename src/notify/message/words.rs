@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::model::ActionOutcome;
+
 /// The languages there are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Language {
@@ -9,6 +11,14 @@ pub(crate) enum Language {
     En,
     /// Chinese, simplified.
     Zh,
+}
+
+/// What came of a recovery action.
+pub(super) struct Done<'a> {
+    pub outcome: ActionOutcome,
+    pub detail: &'a str,
+    pub output: &'a str,
+    pub helped: Option<bool>,
 }
 
 /// Every fixed word.
@@ -30,6 +40,7 @@ pub(super) struct Words {
     pub acknowledge: &'static str,
     pub runbook: &'static str,
     pub dashboard: &'static str,
+    pub picture: &'static str,
     pub expression: &'static str,
     pub all_alerts: &'static str,
     pub evidence: &'static str,
@@ -38,6 +49,7 @@ pub(super) struct Words {
     pub seen: &'static str,
     pub top_processes: &'static str,
     pub top_statements: &'static str,
+    pub recovery: &'static str,
     /// Between a word and what it names.
     pub colon: &'static str,
     language: Language,
@@ -61,6 +73,7 @@ static EN: Words = Words {
     acknowledge: "Acknowledge",
     runbook: "Runbook",
     dashboard: "Dashboard",
+    picture: "Picture of the last hour",
     expression: "Expression",
     all_alerts: "All alerts",
     evidence: "Evidence",
@@ -69,6 +82,7 @@ static EN: Words = Words {
     seen: "Seen before",
     top_processes: "Top processes",
     top_statements: "Top statements",
+    recovery: "Recovery",
     colon: ": ",
     language: Language::En,
 };
@@ -91,6 +105,7 @@ static ZH: Words = Words {
     acknowledge: "确认告警",
     runbook: "处理手册",
     dashboard: "看板",
+    picture: "最近一小时曲线",
     expression: "表达式",
     all_alerts: "全部告警",
     evidence: "依据",
@@ -99,6 +114,7 @@ static ZH: Words = Words {
     seen: "历史触发",
     top_processes: "占用最多的进程",
     top_statements: "耗时最多的语句",
+    recovery: "恢复动作",
     colon: "：",
     language: Language::Zh,
 };
@@ -155,6 +171,43 @@ impl Language {
             (Language::Zh, None) => "30 天内首次".to_owned(),
             (Language::Zh, Some(last)) => format!("30 天内 {count} 次，最近一次 {last}"),
         }
+    }
+
+    /// What came of a recovery action: `failed, exit status 3; the alert fires on; output: …`.
+    pub(super) fn done(self, done: &Done<'_>) -> String {
+        use ActionOutcome::{CoolingDown, DryRun, Failed, LimitReached, Refused, Running, Succeeded, TimedOut, Unknown};
+        let (comma, separator, output) = if self == Language::En { (", ", "; ", "output: ") } else { ("，", "；", "输出：") };
+        let said = match (self, done.outcome) {
+            (Language::En, Running) => "is under way",
+            (Language::En, Succeeded) => "succeeded",
+            (Language::En, Failed) => "FAILED",
+            (Language::En, TimedOut) => "TIMED OUT",
+            (Language::En, Unknown) => "was interrupted, its outcome is unknown",
+            (Language::En, DryRun) => "not done: dry run",
+            (Language::En, CoolingDown) => "not done again yet",
+            (Language::En, LimitReached) => "STOPPED: its limit is reached",
+            (Language::En, Refused) => "REFUSED",
+            (Language::Zh, Running) => "正在执行",
+            (Language::Zh, Succeeded) => "成功",
+            (Language::Zh, Failed) => "失败",
+            (Language::Zh, TimedOut) => "超时",
+            (Language::Zh, Unknown) => "被中断，结果未知",
+            (Language::Zh, DryRun) => "未执行：演练模式",
+            (Language::Zh, CoolingDown) => "冷却中，未再次执行",
+            (Language::Zh, LimitReached) => "已停止：达到次数上限",
+            (Language::Zh, Refused) => "已拒绝",
+        };
+        let judged = match (self, done.helped) {
+            (_, None) => "",
+            (Language::En, Some(true)) => "the alert was over afterwards",
+            (Language::En, Some(false)) => "it did not help, the alert fires on",
+            (Language::Zh, Some(true)) => "之后告警已恢复",
+            (Language::Zh, Some(false)) => "未见效，告警仍在触发",
+        };
+        let detail = if done.detail.is_empty() { String::new() } else { format!("{comma}{}", done.detail) };
+        let judged = if judged.is_empty() { String::new() } else { format!("{separator}{judged}") };
+        let printed = if done.output.is_empty() { String::new() } else { format!("{separator}{output}{}", done.output) };
+        format!("{said}{detail}{judged}{printed}")
     }
 
     /// How old something was when the alert began.

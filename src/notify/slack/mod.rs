@@ -2,11 +2,14 @@
 //! <https://api.slack.com/messaging/webhooks>, <https://api.slack.com/methods/chat.postMessage>.
 //!
 //! HTTP 200 proves nothing: the body must be `ok`, or JSON with `ok: true`. With `update_message` (bot token only) a group's later
-//! notifications change its first message; which message that is, is remembered in memory, so a restart begins a new one.
+//! notifications change its first message; which message that is, is remembered in memory, so a restart begins a new one. A bot
+//! that may also puts the picture of an alert into the message's thread (`picture: false` does without).
 
 mod attachment;
+mod upload;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -16,16 +19,18 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::config::{Secret, Section};
-use crate::http::{HeaderName, HeaderValue, Request};
+use crate::http::{HeaderValue, Request};
 
 use super::endpoint::{Answer, Endpoint, parse_url, quotable, secret_url};
 use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering};
 use super::message::Style;
 use super::notification::{AlertStatus, Notification};
+use super::picture;
 use super::robot::Bucket;
 use super::{Digest, Notifier, NotifierKind};
 use attachment::Attachment;
+use upload::Thread;
 
 /// The kind's row in the table of notifiers.
 pub const KIND: NotifierKind = NotifierKind { key: "slack_configs", name: "slack", send_resolved: false, build };
@@ -48,6 +53,9 @@ struct Slack {
     url: Option<Url>,
     token: Option<HeaderValue>,
     update: bool,
+    /// Whether pictures are wanted, and whether the bot may upload them as far as we know.
+    picture: bool,
+    may_upload: AtomicBool,
     channel: Option<Field>,
     username: Option<Field>,
     icon_emoji: Option<Field>,
@@ -93,6 +101,8 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         url,
         token: token.and_then(|t| bearer(section, &t)),
         update,
+        picture: picture::wanted(section),
+        may_upload: AtomicBool::new(true),
         channel: Field::read(section, "channel"),
         username: Field::read(section, "username"),
         icon_emoji: Field::read(section, "icon_emoji"),
@@ -123,8 +133,13 @@ fn bearer(section: &Section<'_>, token: &Secret) -> Option<HeaderValue> {
 impl Notifier for Slack {
     fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
-            self.bucket.take(Instant::now())?;
+            let started = Instant::now();
+            self.bucket.take(started)?;
             let payload = self.payload(notification);
+            if self.token.is_some() && self.channel.is_some() && !payload["channel"].is_string() {
+                // A bot has no channel of its own.
+                return Err(NotifyError::permanent(Reason::Template, "template of \"channel\" failed, or it printed nothing"));
+            }
             if let Some((channel, ts)) = self.posted(&notification.group_key) {
                 match self.update(payload.clone(), channel, ts).await {
                     // The message may have been deleted: then a new one is right.
@@ -139,6 +154,7 @@ impl Notifier for Slack {
             if self.update && notification.status == AlertStatus::Firing {
                 self.remember(notification, &answer);
             }
+            self.send_picture(notification, &answer, started).await;
             Ok(())
         })
     }
@@ -179,21 +195,27 @@ impl Slack {
 
     async fn send(&self, url: Option<Url>, payload: &Value) -> Result<Value, NotifyError> {
         let url = url.ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
-        let mut request = Request::post_json(url, payload, self.endpoint.timeout());
-        if let Some(token) = &self.token {
-            request = request.header(HeaderName::from_static("authorization"), token.clone());
-        }
-        verdict(self.endpoint.send(request).await?)
+        self.ask(Request::post_json(url, payload, self.endpoint.timeout())).await
     }
 
     async fn update(&self, mut payload: Value, channel: String, ts: String) -> Result<(), NotifyError> {
         payload["channel"] = channel.into();
         payload["ts"] = ts.into();
-        let url = self.url.clone().map(|mut url| {
-            url.set_path(&url.path().replace("chat.postMessage", "chat.update"));
-            url
-        });
-        self.send(url, &payload).await.map(drop)
+        self.send(self.method("chat.update").or_else(|| self.url.clone()), &payload).await.map(drop)
+    }
+
+    /// The picture, into the thread of a bot's new message. A bot that may not upload is not asked to again.
+    async fn send_picture(&self, n: &Notification, answer: &Value, started: Instant) {
+        let (Some(channel), Some(ts)) = (answer["channel"].as_str(), answer["ts"].as_str()) else { return };
+        if self.token.is_none() || !self.picture || !self.may_upload.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(png) = picture::of(n) else { return };
+        if let Err(error) = picture::send(n, started, self.upload(png, Thread { channel, ts })).await
+            && error.reason == Reason::Auth
+        {
+            self.may_upload.store(false, Ordering::Relaxed);
+        }
     }
 
     fn posted(&self, group_key: &str) -> Option<(String, String)> {

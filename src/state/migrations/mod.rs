@@ -18,4 +18,5 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 3, sql: include_str!("0003_quiet_hours.sql") },
     Migration { number: 4, sql: include_str!("0004_decisions.sql") },
     Migration { number: 5, sql: include_str!("0005_escalations.sql") },
+    Migration { number: 6, sql: include_str!("0006_action_log.sql") },
 ];

@@ -14,7 +14,7 @@ use crate::model::Timestamp;
 
 use super::super::Context;
 use super::super::admin::Writer;
-use super::answer::{Body, Problem, alert_json, time};
+use super::answer::{Body, Problem, alert_json, time, uri};
 use super::filter::Filter;
 
 /// The routes of this file.
@@ -50,7 +50,7 @@ impl Posted {
             annotations: self.annotations.unwrap_or_default().into_iter().collect(),
             starts_at: time(&format!("{index}.startsAt"), self.starts_at.as_deref())?,
             ends_at: time(&format!("{index}.endsAt"), self.ends_at.as_deref())?,
-            generator_url: self.generator_url.unwrap_or_default(),
+            generator_url: self.generator_url.map_or(Ok(String::new()), |url| uri(&format!("{index}.generatorURL"), url))?,
         })
     }
 }

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json, json};
 
+use super::uri::is_request_uri;
 use crate::alerting::AlertView;
 use crate::model::{Labels, Timestamp};
 
@@ -84,6 +85,14 @@ pub fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem
     }
     let unreadable = || Problem::unreadable(format!("{name} in body must be of type date-time: {text:?}"));
     Timestamp::parse_rfc3339(text).map(Some).ok_or_else(unreadable)
+}
+
+/// Reads a URI; an empty text means none.
+pub fn uri(name: &str, text: String) -> Result<String, Problem> {
+    if text.is_empty() || is_request_uri(&text) {
+        return Ok(text);
+    }
+    Err(Problem::form(601, format!("{name} in body must be of type uri: {text:?}")))
 }
 
 /// Labels or annotations as a JSON object.

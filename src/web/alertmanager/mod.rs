@@ -8,6 +8,7 @@ mod groups;
 mod receivers;
 mod silences;
 mod status;
+mod uri;
 
 use axum::Router;
 use axum::http::header::CACHE_CONTROL;

@@ -85,6 +85,11 @@ fn ahead(until: Timestamp, now: Timestamp, open: &str, close: &str) -> String {
     if until > now { format!("{open}{}{close}", span(now, until)) } else { String::new() }
 }
 
+/// `text` between brackets, or nothing where there is none.
+fn in_words(text: &str, open: &str, close: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("{open}{text}{close}") }
+}
+
 fn english(stage: &Stage, about: About<'_>) -> String {
     let (to, now) = (about.receiver, about.now);
     let when = about.at.map(|at| format!(" at {}", instant(at))).unwrap_or_default();
@@ -156,6 +161,18 @@ fn english(stage: &Stage, about: About<'_>) -> String {
         Stage::RateLimited { error } => format!("Rate-limited: {to} takes no more messages for now{when}: {error}."),
         Stage::Failing { error } => format!("Receiver failing: {to} did not accept the message{when}: {error}. It is tried again."),
         Stage::GivenUp { error } => format!("Given up{when}: {to} will not accept the message: {error}. It is kept as a dead letter."),
+        Stage::Acted { action, outcome, detail, helped } => {
+            let judged = match helped {
+                Some(true) => "; the alert was over afterwards",
+                Some(false) => "; it did not help: the alert fired on",
+                None => "",
+            };
+            format!(
+                "Recovery action of {to}{when}: {action}: {}{}{judged}.",
+                outcome.as_str().replace('_', " "),
+                in_words(detail, " (", ")")
+            )
+        }
         Stage::Delivered { resolved: false } => format!("Delivered{when} to {to}."),
         Stage::Delivered { resolved: true } => format!("Its end was delivered{when} to {to}."),
     }
@@ -221,6 +238,14 @@ fn chinese(stage: &Stage, about: About<'_>) -> String {
         Stage::RateLimited { error } => format!("被限流：{to} {when}暂不接收更多消息：{error}。"),
         Stage::Failing { error } => format!("接收者故障：{to} {when}未接受消息：{error}。将重试。"),
         Stage::GivenUp { error } => format!("已放弃：{to} {when}拒绝了消息：{error}。消息保留为死信。"),
+        Stage::Acted { action, outcome, detail, helped } => {
+            let judged = match helped {
+                Some(true) => "；之后告警已恢复",
+                Some(false) => "；未见效：告警仍在触发",
+                None => "",
+            };
+            format!("{to} 的恢复动作{when}：{action}：{}{}{judged}。", outcome.as_str(), in_words(detail, "（", "）"))
+        }
         Stage::Delivered { resolved: false } => format!("已{when}送达 {to}。"),
         Stage::Delivered { resolved: true } => format!("恢复通知已{when}送达 {to}。"),
     }

@@ -339,3 +339,76 @@ fn alerts_are_acknowledged_by_link_and_by_command() {
     assert!(status == Some(0) && text.starts_with("acknowledged by li: {alertname=\"Down\""), "{text}");
     assert_eq!(run("Up"), (Some(1), "nightbell: no alert fires that has these labels\n".into()));
 }
+
+/// Issue 4.5: a template that fails in an address leaves nowhere to send to. Then the fallback is told, without one the default receiver; and
+/// where that is the receiver itself, the message stays as a dead letter and raises an alert.
+#[tokio::test]
+async fn an_address_that_a_template_fails_to_make_does_not_swallow_the_message() {
+    let receiver = |name: &str, more: &str, url: &str| format!("- {{name: {name}, {more} webhook_configs: [{{url: '{url}'}}]}}\n");
+    let broken = "http://127.0.0.1:9/{{ .Nope }}";
+    for (fallback, told) in [("fallback: boss,", "boss"), ("", "ops"), ("root", "")] {
+        let root = if fallback == "root" { "team" } else { "ops" };
+        let fallback = fallback.trim_start_matches("root");
+        let yaml = format!(
+            "route: {{receiver: {root}, routes: [{{receiver: team, group_wait: 0s, matchers: [team=a]}}]}}\nreceivers:\n{}{}{}",
+            receiver("team", fallback, broken),
+            receiver("ops", "", "http://127.0.0.1:9/"),
+            receiver("boss", "", "http://127.0.0.1:9/"),
+        );
+        let (mut config, scripted) = couriers(&yaml);
+        config.receivers[0].integrations[0].courier = read_config(&yaml).expect("valid").receivers[0].integrations[0].courier.clone();
+        let mut world = World::new(&config).await;
+        world.fire(&["alertname=A team=a n=1"], None, at(0)).await;
+        for index in 0..3 {
+            assert_eq!(world.deliver(index, at(0)).await, Step::Idle);
+        }
+        let by: Vec<&str> =
+            ["team", "ops", "boss"].into_iter().zip(&scripted).filter(|(_, s)| !s.told.lock().is_empty()).map(|(n, _)| n).collect();
+        assert_eq!(by, told.split_terminator(' ').collect::<Vec<_>>(), "{yaml}");
+        for message in scripted.iter().flat_map(|s| s.told.lock().clone()) {
+            assert_eq!(message.stands_in_for, ["team"], "it says for whom");
+        }
+        let letters = world.state.dead_letters(10).await.expect("read");
+        assert_eq!(letters.len(), usize::from(told.is_empty()));
+        assert!(letters.iter().all(|letter| letter.error.starts_with("template of \"url\": ")), "{letters:?}");
+    }
+}
+
+/// A dead letter can be sent again: under its own delivery id, with the present truth where a newer message of its group waits.
+#[tokio::test]
+async fn a_dead_letter_is_sent_again_on_request() {
+    use nightbell::alerting::SendAgainError;
+    let (config, told) = couriers(
+        "route: {receiver: ops, group_by: [alertname], group_wait: 0s, group_interval: 1s}\nreceivers:\n- {name: ops, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}\n",
+    );
+    let mut world = World::new(&config).await;
+    world.fire(&["alertname=A n=1", "alertname=B n=2"], None, at(0)).await;
+    let gone = || Answer::Refuse(NotifyError::permanent(Reason::Auth, "403"));
+    told[0].script.lock().extend([gone(), gone()]);
+    assert_eq!(world.deliver(0, at(0)).await, Step::Idle);
+    let letters = world.state.dead_letters(10).await.expect("read");
+    assert_eq!(letters.len(), 2);
+    assert!(matches!(world.dispatch.send_again(Some("nothing"), at(5)).await, Err(SendAgainError::Unknown)));
+    // The alert of the first one is over, and that waits to be told.
+    let name = |letter: &nightbell::state::DeadLetter| letter.message.group_key.contains("\"A\"");
+    let first = letters.iter().find(|letter| name(letter)).expect("of A").message.delivery_id.clone();
+    world.fire(&["alertname=A n=1"], Some(at(4)), at(5)).await;
+    assert_eq!(world.dispatch.send_again(Some(&first), at(6)).await.expect("sent"), 1);
+    assert_eq!(world.deliver(0, at(6)).await, Step::Idle);
+    let message = told[0].told.lock().pop().expect("one message");
+    assert_eq!((message.status, message.alerts.len()), (AlertStatus::Resolved, 1), "the end is younger than the dead letter");
+    assert_eq!(world.dispatch.send_again(None, at(7)).await.expect("sent"), 1);
+    assert_eq!(world.deliver(0, at(7)).await, Step::Idle);
+    let second = letters.iter().find(|letter| !name(letter)).expect("of B").message.delivery_id.clone();
+    assert_eq!(told[0].told.lock().pop().map(|m| m.delivery_id), Some(second));
+    assert_eq!((world.state.dead_letters(10).await.expect("read"), world.state.outbox(10).await.expect("read")), (vec![], vec![]));
+    // Nobody could send what belongs to no integration.
+    world.fire(&["alertname=C n=3"], None, at(8)).await;
+    told[0].script.lock().push_back(gone());
+    assert_eq!(world.deliver(0, at(8)).await, Step::Idle);
+    let id = world.state.dead_letters(10).await.expect("read").remove(0).message.delivery_id;
+    let other = read_config("route: {receiver: x}\nreceivers: [{name: x}]\n").expect("valid");
+    world.dispatch.reconfigure(Arc::new(other), at(9)).await;
+    assert!(matches!(world.dispatch.send_again(Some(&id), at(9)).await, Err(SendAgainError::Unconfigured(_))));
+    assert_eq!(world.dispatch.send_again(None, at(9)).await.expect("nothing"), 0);
+}

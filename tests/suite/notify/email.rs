@@ -1,10 +1,9 @@
 //! E-mail against a real SMTP server, each mail parsed back by Python's email package (N1, SEMANTICS 181).
 
-use nightbell::model::evidence::Clue;
 use nightbell::notify::{NotifyError, Reason};
 use serde_json::{Value, json};
 
-use super::{SECRET, all_resolved, build, firing, golden, try_build};
+use super::{SECRET, all_resolved, build, firing, golden, try_build, with_series};
 use crate::servers::free_port;
 use crate::servers::smtp::{Certificate, Smtp};
 
@@ -48,12 +47,7 @@ async fn a_mail_arrives_with_text_and_html_in_both_languages() {
 #[tokio::test]
 async fn a_mail_shows_the_picture_of_an_alert_that_has_one() {
     let server = Smtp::start(&json!({}));
-    let mut notification = firing();
-    let values = (0..=60).map(|minute| Some(f64::from(minute))).collect();
-    notification.alerts[0].evidence = vec![
-        Clue::Threshold { operator: ">".into(), value: Some(50.0) },
-        Clue::Series { from_ms: notification.at_ms - 3_600_000, step_ms: 60_000, values },
-    ];
+    let notification = with_series();
     build("email", &yaml(server.port, "require_tls: false")).notify(&notification).await.expect("accepted");
     let mail = server.mail();
     assert_eq!((&mail["type"], &mail["defects"]), (&json!("multipart/alternative"), &json!([])));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nightbell::notify::counting_failed_templates;
+use nightbell::notify::{Reason, counting_failed_templates};
 use serde_json::{Value, json};
 
 use super::{alert, build, firing, notification, try_build};
@@ -113,6 +113,23 @@ async fn every_receiver_tells_of_a_template_that_failed() {
         let body = sink.last().body.replace('+', " ").replace("%27", "'");
         assert!(body.contains("can't evaluate field Nope"), "{name} {keys}: {body}\n{sent:?}");
         assert!(body.contains("DiskFull"), "{name} {keys}: {body}");
+    }
+}
+
+/// Where a template fails in an address there is nowhere to send to: that is told as a template's failure, so that others are told instead.
+#[tokio::test]
+async fn forty_broken_templates_in_addresses_are_told_as_such() {
+    for (name, keys) in [
+        ("webhook", "url: 'http://127.0.0.1:9/TEMPLATE'"),
+        ("email", "to: 'TEMPLATE', from: a@b.c, smarthost: '127.0.0.1:9'"),
+        ("sms", "provider: twilio, api_url: 'http://127.0.0.1:9', account_sid: AC1, auth_token: t, from: '+1', to: 'TEMPLATE'"),
+        ("slack", "app_token: t, app_url: 'http://127.0.0.1:9/', channel: 'TEMPLATE'"),
+    ] {
+        for (template, _) in BROKEN {
+            let notifier = build(name, &format!("receiver: {{{}}}", keys.replace("TEMPLATE", &template.replace('\'', "''"))));
+            let error = notifier.notify(&firing()).await.expect_err("there is nowhere to send to");
+            assert_eq!((error.reason, error.retryable), (Reason::Template, false), "{name}: {template}: {error}");
+        }
     }
 }
 

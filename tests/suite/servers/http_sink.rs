@@ -30,6 +30,8 @@ pub struct Recorded {
     pub body: String,
     /// Status of the answer, once the peer was given it.
     pub answered: Option<u16>,
+    /// The same as it came, where it is no text.
+    pub bytes: Vec<u8>,
 }
 
 impl Recorded {
@@ -143,5 +145,5 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Recorded> {
     let length = headers.get("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Recorded { method, path, headers, body: String::from_utf8(body).ok()?, answered: None })
+    Some(Recorded { method, path, headers, body: String::from_utf8_lossy(&body).into_owned(), bytes: body, answered: None })
 }

@@ -1,0 +1,93 @@
+//! Who is told in the place of a receiver that cannot be: its fallback, or, where a template of ours left no address, the default receiver.
+
+use std::sync::Arc;
+
+use tracing::error;
+
+use super::config::Integration;
+use super::deliver::{Deliverer, Mailbox};
+use super::message::derived_id;
+use super::metrics::IntegrationLabels;
+use crate::model::{Stage, Timestamp};
+use crate::notify::{Notification, NotifyError};
+use crate::state::OutboxRow;
+
+/// Who is told in the place of an integration that cannot be.
+#[derive(Default)]
+pub struct Relief {
+    /// The integrations of its `fallback`.
+    pub fallback: Vec<(Integration, Arc<Mailbox>)>,
+    /// Those of the default receiver, where a template of ours left nowhere to send to and there is no fallback.
+    pub last_resort: Vec<(Integration, Arc<Mailbox>)>,
+}
+
+impl Deliverer {
+    /// Gives a message whose address a template failed to make to the default receiver: somebody must be told of it, and of the template.
+    pub(super) async fn relieve(&self, row: &OutboxRow, error: &NotifyError, now: Timestamp) -> bool {
+        let told = self.hand_over(row, &self.relief.last_resort, now).await;
+        if told {
+            let (receiver, notifier) = (&self.integration.receiver, self.integration.notifier);
+            self.metrics.misled.get_or_create(&self.labels).inc();
+            error!(receiver, notifier, group_key = row.group_key, %error, "A template left no address; the default receiver is told instead.");
+        }
+        told
+    }
+
+    /// Gives a message to others; false when there is nobody who has not had it.
+    pub(super) async fn hand_over(&self, row: &OutboxRow, to: &[(Integration, Arc<Mailbox>)], now: Timestamp) -> bool {
+        let Ok(message) = serde_json::from_str::<Notification>(&row.body) else { return false };
+        let relief = to.iter().filter(|(other, _)| !message.stands_in_for.contains(&other.receiver));
+        let passed = relief.map(|(other, mailbox)| {
+            let mut stands_in_for = message.stands_in_for.clone();
+            stands_in_for.push(self.integration.receiver.clone());
+            let delivery_id = derived_id(&other.key, &[&row.delivery_id]);
+            let passed =
+                Notification { delivery_id: delivery_id.clone(), receiver: other.receiver.clone(), stands_in_for, ..message.clone() };
+            let row = OutboxRow {
+                delivery_id,
+                integration: other.key.clone(),
+                created_at: now,
+                held: other.policy.holds(&passed, now),
+                // Strings, numbers and lists of them always have a JSON form.
+                body: serde_json::to_string(&passed).unwrap_or_default(),
+                ..row.clone()
+            };
+            (row, mailbox, IntegrationLabels::of(other))
+        });
+        let passed: Vec<(OutboxRow, &Arc<Mailbox>, IntegrationLabels)> = passed.collect();
+        if passed.is_empty() {
+            return false;
+        }
+        let rows: Vec<OutboxRow> = passed.iter().map(|(row, _, _)| row.clone()).collect();
+        let written = self.state.hand_over(&row.delivery_id, &rows).await.is_ok();
+        for (row, mailbox, labels) in passed {
+            self.metrics.outbox.get_or_create(&labels).inc();
+            if written {
+                mailbox.wake()
+            } else {
+                drop(mailbox.keep(row))
+            };
+        }
+        self.metrics.fallback.get_or_create(&self.labels).inc();
+        let to = rows.iter().map(|row| row.integration.clone()).collect::<Vec<_>>();
+        let decided = self.decided(row, now, |_| Stage::HandedOver { to: to.clone() });
+        self.leave(row, &decided).await;
+        true
+    }
+
+    /// Gives all that waits to the fallback.
+    pub(super) async fn hand_over_all(&mut self, now: Timestamp) {
+        let mut after = 0;
+        let quiet = self.integration.policy.is_quiet(now);
+        while let Ok(Some((place, row))) = self.state.next_message(&self.integration.key, after, !quiet).await {
+            after = place;
+            if !self.mailbox.done.lock().contains(&row.delivery_id) {
+                self.hand_over(&row, &self.relief.fallback, now).await;
+            }
+        }
+        let unsaved: Vec<OutboxRow> = self.mailbox.unsaved.lock().iter().cloned().collect();
+        for row in unsaved {
+            self.hand_over(&row, &self.relief.fallback, now).await;
+        }
+    }
+}
