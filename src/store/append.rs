@@ -54,7 +54,8 @@ impl Inner {
         Some(outcome)
     }
 
-    fn append_histogram(
+    /// Likewise a native histogram.
+    pub(super) fn append_histogram(
         &mut self,
         slot: u32,
         at: i64,
@@ -65,7 +66,13 @@ impl Inner {
         if at < self.floor {
             return Some(Outcome::OutOfBounds);
         }
-        Some(series.append_histogram(at, histogram, &mut self.columns, current))
+        let outcome = series.append_histogram(at, histogram, &mut self.columns, current);
+        if outcome == Outcome::Appended
+            && let Some(log) = &mut self.log
+        {
+            log.add_histogram(slot, &series.labels, at, histogram);
+        }
+        Some(outcome)
     }
 
     /// Ends one call to append.

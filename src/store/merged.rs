@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 
 use super::history::{Located, Part, Snapshot};
 use super::selection::Source;
-use super::series::Scratch;
+use super::series::{Gathered, Scratch};
 use super::{ChunkError, Inner, Selection, Store, Window};
 use crate::model::{Labels, Matcher};
 
@@ -29,16 +29,15 @@ pub(super) struct Merged {
 }
 
 impl Store {
-    /// The blocks that may hold samples in `from < timestamp <= to`, ready to be read, and the time from which memory holds the samples.
-    pub(super) fn parts(&self, from: i64, to: i64) -> Option<(Arc<Snapshot>, Vec<Part>)> {
-        let history = self.history.as_ref()?;
-        let snapshot = history.snapshot();
-        let parts = history.parts(&snapshot, from, to);
-        Some((snapshot, parts))
+    /// The blocks now, and whether some may hold samples in `from < timestamp <= to`.
+    pub(super) fn on_disk(&self, from: i64, to: i64) -> Option<(Arc<Snapshot>, bool)> {
+        let snapshot = self.history.as_ref()?.snapshot();
+        let some = snapshot.within(from, to).next().is_some();
+        Some((snapshot, some))
     }
 
     /// A selection of which blocks hold a part.
-    pub(super) fn merged(&self, matchers: &[Matcher], snapshot: Arc<Snapshot>, parts: Vec<Part>) -> Selection {
+    pub(super) fn merged(&self, matchers: &[Matcher], snapshot: Arc<Snapshot>, from: i64, to: i64) -> Selection {
         let mut places: IndexMap<Labels, Places, ahash::RandomState> = IndexMap::default();
         {
             let inner = self.inner.read();
@@ -47,11 +46,13 @@ impl Store {
                 places.insert(labels.clone(), Places { slot: Some(id.slot), parts: Vec::new() });
             }
         }
-        for (number, part) in parts.iter().enumerate() {
-            for located in self.located(part, matchers).iter() {
-                places.entry(located.labels.clone()).or_default().parts.push((number, located.clone()));
+        let mut parts = Vec::new();
+        self.each_located(&snapshot, matchers, from, to, |part, located| {
+            for located in located {
+                places.entry(located.labels.clone()).or_default().parts.push((parts.len(), located.clone()));
             }
-        }
+            parts.push(part);
+        });
         let (labels, places): (Vec<Labels>, Vec<Places>) = places.into_iter().unzip();
         Selection { labels: labels.into(), source: Source::Merged(Merged { snapshot, parts, places }) }
     }
@@ -64,14 +65,12 @@ impl Store {
         (from, to): (i64, i64),
         mut visit: impl FnMut(usize, Window<'_>) -> ControlFlow<()>,
     ) -> Result<(), ChunkError> {
-        let (mut times, mut values, mut histograms, mut scratch) = (Vec::new(), Vec::new(), Vec::new(), Scratch::default());
+        let (mut samples, mut scratch) = (Gathered::default(), Scratch::default());
         for (row, place) in places.iter().enumerate() {
-            times.clear();
-            values.clear();
-            histograms.clear();
+            samples.clear();
             for (number, located) in &place.parts {
                 if let Some(history) = &self.history {
-                    history.read(&parts[*number], located, from, to, &mut times, &mut values);
+                    history.read(&parts[*number], located, from, to, &mut samples);
                 }
             }
             if let Some(slot) = place.slot {
@@ -82,41 +81,45 @@ impl Store {
                         series.window(memory_from(snapshot, from), to, &inner.columns, &self.decoded, &mut scratch).inspect_err(|_| {
                             self.damaged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                         })?;
-                    times.extend_from_slice(window.times);
-                    values.extend_from_slice(window.values);
-                    histograms.extend_from_slice(window.histograms);
+                    samples.extend(window);
                 }
             }
-            if !times.is_empty() && visit(row, Window { times: &times, values: &values, histograms: &histograms }).is_break() {
+            if !samples.times.is_empty() && visit(row, samples.window()).is_break() {
                 break;
             }
         }
         Ok(())
     }
 
-    /// The series of a block that pass; their labels are shared with those in memory.
-    fn located(&self, part: &Part, matchers: &[Matcher]) -> Arc<[Located]> {
-        let Some(history) = &self.history else { return Arc::from([]) };
-        history.select(part, matchers, |labels| {
-            let inner = self.inner.read();
-            let known = inner.by_labels.get_key_value(&labels).map(|(known, _)| known.clone());
-            known.unwrap_or(labels)
-        })
+    /// Calls `visit` for each block with those of its series that pass; their labels are shared with those in memory. One index is held at
+    /// a time.
+    fn each_located(&self, snapshot: &Snapshot, matchers: &[Matcher], from: i64, to: i64, mut visit: impl FnMut(Part, &[Located])) {
+        let Some(history) = &self.history else { return };
+        for block in snapshot.within(from, to) {
+            let found = history.select(block, matchers, |labels| {
+                let inner = self.inner.read();
+                let known = inner.by_labels.get_key_value(&labels).map(|(known, _)| known.clone());
+                known.unwrap_or(labels)
+            });
+            if let Some((part, located)) = found {
+                visit(part, &located);
+            }
+        }
     }
 
     /// Adds the label sets that blocks hold to those that memory holds.
     pub(super) fn series_on_disk(&self, matchers: &[Matcher], from: i64, to: i64, found: &mut Vec<Labels>) {
-        let Some((_, parts)) = self.parts(from, to) else { return };
-        for part in &parts {
-            found.extend(self.located(part, matchers).iter().map(|l| l.labels.clone()));
+        let Some((snapshot, true)) = self.on_disk(from, to) else { return };
+        self.each_located(&snapshot, matchers, from, to, |_, located| {
+            found.extend(located.iter().map(|l| l.labels.clone()));
             found.sort_unstable();
             found.dedup();
-        }
+        });
     }
 
     /// Whether blocks hold samples of this time.
     pub(super) fn is_on_disk(&self, from: i64, to: i64) -> bool {
-        self.parts(from, to).is_some_and(|(_, parts)| !parts.is_empty())
+        self.on_disk(from, to).is_some_and(|(_, some)| some)
     }
 }
 

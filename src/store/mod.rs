@@ -220,7 +220,12 @@ impl Store {
                 series.clear();
             }
             match entry {
-                Entry::Series(more) => series.extend(more.into_iter().map(|labels| (labels, None))),
+                Entry::Series(first, more) => {
+                    let end = first as usize + more.len();
+                    // Numbers whose declaration is lost are not used: the log's reader leaves such samples out.
+                    series.resize(end.max(series.len()), (Labels::empty(), None));
+                    series[first as usize..end].iter_mut().zip(more).for_each(|(known, labels)| *known = (labels, None));
+                }
                 Entry::Tick(at, samples) if at <= bound.0 && at >= floor => {
                     let mut current = None;
                     for (number, value) in samples {
@@ -233,6 +238,16 @@ impl Store {
                     }
                 }
                 Entry::Tick(..) => {}
+                Entry::Histograms(histograms) => {
+                    let mut current = None;
+                    for (number, (at, histogram)) in histograms.iter().filter(|(_, (at, _))| *at <= bound.0 && *at >= floor) {
+                        let Some((labels, slot)) = series.get_mut(*number as usize) else { continue };
+                        *slot = slot.or_else(|| inner.find_or_create(labels, &limits).ok());
+                        if let Some(slot) = *slot {
+                            let _ = inner.append_histogram(slot, *at, histogram, &mut current);
+                        }
+                    }
+                }
             }
         })?;
         inner.floor = history.snapshot().floor;

@@ -61,11 +61,11 @@ impl Inner {
 impl Store {
     /// The series that pass all matchers, whether or not they have samples; [`Store::read`] then finds those in `from < timestamp <= to`.
     pub fn selection(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Selection {
-        match self.parts(from.0, to.0) {
-            Some((snapshot, parts)) if !parts.is_empty() => self.merged(matchers, snapshot, parts),
-            parts => {
+        match self.on_disk(from.0, to.0) {
+            Some((snapshot, true)) => self.merged(matchers, snapshot, from.0, to.0),
+            blocks => {
                 let known = self.known(&self.inner.read(), matchers);
-                Selection { labels: known.labels.clone(), source: Source::Memory(known, parts.map(|(snapshot, _)| snapshot)) }
+                Selection { labels: known.labels.clone(), source: Source::Memory(known, blocks.map(|(snapshot, _)| snapshot)) }
             }
         }
     }

@@ -47,6 +47,32 @@ impl Window<'_> {
     }
 }
 
+/// Samples gathered from several places, in ascending order of time.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    pub(super) times: Vec<i64>,
+    pub(super) values: Vec<f64>,
+    pub(super) histograms: Vec<TimedHistogram>,
+}
+
+impl Gathered {
+    pub(super) fn clear(&mut self) {
+        self.times.clear();
+        self.values.clear();
+        self.histograms.clear();
+    }
+
+    pub(super) fn extend(&mut self, window: Window<'_>) {
+        self.times.extend_from_slice(window.times);
+        self.values.extend_from_slice(window.values);
+        self.histograms.extend_from_slice(window.histograms);
+    }
+
+    pub(super) fn window(&self) -> Window<'_> {
+        Window { times: &self.times, values: &self.values, histograms: &self.histograms }
+    }
+}
+
 /// The native histogram at a time.
 pub(crate) fn histogram_at(histograms: &[TimedHistogram], time: i64) -> Option<&Arc<NativeHistogram>> {
     histograms.binary_search_by_key(&time, |(at, _)| *at).ok().map(|place| &histograms[place].1)

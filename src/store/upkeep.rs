@@ -6,9 +6,9 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::history::{BLOCK_TIME, BlockWriter, History, order};
-use super::series::Scratch;
+use super::series::{Gathered, Scratch};
 use super::{MEMORY_RETENTION, RECORDED_RETENTION, Store};
-use crate::model::{Labels, Timestamp, is_histogram};
+use crate::model::{Labels, Timestamp};
 
 /// How long after the end of its span a block is written: samples may come late.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
@@ -58,29 +58,21 @@ impl Store {
         };
         series.sort_unstable_by(|(a, _), (b, _)| order(a, b));
         let mut writer = BlockWriter::create(history.blocks_folder(), start, end)?;
-        let (mut times, mut values, mut scratch) = (Vec::new(), Vec::new(), Scratch::default());
+        let (mut samples, mut scratch) = (Gathered::default(), Scratch::default());
         for (labels, slot) in series {
-            times.clear();
-            values.clear();
+            samples.clear();
             {
                 let inner = self.inner.read();
                 let Some(series) = inner.series(slot).filter(|s| s.labels == labels) else { continue };
                 match series.window(start - 1, end - 1, &inner.columns, &self.decoded, &mut scratch) {
-                    Ok(window) => {
-                        // Native histograms live in memory only.
-                        let floats = window.times.iter().zip(window.values).filter(|(_, value)| !is_histogram(**value));
-                        floats.for_each(|(time, value)| {
-                            times.push(*time);
-                            values.push(*value);
-                        });
-                    }
+                    Ok(window) => samples.extend(window),
                     Err(error) => {
                         self.damaged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                         warn!(series = %labels, %error, "A chunk in memory is damaged and is missing from the block.");
                     }
                 }
             }
-            writer.add(&labels, &times, &values)?;
+            writer.add(&labels, samples.window())?;
         }
         let block = writer.finish()?;
         if let Some(block) = &block {

@@ -1,22 +1,26 @@
 //! A block: the samples of all series in a span of time, in one file that never changes.
 //!
 //! Layout: eight bytes that name the format; for each series its chunks, each `length, CRC-32, count, instants, values`; the index; a
-//! footer of fixed size. Instants are a slice of a column in the index, which series share, or stand in the chunk. Series are grouped by
-//! metric name. Nothing of it stays in memory but the footer; the index is read when a query needs it and kept in a bounded cache.
+//! footer of fixed size. Instants are a slice of a column in the index, which series share, or stand in the chunk. A chunk with native
+//! histograms is `length, CRC-32, 0, count, instants, length, values, histograms`: among the values stands a marker for each, and they
+//! themselves follow, deflated. Series are grouped by metric name. Nothing of it stays in memory but the footer; the index is read when a
+//! query needs it and kept in a bounded cache.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::BlockStatus;
+use super::instants::Instants;
+use super::{BlockStatus, histogram};
 use crate::model::bytes::Reader;
 use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, Timestamp};
 use crate::store::chunk::{decompress_times, decompress_values};
+use crate::store::series::{Gathered, histograms_within};
 
 /// What a block begins with.
 pub(super) const MAGIC: &[u8; 8] = b"nbblock\x01";
@@ -25,6 +29,9 @@ pub(super) const FOOTER_MAGIC: &[u8; 8] = b"nbbloend";
 const FOOTER: usize = 8 * 8 + 4 + 4 + 8;
 /// Largest index that is read.
 const LARGEST: u64 = 1 << 30;
+/// Numbers blocks: what was decoded from one cannot be mistaken for another.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
 /// Series found that an index remembers, over all selections.
 const REMEMBERED: usize = 2048;
 
@@ -42,6 +49,8 @@ pub(in crate::store) struct Block {
     pub(super) series: u64,
     pub(super) samples: u64,
     pub(super) bytes: u64,
+    /// Unlike that of any other block of this process.
+    number: u64,
     index_at: u64,
     index_length: u64,
     index_checksum: u32,
@@ -68,18 +77,15 @@ pub(super) struct Index {
     bytes: Vec<u8>,
     /// Where each text begins and how long it is.
     symbols: Vec<(u32, u32)>,
-    columns: Vec<Column>,
+    pub(super) columns: Arc<Columns>,
     groups: Vec<Group>,
     entries: usize,
     selections: Mutex<Selections>,
 }
 
+/// The columns of instants that series of a block share, compressed. They outlive the index, which is much larger.
 #[derive(Debug)]
-struct Column {
-    place: std::ops::Range<usize>,
-    length: usize,
-    times: OnceLock<Option<Box<[i64]>>>,
-}
+pub(super) struct Columns(Vec<(usize, Box<[u8]>)>);
 
 /// The series of one metric.
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +136,7 @@ impl Block {
             series,
             samples,
             bytes,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             index_at,
             index_length,
             index_checksum,
@@ -171,12 +178,20 @@ impl Block {
     }
 
     /// Appends the samples of a series with `from < timestamp <= to`. Returns how many chunks are damaged; those are left out.
-    pub(super) fn read(&self, index: &Index, series: &Located, from: i64, to: i64, times: &mut Vec<i64>, values: &mut Vec<f64>) -> u64 {
+    pub(super) fn read(&self, columns: &Columns, instants: &Instants, series: &Located, span: (i64, i64), samples: &mut Gathered) -> u64 {
         let mut data = vec![0; series.length as usize];
         if self.file.read_exact_at(&mut data, series.offset).is_err() {
             self.damaged.store(true, Ordering::Relaxed);
             return 1;
         }
+        // The chunks of a series usually share one column.
+        let mut known: Option<(usize, Arc<[i64]>)> = None;
+        let mut column = |number: usize| {
+            if known.as_ref().is_none_or(|(other, _)| *other != number) {
+                known = Some((number, instants.get((self.number, number), || columns.decode(number))?));
+            }
+            known.as_ref().map(|(_, instants)| Arc::clone(instants))
+        };
         let mut lost = 0;
         let mut reader = Reader(&data);
         while !reader.0.is_empty() {
@@ -185,7 +200,7 @@ impl Block {
                 lost += 1;
                 break;
             };
-            if crc32fast::hash(chunk) != checksum || read_chunk(index, chunk, from, to, times, values).is_none() {
+            if crc32fast::hash(chunk) != checksum || read_chunk(&mut column, chunk, span, samples).is_none() {
                 lost += 1;
             }
         }
@@ -197,10 +212,17 @@ impl Block {
 }
 
 /// Appends what a chunk holds of `from < timestamp <= to`; all of it or nothing.
-fn read_chunk(index: &Index, chunk: &[u8], from: i64, to: i64, times: &mut Vec<i64>, values: &mut Vec<f64>) -> Option<()> {
+fn read_chunk(
+    column: &mut impl FnMut(usize) -> Option<Arc<[i64]>>,
+    chunk: &[u8],
+    (from, to): (i64, i64),
+    samples: &mut Gathered,
+) -> Option<()> {
     let mut reader = Reader(chunk);
-    let count = reader.size(u32::MAX as usize)?;
-    let own;
+    // A chunk with native histograms begins with a zero, where others have a count.
+    let first = reader.size(u32::MAX as usize)?;
+    let count = if first == 0 { reader.size(u32::MAX as usize)? } else { first };
+    let (own, shared);
     let all: &[i64] = match reader.uint()? {
         0 => {
             let length = reader.size(chunk.len())?;
@@ -209,20 +231,40 @@ fn read_chunk(index: &Index, chunk: &[u8], from: i64, to: i64, times: &mut Vec<i
         }
         number => {
             let place = reader.size(u32::MAX as usize)?;
-            index.column(usize::try_from(number - 1).ok()?)?.get(place..place.checked_add(count)?)?
+            shared = column(usize::try_from(number - 1).ok()?)?;
+            shared.get(place..place.checked_add(count)?)?
         }
     };
     let (start, end) = (all.partition_point(|t| *t <= from), all.partition_point(|t| *t <= to));
     if start >= end {
         return Some(());
     }
-    let decoded = decompress_values(reader.0)?;
+    let values = if first == 0 {
+        let length = reader.size(chunk.len())?;
+        reader.take(length)?
+    } else {
+        std::mem::take(&mut reader.0)
+    };
+    let decoded = decompress_values(values)?;
     if decoded.len() != count || all.len() != count {
         return None;
     }
-    times.extend_from_slice(&all[start..end]);
-    values.extend_from_slice(&decoded[start..end]);
+    let histograms = histogram::take_all(reader.0, all, &decoded)?;
+    samples.times.extend_from_slice(&all[start..end]);
+    samples.values.extend_from_slice(&decoded[start..end]);
+    samples.histograms.extend_from_slice(histograms_within(&histograms, from, to));
     Some(())
+}
+
+impl Columns {
+    fn decode(&self, number: usize) -> Option<Vec<i64>> {
+        let (length, packed) = self.0.get(number)?;
+        decompress_times(packed).filter(|times| times.len() == *length)
+    }
+
+    fn heap_size(&self) -> usize {
+        self.0.iter().map(|(_, packed)| packed.len() + size_of::<(usize, Box<[u8]>)>()).sum()
+    }
 }
 
 impl Index {
@@ -237,9 +279,7 @@ impl Index {
         let mut columns = Vec::new();
         for _ in 0..reader.size(bytes.len())? {
             let (length, packed) = (reader.size(u32::MAX as usize)?, reader.size(bytes.len())?);
-            let start = place(&reader);
-            reader.take(packed)?;
-            columns.push(Column { place: start..start + packed, length, times: OnceLock::new() });
+            columns.push((length, reader.take(packed)?.into()));
         }
         let mut groups = Vec::new();
         for _ in 0..reader.size(bytes.len())? {
@@ -247,27 +287,19 @@ impl Index {
             groups.push(Group { name, count: reader.uint()?, entry: reader.size(bytes.len())?, data: reader.uint()? });
         }
         let entries = place(&reader);
+        let columns = Arc::new(Columns(columns));
         Some(Index { symbols, columns, groups, entries, bytes, selections: Mutex::default() })
     }
 
     /// Bytes in memory at most.
     pub(super) fn heap_size(&self) -> usize {
-        let columns: usize = self.columns.iter().map(|c| c.length * 8 + size_of::<Column>()).sum();
+        let columns = self.columns.heap_size();
         self.bytes.len() + self.symbols.len() * 8 + columns + self.groups.len() * size_of::<Group>() + REMEMBERED * size_of::<Located>()
     }
 
     fn symbol(&self, number: u32) -> &str {
         let (start, length) = self.symbols.get(number as usize).copied().unwrap_or_default();
         self.bytes.get(start as usize..(start + length) as usize).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or_default()
-    }
-
-    fn column(&self, number: usize) -> Option<&[i64]> {
-        let column = self.columns.get(number)?;
-        let times = column.times.get_or_init(|| {
-            let times = decompress_times(self.bytes.get(column.place.clone())?)?;
-            (times.len() == column.length).then(|| times.into_boxed_slice())
-        });
-        times.as_deref()
     }
 
     /// The series that pass all matchers, in the block's order. `intern` may give back an equal label set that is in memory already.

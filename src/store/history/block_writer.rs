@@ -8,9 +8,12 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::block::{Block, FOOTER_MAGIC, MAGIC};
+use super::histogram::put_all;
 use crate::model::Labels;
 use crate::model::bytes::{put_text, put_uint};
+use crate::store::Window;
 use crate::store::chunk::{compress_times, compress_values};
+use crate::store::series::histograms_within;
 
 /// Samples in a chunk at most: more gain little and cost those who read a narrow window.
 pub(super) const CHUNK: usize = 480;
@@ -72,14 +75,15 @@ impl BlockWriter {
     }
 
     /// Adds a series; series come in the order of [`order`].
-    pub(in crate::store) fn add(&mut self, labels: &Labels, times: &[i64], values: &[f64]) -> io::Result<()> {
+    pub(in crate::store) fn add(&mut self, labels: &Labels, samples: Window<'_>) -> io::Result<()> {
+        let times = samples.times;
         let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(()) };
         if self.name.as_deref() != Some(labels.metric_name()) {
             self.end_group();
             self.name = Some(labels.metric_name().to_owned());
             self.group_at = (self.entries.len() as u64, self.offset);
         }
-        let data = self.chunks(times, values)?;
+        let data = self.chunks(samples)?;
         self.output.write_all(&data)?;
         self.offset += data.len() as u64;
         put_uint(&mut self.entries, labels.len() as u64);
@@ -96,12 +100,16 @@ impl BlockWriter {
         Ok(())
     }
 
-    fn chunks(&mut self, times: &[i64], values: &[f64]) -> io::Result<Vec<u8>> {
+    fn chunks(&mut self, Window { times, values, histograms }: Window<'_>) -> io::Result<Vec<u8>> {
         let mut data = Vec::new();
         let column = self.column(times);
         for (number, (times, values)) in times.chunks(CHUNK).zip(values.chunks(CHUNK)).enumerate() {
             let packed = compress_values(values).map_err(io::Error::other)?;
             let mut chunk = Vec::with_capacity(packed.len() + 16);
+            let histograms = histograms_within(histograms, times[0] - 1, times[times.len() - 1]);
+            if !histograms.is_empty() {
+                put_uint(&mut chunk, 0);
+            }
             put_uint(&mut chunk, values.len() as u64);
             match column {
                 Some((column, place)) => {
@@ -115,7 +123,13 @@ impl BlockWriter {
                     chunk.extend_from_slice(&times);
                 }
             }
+            if !histograms.is_empty() {
+                put_uint(&mut chunk, packed.len() as u64);
+            }
             chunk.extend_from_slice(&packed);
+            if !histograms.is_empty() {
+                chunk.extend_from_slice(&put_all(histograms)?);
+            }
             put_uint(&mut data, chunk.len() as u64);
             data.extend_from_slice(&crc32fast::hash(&chunk).to_le_bytes());
             data.extend_from_slice(&chunk);

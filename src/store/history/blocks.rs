@@ -10,8 +10,10 @@ use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
 
 use super::block::{Block, Index};
+use super::instants::Instants;
 use super::metrics::Metrics;
 use super::recover::DAMAGED;
+use crate::store::series::Gathered;
 
 /// Bytes of indexes kept in memory.
 const CACHE: usize = 3 << 20;
@@ -25,12 +27,20 @@ pub(in crate::store) struct Snapshot {
     pub(in crate::store) floor: i64,
 }
 
+impl Snapshot {
+    /// The blocks that may hold samples in `from < timestamp <= to`.
+    pub(in crate::store) fn within(&self, from: i64, to: i64) -> impl Iterator<Item = &Arc<Block>> {
+        self.blocks.iter().filter(move |b| b.first <= to && b.last > from)
+    }
+}
+
 /// The folder of blocks.
 #[derive(Debug)]
 pub(super) struct Blocks {
     pub(super) folder: PathBuf,
     current: RwLock<Arc<Snapshot>>,
     cache: Mutex<VecDeque<(PathBuf, Arc<Index>)>>,
+    pub(super) instants: Instants,
     metrics: Metrics,
 }
 
@@ -70,7 +80,7 @@ impl Blocks {
         }
         let floor = blocks.last().map_or(i64::MIN, |b| b.end);
         let current = RwLock::new(Arc::new(Snapshot { blocks, floor }));
-        Ok(Blocks { folder, current, cache: Mutex::default(), metrics })
+        Ok(Blocks { folder, current, cache: Mutex::default(), instants: Instants::default(), metrics })
     }
 
     /// The blocks now.
@@ -172,11 +182,10 @@ impl Blocks {
             Err(reason) => return self.set_aside(block, &reason),
         };
         let Some(series) = index.select(&[], |labels| labels) else { return self.set_aside(block, "its index cannot be decoded") };
-        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let (instants, mut samples) = (Instants::default(), Gathered::default());
         for series in series.iter() {
-            times.clear();
-            values.clear();
-            self.lost(block, block.read(&index, series, i64::MIN, i64::MAX, &mut times, &mut values));
+            samples.clear();
+            self.lost(block, block.read(&index.columns, &instants, series, (i64::MIN, i64::MAX), &mut samples));
         }
     }
 
@@ -245,4 +254,51 @@ fn files_aside(folder: &Path) -> Vec<Aside> {
     let mut found: Vec<Aside> = entries.flatten().filter_map(read).collect();
     found.sort_by_key(|file| file.modified);
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use super::*;
+    use crate::model::Labels;
+    use crate::store::Window;
+    use crate::store::history::BlockWriter;
+
+    /// Issue 3.5: what a query over many blocks holds of them does not grow with their indexes.
+    #[test]
+    fn a_query_over_many_blocks_holds_no_more_indexes_than_the_cache_may() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let blocks = Blocks::open(folder.path().to_owned(), i64::MAX, Metrics::default()).expect("opens");
+        for number in 0..12 {
+            let (start, times) = (number * 1000, [number * 1000, number * 1000 + 500]);
+            let mut writer = BlockWriter::create(folder.path(), start, start + 1000).expect("a file");
+            for series in 0..8000 {
+                let path = format!("/a/rather/long/path/{series:05}");
+                let labels = Labels::from_pairs([("__name__", "m"), ("path", &path)]);
+                let window = Window { times: &times, values: &[series as f64, number as f64], histograms: &[] };
+                writer.add(&labels, window).expect("written");
+            }
+            blocks.change(writer.finish().expect("written"), &[], start + 1000);
+        }
+        let snapshot = blocks.snapshot();
+        let mut indexes: Vec<Weak<Index>> = Vec::new();
+        let mut held = Vec::new();
+        for block in snapshot.within(0, i64::MAX) {
+            let index = blocks.index(block).expect("readable");
+            assert!(index.heap_size() > CACHE / 8, "{} bytes", index.heap_size());
+            let found =
+                index.select(&[crate::model::Matcher::equal("path", "/a/rather/long/path/00777")], |labels| labels).expect("decodes");
+            assert_eq!(found.len(), 1);
+            held.push((Arc::clone(block), Arc::clone(&index.columns), found));
+            indexes.push(Arc::downgrade(&index));
+        }
+        let alive: usize = indexes.iter().filter_map(Weak::upgrade).map(|index| index.heap_size()).sum();
+        assert!(alive <= CACHE, "{alive} bytes of indexes for {} blocks", held.len());
+        let mut samples = Gathered::default();
+        for (block, columns, found) in &held {
+            assert_eq!(block.read(columns, &blocks.instants, &found[0], (i64::MIN, i64::MAX), &mut samples), 0);
+        }
+        assert_eq!((samples.times.len(), samples.values[22], samples.values[23]), (24, 777.0, 11.0));
+    }
 }

@@ -10,8 +10,10 @@ use tracing::{error, info};
 use super::block::{Block, Located};
 use super::block_writer::{BlockWriter, order};
 use super::blocks::{Blocks, keep_aside, remove, set_aside};
+use super::instants::Instants;
 use super::metrics::Metrics;
 use crate::model::Labels;
+use crate::store::series::Gathered;
 
 /// Milliseconds that larger blocks span; each begins at a multiple of its length.
 const LEVELS: [i64; 2] = [4 * 3_600_000, 24 * 3_600_000];
@@ -77,7 +79,7 @@ fn group(blocks: &[Arc<Block>], length: i64, floor: i64) -> Option<(i64, i64, Ve
 }
 
 fn merge(blocks: &Blocks, sources: &[Arc<Block>], start: i64, end: i64) -> io::Result<Option<Block>> {
-    let mut indexes = Vec::new();
+    let mut columns = Vec::new();
     let mut series: BTreeMap<Ordered, Vec<(usize, Located)>> = BTreeMap::new();
     for (number, block) in sources.iter().enumerate() {
         let index = block.index().map_err(|reason| {
@@ -88,18 +90,17 @@ fn merge(blocks: &Blocks, sources: &[Arc<Block>], start: i64, end: i64) -> io::R
         for located in found.iter() {
             series.entry(Ordered(located.labels.clone())).or_default().push((number, located.clone()));
         }
-        indexes.push(index);
+        columns.push(Arc::clone(&index.columns));
     }
     let mut writer = BlockWriter::create(&blocks.folder, start, end)?;
-    let (mut times, mut values) = (Vec::new(), Vec::new());
+    let (instants, mut samples) = (Instants::default(), Gathered::default());
     for (labels, parts) in series {
-        times.clear();
-        values.clear();
+        samples.clear();
         for (number, located) in parts {
-            let lost = sources[number].read(&indexes[number], &located, i64::MIN, i64::MAX, &mut times, &mut values);
+            let lost = sources[number].read(&columns[number], &instants, &located, (i64::MIN, i64::MAX), &mut samples);
             blocks.lost(&sources[number], lost);
         }
-        writer.add(&labels.0, &times, &values)?;
+        writer.add(&labels.0, samples.window())?;
     }
     writer.finish().inspect_err(|error| error!(%error, "A merged block cannot be written."))
 }

@@ -8,7 +8,11 @@ mod block;
 mod block_writer;
 mod blocks;
 mod compact;
+mod decoder;
 mod delta;
+mod encoder;
+mod histogram;
+mod instants;
 mod log;
 mod metrics;
 mod recover;
@@ -28,11 +32,12 @@ pub(in crate::store) use self::block::{Block, Located};
 pub(in crate::store) use self::block_writer::{BlockWriter, order};
 use self::blocks::Blocks;
 pub(in crate::store) use self::blocks::Snapshot;
-use self::log::Encoder;
+use self::encoder::Encoder;
 pub(in crate::store) use self::log::{Entry, SEGMENT_TIME as BLOCK_TIME};
 use self::metrics::Metrics;
 use self::writer::Writer;
-use crate::model::{Labels, Matcher, Timestamp};
+use super::series::Gathered;
+use crate::model::{Labels, Matcher, NativeHistogram, Timestamp};
 use crate::telemetry::Telemetry;
 
 /// How long a start waits for the folder.
@@ -86,7 +91,7 @@ pub struct BlockStatus {
 /// A block that a query reads.
 pub(super) struct Part {
     block: Arc<Block>,
-    index: Arc<block::Index>,
+    columns: Arc<block::Columns>,
 }
 
 /// Why the history cannot be kept on disk.
@@ -196,24 +201,25 @@ impl History {
         self.metrics.blocks_written(written);
     }
 
-    /// The blocks that may hold samples in `from < timestamp <= to`.
-    pub(super) fn parts(&self, snapshot: &Snapshot, from: i64, to: i64) -> Vec<Part> {
-        let here = snapshot.blocks.iter().filter(|b| b.first <= to && b.last > from);
-        here.filter_map(|block| Some(Part { index: self.blocks.index(block)?, block: Arc::clone(block) })).collect()
-    }
-
-    /// The series of a block that pass; a block whose index cannot be decoded is set aside.
-    pub(super) fn select(&self, part: &Part, matchers: &[Matcher], intern: impl Fn(Labels) -> Labels) -> Arc<[Located]> {
-        part.index.select(matchers, intern).unwrap_or_else(|| {
-            self.blocks.set_aside(&part.block, "its index cannot be decoded");
-            Arc::from([])
-        })
+    /// The series of a block that pass; one that cannot be read is set aside.
+    pub(super) fn select(
+        &self,
+        block: &Arc<Block>,
+        matchers: &[Matcher],
+        intern: impl Fn(Labels) -> Labels,
+    ) -> Option<(Part, Arc<[Located]>)> {
+        let index = self.blocks.index(block)?;
+        let Some(found) = index.select(matchers, intern) else {
+            self.blocks.set_aside(block, "its index cannot be decoded");
+            return None;
+        };
+        Some((Part { block: Arc::clone(block), columns: Arc::clone(&index.columns) }, found))
     }
 
     /// Appends the samples of a series with `from < timestamp <= to`; chunks that are damaged are counted and left out.
-    pub(super) fn read(&self, part: &Part, series: &Located, from: i64, to: i64, times: &mut Vec<i64>, values: &mut Vec<f64>) {
+    pub(super) fn read(&self, part: &Part, series: &Located, from: i64, to: i64, samples: &mut Gathered) {
         let known = part.block.is_damaged();
-        let lost = part.block.read(&part.index, series, from, to, times, values);
+        let lost = part.block.read(&part.columns, &self.blocks.instants, series, (from, to), samples);
         if !known {
             self.blocks.lost(&part.block, lost);
         }
@@ -273,6 +279,20 @@ fn take(lock: &File) -> rustix::io::Result<()> {
 impl Log {
     /// Takes down a sample that the store has accepted.
     pub(super) fn add(&mut self, slot: u32, labels: &Labels, time: i64, value: f64) {
+        if self.has_room() {
+            self.encoder.add(slot, labels, time, value, &mut |record| self.writer.push(record));
+        }
+    }
+
+    /// Likewise a native histogram.
+    pub(super) fn add_histogram(&mut self, slot: u32, labels: &Labels, time: i64, value: &NativeHistogram) {
+        if self.has_room() {
+            self.encoder.add_histogram(slot, labels, time, value, &mut |record| self.writer.push(record));
+        }
+    }
+
+    /// Whether the tick under way is taken down.
+    fn has_room(&mut self) -> bool {
         if !self.adding {
             self.adding = true;
             self.skipping = self.writer.is_full();
@@ -282,9 +302,8 @@ impl Log {
         }
         if self.skipping {
             self.metrics.dropped(1);
-            return;
         }
-        self.encoder.add(slot, labels, time, value, &mut |record| self.writer.push(record));
+        !self.skipping
     }
 
     /// Ends what one call to append brought.

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tracing::{error, info};
 
-use super::log::{MAGIC, Record};
+use super::encoder::Record;
+use super::log::MAGIC;
 use super::metrics::Metrics;
 
 /// Bytes of records that may wait.

@@ -1,0 +1,235 @@
+//! Turns what is appended into records; see [`super::log`] for the format.
+
+use std::io::{self, Write as _};
+
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
+
+use super::log::{HEADER, KEY, Kind, MARK, SEGMENT_TIME};
+use super::{delta, histogram};
+use crate::model::bytes::{put_int, put_labels, put_uint};
+use crate::model::{Labels, NativeHistogram};
+
+/// Bytes of a segment beyond which a new one is begun.
+const SEGMENT_BYTES: usize = 32 << 20;
+/// A declaration is told again after the tick, and once more after so many bytes: more than a page, which is what a disk loses at once.
+const ECHO: usize = 8 << 10;
+/// A slot whose series is not declared in this segment.
+const UNDECLARED: u32 = u32::MAX;
+
+/// A record that is not yet written.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// Number of the segment it belongs to.
+    pub(super) segment: u32,
+    /// What it holds.
+    pub(super) kind: Kind,
+    /// As encoded; all but ticks is deflated when it is written.
+    pub(super) payload: Vec<u8>,
+    /// Instant of what it holds.
+    pub(super) time: i64,
+}
+
+impl Record {
+    /// Appends the record as it stands in the file.
+    pub(super) fn frame(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        out.extend_from_slice(&MARK);
+        let start = out.len();
+        out.extend_from_slice(&[0; HEADER]);
+        out.push(self.kind as u8);
+        match self.kind {
+            Kind::Series | Kind::Histograms => {
+                let mut deflate = DeflateEncoder::new(&mut *out, Compression::new(3));
+                deflate.write_all(&self.payload)?;
+                deflate.finish()?;
+            }
+            Kind::Tick => out.extend_from_slice(&self.payload),
+        }
+        let length = (out.len() - start - HEADER - 1) as u32;
+        let checksum = crc32fast::hash(&out[start + HEADER..]);
+        out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+        out[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
+        Ok(())
+    }
+}
+
+/// Turns appended samples into records.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    /// The segment that records belong to.
+    pub(super) segment: u32,
+    /// Where it ends in time.
+    end: i64,
+    bytes: usize,
+    /// By slot: the number of the series in this segment.
+    numbers: Vec<u32>,
+    /// By number: what its values are told from, and the key tick that it comes from.
+    bases: Vec<(f64, u32)>,
+    /// By key tick: how many ticks build upon it.
+    uses: Vec<u8>,
+    time: i64,
+    declared: Vec<u8>,
+    /// What was declared, and from how many bytes on it is told again: no place in the file is the only one to name a series.
+    echo: Vec<(usize, Vec<u8>)>,
+    /// What the tick under way holds.
+    samples: Vec<(u32, f64)>,
+    histograms: Vec<u8>,
+}
+
+impl Encoder {
+    /// Begins with the segment `segment`.
+    pub(super) fn new(segment: u32) -> Self {
+        Encoder {
+            segment,
+            end: i64::MIN,
+            bytes: 0,
+            numbers: Vec::new(),
+            bases: Vec::new(),
+            uses: Vec::new(),
+            time: 0,
+            declared: Vec::new(),
+            echo: Vec::new(),
+            samples: Vec::new(),
+            histograms: Vec::new(),
+        }
+    }
+
+    /// Adds a sample to the tick under way; one of another instant than the sample before begins a new tick.
+    pub(super) fn add(&mut self, slot: u32, labels: &Labels, time: i64, value: f64, out: &mut impl FnMut(Record)) {
+        let number = self.number(slot, labels, time, out);
+        self.samples.push((number, value));
+    }
+
+    /// Likewise a native histogram.
+    pub(super) fn add_histogram(&mut self, slot: u32, labels: &Labels, time: i64, value: &NativeHistogram, out: &mut impl FnMut(Record)) {
+        let number = self.number(slot, labels, time, out);
+        if self.histograms.is_empty() {
+            put_int(&mut self.histograms, time);
+        }
+        put_uint(&mut self.histograms, u64::from(number));
+        histogram::put(None, value, &mut self.histograms);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.samples.is_empty() && self.histograms.is_empty()
+    }
+
+    /// The number of a series at this instant, declared if need be.
+    fn number(&mut self, slot: u32, labels: &Labels, time: i64, out: &mut impl FnMut(Record)) -> u32 {
+        if !self.is_empty() && time != self.time {
+            self.finish(out);
+        }
+        if self.is_empty() {
+            self.time = time;
+            if time >= self.end || self.bytes >= SEGMENT_BYTES {
+                self.next_segment(time);
+            }
+        }
+        let slot = slot as usize;
+        if slot >= self.numbers.len() {
+            self.numbers.resize(slot + 1, UNDECLARED);
+        }
+        if self.numbers[slot] == UNDECLARED {
+            self.numbers[slot] = self.bases.len() as u32;
+            if self.declared.is_empty() {
+                put_uint(&mut self.declared, self.bases.len() as u64);
+            }
+            self.bases.push((0.0, 0));
+            put_labels(&mut self.declared, labels);
+        }
+        self.numbers[slot]
+    }
+
+    /// Ends the tick under way, if there is one, and hands out its records.
+    pub(super) fn finish(&mut self, out: &mut impl FnMut(Record)) {
+        let (segment, time) = (self.segment, self.time);
+        if self.is_empty() {
+            return;
+        }
+        let declared = std::mem::take(&mut self.declared);
+        let mut tell = |payload: Vec<u8>, bytes: &mut usize| {
+            *bytes += payload.len() / 8;
+            out(Record { segment, kind: Kind::Series, payload, time });
+        };
+        let bytes = self.bytes;
+        for (_, payload) in self.echo.extract_if(.., |(from, _)| *from <= bytes) {
+            tell(payload, &mut self.bytes);
+        }
+        if !declared.is_empty() {
+            self.echo.extend([(0, declared.clone()), (self.bytes + ECHO, declared.clone())]);
+            tell(declared, &mut self.bytes);
+        }
+        if !self.samples.is_empty() {
+            let payload = self.tick();
+            self.bytes += MARK.len() + HEADER + payload.len();
+            out(Record { segment, kind: Kind::Tick, payload, time });
+        }
+        if !self.histograms.is_empty() {
+            let payload = std::mem::take(&mut self.histograms);
+            self.bytes += payload.len() / 2;
+            out(Record { segment, kind: Kind::Histograms, payload, time });
+        }
+    }
+
+    fn tick(&mut self) -> Vec<u8> {
+        let mut payload = Vec::with_capacity(16 + self.samples.len() * 2);
+        put_int(&mut payload, self.time);
+        // A tick builds upon one key, or is one.
+        let key_of = |number: u32| self.bases[number as usize].1;
+        let mut key = key_of(self.samples[0].0);
+        let shared = key > 0 && self.samples.iter().all(|(number, _)| key_of(*number) == key);
+        let is_key = !shared || self.uses[key as usize - 1] + 1 >= KEY;
+        if is_key {
+            self.uses.push(0);
+            key = self.uses.len() as u32;
+        } else {
+            self.uses[key as usize - 1] += 1;
+        }
+        put_uint(&mut payload, u64::from(key) << 1 | u64::from(is_key));
+        let runs = self.samples.chunk_by(|a, b| a.0 + 1 == b.0);
+        put_uint(&mut payload, runs.clone().count() as u64);
+        let mut next = 0_i64;
+        for run in runs {
+            let first = i64::from(run[0].0);
+            put_int(&mut payload, first - next);
+            put_uint(&mut payload, run.len() as u64);
+            next = first + run.len() as i64;
+        }
+        let kinds = payload.len();
+        payload.resize(kinds + self.samples.len().div_ceil(4), 0);
+        for (place, (number, value)) in self.samples.drain(..).enumerate() {
+            let base = &mut self.bases[number as usize];
+            if is_key {
+                *base = (0.0, key);
+            }
+            let kind = delta::put(base.0, value, &mut payload);
+            payload[kinds + place / 4] |= kind << (place % 4 * 2);
+            if is_key {
+                base.0 = value;
+            }
+        }
+        payload
+    }
+
+    /// The series in `slot` is gone; another may take its place.
+    pub(super) fn forget(&mut self, slot: u32) {
+        if let Some(number) = self.numbers.get_mut(slot as usize) {
+            *number = UNDECLARED;
+        }
+    }
+
+    /// Leaves the segment: records that were handed out are lost, and what follows must not build upon them.
+    pub(super) fn restart(&mut self) {
+        self.end = i64::MIN;
+    }
+
+    fn next_segment(&mut self, time: i64) {
+        self.segment += u32::from(self.bytes > 0);
+        self.bytes = 0;
+        self.end = (time.div_euclid(SEGMENT_TIME) + 1).saturating_mul(SEGMENT_TIME);
+        self.numbers.fill(UNDECLARED);
+        self.bases.clear();
+        self.uses.clear();
+        self.echo.clear();
+    }
+}
