@@ -137,9 +137,9 @@ impl Config {
         }
         let named = root.or("watch_environment", false);
         let (rule_files, absent) = rule_files(root);
-        Config {
+        let config = Config {
             name: root.file().to_owned(),
-            text: root.redacted(),
+            text: String::new(),
             jobs: scrape::read_jobs(root, &global),
             collectors: scrape::read_collectors(root, &global),
             rule_files,
@@ -157,7 +157,9 @@ impl Config {
             warnings,
             absent,
             global,
-        }
+        };
+        // Last: by now it is known what is secret.
+        Config { text: root.redacted(), ..config }
     }
 
     /// Logs what is accepted without effect, and what is named and not there.

@@ -1,4 +1,8 @@
 //! The configuration as others may see it: the same YAML, every secret replaced by `<secret>`, `${NAME}` left as it was written.
+//!
+//! A secret is what was read as one; besides, whatever stands under a key that sounds like one, read or not.
+
+use std::collections::HashSet;
 
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
@@ -6,7 +10,7 @@ use serde::{Serialize, Serializer};
 use super::document::{Document, Node, ScalarStyle, Value};
 
 /// Ends of keys whose values are secrets, wherever they stand.
-const SECRET_KEYS: [&str; 13] = [
+const SECRET_KEYS: [&str; 12] = [
     "password",
     "secret",
     "token",
@@ -19,13 +23,12 @@ const SECRET_KEYS: [&str; 13] = [
     "webhook_url",
     "authorization",
     "bearer_token",
-    "heartbeat",
 ];
 
 /// The document as YAML without secrets.
-pub fn redacted(document: &Document) -> String {
+pub fn redacted(document: &Document, secrets: &HashSet<*const Node>) -> String {
     // Only a value that is not in the tree could fail to be written.
-    serde_yaml::to_string(&Shown { node: &document.root, secret: false }).unwrap_or_default()
+    serde_yaml::to_string(&Shown { node: &document.root, secrets, secret: false }).unwrap_or_default()
 }
 
 /// A value as YAML.
@@ -36,7 +39,14 @@ pub fn to_yaml(value: &serde_json::Value) -> String {
 
 struct Shown<'a> {
     node: &'a Node,
+    secrets: &'a HashSet<*const Node>,
     secret: bool,
+}
+
+impl<'a> Shown<'a> {
+    fn below(&self, node: &'a Node, secret: bool) -> Self {
+        Shown { node, secrets: self.secrets, secret: self.secret || secret || self.secrets.contains(&std::ptr::from_ref(node)) }
+    }
 }
 
 fn is_secret(key: &str) -> bool {
@@ -63,13 +73,13 @@ impl Serialize for Shown<'_> {
             Value::Scalar { text, .. } => serializer.serialize_str(text),
             Value::List(items) => {
                 let mut list = serializer.serialize_seq(Some(items.len()))?;
-                items.iter().try_for_each(|node| list.serialize_element(&Shown { node, secret: self.secret }))?;
+                items.iter().try_for_each(|node| list.serialize_element(&self.below(node, false)))?;
                 list.end()
             }
             Value::Map(entries) => {
                 let mut map = serializer.serialize_map(Some(entries.len()))?;
                 for (key, _, node) in entries {
-                    map.serialize_entry(key, &Shown { node, secret: self.secret || is_secret(key) })?;
+                    map.serialize_entry(key, &self.below(node, is_secret(key)))?;
                 }
                 map.end()
             }
@@ -84,7 +94,7 @@ mod tests {
     #[test]
     fn secrets_are_not_shown_and_the_rest_reads_back() {
         let text = "a: {dsn: 'postgres://u:p@h/d', name: x, port: 5}\nb:\n- {url: 'https://u:p@h/', password: hunter2, api_key: '${KEY}'}\n- plain\n";
-        let shown = redacted(&Document::parse("t.yml", text).expect("YAML"));
+        let shown = redacted(&Document::parse("t.yml", text).expect("YAML"), &HashSet::new());
         assert!(!shown.contains("hunter2") && !shown.contains("u:p@"), "{shown}");
         let again = Document::parse("t.yml", &shown).expect("YAML");
         let text = |node: Option<&Node>| match node.map(|n| &n.value) {

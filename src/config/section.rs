@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub struct Loader<'a> {
     environment: &'a Environment,
     folder: PathBuf,
     given: RefCell<Vec<Arc<dyn Any + Send + Sync>>>,
+    /// The values that were read as secrets.
+    secrets: RefCell<HashSet<*const Node>>,
     errors: RefCell<Vec<ConfigError>>,
 }
 
@@ -35,7 +38,14 @@ impl<'a> Loader<'a> {
                 remedy: "remove the line --- and what follows it, or put that into a file of its own".into(),
             });
         }
-        Loader { document, environment, folder: folder.to_owned(), given: RefCell::default(), errors: RefCell::new(errors) }
+        Loader {
+            document,
+            environment,
+            folder: folder.to_owned(),
+            given: RefCell::default(),
+            secrets: RefCell::default(),
+            errors: RefCell::new(errors),
+        }
     }
 
     /// The root mapping.
@@ -181,9 +191,14 @@ impl<'a> Section<'a> {
         &self.loader.document.file
     }
 
-    /// The file as others may see it: secrets are replaced.
+    /// The file as others may see it: what was read as a secret so far is replaced, and what looks like one.
     pub fn redacted(&self) -> String {
-        super::redacted::redacted(self.loader.document)
+        super::redacted::redacted(self.loader.document, &self.loader.secrets.borrow())
+    }
+
+    /// Notes that a value is a secret, whatever its key is called.
+    pub fn conceal(&self, node: &Node) {
+        self.loader.secrets.borrow_mut().insert(std::ptr::from_ref(node));
     }
 
     /// Where `${NAME}` comes from.

@@ -73,6 +73,7 @@ impl FromNode for String {
 
 impl FromNode for Secret {
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
+        section.conceal(node);
         text(section, key, node, "text").map(Secret::new)
     }
 }

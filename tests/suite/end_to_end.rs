@@ -432,3 +432,79 @@ fn a_message_links_to_a_picture_that_only_its_link_shows() {
         assert!(matches!(status, 400 | 403) && !answer.contains("PNG"), "{forged}: {status}");
     }
 }
+
+/// Issue 4, proof: no secret of any receiver is seen in a log (of every level), in an error, a metric or an answer of the API, whatever the
+/// places answer.
+#[test]
+fn no_secret_of_any_receiver_is_seen_anywhere() {
+    const SECRET: &str = "s3cr3t-T0KEN";
+    let sink = HttpSink::start([Reply::Answer(403, "", "echoed s3cr3t-T0KEN")]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = folder.path().join("rules.yml");
+    std::fs::write(&rules, "groups: [{name: g, rules: [{alert: Always, expr: vector(1), labels: {severity: critical}}]}]")
+        .expect("written");
+    let url = &sink.url;
+    let receivers = [
+        format!("email_configs: [{{to: a@b.c, from: d@e.f, smarthost: '127.0.0.1:9', auth_username: u, auth_password: {SECRET}}}]"),
+        format!("slack_configs: [{{api_url: '{url}/{SECRET}'}}, {{app_token: {SECRET}, app_url: '{url}/chat.postMessage', channel: c}}]"),
+        format!("webhook_configs: [{{url: '{url}/hook?key={SECRET}', http_config: {{authorization: {{credentials: {SECRET}}}}}}}]"),
+        format!("dingtalk_configs: [{{url: '{url}', access_token: {SECRET}, secret: {SECRET}}}]"),
+        format!("wecom_configs: [{{url: '{url}', key: {SECRET}}}]"),
+        format!("feishu_configs: [{{url: '{url}/{SECRET}', secret: {SECRET}}}]"),
+        format!(
+            "sms_configs: [{{provider: twilio, api_url: '{url}', account_sid: AC1, auth_token: {SECRET}, from: '+1', to: ['+2']}}, {{provider: aliyun, api_url: '{url}', access_key_id: AK1, access_key_secret: {SECRET}, sign_name: s, template_code: t, to: '1'}}]"
+        ),
+        format!("pagerduty_configs: [{{routing_key: {SECRET}, url: '{url}'}}]"),
+        format!("telegram_configs: [{{bot_token: {SECRET}, chat_id: 1, api_url: '{url}'}}]"),
+        format!("discord_configs: [{{webhook_url: '{url}/{SECRET}'}}]"),
+        format!("msteams_configs: [{{webhook_url: '{url}/{SECRET}'}}]"),
+        format!("msteamsv2_configs: [{{webhook_url: '{url}/{SECRET}'}}]"),
+        format!("opsgenie_configs: [{{api_key: {SECRET}, api_url: '{url}/'}}]"),
+        format!(
+            "command_configs: [{{url: '{url}/{SECRET}'}}, {{command: [nothing-of-this-name, '${{TOKEN}}'], environment: {{TOKEN: '${{TOKEN}}'}}}}]"
+        ),
+    ];
+    let kinds = nightbell::notify::NOTIFIERS.iter().map(|kind| kind.key);
+    kinds.for_each(|key| assert!(receivers.iter().any(|text| text.starts_with(key)), "{key} is missing here"));
+    let config = format!(
+        "global: {{evaluation_interval: 1s}}\nrules: {{shipped: false}}\nrule_files: ['{}']\nheartbeat: {{url: '{url}/{SECRET}', interval: 1s}}\n\
+         peers: {{name: a, secret: {SECRET}-of-peers, interval: 1s, watch: [{{name: b, url: '{url}'}}]}}\n\
+         route: {{receiver: all, group_wait: 0s}}\nreceivers:\n- name: all\n  {}\n",
+        rules.display(),
+        receivers.join("\n  ")
+    );
+    let nightbell = Nightbell::start_with(Some(&config), &[("NIGHTBELL_LOG", "trace"), ("TOKEN", SECRET)]);
+    let integrations = 17;
+    let settled = || {
+        let letters = nightbell.json("/api/nightbell/dead-letters")["data"].as_array().map_or(0, Vec::len);
+        let actions = nightbell.json("/api/nightbell/actions")["data"].as_array().map_or(0, Vec::len);
+        // Mail and Telegram are tried again.
+        letters + actions >= integrations - 2
+    };
+    wait_until("every place was tried", Duration::from_secs(40), settled);
+    let log = nightbell.log();
+    assert!(log.contains(" TRACE ") && log.contains("kept as a dead letter"), "the whole log is on");
+    for (place, line) in log.lines().enumerate() {
+        assert!(!line.contains(SECRET), "log line {place}: {line}");
+    }
+    for path in [
+        "/metrics",
+        "/health",
+        "/api/v1/status/config",
+        "/api/v1/status/flags",
+        "/api/v1/rules",
+        "/api/v1/alerts",
+        "/api/v2/status",
+        "/api/v2/receivers",
+        "/api/v2/alerts",
+        "/api/v2/alerts/groups",
+        "/api/nightbell/why?alert=Always",
+        "/api/nightbell/dead-letters",
+    ] {
+        let (status, body) = nightbell.get(path);
+        assert!(status == 200 && !body.contains(SECRET), "{path}: {status}: {body}");
+    }
+    let actions = nightbell.get("/api/nightbell/actions").1;
+    // What an endpoint answers is its output, as what a program prints is; nothing else may tell.
+    assert!(!actions.replace("echoed s3cr3t-T0KEN", "").contains(SECRET), "{actions}");
+}

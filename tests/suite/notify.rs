@@ -335,3 +335,25 @@ async fn a_place_that_is_not_there_is_tried_again() {
         assert_eq!((error.reason, error.retryable), (Reason::Unreachable, true), "{}: {error}", place.name);
     }
 }
+
+/// SEMANTICS 173: `timeout` bounds one attempt, which says nothing of the address; 0 means none of its own.
+#[tokio::test]
+async fn a_timeout_bounds_one_attempt() {
+    for place in PLACES {
+        let sink = HttpSink::start([Reply::Silence]);
+        let started = std::time::Instant::now();
+        let error = failure(place, &sink.url).await;
+        assert_eq!((error.reason, error.retryable), (Reason::Timeout, true), "{}", place.name);
+        assert!(started.elapsed() < Duration::from_secs(8), "{}: the default of 10s was taken", place.name);
+    }
+    // With 0 it is the default that bounds, and an answer within that is an answer.
+    let sink = HttpSink::start([Reply::Answer(200, "", "")]);
+    build("webhook", &format!("receiver: {{url: '{}', timeout: 0s}}", sink.url)).notify(&firing()).await.expect("accepted");
+}
+
+/// SEMANTICS 174: e-mail and Slack hear of ends only when asked to, every other place unless told otherwise; an action never.
+#[test]
+fn who_hears_of_ends_is_as_alertmanager_has_it() {
+    let silent: Vec<&str> = NOTIFIERS.iter().filter(|kind| !kind.send_resolved).map(|kind| kind.name).collect();
+    assert_eq!(silent, ["email", "slack", "command"]);
+}

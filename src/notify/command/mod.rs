@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::config::{Secret, Section};
+use crate::config::{FromNode, Node, Secret, Section, Value};
 use crate::model::{ActionOutcome, Timestamp};
 
 use super::error::{NotifyError, Reason};
@@ -253,16 +253,20 @@ fn alone(message: &Notification, alert: &NotifiedAlert) -> Notification {
     about
 }
 
+/// `environment`: names with values that may be secrets.
 fn read_environment(section: &Section<'_>) -> Vec<(String, Secret)> {
-    let written: std::collections::BTreeMap<String, String> = section.get("environment").unwrap_or_default();
-    for name in written.keys().filter(|name| variable_name(name) != **name || name.starts_with("NIGHTBELL_")) {
-        section.error(
-            "environment",
-            format!("{name:?} is not a name for a variable here"),
-            "use A-Z, 0-9 and _, and no NIGHTBELL_ in front",
-        );
-    }
-    written.into_iter().map(|(name, value)| (name, Secret::new(value))).collect()
+    let Some(Node { value: Value::Map(entries), .. }) = section.node("environment") else {
+        section.get::<std::collections::BTreeMap<String, String>>("environment");
+        return Vec::new();
+    };
+    let read = entries.iter().filter_map(|(name, position, node)| {
+        if variable_name(name) != *name || name.starts_with("NIGHTBELL_") {
+            let remedy = "use A-Z, 0-9 and _, and no NIGHTBELL_ in front";
+            section.error_at(*position, "environment", format!("{name:?} is not a name for a variable here"), remedy.into());
+        }
+        Some((name.clone(), Secret::from_node(section, &format!("environment.{name}"), node)?))
+    });
+    read.collect()
 }
 
 /// The upper-case name of a variable.

@@ -236,3 +236,26 @@ fn mistakes_are_found_before_anything_is_sent() {
         assert!(error.to_string().contains(wanted), "{name}: {error}");
     }
 }
+
+/// @mentions by severity: who is named for a severity is called by its firing alerts, nobody by another one's or by an end.
+#[tokio::test]
+async fn people_are_called_by_the_severity_of_what_fires() {
+    let mentions = "mentions: {critical: [all], warning: ['13800000000', zhang]}";
+    for (name, keys) in [("dingtalk", DINGTALK), ("wecom", WECOM), ("feishu", FEISHU)] {
+        for (severity, all, zhang) in [("critical", true, false), ("warning", false, true), ("info", false, false)] {
+            let mut one = alert("db1");
+            one.labels.retain(|(label, _)| label != "severity");
+            one.labels.push(("severity".into(), severity.into()));
+            let over = all_resolved();
+            for (message, fires) in [(notification(vec![one]), true), (over, false)] {
+                let sink = HttpSink::start([Reply::Answer(200, "", r#"{"errcode":0,"code":0}"#)]);
+                attempt(name, &format!("{keys}, {mentions}"), &sink, &message).await.expect("accepted");
+                let sent = sink.last().body;
+                let calls_all = ["\"isAtAll\":true", "@all", "id=all", "user_id=\\\"all\\\"", "\"user_id\":\"all\""]
+                    .iter()
+                    .any(|sign| sent.contains(sign));
+                assert_eq!((calls_all, sent.contains("zhang")), (all && fires, zhang && fires), "{name} {severity}: {sent}");
+            }
+        }
+    }
+}
