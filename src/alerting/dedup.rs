@@ -106,7 +106,7 @@ impl NotificationLog {
         (entry.firing.len() < before).then(|| to_row(group_key, integration, entry))
     }
 
-    /// Takes back what the database remembered.
+    /// Takes back what the database remembered, unless something newer is known.
     pub fn restore(&mut self, row: LogRow) {
         let entry = LogEntry {
             sent_at: row.sent_at,
@@ -114,7 +114,7 @@ impl NotificationLog {
             resolved: row.resolved.into_iter().collect(),
             expires_at: row.expires_at,
         };
-        self.0.insert((row.group_key, row.integration), entry);
+        self.0.entry((row.group_key, row.integration)).or_insert(entry);
     }
 
     /// Forgets what has expired.

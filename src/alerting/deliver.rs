@@ -41,10 +41,13 @@ const CHUNK: i64 = 100;
 const LEARNED: Duration = Duration::from_secs(3600);
 /// A minute, and a second for the way.
 const MINUTE: Duration = Duration::from_secs(61);
-/// How often an integration with quiet hours looks whether they are over.
+/// How often an integration looks whether its quiet hours are over, or the database is back.
 const LOOK: Duration = Duration::from_secs(15);
 /// Most messages that are held in memory when the database cannot take them.
 const MAX_UNSAVED: usize = 1000;
+
+/// Most delivered messages that are remembered because the database would not let them go.
+const MAX_DONE: usize = 10_000;
 
 /// What the dispatcher and one integration's task share; it outlives a reload.
 #[derive(Default)]
@@ -72,9 +75,27 @@ impl Mailbox {
         lost
     }
 
-    /// Takes out what the database could not take, to try again.
-    pub fn take_unsaved(&self) -> Vec<OutboxRow> {
-        self.unsaved.lock().drain(..).collect()
+    /// What the database could not take, to try again.
+    pub fn unsaved_messages(&self) -> Vec<OutboxRow> {
+        self.unsaved.lock().iter().cloned().collect()
+    }
+
+    /// The database has taken this message. If it was delivered from memory meanwhile, it is not sent from there.
+    pub fn saved(&self, delivery_id: &str) {
+        let mut unsaved = self.unsaved.lock();
+        let before = unsaved.len();
+        unsaved.retain(|row| row.delivery_id != delivery_id);
+        if unsaved.len() == before {
+            self.is_done(delivery_id);
+        }
+    }
+
+    /// The bound is far beyond what one outage brings; beyond it, a message may come twice.
+    fn is_done(&self, delivery_id: &str) {
+        let mut done = self.done.lock();
+        if done.len() < MAX_DONE {
+            done.insert(delivery_id.to_owned());
+        }
     }
 
     /// A message that was dealt with is to be sent again.
@@ -168,6 +189,8 @@ pub enum Step {
     Idle,
     /// A message was dealt with: go on.
     Done,
+    /// The outbox cannot be read: look again before long, at once when there is a message in memory.
+    Look,
     /// Try again after this time.
     Pause(Duration),
 }
@@ -223,18 +246,15 @@ impl Deliverer {
         let mailbox = self.mailbox.clone();
         let _turn = mailbox.turn.lock().await;
         while !*stop.borrow_and_update() {
-            let pause = match self.step(Timestamp::now()).await {
-                Step::Done => continue,
-                Step::Idle => None,
-                Step::Pause(pause) => Some(pause),
-            };
+            let step = self.step(Timestamp::now()).await;
             // Only an idle task is woken by a new message: a failing receiver is not tried more often because there is more to say.
             let wait = async {
-                match pause {
-                    None if self.integration.policy.quiet_hours.is_empty() => self.mailbox.wake.notified().await,
-                    // Nobody says when quiet hours end.
-                    None => drop(tokio::time::timeout(LOOK, self.mailbox.wake.notified()).await),
-                    Some(pause) => tokio::time::sleep(pause).await,
+                match step {
+                    Step::Done => {}
+                    Step::Idle if self.integration.policy.quiet_hours.is_empty() => self.mailbox.wake.notified().await,
+                    // Nobody says when quiet hours end, or when the database is back.
+                    Step::Idle | Step::Look => drop(tokio::time::timeout(LOOK, self.mailbox.wake.notified()).await),
+                    Step::Pause(pause) => tokio::time::sleep(pause).await,
                 }
             };
             tokio::select! {
@@ -254,12 +274,12 @@ impl Deliverer {
         let waiting = match self.next(quiet).await {
             Ok(Some(waiting)) => waiting,
             Ok(None) => return Step::Idle,
-            // The outbox cannot be read: what it holds is not lost, so look again later.
-            Err(()) => return self.pause(None),
+            // What it holds is not lost.
+            Err(()) => return Step::Look,
         };
         if self.mailbox.done.lock().contains(&waiting.message.delivery_id) {
             self.cursor = waiting.place.unwrap_or(self.cursor);
-            return if self.leave(&waiting.message, &[]).await { Step::Done } else { self.pause(None) };
+            return if self.leave(&waiting.message, &[]).await { Step::Done } else { Step::Look };
         }
         let (waiting, notification) = match self.merged(waiting, quiet).await {
             Ok(merged) => merged,
@@ -498,12 +518,11 @@ impl Deliverer {
         }
         // A message in memory may have reached the database after all: its commit can fail in our eyes alone.
         let removed = self.state.settle_message(id, decided).await.is_ok();
-        let mut done = self.mailbox.done.lock();
         if removed {
-            done.remove(id);
+            self.mailbox.done.lock().remove(id);
             self.metrics.outbox.get_or_create(&self.labels).dec();
         } else {
-            done.insert(id.clone());
+            self.mailbox.is_done(id);
         }
         removed
     }

@@ -76,45 +76,50 @@ pub struct Dispatch {
     mailboxes: BTreeMap<String, (Arc<Mailbox>, IntegrationLabels)>,
     /// The database missed something: the next transition writes everything.
     behind: bool,
+    /// What the database holds was not read yet: until then nothing is written over it.
+    unread: bool,
     /// Decisions that the database missed.
     unwritten: Vec<DecisionRow>,
     cleaned_at: Timestamp,
+    /// When it was last looked whether the database's file is still there.
+    looked_at: Timestamp,
 }
 
 impl Dispatch {
     /// Goes on where the last process stopped. What cannot be read from the database is logged, counted and done without.
     pub async fn restore(config: Arc<Alerting>, state: State, metrics: Metrics, now: Timestamp) -> Self {
-        // What could not be read stays where it is: the next start may be able to.
-        let read = |what: &str, error: Error| error!(what, %error, "State cannot be restored; going on without it.");
-        let (alerts, unreadable) = state.alerts().await.unwrap_or_else(|e| {
-            read("alerts", e);
-            Default::default()
-        });
-        let groups = state.alert_groups().await.map_err(|e| read("alert_groups", e)).unwrap_or_default();
-        let log = state.notification_log(now).await.map_err(|e| read("notification_log", e)).unwrap_or_default();
-        let silences = state.silences().await.map_err(|e| read("silences", e)).unwrap_or_default();
-        if unreadable > 0 {
-            error!(unreadable, "Alerts in the state database cannot be read; going on without them.");
-        }
-        let silences = silences.into_iter().filter_map(|row| {
-            let id = row.id.clone();
-            Silence::from_row(row).map_err(|error| error!(id, error, "Silence in the state database cannot be read.")).ok()
-        });
-        let escalations = state.escalations().await.map_err(|e| read("escalations", e)).unwrap_or_default();
-        if let Err(error) = state.forget_running_actions().await {
-            read("action_log", error);
-        }
-        let since = now - REMEMBERED;
-        let actions = state.actions(since, MAX_REMEMBERED_ACTIONS).await.map_err(|e| read("action_log", e)).unwrap_or_default();
-        let fresh = fresh_key();
+        let (mut restored, unread) = read(&state, now).await;
         // Without a database, links hold as long as this process.
-        let key = state.secret("acknowledge", &fresh).await.unwrap_or(fresh);
-        let restored = Restored { alerts, groups, log, silences: silences.collect(), escalations, actions, signer: Signer::new(key) };
+        let fresh = fresh_key();
+        restored.signer = Signer::new(state.secret("acknowledge", &fresh).await.unwrap_or(fresh));
         let memory = Arc::new(Mutex::new(Dispatcher::new(config, restored, now)));
-        let mut dispatch =
-            Dispatch { memory, state, metrics, mailboxes: BTreeMap::new(), behind: false, unwritten: Vec::new(), cleaned_at: now };
+        let mut dispatch = Dispatch {
+            memory,
+            state,
+            metrics,
+            mailboxes: BTreeMap::new(),
+            behind: unread,
+            unread,
+            unwritten: Vec::new(),
+            cleaned_at: now,
+            looked_at: Timestamp::MIN,
+        };
         dispatch.open_mailboxes(now).await;
         dispatch
+    }
+
+    /// Reads what could not be read at the start, now that the database may be back; what is known by now stands.
+    async fn catch_up(&mut self, now: Timestamp) {
+        // One question, lest each table is asked for in vain.
+        if self.state.ping().await.is_err() {
+            return;
+        }
+        let (restored, unread) = read(&self.state, now).await;
+        if !unread {
+            self.unread = false;
+            self.memory.lock().adopt(restored, now);
+            self.open_mailboxes(now).await;
+        }
     }
 
     /// Takes alerts in; when it returns, they are written down (or the database is broken, and they are in memory).
@@ -171,6 +176,10 @@ impl Dispatch {
             transition
         };
         self.tell_judgements(&mut transition, now);
+        self.look_after_file(now).await;
+        if self.unread {
+            self.catch_up(now).await;
+        }
         // A database that failed is tried again even when nothing happens.
         transition.replace |= self.behind;
         self.commit(transition).await;
@@ -199,6 +208,18 @@ impl Dispatch {
                 warn!(integration, target, alert, "Recovery action did not help: the alert fires on.");
             }
             transition.decisions.push(decision_row(row, now));
+        }
+    }
+
+    async fn look_after_file(&mut self, now: Timestamp) {
+        if now.since(self.looked_at) < LONGEST_SLEEP && now >= self.looked_at {
+            return;
+        }
+        self.looked_at = now;
+        match self.state.restore_removed_file(now).await {
+            Ok(true) => error!("The file of the state database was removed; it was written anew, with all that it held."),
+            Ok(false) => {}
+            Err(error) => error!(%error, "The file of the state database was removed and cannot be written anew."),
         }
     }
 
@@ -295,27 +316,35 @@ impl Dispatch {
         if transition.is_empty() {
             return;
         }
-        let fresh = transition.messages.len();
-        if self.behind {
-            let messages = std::mem::take(&mut transition.messages);
-            let decisions = self.unwritten.iter().cloned().chain(std::mem::take(&mut transition.decisions)).collect();
-            let unsaved: Vec<OutboxRow> = self.mailboxes.values().flat_map(|(m, _)| m.take_unsaved()).chain(messages).collect();
-            transition = Transition { messages: unsaved, decisions, ..self.memory.lock().everything() };
-        }
-        let newest = transition.messages.len() - fresh;
-        for message in &transition.messages[newest..] {
+        for message in &transition.messages {
             if let Some((_, labels)) = self.mailboxes.get(&message.integration) {
                 self.metrics.outbox.get_or_create(labels).inc();
             }
         }
-        match self.state.record(&transition).await {
+        let in_memory = self.behind;
+        if in_memory {
+            // The couriers need not wait for a database that may not answer.
+            std::mem::take(&mut transition.messages).into_iter().for_each(|message| self.keep_in_memory(message));
+            let decisions = self.unwritten.iter().cloned().chain(std::mem::take(&mut transition.decisions)).collect();
+            let messages = self.mailboxes.values().flat_map(|(mailbox, _)| mailbox.unsaved_messages()).collect();
+            transition = Transition { messages, decisions, ..self.memory.lock().everything() };
+        }
+        let recorded = if self.unread { Err(Error::Unread) } else { self.state.record(&transition).await };
+        match recorded {
             Ok(()) => {
                 self.unwritten.clear();
+                for message in &transition.messages {
+                    let Some((mailbox, _)) = self.mailboxes.get(&message.integration) else { continue };
+                    if in_memory {
+                        mailbox.saved(&message.delivery_id);
+                    }
+                    mailbox.wake();
+                }
                 if std::mem::take(&mut self.behind) {
                     info!("State database is up to date again.");
+                    // They may have something to take out of the outbox.
+                    self.mailboxes.values().for_each(|(mailbox, _)| mailbox.wake());
                 }
-                let wake = |message: &OutboxRow| self.mailboxes.get(&message.integration).map(|(m, _)| m.wake());
-                transition.messages.iter().filter_map(wake).for_each(drop);
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.behind, true) {
@@ -323,8 +352,8 @@ impl Dispatch {
                 }
                 self.unwritten = transition.decisions;
                 self.unwritten.drain(..self.unwritten.len().saturating_sub(MAX_UNWRITTEN));
-                for message in transition.messages {
-                    self.keep_in_memory(message);
+                if !in_memory {
+                    transition.messages.into_iter().for_each(|message| self.keep_in_memory(message));
                 }
             }
         }
@@ -416,6 +445,34 @@ impl Dispatch {
             }
         }
     }
+}
+
+/// What the database remembers, and whether something could not be read.
+async fn read(state: &State, now: Timestamp) -> (Restored, bool) {
+    let mut unread = false;
+    // What could not be read stays where it is.
+    let mut failed = |what: &str, error: Error| {
+        unread = true;
+        warn!(what, %error, "State cannot be read; going on without it.");
+    };
+    let (alerts, unreadable) = state.alerts().await.map_err(|e| failed("alerts", e)).unwrap_or_default();
+    let groups = state.alert_groups().await.map_err(|e| failed("alert_groups", e)).unwrap_or_default();
+    let log = state.notification_log(now).await.map_err(|e| failed("notification_log", e)).unwrap_or_default();
+    let silences = state.silences().await.map_err(|e| failed("silences", e)).unwrap_or_default();
+    let escalations = state.escalations().await.map_err(|e| failed("escalations", e)).unwrap_or_default();
+    if let Err(error) = state.forget_running_actions().await {
+        failed("action_log", error);
+    }
+    let since = now - REMEMBERED;
+    let actions = state.actions(since, MAX_REMEMBERED_ACTIONS).await.map_err(|e| failed("action_log", e)).unwrap_or_default();
+    if unreadable > 0 {
+        error!(unreadable, "Alerts in the state database cannot be read; going on without them.");
+    }
+    let silences = silences.into_iter().filter_map(|row| {
+        let id = row.id.clone();
+        Silence::from_row(row).map_err(|error| error!(id, error, "Silence in the state database cannot be read.")).ok()
+    });
+    (Restored { alerts, groups, log, silences: silences.collect(), escalations, actions, signer: Signer::default() }, unread)
 }
 
 /// The running delivery tasks.

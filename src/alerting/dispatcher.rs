@@ -65,24 +65,39 @@ impl Dispatcher {
             silences: Silences::default(),
             log: NotificationLog::default(),
             verdicts: Verdicts::default(),
-            escalations: Escalations::restore(restored.escalations),
-            actions: Recent::restore(restored.actions),
-            signer: restored.signer,
+            escalations: Escalations::default(),
+            actions: Recent::default(),
+            signer: restored.signer.clone(),
             escalated_at: Timestamp::MIN,
             refused: 0,
             config,
         };
-        dispatcher.silences.apply(restored.silences);
-        for row in restored.log {
-            dispatcher.log.restore(row);
-        }
-        for row in restored.alerts {
-            dispatcher.alerts.restore(row, now, dispatcher.config.resolve_timeout);
-        }
-        // Whatever the database still holds has not been told to its end.
-        let live: Vec<AlertRow> = dispatcher.alerts.iter().cloned().collect();
-        dispatcher.regroup(&live, &restored.groups, now);
+        dispatcher.adopt(restored, now);
         dispatcher
+    }
+
+    /// Takes in what the database remembered, as far as nothing newer is known.
+    pub fn adopt(&mut self, restored: Restored, now: Timestamp) {
+        let unknown: Vec<Silence> = restored.silences.into_iter().filter(|silence| self.silences.get(&silence.id).is_none()).collect();
+        self.silences.apply(unknown);
+        for row in restored.log {
+            self.log.restore(row);
+        }
+        self.escalations.restore(restored.escalations);
+        restored.actions.into_iter().for_each(|row| self.actions.put(row));
+        // Whatever the database still holds has not been told to its end.
+        let mut held = self.held();
+        for row in restored.alerts {
+            let fingerprint = row.alert.fingerprint();
+            if self.alerts.get(fingerprint).is_none() {
+                held.insert(fingerprint);
+                self.alerts.restore(row, now, self.config.resolve_timeout);
+            }
+        }
+        let timers: Vec<GroupRow> = restored.groups.into_iter().chain(self.groups.iter().map(|(id, group)| group.to_row(id))).collect();
+        let live = self.alerts.iter().filter(|row| held.contains(&row.alert.fingerprint()));
+        let live: Vec<AlertRow> = live.cloned().collect();
+        self.regroup(&live, &timers, now);
     }
 
     /// Takes a new configuration: every alert that is not told to its end is routed anew. Groups that stay keep their timers.

@@ -48,9 +48,11 @@ pub fn is_critical(alert: &Alert) -> bool {
 pub struct Escalations(BTreeMap<(u64, String), EscalationRow>);
 
 impl Escalations {
-    /// Takes back what the database remembered.
-    pub fn restore(rows: Vec<EscalationRow>) -> Self {
-        Escalations(rows.into_iter().map(|row| ((row.fingerprint, row.receiver.clone()), row)).collect())
+    /// Takes back what the database remembered, as far as it is not known.
+    pub fn restore(&mut self, rows: Vec<EscalationRow>) {
+        for row in rows {
+            self.0.entry((row.fingerprint, row.receiver.clone())).or_insert(row);
+        }
     }
 
     /// A receiver was told of this alert; gives the row when that begins an escalation.

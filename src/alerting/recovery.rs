@@ -53,13 +53,6 @@ pub fn decide(limits: &Limits, id: &str, before: &[ActionRow], now: Timestamp) -
 pub struct Recent(BTreeMap<(Timestamp, String), ActionRow>);
 
 impl Recent {
-    /// Takes back what the database remembered.
-    pub fn restore(rows: Vec<ActionRow>) -> Self {
-        let mut recent = Recent::default();
-        rows.into_iter().for_each(|row| recent.put(row));
-        recent
-    }
-
     /// Notes an action, or what more is known of it.
     pub fn put(&mut self, row: ActionRow) {
         self.0.insert((row.begun_at, row.id.clone()), row);

@@ -347,7 +347,16 @@ fn listen_address(options: &Options, config: &Config) -> anyhow::Result<SocketAd
 /// Opens the state database. A broken one must not silence us: then the state lives in memory, and that is said.
 async fn open_state(options: &Options, config: &Config) -> anyhow::Result<(State, String)> {
     let (opened, name) = match &config.state.url {
-        Some(url) => (State::connect(url.expose()).await.map_err(anyhow::Error::from), "PostgreSQL (state.url)".to_owned()),
+        Some(url) => {
+            let name = "PostgreSQL (state.url)";
+            match State::connect_when_there(url.expose()).await {
+                Ok((state, Some(error))) => {
+                    error!(state = name, %error, "The state database does not answer; alerts are kept in memory until it does.");
+                    return Ok((state, format!("in memory until {name} answers: {error}")));
+                }
+                opened => (opened.map(|(state, _)| state).map_err(anyhow::Error::from), name.to_owned()),
+            }
+        }
         None => {
             let folder = state_folder(options);
             let file = folder.as_deref().unwrap_or(Path::new("")).join("state.db");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::RuleGroup;
 use super::active::ActiveAlert;
@@ -26,6 +26,8 @@ use crate::telemetry::Telemetry;
 
 /// How long urgent rules rest after an evaluation that was not at a slot, however much arrives.
 const ARRIVAL_PAUSE: Duration = Duration::from_millis(250);
+/// Most decisions that are held in memory when the database cannot take them.
+const MAX_UNWRITTEN: usize = 1000;
 
 /// The loop cannot go on: nobody takes alerts any more, or an evaluation panicked.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,8 @@ pub struct Scheduler {
     alerts: mpsc::Sender<Vec<Alert>>,
     metrics: Metrics,
     inner: Mutex<Inner>,
+    /// What the database missed: the next evaluation writes it, too.
+    unwritten: Mutex<RuleAlertChanges>,
     /// Counts reloads, so that the loop looks again at what is due.
     reloads: watch::Sender<u64>,
     /// One evaluation or reload at a time.
@@ -102,6 +106,7 @@ impl Scheduler {
             alerts,
             metrics: Metrics::register(telemetry),
             inner: Mutex::default(),
+            unwritten: Mutex::default(),
             reloads: watch::Sender::new(0),
             turn: tokio::sync::Mutex::default(),
         }
@@ -336,18 +341,30 @@ impl Scheduler {
 
     /// Makes the changes durable, then hands the alerts on: in doubt, notify, so a broken database holds nothing back.
     async fn hand_on(&self, outcome: GroupOutcome) -> Result<(), Error> {
-        if let Err(error) = self.record(&outcome.changes).await {
-            warn!(%error, "Alert state of the rules was not written.");
-            self.metrics.not_recorded();
-        }
+        self.record(outcome.changes).await;
         if outcome.alerts.is_empty() {
             return Ok(());
         }
         self.alerts.send(outcome.alerts).await.map_err(|_| Error::Closed)
     }
 
-    async fn record(&self, changes: &RuleAlertChanges) -> Result<(), crate::state::Error> {
-        self.state.record_rule_alerts(changes).await
+    /// Writes the changes down, and what the database missed before.
+    async fn record(&self, changes: RuleAlertChanges) {
+        let mut all = std::mem::take(&mut *self.unwritten.lock());
+        let missed = !all.is_empty();
+        all.absorb(changes);
+        match self.state.record_rule_alerts(&all).await {
+            Ok(()) if missed => info!("Alert state of the rules is written again."),
+            Ok(()) => {}
+            Err(error) => {
+                if !missed {
+                    warn!(%error, "Alert state of the rules was not written; it is kept in memory until it can be.");
+                }
+                self.metrics.not_recorded();
+                all.decisions.drain(..all.decisions.len().saturating_sub(MAX_UNWRITTEN));
+                *self.unwritten.lock() = all;
+            }
+        }
     }
 }
 

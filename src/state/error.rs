@@ -35,6 +35,15 @@ pub enum Error {
         /// The driver's reason.
         source: sqlx::Error,
     },
+    /// What it holds must be read before anything is written over it.
+    #[error("state database: what it holds has not been read yet")]
+    Unread,
+    /// It was not asked, because it did not answer lately.
+    #[error("state database: {operation}: not tried, because the database does not answer")]
+    Away {
+        /// The operation.
+        operation: &'static str,
+    },
     /// A query did not end in time.
     #[error("state database: {operation}: timed out after {seconds}s")]
     Timeout {
@@ -51,7 +60,7 @@ impl Error {
         let source = match self {
             Error::Damaged(_) => return true,
             Error::Open { source, .. } | Error::Query { source, .. } => source,
-            Error::Connect(_) | Error::Newer { .. } | Error::Timeout { .. } => return false,
+            Error::Connect(_) | Error::Newer { .. } | Error::Unread | Error::Away { .. } | Error::Timeout { .. } => return false,
         };
         let code = source.as_database_error().and_then(|e| e.code()).and_then(|code| code.parse::<u32>().ok());
         code.is_some_and(|code| matches!(code & 0xff, 11 | 26))

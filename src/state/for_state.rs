@@ -1,5 +1,7 @@
 //! Table `rule_alerts`: every pending, firing and lately resolved alert of every rule, as JSON text that `rules` writes and reads.
 
+use std::collections::HashSet;
+
 use super::statement::{Statement, statement};
 use super::{DecisionRow, Error, State, decisions, on_pool};
 
@@ -26,6 +28,17 @@ pub struct RuleAlertChanges {
 }
 
 impl RuleAlertChanges {
+    /// Adds what another evaluation changed after these.
+    pub fn absorb(&mut self, later: RuleAlertChanges) {
+        let newer = later.put.iter().map(|row| (row.rule.as_str(), row.fingerprint));
+        let newer: HashSet<(&str, u64)> = newer.chain(later.gone.iter().map(|(rule, alert)| (rule.as_str(), *alert))).collect();
+        self.put.retain(|row| !newer.contains(&(row.rule.as_str(), row.fingerprint)));
+        self.gone.retain(|(rule, alert)| !newer.contains(&(rule.as_str(), *alert)));
+        self.put.extend(later.put);
+        self.gone.extend(later.gone);
+        self.decisions.extend(later.decisions);
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.put.is_empty() && self.gone.is_empty() && self.decisions.is_empty()

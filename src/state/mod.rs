@@ -17,17 +17,19 @@ mod for_state;
 pub mod migrations;
 mod notification_log;
 mod outbox;
+mod reach;
 mod recover;
 mod silences;
 mod statement;
 mod transition;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -47,23 +49,29 @@ pub use outbox::{DeadLetter, MAX_DEAD_LETTERS, OutboxRow};
 pub use silences::SilenceRow;
 pub use transition::Transition;
 
-/// Deadline of one operation: longer than SQLite's busy timeout.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// Deadline of one operation, and of a connection.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// How long SQLite waits for somebody else's lock.
+const BUSY: Duration = Duration::from_secs(4);
 
 /// The state database. Cheap to clone; every clone is the same database.
 #[derive(Clone)]
 pub struct State(Arc<Inner>);
 
 struct Inner {
-    pool: Pool,
+    pool: RwLock<Pool>,
+    /// Where SQLite's file is.
+    file: Mutex<Option<PathBuf>>,
+    reach: reach::Reach,
     errors: Counter,
     healthy: AtomicBool,
-    /// When a damaged database was replaced; 0: never.
+    /// When a database that was damaged or removed was replaced; 0: never.
     replaced_at: Gauge<f64, AtomicU64>,
-    /// Whether this database ends with the process though it should not.
+    /// Whether what should be in a database is in memory alone.
     in_memory: Gauge,
 }
 
+#[derive(Clone)]
 enum Pool {
     Sqlite(SqlitePool),
     Postgres(PgPool),
@@ -72,14 +80,23 @@ enum Pool {
 /// Runs `$body` (an async block that yields `Result<_, sqlx::Error>`) with the pool of whichever backend is open, under the deadline,
 /// and counts its failure under the name `$operation`.
 macro_rules! on_pool {
-    ($state:expr, $operation:expr, |$pool:ident| $body:expr) => {{
+    ($state:expr, $operation:expr, |$pool:ident| $body:expr) => {
+        $crate::state::on_pool!($state, $operation, $crate::state::DEADLINE, |$pool| $body)
+    };
+    ($state:expr, $operation:expr, $deadline:expr, |$pool:ident| $body:expr) => {{
         let run = async {
             match $state.pool() {
-                $crate::state::Pool::Sqlite($pool) => $body.await,
-                $crate::state::Pool::Postgres($pool) => $body.await,
+                $crate::state::Pool::Sqlite(pool) => {
+                    let $pool = &pool;
+                    $body.await
+                }
+                $crate::state::Pool::Postgres(pool) => {
+                    let $pool = &pool;
+                    $body.await
+                }
             }
         };
-        $state.finished($operation, tokio::time::timeout($crate::state::DEADLINE, run).await)
+        $state.within($operation, $deadline, run).await
     }};
 }
 pub(crate) use on_pool;
@@ -87,16 +104,20 @@ pub(crate) use on_pool;
 impl State {
     /// Opens the SQLite file at `path`, making it when it is missing, and brings its schema up to date.
     pub async fn open(path: &Path) -> Result<Self, Error> {
-        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
-        let pool = sqlite_pool(options).await.map_err(|source| Error::Open { path: path.to_owned(), source })?;
-        Self::migrated(Pool::Sqlite(pool)).await
+        let pool = open_file(path).await.map_err(|source| Error::Open { path: path.to_owned(), source })?;
+        let state = Self::with(Pool::Sqlite(pool), false);
+        state.bring_up_to_date().await?;
+        *state.0.file.lock() = Some(path.to_owned());
+        Ok(state)
     }
 
     /// A database in memory that ends with the process: for tests, and for going on when the disk refuses.
     pub async fn in_memory() -> Result<Self, Error> {
         let options = SqliteConnectOptions::new().in_memory(true);
         let pool = sqlite_pool(options).await.map_err(|source| Error::Open { path: ":memory:".into(), source })?;
-        Self::migrated(Pool::Sqlite(pool)).await
+        let state = Self::with(Pool::Sqlite(pool), false);
+        state.bring_up_to_date().await?;
+        Ok(state)
     }
 
     /// The same, in place of a database that cannot be opened; its metric says so.
@@ -108,18 +129,38 @@ impl State {
 
     /// Connects to a PostgreSQL server (`postgres://user:password@host/database`) and brings its schema up to date.
     pub async fn connect(url: &str) -> Result<Self, Error> {
-        let options = PgConnectOptions::from_str(url).map_err(Error::Connect)?.application_name("nightbell");
-        let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(DEADLINE).connect_with(options).await.map_err(Error::Connect)?;
-        Self::migrated(Pool::Postgres(pool)).await
+        let (state, missing) = Self::connect_when_there(url).await?;
+        missing.map_or(Ok(state), Err)
+    }
+
+    /// The same; a server that does not answer is used as soon as it does, and until then every operation fails. The second value says
+    /// why it is not there yet.
+    pub async fn connect_when_there(url: &str) -> Result<(Self, Option<Error>), Error> {
+        let options = PgConnectOptions::from_str(url)
+            .map_err(Error::Connect)?
+            .application_name("nightbell")
+            .options([("client_min_messages", "warning")]);
+        let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(DEADLINE).connect_lazy_with(options);
+        let state = Self::with(Pool::Postgres(pool.clone()), true);
+        match pool.acquire().await.map_err(Error::Connect) {
+            Ok(connection) => drop(connection),
+            Err(error) => {
+                state.missed();
+                return Ok((state, Some(error)));
+            }
+        }
+        state.bring_up_to_date().await?;
+        state.0.reach.is_ready();
+        Ok((state, None))
     }
 
     /// Publishes `nightbell_state_errors_total` in the process's registry.
     pub fn register(&self, telemetry: &Telemetry) {
         telemetry.register(|registry| {
             registry.register("state_errors", "Operations on the state database that failed.", self.0.errors.clone());
-            let help = "When a damaged state database was put aside and a new one begun; 0 if it never was.";
+            let help = "When a state database that was damaged or removed was replaced by a new one; 0 if it never was.";
             registry.register("state_replaced_timestamp_seconds", help, self.0.replaced_at.clone());
-            let help = "Whether state lives in memory alone because the database could not be opened.";
+            let help = "Whether state lives in memory alone because the database could not be opened or reached.";
             registry.register("state_in_memory", help, self.0.in_memory.clone());
         });
     }
@@ -136,29 +177,31 @@ impl State {
 
     /// Closes every connection; SQLite folds its write-ahead log into the file.
     pub async fn close(&self) {
-        match &self.0.pool {
-            Pool::Sqlite(pool) => pool.close().await,
-            Pool::Postgres(pool) => pool.close().await,
-        }
+        close(&self.pool()).await;
     }
 
-    async fn migrated(pool: Pool) -> Result<Self, Error> {
-        let state = State(Arc::new(Inner {
-            pool,
+    fn with(pool: Pool, waits: bool) -> Self {
+        State(Arc::new(Inner {
+            pool: RwLock::new(pool),
+            file: Mutex::default(),
+            reach: reach::Reach::new(waits),
             errors: Counter::default(),
             healthy: AtomicBool::new(true),
             replaced_at: Gauge::default(),
             in_memory: Gauge::default(),
-        }));
-        let done = state.newest_migration().await?;
+        }))
+    }
+
+    async fn bring_up_to_date(&self) -> Result<(), Error> {
+        let done = self.newest_migration().await?;
         let known = migrations::MIGRATIONS.last().map_or(0, |m| m.number);
         if done > known {
             return Err(Error::Newer { found: done, known });
         }
         for migration in migrations::MIGRATIONS.iter().filter(|m| m.number > done) {
-            state.migrate(migration).await?;
+            self.migrate(migration).await?;
         }
-        Ok(state)
+        Ok(())
     }
 
     async fn newest_migration(&self) -> Result<i64, Error> {
@@ -178,33 +221,32 @@ impl State {
         })
     }
 
-    fn pool(&self) -> &Pool {
-        &self.0.pool
+    /// Whether its only connection is all there is of it.
+    fn is_in_memory(&self) -> bool {
+        matches!(*self.0.pool.read(), Pool::Sqlite(_)) && self.0.file.lock().is_none()
     }
 
-    fn finished<T>(
-        &self,
-        operation: &'static str,
-        result: Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>,
-    ) -> Result<T, Error> {
-        let result = match result {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(source)) => Err(Error::Query { operation, source }),
-            Err(_) => Err(Error::Timeout { operation, seconds: DEADLINE.as_secs() }),
-        };
-        self.0.healthy.store(result.is_ok(), Ordering::Relaxed);
-        if result.is_err() {
-            self.0.errors.inc();
-        }
-        result
+    fn pool(&self) -> Pool {
+        self.0.pool.read().clone()
     }
+}
+
+async fn close(pool: &Pool) {
+    match pool {
+        Pool::Sqlite(pool) => pool.close().await,
+        Pool::Postgres(pool) => pool.close().await,
+    }
+}
+
+async fn open_file(path: &Path) -> Result<SqlitePool, sqlx::Error> {
+    sqlite_pool(SqliteConnectOptions::new().filename(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal)).await
 }
 
 /// One connection: writers queue in the pool instead of meeting SQLite's lock, and one page cache of 1 MB is all the memory it takes.
 async fn sqlite_pool(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
     let options = options
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(5))
+        .busy_timeout(BUSY)
         .statement_cache_capacity(32)
         .pragma("cache_size", "-1024")
         .pragma("journal_size_limit", "4194304");

@@ -1,6 +1,13 @@
 //! One write: SQL text with its values. Each table's file makes them; [`State::write`] runs a list of them as one transaction.
 
-use super::{Error, State, on_pool};
+use std::time::Duration;
+
+use sqlx::Connection as _;
+
+use super::{DEADLINE, Error, State, on_pool};
+
+/// What each statement of a transaction adds to its deadline.
+const PER_STATEMENT: Duration = Duration::from_millis(2);
 
 /// A value bound to a `$n` marker.
 #[derive(Clone, Debug)]
@@ -57,12 +64,24 @@ macro_rules! bound {
 impl State {
     /// Runs the statements in order, all or none; durable when it returns `Ok`. `operation` labels the error metric.
     pub(super) async fn write(&self, operation: &'static str, statements: &[Statement]) -> Result<(), Error> {
-        on_pool!(self, operation, |pool| async {
-            let mut transaction = pool.begin().await?;
-            for statement in statements {
-                bound!(statement).execute(&mut *transaction).await?;
+        // Each statement may take its way to a server and back.
+        let deadline = DEADLINE + PER_STATEMENT * u32::try_from(statements.len()).unwrap_or(u32::MAX);
+        let lasts = !self.is_in_memory();
+        on_pool!(self, operation, deadline, |pool| async {
+            let mut connection = pool.acquire().await?;
+            let run = async {
+                let mut transaction = connection.begin().await?;
+                for statement in statements {
+                    bound!(statement).execute(&mut *transaction).await?;
+                }
+                transaction.commit().await
+            };
+            let result = run.await;
+            if result.is_err() && lasts {
+                // When the disk is full, SQLite ends a transaction that the driver takes for open, and would nest the next ones into it.
+                connection.close_on_drop();
             }
-            transaction.commit().await
+            result
         })
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::alerting::crash::Dice;
 use crate::servers::hostile::{Hostile, Manner};
-use crate::servers::http_sink::{HttpSink, Reply};
+use crate::servers::http_sink::{HttpSink, Recorded, Reply};
 use crate::servers::nightbell::Nightbell;
 use crate::servers::postgres::Postgres;
 use crate::servers::wait_until;
@@ -26,57 +26,86 @@ fn reply(dice: &mut Dice) -> Reply {
     }
 }
 
-/// What the receiver got: the alert, its delivery id, whether it was told that it was accepted.
-fn requests(sink: &HttpSink) -> Vec<(usize, String, bool)> {
-    let read = |r: &crate::servers::http_sink::Recorded| -> Vec<(usize, String, bool)> {
-        let body: Value = serde_json::from_str(&r.body).expect("JSON");
-        let id = r.headers.get("x-nightbell-delivery").expect("a delivery id").clone();
-        let alerts = body["alerts"].as_array().expect("alerts").iter();
-        let number = |alert: &Value| alert["labels"]["n"].as_str().and_then(|n| n.parse().ok()).expect("a number");
-        alerts.map(|alert| (number(alert), id.clone(), r.answered == Some(200))).collect()
-    };
-    sink.requests().iter().flat_map(read).collect()
+/// A program that watches a page of troubles and tells a receiver of each in a message of its own.
+pub struct Watch {
+    pub nightbell: Nightbell,
+    pub sink: HttpSink,
+    page: Hostile,
+    text: String,
+    _rules: tempfile::TempDir,
 }
 
-/// One alert for each life of the process, which ends at some instant between the sample and its delivery.
+impl Watch {
+    /// `rest` is added to the configuration.
+    pub fn start(sink: HttpSink, rest: &str) -> Self {
+        let page = Hostile::page("trouble{n=\"start\"} 0\n");
+        let rules = tempfile::tempdir().expect("a folder");
+        let file = rules.path().join("trouble.yml");
+        let text = "groups:\n- name: trouble\n  interval: 200ms\n  rules:\n  - {alert: Trouble, expr: trouble == 1, labels: {severity: critical}}\n";
+        std::fs::write(&file, text).expect("written");
+        let nightbell = Nightbell::start(&format!(
+            "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}\nrule_files: ['{}']\n\
+             scrape_configs: [{{job_name: app, static_configs: [{{targets: ['{}']}}]}}]\n\
+             route: {{receiver: hook, group_by: [alertname, n], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}\n\
+             receivers: [{{name: hook, webhook_configs: [{{url: '{}', timeout: 300ms}}]}}]\n{rest}",
+            file.display(),
+            page.address,
+            sink.url
+        ));
+        Watch { nightbell, sink, page, text: String::new(), _rules: rules }
+    }
+
+    /// One more trouble.
+    pub fn trouble(&mut self, n: usize) {
+        self.text.push_str(&format!("trouble{{n=\"{n}\"}} 1\n"));
+        self.page.become_(Manner::Serve("text/plain; version=0.0.4", self.text.clone().into_bytes()));
+    }
+
+    /// What the receiver got about troubles: which one, the delivery id, whether the sender was told that it was accepted.
+    pub fn requests(&self) -> Vec<(usize, String, bool)> {
+        let read = |r: &Recorded| -> Vec<(usize, String, bool)> {
+            let body: Value = serde_json::from_str(&r.body).expect("JSON");
+            let id = r.headers.get("x-nightbell-delivery").expect("a delivery id").clone();
+            let alerts = body["alerts"].as_array().expect("alerts").iter();
+            let numbers = alerts.filter_map(|alert| alert["labels"]["n"].as_str()?.parse().ok());
+            numbers.map(|n| (n, id.clone(), r.answered == Some(200))).collect()
+        };
+        self.sink.requests().iter().flat_map(read).collect()
+    }
+
+    /// The troubles that were accepted, each as often as a message of another delivery id told of it.
+    pub fn told(&self) -> Vec<usize> {
+        let accepted = self.requests().into_iter().filter(|(_, _, accepted)| *accepted);
+        let distinct: BTreeSet<(usize, String)> = accepted.map(|(n, id, _)| (n, id)).collect();
+        distinct.into_iter().map(|(n, _)| n).collect()
+    }
+}
+
+/// One trouble for each life of the process, which ends at some instant between the sample and its delivery.
 fn killed_again_and_again(seed: u64, state: &str) {
     let mut dice = Dice(seed);
-    let page = Hostile::page("trouble{n=\"start\"} 0\n");
     let sink = HttpSink::start((0..5000).map(|_| reply(&mut dice)).collect::<Vec<_>>());
-    let rules = tempfile::tempdir().expect("a folder");
-    let rule_file = rules.path().join("trouble.yml");
-    std::fs::write(&rule_file, "groups:\n- name: trouble\n  interval: 200ms\n  rules:\n  - alert: Trouble\n    expr: trouble == 1\n")
-        .expect("written");
-    let mut nightbell = Nightbell::start(&format!(
-        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}\nrules: {{shipped: false}}\nrule_files: ['{}']\n\
-         {state}scrape_configs: [{{job_name: app, static_configs: [{{targets: ['{}']}}]}}]\n\
-         route: {{receiver: hook, group_by: [n], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}\n\
-         receivers: [{{name: hook, webhook_configs: [{{url: '{}', timeout: 300ms}}]}}]\n",
-        rule_file.display(),
-        page.address,
-        sink.url
-    ));
-    let mut text = String::new();
+    let mut watch = Watch::start(sink, &format!("rules: {{shipped: false}}\n{state}"));
     for n in 0..KILLS {
-        text.push_str(&format!("trouble{{n=\"{n}\"}} 1\n"));
-        page.become_(Manner::Serve("text/plain; version=0.0.4", text.clone().into_bytes()));
+        watch.trouble(n);
         std::thread::sleep(Duration::from_millis(dice.roll(500)));
-        nightbell.kill();
-        nightbell.restart();
+        watch.nightbell.kill();
+        watch.nightbell.restart();
     }
-    sink.answer(Reply::Answer(200, "", "{}"));
-    let accepted = || requests(&sink).into_iter().filter(|(_, _, accepted)| *accepted).collect::<Vec<_>>();
+    watch.sink.answer(Reply::Answer(200, "", "{}"));
+    let all: BTreeSet<usize> = (0..KILLS).collect();
     wait_until(&format!("seed {seed}: every alert was told"), Duration::from_secs(60), || {
-        accepted().iter().map(|(n, _, _)| *n).collect::<BTreeSet<_>>() == (0..KILLS).collect()
+        watch.told().into_iter().collect::<BTreeSet<_>>() == all
     });
+    let requests = watch.requests();
     let mut ids: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
-    for (n, id, _) in requests(&sink) {
-        ids.entry(n).or_default().insert(id);
+    for (n, id, _) in &requests {
+        ids.entry(*n).or_default().insert(id.clone());
     }
     assert!(ids.values().all(|ids| ids.len() == 1), "seed {seed}: each alert has one delivery id, however often it was tried: {ids:?}");
-    let (all, distinct) = (accepted().len(), accepted().into_iter().collect::<BTreeSet<_>>().len());
-    assert!(all - distinct <= KILLS, "seed {seed}: {} repeats for {KILLS} kills", all - distinct);
-    assert!(requests(&sink).len() > all + 10, "seed {seed}: the receiver misbehaved");
+    let repeats = requests.iter().filter(|(_, _, accepted)| *accepted).count() - KILLS;
+    assert!(repeats <= KILLS, "seed {seed}: {repeats} repeats for {KILLS} kills");
+    assert!(requests.len() > KILLS + repeats + 10, "seed {seed}: the receiver misbehaved");
 }
 
 /// Issue 4, proof: 200 `kill -9`, a fourth of them with the state in PostgreSQL.

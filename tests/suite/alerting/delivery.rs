@@ -185,7 +185,7 @@ async fn a_broken_database_does_not_stop_a_message() {
     dispatch.flush(at(1)).await;
     assert_eq!(deliverer.step(START).await, Step::Done);
     assert_eq!(ops.told.lock().len(), 1);
-    assert!(matches!(deliverer.step(START).await, Step::Pause(_)), "the outbox cannot be read, so it is looked at again later");
+    assert_eq!(deliverer.step(START).await, Step::Look, "the outbox cannot be read, so it is looked at again later");
     assert_eq!(ops.told.lock().len(), 1, "told once");
 }
 
@@ -319,7 +319,7 @@ async fn more_messages_than_a_robot_takes_become_digests_that_name_every_alert()
             clock = clock
                 + match deliverer.step(clock).await {
                     Step::Done => Duration::from_millis(50),
-                    Step::Idle => Duration::from_secs(1),
+                    Step::Idle | Step::Look => Duration::from_secs(1),
                     Step::Pause(pause) => pause,
                 };
         }
@@ -327,7 +327,7 @@ async fn more_messages_than_a_robot_takes_become_digests_that_name_every_alert()
     loop {
         *robot.now.lock() = clock;
         match deliverer.step(clock).await {
-            Step::Idle => break,
+            Step::Idle | Step::Look => break,
             Step::Done => clock = clock + Duration::from_millis(50),
             Step::Pause(pause) => clock = clock + pause,
         }

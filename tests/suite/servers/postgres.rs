@@ -118,7 +118,8 @@ impl Postgres {
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-                // It may have ended by itself.
+                // A test that failed may have left it stopped; or it may have ended by itself.
+                let _gone = kill_process(pid, Signal::CONT);
                 let _gone = kill_process(pid, Signal::QUIT);
             }
             child.wait().expect("PostgreSQL ends");
@@ -129,6 +130,15 @@ impl Postgres {
         let mut psql = self.command("psql");
         psql.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-d", database, "-XAtq", "-v", "ON_ERROR_STOP=1"]);
         psql
+    }
+
+    /// Sends a signal to the server and all its sessions.
+    pub fn signal(&self, name: &str) {
+        let server = self.child.as_ref().expect("it runs").id().to_string();
+        let sessions = Command::new("pgrep").args(["-P", &server]).output().expect("pgrep runs").stdout;
+        let sessions = String::from_utf8(sessions).expect("numbers");
+        let sent = Command::new("kill").arg(name).arg(&server).args(sessions.split_whitespace()).status().expect("kill runs");
+        assert!(sent.success());
     }
 
     /// Runs SQL through psql; the answer is its unaligned text.
