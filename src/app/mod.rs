@@ -191,6 +191,9 @@ impl App {
         let verdict = parts.clone().supervise(&mut loops).await;
         info!("Stopping.");
         parts.scraper.stop();
+        if tokio::time::timeout(STOP_TIMEOUT, parts.rules.stop()).await.is_err() {
+            warn!("A rule takes too long to be waited for.");
+        }
         loops.rules.abort();
         stop.send_replace(true);
         if verdict.is_ok() {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::active::{ActiveAlert, AlertState};
@@ -112,7 +113,7 @@ pub struct GroupOutcome {
 /// A group of rules that runs.
 pub struct Group {
     /// Its definition.
-    pub definition: RuleGroup,
+    pub definition: Arc<RuleGroup>,
     /// Time between evaluations.
     pub interval: Duration,
     /// How far before the evaluation time queries look.
@@ -125,11 +126,14 @@ pub struct Group {
     pub evaluation_time: Duration,
     /// Series of rules that are no more: their end is written at the next evaluation.
     ended: Vec<Labels>,
+    /// Raised by who waits for the end of this group: an evaluation under way ends after its rule (SEMANTICS 104).
+    pub(super) leaving: Arc<AtomicBool>,
 }
 
 impl Group {
     /// A group that remembers nothing.
-    pub fn new(definition: RuleGroup, settings: &Settings) -> Self {
+    pub fn new(definition: impl Into<Arc<RuleGroup>>, settings: &Settings) -> Self {
+        let definition = definition.into();
         let mut keys: BTreeMap<String, usize> = BTreeMap::new();
         let rules = definition.rules.iter().map(|rule| {
             let plain = format!("{};{};{};{}", definition.file, definition.name, rule.name(), rule.labels().braced());
@@ -151,11 +155,12 @@ impl Group {
         });
         Group {
             rules: rules.collect(),
-            interval: definition.interval.unwrap_or(settings.interval).max(Duration::from_millis(1)),
-            query_offset: definition.query_offset.unwrap_or(settings.query_offset),
+            interval: interval(&definition, settings),
+            query_offset: query_offset(&definition, settings),
             last_evaluation: None,
             evaluation_time: Duration::ZERO,
             ended: Vec::new(),
+            leaving: Arc::default(),
             definition,
         }
     }
@@ -175,13 +180,9 @@ impl Group {
         Group::new(definition, &Settings::default())
     }
 
-    /// Whether it does the same as `other`: where rules stand in the file does not count (SEMANTICS 105).
-    pub fn is_same(&self, other: &Group) -> bool {
-        let (a, b) = (&self.definition, &other.definition);
-        (&a.file, &a.name, a.limit) == (&b.file, &b.name, b.limit)
-            && (self.interval, self.query_offset) == (other.interval, other.query_offset)
-            && a.rules.len() == b.rules.len()
-            && a.rules.iter().zip(&b.rules).all(|(a, b)| a.is_same(b))
+    /// Whether it does the same as a group of this definition: where rules stand in the file does not count (SEMANTICS 105).
+    pub fn is_same(&self, other: &RuleGroup, settings: &Settings) -> bool {
+        same(&self.definition, (self.interval, self.query_offset), other, settings)
     }
 
     /// File and name: unique among groups.
@@ -271,6 +272,9 @@ impl Group {
         let context = context(&self.definition, settings, &query);
         let mut outcome = GroupOutcome::default();
         for rule in self.rules.iter_mut().filter(|rule| rule.rule.is_urgent()) {
+            if self.leaving.load(Ordering::Relaxed) {
+                break;
+            }
             let begun = Instant::now();
             let told = outcome.alerts.len();
             let judged =
@@ -306,6 +310,9 @@ impl Group {
             write(backend.as_ref(), at, &markers, results);
         }
         for rule in &mut self.rules {
+            if self.leaving.load(Ordering::Relaxed) {
+                break;
+            }
             let begun = Instant::now();
             let told = outcome.alerts.len();
             let result = rule.eval(backend.as_ref(), (at, now), &context, results, &mut outcome);
@@ -331,6 +338,22 @@ fn context<'a>(group: &RuleGroup, settings: &'a Settings, query: &'a Query) -> C
         query,
         hold_gaps: settings.hold_gaps,
     }
+}
+
+fn interval(definition: &RuleGroup, settings: &Settings) -> Duration {
+    definition.interval.unwrap_or(settings.interval).max(Duration::from_millis(1))
+}
+
+fn query_offset(definition: &RuleGroup, settings: &Settings) -> Duration {
+    definition.query_offset.unwrap_or(settings.query_offset)
+}
+
+/// Whether a group that runs with this interval and query offset does what `b` says.
+pub(super) fn same(a: &RuleGroup, running: (Duration, Duration), b: &RuleGroup, settings: &Settings) -> bool {
+    (&a.file, &a.name, a.limit) == (&b.file, &b.name, b.limit)
+        && running == (interval(b, settings), query_offset(b, settings))
+        && a.rules.len() == b.rules.len()
+        && a.rules.iter().zip(&b.rules).all(|(a, b)| a.is_same(b))
 }
 
 impl GroupOutcome {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -15,7 +16,7 @@ use super::RuleGroup;
 use super::active::ActiveAlert;
 use super::backend::Backend;
 use super::explain::Standing;
-use super::group::{Group, GroupOutcome, Settings, orphan};
+use super::group::{Group, GroupOutcome, Settings, orphan, same};
 use super::metrics::{GroupLabel, Metrics};
 use super::snapshot::GroupSnapshot;
 use crate::model::time::millis;
@@ -71,6 +72,9 @@ type Computed = BTreeMap<(Duration, Duration, Timestamp), Arc<Results>>;
 #[derive(Clone)]
 struct Slot {
     group: Arc<Mutex<Group>>,
+    /// What the group is, to be seen without waiting for its evaluation.
+    definition: Arc<RuleGroup>,
+    leaving: Arc<AtomicBool>,
     interval: Duration,
     /// `query_offset`.
     offset: Duration,
@@ -82,7 +86,13 @@ struct Slot {
 impl Slot {
     fn new(group: Group, next: Timestamp) -> Self {
         let (interval, offset, urgent) = (group.interval, group.query_offset, group.has_urgent());
-        Slot { group: Arc::new(Mutex::new(group)), interval, offset, urgent, next }
+        let (definition, leaving) = (Arc::clone(&group.definition), Arc::clone(&group.leaving));
+        Slot { group: Arc::new(Mutex::new(group)), definition, leaving, interval, offset, urgent, next }
+    }
+
+    /// An evaluation under way ends after its rule, and no other begins (SEMANTICS 104).
+    fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 }
 
@@ -147,6 +157,11 @@ impl Scheduler {
     /// Puts these groups in place of the running ones. A group that did not change goes on untouched; a changed one keeps the alerts of
     /// rules with the same name and labels; alerts of rules that are gone are resolved (SEMANTICS 105-108).
     pub async fn reload(&self, groups: Vec<RuleGroup>, settings: Settings, now: Timestamp) -> Result<(), Error> {
+        for slot in &self.inner.lock().groups {
+            if !groups.iter().any(|definition| same(&slot.definition, (slot.interval, slot.offset), definition, &settings)) {
+                slot.leave();
+            }
+        }
         let _turn = self.turn.lock().await;
         let mut outcome = GroupOutcome::default();
         {
@@ -156,17 +171,21 @@ impl Scheduler {
             for definition in groups {
                 let place = old.iter().position(|slot| slot.group.lock().key() == (&definition.file, &definition.name));
                 let before = place.map(|index| old.swap_remove(index));
-                let mut group = Group::new(definition, &settings);
-                let interval = group.interval;
                 let slot = match before {
-                    Some(slot) if slot.group.lock().is_same(&group) => slot,
+                    Some(slot) if slot.group.lock().is_same(&definition, &settings) => slot,
                     Some(slot) => {
+                        let mut group = Group::new(definition, &settings);
+                        let interval = group.interval;
                         let running = std::mem::replace(&mut *slot.group.lock(), Group::empty());
                         outcome.merge(group.inherit(running, now, &inner.settings));
                         let next = if slot.interval == interval { slot.next } else { next_slot(now, interval, settings.phase) };
                         Slot::new(group, next)
                     }
-                    None => Slot::new(group, next_slot(now, interval, settings.phase)),
+                    None => {
+                        let group = Group::new(definition, &settings);
+                        let next = next_slot(now, group.interval, settings.phase);
+                        Slot::new(group, next)
+                    }
                 };
                 inner.groups.push(slot);
             }
@@ -231,18 +250,34 @@ impl Scheduler {
     }
 
     /// Evaluates every group that is due at `now`, each at its slot, and hands its alerts on. Slots that were missed are counted, not
-    /// made up for.
+    /// made up for. A reload may come between two groups.
     pub async fn tick(&self, now: Timestamp) -> Result<(), Error> {
-        let _turn = self.turn.lock().await;
-        self.write_ends(now);
-        let due: Vec<Slot> = self.inner.lock().groups.iter().filter(|slot| slot.next <= now).cloned().collect();
-        let mut computed = Computed::new();
+        let due: Vec<Slot> = {
+            let _turn = self.turn.lock().await;
+            self.write_ends(now);
+            self.inner.lock().groups.iter().filter(|slot| slot.next <= now).cloned().collect()
+        };
+        let (mut computed, mut reloads) = (Computed::new(), *self.reloads.borrow());
         for slot in due {
+            let _turn = self.turn.lock().await;
+            if std::mem::replace(&mut reloads, *self.reloads.borrow()) != reloads {
+                // It belongs to plans that are no more.
+                computed.clear();
+            }
+            if !self.inner.lock().groups.iter().any(|running| Arc::ptr_eq(&running.group, &slot.group)) {
+                continue;
+            }
             let (at, missed) = self.advance(&slot, now);
             let phase = self.inner.lock().settings.phase;
             self.evaluate(&slot, at - phase, missed, &mut computed).await?;
         }
         Ok(())
+    }
+
+    /// Ends all groups: waits for the rule that is being evaluated, and begins no other.
+    pub async fn stop(&self) {
+        self.inner.lock().groups.iter().for_each(Slot::leave);
+        let _turn = self.turn.lock().await;
     }
 
     /// Evaluates every group once at `now`, slots aside: what was collected at start is judged at once.
@@ -284,7 +319,7 @@ impl Scheduler {
     /// The groups as they were read, with their intervals.
     pub fn definitions(&self) -> Vec<(RuleGroup, Duration)> {
         let slots = self.inner.lock().groups.clone();
-        slots.iter().map(|slot| (slot.group.lock().definition.clone(), slot.interval)).collect()
+        slots.iter().map(|slot| ((*slot.definition).clone(), slot.interval)).collect()
     }
 
     /// Labels of this instance, for what leaves it.

@@ -71,6 +71,7 @@ mod tests {
 
     const STEP: Duration = Duration::from_secs(15);
 
+    /// SEMANTICS 28, but for the spread: all targets of an interval share the grid.
     #[test]
     fn ticks_lie_on_the_grid_of_the_interval() {
         assert_eq!(next_tick(Timestamp(0), STEP), Timestamp(15_000));
@@ -79,6 +80,7 @@ mod tests {
         assert_eq!(next_tick(Timestamp(-1), STEP), Timestamp(0));
     }
 
+    /// SEMANTICS 28.
     #[test]
     fn a_late_start_is_snapped_back_and_lost_ticks_are_counted() {
         assert_eq!(due_tick(Timestamp(15_000), Timestamp(15_900), STEP), (Timestamp(15_000), 0));

@@ -401,7 +401,7 @@ fn scheduler(script: &Arc<Script>, state: &State) -> (Scheduler, mpsc::Receiver<
     (Scheduler::new(backend, state.clone(), sender, &telemetry), receiver, telemetry)
 }
 
-/// SEMANTICS 103, 105, 128: slots missed are counted; alerts and their ages outlive the process; an unchanged group goes on untouched;
+/// SEMANTICS 103, 105, 125 to 128: slots missed are counted; alerts and their ages outlive the process, whole instead of estimated; an unchanged group goes on untouched;
 /// alerts of a rule that went while the process was down are resolved.
 #[tokio::test]
 async fn the_scheduler_keeps_alerts_across_restarts_and_counts_missed_slots() {
@@ -464,4 +464,98 @@ async fn a_slot_before_the_first_evaluation_is_not_judged_after_it() {
     assert!(told.try_recv().is_err(), "at 60.0 nothing was known of it");
     scheduler.tick(Timestamp(120_500)).await.expect("tick");
     assert_eq!(told.try_recv().expect("its end")[0].ends_at, Some(Timestamp(120_000)));
+}
+
+/// SEMANTICS 124, as Prometheus 3.5 was seen to do: a label whose template comes out empty is not on the alert, but stands in `ALERTS` and
+/// `ALERTS_FOR_STATE` as the rule writes it; a label that is empty in the file stands nowhere.
+#[test]
+fn a_label_that_expands_to_nothing_stands_in_the_series_as_it_is_written() {
+    let mut rule = alert("Empty", 0, 0);
+    rule.labels = Labels::from_pairs([("empty", "{{ $labels.nothing }}"), ("full", "{{ $value }}"), ("plain", "x"), ("gone", "")]);
+    let mut line = Timeline::new(group(vec![Rule::Alerting(rule)]));
+    let alerts = line.step(1, Ok(vec![hit("a", 1.0)]));
+    assert_eq!(alerts[0].labels.to_string(), r#"{alertname="Empty", full="1", i="a", plain="x"}"#);
+    let series = |name: &str| line.script.stored(name, 60_000).iter().map(|(labels, _)| labels.to_string()).collect::<Vec<_>>();
+    let raw = r#"empty="{{ $labels.nothing }}", full="1", i="a", plain="x"}"#;
+    assert_eq!(series("ALERTS"), [format!(r#"ALERTS{{alertname="Empty", alertstate="firing", {raw}"#)]);
+    assert_eq!(series("ALERTS_FOR_STATE"), [format!(r#"ALERTS_FOR_STATE{{alertname="Empty", {raw}"#)]);
+}
+
+/// Answers like a [`Script`], but holds the answer to one expression until it is let go.
+struct Held {
+    script: Arc<Script>,
+    hold: &'static str,
+    asked: Mutex<Vec<String>>,
+    reached: std::sync::mpsc::SyncSender<()>,
+    go: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Backend for Held {
+    fn query(&self, expr: &Expr, at: Timestamp) -> Hits {
+        if let Expr::VectorSelector(selector) = expr {
+            self.asked.lock().push(selector.name.clone());
+            if selector.name == self.hold {
+                self.reached.send(()).expect("somebody waits");
+                self.go.lock().recv().expect("it is let go");
+            }
+        }
+        self.script.query(expr, at)
+    }
+
+    fn query_text(&self, text: &str, at: Timestamp) -> Hits {
+        self.script.query_text(text, at)
+    }
+
+    fn append(&self, at: Timestamp, samples: &[Sample]) {
+        self.script.append(at, samples);
+    }
+}
+
+/// SEMANTICS 104, 105: a reload, or the end, waits for the rule in progress, not for the rest of its group; a group that stays as it is is
+/// evaluated to its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reload_and_stop_wait_for_one_rule_only() {
+    fn record(name: &str, source: &str) -> Rule {
+        Rule::Recording(RecordingRule {
+            name: name.into(),
+            expr: selector(source),
+            expr_text: source.into(),
+            labels: Labels::empty(),
+            position: Position::default(),
+            selectors: Vec::new(),
+        })
+    }
+    let three = |last: &str| group(vec![record("r:one", "first"), record("r:two", "second"), record("r:three", last)]);
+    let other = || RuleGroup { name: "h".into(), ..group(vec![record("o:one", "fourth"), record("o:two", "fifth")]) };
+    for stops in [false, true] {
+        let (reached, is_reached) = std::sync::mpsc::sync_channel(1);
+        let (let_go, go) = std::sync::mpsc::channel();
+        let script = Arc::new(Script::default());
+        script.set("first", Ok(vec![hit("x", 1.0)]));
+        let held = Arc::new(Held { script: script.clone(), hold: "first", asked: Mutex::default(), reached, go: Mutex::new(go) });
+        let state = State::in_memory().await.expect("a database");
+        let (sender, _told) = mpsc::channel(16);
+        let backend: Arc<dyn Backend> = held.clone();
+        let scheduler = Arc::new(Scheduler::new(backend, state, sender, &Telemetry::new()));
+        scheduler.reload(vec![three("third"), other()], Settings::default(), Timestamp(1)).await.expect("reload");
+        let running = scheduler.clone();
+        let tick = tokio::spawn(async move { running.tick(Timestamp(60_000)).await });
+        tokio::task::spawn_blocking(move || is_reached.recv().expect("the first rule is evaluated")).await.expect("waits");
+        let waiting = scheduler.clone();
+        let mut change = tokio::spawn(async move {
+            match stops {
+                true => waiting.stop().await,
+                false => waiting.reload(vec![three("sixth"), other()], Settings::default(), Timestamp(60_001)).await.expect("reload"),
+            }
+        });
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut change).await;
+        assert!(early.is_err(), "the rule in progress is waited for");
+        let_go.send(()).expect("somebody waits");
+        change.await.expect("done");
+        tick.await.expect("done").expect("tick");
+        let asked = held.asked.lock().clone();
+        let rest: &[&str] = if stops { &[] } else { &["fourth", "fifth"] };
+        assert_eq!(asked, [&["first"], rest].concat(), "stops: {stops}");
+        assert_eq!(script.stored("r:one", 60_000).len(), 1, "what was evaluated is written");
+    }
 }

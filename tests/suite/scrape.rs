@@ -436,6 +436,74 @@ async fn jobs_shape_what_they_store() {
     assert!(times("y").iter().all(|(at, _)| *at >= now.0), "{:?}", times("y"));
 }
 
+/// SEMANTICS 28: samples lie on the grid of the interval, whatever the instant at which a target was added or answers; only the first
+/// collection starts at once.
+#[tokio::test]
+async fn scrapes_lie_on_the_grid_of_their_interval() {
+    let server = Hostile::page("a 1\n");
+    let run = Loop::new();
+    run.apply(&format!("scrape_configs:\n{}", job("g", &server.address, "")));
+    let series = format!("a{{instance=\"{}\", job=\"g\"}}", server.address);
+    until("some scrapes", || run.written.of(&series).len() > 4).await;
+    let times: Vec<i64> = run.written.of(&series).iter().map(|(at, _)| *at).collect();
+    assert!(times[1..].iter().all(|at| at % 200 == 0), "{times:?}");
+}
+
+/// SEMANTICS 16: the end of the process writes no markers, so that a restart shows no gap; the removal of a target (15) does.
+#[tokio::test]
+async fn the_end_of_the_process_writes_no_markers() {
+    let server = Hostile::page("a 1\n");
+    let run = Loop::new();
+    run.apply(&format!("scrape_configs:\n{}", job("s", &server.address, "")));
+    run.health(&server.address, Health::Up).await;
+    let (series, up) =
+        (format!("a{{instance=\"{}\", job=\"s\"}}", server.address), format!("up{{instance=\"{}\", job=\"s\"}}", server.address));
+    until("a second scrape", || run.written.of(&series).len() > 1).await;
+    run.scraper.stop();
+    // Longer than the wait after which a removed target's series are marked.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    for series in [&series, &up] {
+        assert!(run.written.values(series).iter().all(Option::is_some), "{series}: {:?}", run.written.values(series));
+    }
+}
+
+/// SEMANTICS 23, 25: relabelling that leaves no label drops a sample; one without a name, or over a limit on labels, fails the scrape.
+#[tokio::test]
+async fn relabelling_drops_samples_and_label_limits_fail_scrapes() {
+    let server = Hostile::page("a{l=\"1\"} 1\nb{l=\"long value\"} 2\n");
+    let empty = "metric_relabel_configs: [{regex: none, action: labelkeep}]";
+    let cases = [
+        (empty, ""),
+        ("metric_relabel_configs: [{regex: '__name__', action: labeldrop}]", "a sample has no metric name after relabelling"),
+        ("label_value_length_limit: 5", "a label value is longer than label_value_length_limit"),
+        ("label_name_length_limit: 3", "a label name is longer than label_name_length_limit"),
+        ("label_limit: 3", "a sample has more labels than label_limit"),
+    ];
+    for (number, (more, error)) in cases.iter().enumerate() {
+        let run = Loop::new();
+        run.apply(&format!("scrape_configs:\n{}", job(&format!("r{number}"), &server.address, &format!(", {more}"))));
+        let wanted = if error.is_empty() { Health::Up } else { Health::Down };
+        assert_eq!(run.health(&server.address, wanted).await, *error, "{more}");
+        assert!(run.written.series().iter().all(|s| !s.starts_with('a') && !s.starts_with('b')), "{more}: {:?}", run.written.series());
+    }
+}
+
+/// SEMANTICS 27: the first sample of a series that comes twice is kept, the others are counted, the scrape succeeds.
+#[tokio::test]
+async fn the_first_of_two_samples_of_a_series_is_kept() {
+    let server = Hostile::page("a 1\na 2\na{} 3\n");
+    let run = Loop::new();
+    run.apply(&format!("scrape_configs:\n{}", job("d", &server.address, "")));
+    run.health(&server.address, Health::Up).await;
+    let series = format!("a{{instance=\"{}\", job=\"d\"}}", server.address);
+    until("a second scrape", || run.written.of(&series).len() > 1).await;
+    assert!(run.written.values(&series).iter().all(|value| *value == Some(1.0)), "{:?}", run.written.values(&series));
+    let own = run.telemetry.encode();
+    let counted = |name: &str| own.lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap_or(0);
+    let (repeated, duplicate) = (counted("nightbell_scrape_samples_repeated_total"), counted("nightbell_scrape_samples_duplicate_total"));
+    assert!(repeated + duplicate >= 4, "{own}");
+}
+
 /// Issue 2: `promtool check metrics` finds nothing in what /metrics serves: collectors, a scraped page, our own registry, in both formats.
 #[tokio::test]
 async fn promtool_finds_nothing_in_the_served_page() {
