@@ -241,6 +241,32 @@ impl Alerting {
         }
     }
 
+    /// Reads `recovery`, a list of actions with the matchers of the alerts that they are for. Each becomes a receiver and a route beside the
+    /// tree, so that an `alertmanager.yml` stays as it is; what still fires when the cool-down is over is tried again, up to the limit.
+    pub fn read_recovery(&mut self, root: &Section<'_>, global: Option<&Section<'_>>) {
+        let Some(kind) = NOTIFIERS.iter().find(|kind| kind.key == "command_configs") else { return };
+        for section in root.sections("recovery") {
+            let name: String = section.require("name");
+            let matchers = super::route::read_matchers(&section, "match", "match_re", "matchers");
+            if matchers.is_empty() {
+                section.error("", "would act on every alert", "add matchers: [alertname=\"…\"]");
+            }
+            if self.receiver(&name).is_some() {
+                section.error("name", format!("{name:?} is a receiver already"), "give the action a name of its own");
+            }
+            let repeat_interval: Option<Duration> = section.get("repeat_interval");
+            let integration = read_integration((kind, 0, false), (&name, Arc::default()), &section, global);
+            let cool_down = integration.courier.action().map_or(RESOLVE_TIMEOUT, |action| action.limits().cool_down);
+            let mut route = Route::root(name.clone()).child(matchers);
+            route.group_by = super::route::GroupBy::All;
+            route.group_wait = Duration::ZERO;
+            route.repeat_interval = repeat_interval.filter(|r| !r.is_zero()).unwrap_or(cool_down);
+            route.group_interval = route.repeat_interval.min(Duration::from_secs(30));
+            self.routes.add_beside(&name, route);
+            self.receivers.push(Receiver { name, integrations: vec![integration] });
+        }
+    }
+
     /// The receiver of this name.
     pub fn receiver(&self, name: &str) -> Option<&Receiver> {
         self.receivers.iter().find(|r| r.name == name)

@@ -58,7 +58,11 @@ pub struct Route {
 
 /// The tree; the root is the first node.
 #[derive(Clone, Debug)]
-pub struct Routes(Vec<Route>);
+pub struct Routes {
+    nodes: Vec<Route>,
+    /// Routes of their own, which take alerts whatever the tree does with them.
+    beside: Vec<usize>,
+}
 
 impl Routes {
     /// A tree of a root and its children, for a routing that no file wrote.
@@ -71,7 +75,7 @@ impl Routes {
             nodes[0].children.push(place);
             nodes.push(child);
         }
-        Routes(nodes)
+        Routes { nodes, beside: Vec::new() }
     }
 
     /// Reads the `route` block and records its mistakes.
@@ -88,34 +92,44 @@ impl Routes {
         nodes[0].read_settings(section);
         read_children(section, &mut nodes, 0);
         section.finish();
-        Routes(nodes)
+        Routes { nodes, beside: Vec::new() }
     }
 
     /// All nodes, the root first.
     pub fn nodes(&self) -> &[Route] {
-        &self.0
+        &self.nodes
     }
 
     /// The node with this index.
     pub fn get(&self, index: usize) -> Option<&Route> {
-        self.0.get(index)
+        self.nodes.get(index)
+    }
+
+    /// Adds a route that stands beside the tree; `name` makes its group keys.
+    pub fn add_beside(&mut self, name: &str, route: Route) {
+        self.beside.push(self.nodes.len());
+        let key = format!("{name}/{}", canonical(&route.matchers));
+        self.nodes.push(Route { id: key.clone(), key, ..route });
     }
 
     /// The nodes that take an alert with these labels, in the order of the tree; never empty.
     pub fn matching(&self, labels: &Labels) -> Vec<usize> {
         let mut found = Vec::new();
         self.visit(0, labels, &mut found);
+        for index in &self.beside {
+            self.visit(*index, labels, &mut found);
+        }
         found
     }
 
     fn visit(&self, index: usize, labels: &Labels, found: &mut Vec<usize>) -> bool {
-        let Some(route) = self.0.get(index) else { return false };
+        let Some(route) = self.nodes.get(index) else { return false };
         if !route.matchers.iter().all(|m| m.matches_labels(labels)) {
             return false;
         }
         let before = found.len();
         for child in &route.children {
-            if self.visit(*child, labels, found) && !self.0[*child].continues {
+            if self.visit(*child, labels, found) && !self.nodes[*child].continues {
                 break;
             }
         }

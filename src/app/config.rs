@@ -117,6 +117,7 @@ impl Config {
         let global = Global::read(global_section.as_ref());
         let web = root.section("web").map(|s| WebConfig::read(&s)).unwrap_or_default();
         let mut alerting = read_notification(root, global_section.as_ref(), environment);
+        alerting.read_recovery(root, global_section.as_ref());
         alerting.is_public = web.external_url.is_some();
         alerting.external_url = web.external_url.clone().unwrap_or_else(|| EXTERNAL_URL.to_owned());
         if let Some(section) = &global_section {

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use std::time::{Duration, Instant};
 
@@ -426,4 +427,57 @@ fn the_short_form_takes_no_actions() {
     nightbell::alerting::Alerting::read_default(&loader.root().section("notify").expect("there"), None);
     let errors = loader.into_errors().to_string();
     assert!(errors.contains("would act on every alert"), "{errors}");
+}
+
+/// `recovery` beside any routing, an untouched `alertmanager.yml` for example: the tree sends what it always sent, the action is taken for
+/// its matchers alone, and again when its cool-down is over, up to its limit.
+#[tokio::test]
+async fn actions_beside_the_tree_leave_its_messages_as_they_are() {
+    use nightbell::config::{Document, Environment, Loader};
+    let tree = "route: {receiver: ops, group_by: [alertname], group_wait: 1s, group_interval: 10s, routes: [{matchers: [team=a], receiver: a}]}\n\
+                receivers:\n- {name: ops, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}\n- {name: a, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}\n";
+    let recovery =
+        "recovery:\n- {name: mend, matchers: [alertname=Down], command: [echo, '{{ .CommonLabels.n }}'], cool_down: 60s, limit: 2}\n";
+    let read = |yaml: &str| {
+        let document = Document::parse("nightbell.yml", yaml).expect("YAML");
+        let environment = Environment::default();
+        let loader = Loader::new(&document, &environment, Path::new("."));
+        let mut alerting = nightbell::alerting::Alerting::read(&loader.root(), None);
+        alerting.read_recovery(&loader.root(), None);
+        loader.finish(alerting)
+    };
+    let mut told = Vec::new();
+    for yaml in [tree.to_owned(), format!("{tree}{recovery}")] {
+        let alerting = Arc::new(read(&yaml).unwrap_or_else(|e| panic!("{e}")));
+        let state = State::in_memory().await.expect("a database");
+        let dispatch = Dispatch::restore(alerting, state.clone(), Metrics::default(), START).await;
+        let mut bench = Bench { config: yaml.clone(), state, dispatch };
+        for labels in ["alertname=Down team=a n=1", "alertname=Down n=2", "alertname=Slow n=3"] {
+            bench.fire(labels, 0, 0).await;
+        }
+        for now in [1, 30, 62, 123, 184] {
+            bench.act(now).await;
+        }
+        let rows = bench.state.outbox(100).await.expect("read");
+        told.push(rows.iter().map(|r| (r.integration.clone(), r.group_key.clone(), r.created_at)).collect::<Vec<_>>());
+        let log: Vec<(String, ActionOutcome)> = bench.log().await.into_iter().map(|row| (row.target, row.outcome)).collect();
+        let count = |target: &str, outcome| log.iter().filter(|row| **row == (target.to_owned(), outcome)).count();
+        if yaml.contains("recovery") {
+            for target in ["echo 1", "echo 2"] {
+                let counts = (count(target, ActionOutcome::Succeeded), count(target, ActionOutcome::LimitReached));
+                assert_eq!(counts, (2, 1), "{log:?}");
+            }
+        }
+        assert_eq!(count("echo 3", ActionOutcome::Succeeded), 0);
+    }
+    assert_eq!(told[0], told[1], "the tree's own messages");
+    for (wrong, problem) in [
+        ("recovery: [{name: x, command: [a]}]", "would act on every alert"),
+        ("recovery: [{name: ops, matchers: [a=b], command: [a]}]", "is a receiver already"),
+        ("recovery: [{matchers: [a=b], command: [a]}]", "\"name\" is missing"),
+        ("recovery: [{name: x, matchers: [a=b], command: [a], coll_down: 5m}]", "cool_down"),
+    ] {
+        let errors = read(&format!("{tree}{wrong}")).err().unwrap_or_else(|| panic!("{wrong} is accepted")).to_string();
+        assert!(errors.contains(problem), "{wrong}: {errors}");
+    }
 }
