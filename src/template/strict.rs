@@ -6,6 +6,9 @@ use gotmpl::parse::{DefineNode, Expr, ListNode, Node, PipeNode, SmolStr};
 use super::builtins::SPECIAL;
 use super::call::Functions;
 
+/// Most fields in a row: each becomes a call inside the next one.
+const MAX_FIELDS: usize = 100;
+
 /// An offset in the text and what is wrong there, in Go's words.
 type Fault = (usize, String);
 
@@ -142,6 +145,9 @@ impl Names<'_> {
 
     fn expression(&mut self, expr: &Expr) -> Result<(), Fault> {
         match expr {
+            Expr::Variable(pos, _, fields) | Expr::Field(pos, fields) | Expr::Chain(pos, _, fields) if fields.len() > MAX_FIELDS => {
+                Err((pos.offset, format!("more than {MAX_FIELDS} fields in a row")))
+            }
             Expr::Variable(pos, name, _) => self.variable(pos.offset, name),
             Expr::Identifier(pos, name) => {
                 let known = SPECIAL.contains(&name.as_str()) || self.functions.contains_key(name.as_str());

@@ -98,3 +98,12 @@ fn what_go_refuses_is_refused_at_load() {
         check("A", written).expect(written);
     }
 }
+
+/// Found by the fuzz test of rule files: each field is a call inside the next one, so a long row of them took all of the stack.
+#[test]
+fn a_row_of_fields_without_end_is_refused() {
+    for text in ["{{ $labels", "{{ .Labels", "{{ (print 1)"].map(|start| format!("{start}{} }}}}", ".i".repeat(3000))) {
+        let error = check("A", &text).expect_err("too many");
+        assert!(error.contains("more than 100 fields in a row"), "{error}");
+    }
+}
