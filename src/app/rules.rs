@@ -9,11 +9,11 @@ use tokio::sync::mpsc;
 
 use crate::alerting;
 use crate::config::glob;
-use crate::model::{Alert, Labels, Sample, Timestamp};
+use crate::model::{Alert, HistogramSample, Sample, Timestamp};
 use crate::promql::{self, Engine, Expr, Sharing, Value};
 use crate::remote::alertmanager::{Metrics, Sender};
 use crate::rules::RuleGroup;
-use crate::rules::backend::{Backend, RangeSeries};
+use crate::rules::backend::{Backend, Hits, RangeSeries, hits};
 use crate::rules::file::{parse_text, read};
 use crate::scrape::{RelabelRule, apply_relabelling};
 use crate::store::Store;
@@ -36,26 +36,21 @@ pub struct Judge {
 }
 
 impl Judge {
-    fn value(&self, engine: &Engine, expr: &Expr, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
-        let evaluated = engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?;
-        match evaluated.value {
-            Value::Vector(samples) => Ok(samples.into_iter().map(|s| (s.labels, s.value)).collect()),
-            Value::Scalar(value) => Ok(vec![(Labels::empty(), value)]),
-            Value::String(_) | Value::Matrix(_) => Err("rule result is not a vector or scalar".to_owned()),
-        }
+    fn value(&self, engine: &Engine, expr: &Expr, at: Timestamp) -> Hits {
+        hits(engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value)
     }
 }
 
 impl Backend for Judge {
-    fn query(&self, expr: &Expr, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+    fn query(&self, expr: &Expr, at: Timestamp) -> Hits {
         self.value(&self.engine, expr, at)
     }
 
-    fn query_sharing(&self, expr: &Expr, at: Timestamp, sharing: Sharing) -> Result<Vec<(Labels, f64)>, String> {
+    fn query_sharing(&self, expr: &Expr, at: Timestamp, sharing: Sharing) -> Hits {
         self.value(&Engine { sharing: Some(sharing), ..self.engine.clone() }, expr, at)
     }
 
-    fn query_text(&self, text: &str, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+    fn query_text(&self, text: &str, at: Timestamp) -> Hits {
         let expr = promql::parse(text).map_err(|e| e.to_string())?;
         self.query(&expr, at)
     }
@@ -71,6 +66,10 @@ impl Backend for Judge {
     fn append(&self, at: Timestamp, samples: &[Sample]) {
         // The store counts what it refuses.
         self.store.append(at, samples);
+    }
+
+    fn append_histograms(&self, at: Timestamp, samples: &[HistogramSample]) {
+        self.store.append_histograms(at, samples);
     }
 }
 

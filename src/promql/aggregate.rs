@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::aggregate_native;
 use super::ast::{Aggregate, AggregateOp, Span};
 use super::eval::Evaluator;
 use super::frame::{Frame, absent, is_absent};
@@ -26,13 +27,26 @@ pub(super) fn eval(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<F
         // Prometheus computes such an aggregation once, whatever its parameter.
         params.fill(first);
     }
-    let input = evaluator.vector(&aggregate.expr)?;
+    let mut input = evaluator.vector(&aggregate.expr)?;
+    let native = !input.histograms.is_empty();
+    match aggregate.op {
+        AggregateOp::Sum | AggregateOp::Avg if native => {
+            return Ok(aggregate_native::combine(evaluator, aggregate, &grouping(aggregate), &input));
+        }
+        AggregateOp::Min | AggregateOp::Max | AggregateOp::Stddev | AggregateOp::Stdvar | AggregateOp::Quantile if native => {
+            aggregate_native::ignore(evaluator, aggregate, &mut input);
+        }
+        _ => {}
+    }
     match aggregate.op {
         AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk => {
             if greatest(&params) < 1.0 {
                 return Ok(Frame::new(input.steps));
             }
             check_counts(&input, &params)?;
+            if native && aggregate.op != AggregateOp::Limitk {
+                aggregate_native::ignore(evaluator, aggregate, &mut input);
+            }
             Ok(select(evaluator, aggregate, input, &params))
         }
         AggregateOp::LimitRatio => limit_ratio(evaluator, aggregate, input, &params),
@@ -187,7 +201,7 @@ fn check_counts(input: &Frame, params: &[f64]) -> Result<(), EvalError> {
 /// `topk`, `bottomk`, `limitk`: some of the series, as they are.
 fn select(evaluator: &Evaluator<'_>, aggregate: &Aggregate, input: Frame, params: &[f64]) -> Frame {
     let steps = input.steps;
-    let mut kept = Frame { steps, rows: input.rows.clone(), values: vec![absent(); input.values.len()] };
+    let mut kept = Frame::absent(steps, input.rows.clone());
     let mut order = Vec::new();
     let groups = input.rows.groups(&grouping(aggregate));
     let mut columns: [Vec<(usize, f64)>; BLOCK] = Default::default();
@@ -236,8 +250,9 @@ fn select(evaluator: &Evaluator<'_>, aggregate: &Aggregate, input: Frame, params
     if steps == 1 && evaluator.query.outer.count == 1 {
         let rows = order.iter().map(|(row, _)| kept.rows[*row].clone()).collect();
         let values = order.iter().map(|(_, value)| *value).collect();
-        return Frame { steps, rows, values };
+        return Frame { steps, rows, values, histograms: input.histograms };
     }
+    kept.histograms = input.histograms;
     kept.compact();
     kept
 }
@@ -303,7 +318,8 @@ fn count_values(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<Fram
     let mut index: HashMap<Labels, usize, ahash::RandomState> = HashMap::default();
     for (row, labels) in input.rows.iter().enumerate() {
         for (step, value) in input.row(row).iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
-            let labels = by.of(&labels.with(&label, &plain(*value)));
+            let text = input.histograms.get(*value).map_or_else(|| plain(*value), |histogram| histogram.to_string());
+            let labels = by.of(&labels.with(&label, &text));
             let target = *index.entry(labels).or_insert_with_key(|labels| {
                 out.push(labels.clone());
                 out.rows.len() - 1

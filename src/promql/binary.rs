@@ -1,13 +1,15 @@
 //! Binary operators: arithmetic, comparison, set operators, and the matching of two vectors.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::ast::{Binary, BinaryOp, Cardinality, Matching};
 use super::eval::{Evaluator, drop_names};
-use super::frame::{Frame, Growing, Node, absent, is_absent};
+use super::frame::{Frame, Growing, Histograms, Node, absent, is_absent};
 use super::functions::power::power;
 use super::functions::trigonometry::atan2;
-use super::value::EvalError;
+use super::operand::{Mismatch, Operand, Outcome, operate};
+use super::value::{EvalError, Severity};
 use crate::model::{LabelSets, Labels, METRIC_NAME};
 
 type Map<K, V> = HashMap<K, V, ahash::RandomState>;
@@ -23,8 +25,8 @@ pub(super) fn eval(evaluator: &Evaluator<'_>, binary: &Binary) -> Result<Node, E
             }
             Ok(Node::Scalar(a))
         }
-        (Node::Vector(v), Node::Scalar(s)) => with_scalar(binary, v, &s, false).map(Node::Vector),
-        (Node::Scalar(s), Node::Vector(v)) => with_scalar(binary, v, &s, true).map(Node::Vector),
+        (Node::Vector(v), Node::Scalar(s)) => with_scalar(evaluator, binary, v, &s, false).map(Node::Vector),
+        (Node::Scalar(s), Node::Vector(v)) => with_scalar(evaluator, binary, v, &s, true).map(Node::Vector),
         (Node::Vector(a), Node::Vector(b)) => {
             let default = Matching {
                 cardinality: Cardinality::OneToOne,
@@ -37,7 +39,7 @@ pub(super) fn eval(evaluator: &Evaluator<'_>, binary: &Binary) -> Result<Node, E
             let matching = binary.matching.as_ref().unwrap_or(&default);
             let frame = match binary.op {
                 BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => set_operation(binary.op, matching, a, b),
-                _ => matched(binary, matching, &a, &b)?,
+                _ => matched(evaluator, binary, matching, &a, &b)?,
             };
             frame.merged().map(Node::Vector)
         }
@@ -53,7 +55,7 @@ fn scalar_value(op: BinaryOp, a: f64, b: f64) -> f64 {
     }
 }
 
-fn compared(op: BinaryOp, a: f64, b: f64) -> Option<bool> {
+pub(super) fn compared(op: BinaryOp, a: f64, b: f64) -> Option<bool> {
     Some(match op {
         BinaryOp::Equal => a == b,
         BinaryOp::NotEqual => a != b,
@@ -65,7 +67,7 @@ fn compared(op: BinaryOp, a: f64, b: f64) -> Option<bool> {
     })
 }
 
-fn computed(op: BinaryOp, a: f64, b: f64) -> f64 {
+pub(super) fn computed(op: BinaryOp, a: f64, b: f64) -> f64 {
     match op {
         BinaryOp::Add => a + b,
         BinaryOp::Sub => a - b,
@@ -78,8 +80,85 @@ fn computed(op: BinaryOp, a: f64, b: f64) -> f64 {
     }
 }
 
-fn with_scalar(binary: &Binary, mut vector: Frame, scalar: &[f64], swapped: bool) -> Result<Frame, EvalError> {
+/// The operation where native histograms may stand, and what was wrong with the last sample of each step that has no result.
+struct Mixed<'a> {
+    binary: &'a Binary,
+    wrong: Vec<Option<(usize, Mismatch)>>,
+}
+
+impl<'a> Mixed<'a> {
+    fn new(binary: &'a Binary, steps: usize) -> Self {
+        Mixed { binary, wrong: vec![None; steps] }
+    }
+
+    /// The value of `a op b`, and whether a comparison keeps it; `row` is the sample's place among those of its step.
+    fn value(&mut self, row: usize, step: usize, a: Operand<'_>, b: Operand<'_>, out: &mut Histograms) -> Option<(f64, bool)> {
+        let outcome = operate(self.binary.op, a, b).inspect_err(|mismatch| {
+            if self.wrong[step].is_none_or(|(last, _)| last <= row) {
+                self.wrong[step] = Some((row, *mismatch));
+            }
+        });
+        Some(match (outcome.ok()?, a) {
+            (Outcome::Float(value), _) => (value, true),
+            (Outcome::Histogram(histogram), _) => (out.add(histogram), true),
+            (Outcome::Truth(truth), _) if self.binary.return_bool => (f64::from(u8::from(truth)), true),
+            (Outcome::Truth(truth), Operand::Float(value)) => (value, truth),
+            (Outcome::Truth(false), Operand::Histogram(_)) => return None,
+            (Outcome::Truth(true), Operand::Histogram(histogram)) => (out.add(Arc::clone(histogram)), true),
+        })
+    }
+
+    fn remark(self, evaluator: &Evaluator<'_>) {
+        let (op, span) = (self.binary.op, self.binary.span);
+        for (_, mismatch) in self.wrong.into_iter().flatten() {
+            let (severity, text) = match mismatch {
+                Mismatch::Types(a, b) => {
+                    let text = format!("PromQL info: incompatible sample types encountered for binary operator \"{op}\": {a} {op} {b}");
+                    (Severity::Info, text)
+                }
+                Mismatch::Layout => {
+                    (Severity::Warning, format!("PromQL warning: incompatible bucket layout encountered for binary operator {op}"))
+                }
+            };
+            evaluator.query.remark(severity, text, span);
+        }
+    }
+}
+
+fn operand(histograms: &Histograms, value: f64) -> Operand<'_> {
+    histograms.get(value).map_or(Operand::Float(value), Operand::Histogram)
+}
+
+/// [`with_scalar`] for a vector with native histograms.
+fn mixed_with_scalar(evaluator: &Evaluator<'_>, binary: &Binary, vector: &mut Frame, scalar: &[f64], swapped: bool) {
+    let mut mixed = Mixed::new(binary, vector.steps);
+    let before = std::mem::take(&mut vector.histograms);
+    let (mut after, steps) = (Histograms::default(), vector.steps);
+    for row in 0..vector.rows.len() {
+        for (step, (value, s)) in vector.values[row * steps..][..steps].iter_mut().zip(scalar).enumerate() {
+            if is_absent(*value) {
+                continue;
+            }
+            let (a, b) = (operand(&before, *value), Operand::Float(*s));
+            let result = if swapped { mixed.value(row, step, b, a, &mut after) } else { mixed.value(row, step, a, b, &mut after) };
+            *value = match result {
+                // A comparison shows what was in the vector, on whichever side it stood.
+                Some((_, true)) if swapped && binary.op.is_comparison() && !binary.return_bool => *value,
+                Some((result, true)) => result,
+                _ => absent(),
+            };
+        }
+    }
+    vector.histograms = after;
+    mixed.remark(evaluator);
+}
+
+fn with_scalar(evaluator: &Evaluator<'_>, binary: &Binary, mut vector: Frame, scalar: &[f64], swapped: bool) -> Result<Frame, EvalError> {
     let steps = vector.steps;
+    if !vector.histograms.is_empty() {
+        mixed_with_scalar(evaluator, binary, &mut vector, scalar, swapped);
+        return named(binary, vector);
+    }
     for row in 0..vector.rows.len() {
         for (value, s) in vector.values[row * steps..(row + 1) * steps].iter_mut().zip(scalar) {
             if is_absent(*value) {
@@ -94,6 +173,11 @@ fn with_scalar(binary: &Binary, mut vector: Frame, scalar: &[f64], swapped: bool
             };
         }
     }
+    named(binary, vector)
+}
+
+/// The result under the name that the operator leaves it.
+fn named(binary: &Binary, mut vector: Frame) -> Result<Frame, EvalError> {
     if binary.return_bool || !binary.op.is_comparison() {
         drop_names(&mut vector);
     }
@@ -149,8 +233,7 @@ fn set_operation(op: BinaryOp, matching: &Matching, mut left: Frame, mut right: 
     }
     if op == BinaryOp::Or {
         let all = left.rows.with(&right.rows, "all", || left.rows.iter().chain(right.rows.iter()).cloned().collect::<LabelSets>());
-        left.rows = LabelSets::clone(&all);
-        left.values.append(&mut right.values);
+        left.append(right, LabelSets::clone(&all));
     }
     left
 }
@@ -200,7 +283,7 @@ fn groups(matching: &Matching, many: &Frame, one: &Frame) -> Vec<Group> {
 }
 
 /// Arithmetic and comparison of two vectors.
-fn matched(binary: &Binary, matching: &Matching, left: &Frame, right: &Frame) -> Result<Frame, EvalError> {
+fn matched(evaluator: &Evaluator<'_>, binary: &Binary, matching: &Matching, left: &Frame, right: &Frame) -> Result<Frame, EvalError> {
     let swapped = matching.cardinality == Cardinality::OneToMany;
     let (many, one) = if swapped { (right, left) } else { (left, right) };
     let steps = left.steps;
@@ -214,9 +297,10 @@ fn matched(binary: &Binary, matching: &Matching, left: &Frame, right: &Frame) ->
         true => (0..steps).map(|step| left.any_at(step) && right.any_at(step)).collect(),
         false => vec![true; steps],
     };
+    let mut mixed = (!many.histograms.is_empty() || !one.histograms.is_empty()).then(|| Mixed::new(binary, steps));
     let mut out = Growing::new(pairs.results.clone(), steps);
     let mut pair = 0;
-    let operate = |m: f64, o: f64| -> (f64, bool) {
+    let operate_floats = |m: f64, o: f64| -> (f64, bool) {
         let (a, b) = if swapped { (o, m) } else { (m, o) };
         match (compared(binary.op, a, b), binary.return_bool) {
             (None, _) => (computed(binary.op, a, b), true),
@@ -235,7 +319,7 @@ fn matched(binary: &Binary, matching: &Matching, left: &Frame, right: &Frame) ->
         }
         for &many_row in &group.many {
             for &one_row in &group.one {
-                let row = out.push(pair);
+                let (row, histograms) = out.push(pair);
                 let labels = &pairs.results[pair];
                 pair += 1;
                 let mut any = false;
@@ -244,10 +328,15 @@ fn matched(binary: &Binary, matching: &Matching, left: &Frame, right: &Frame) ->
                     if is_absent(m) || is_absent(o) || !both[step] {
                         continue;
                     }
-                    let (value, keep) = operate(m, o);
-                    if !keep {
-                        continue;
-                    }
+                    let result = match &mut mixed {
+                        None => Some(operate_floats(m, o)),
+                        Some(mixed) => {
+                            let (m, o) = (operand(&many.histograms, m), operand(&one.histograms, o));
+                            let (a, b) = if swapped { (o, m) } else { (m, o) };
+                            mixed.value(many_row, step, a, b, histograms)
+                        }
+                    };
+                    let Some((value, true)) = result else { continue };
                     let again = match (taken.get_mut(step), labels_taken.get_mut(step)) {
                         (Some(taken), _) => std::mem::replace(taken, true),
                         (None, Some(seen)) => !seen.insert(labels.clone()),
@@ -265,6 +354,9 @@ fn matched(binary: &Binary, matching: &Matching, left: &Frame, right: &Frame) ->
                 }
             }
         }
+    }
+    if let Some(mixed) = mixed {
+        mixed.remark(evaluator);
     }
     match (duplicates, repeated) {
         (Some(found), repeated) if repeated.is_none_or(|step| found.step <= step) => Err(found.error(one, swapped)),

@@ -71,16 +71,22 @@ impl Engine {
         let query = Query::new(self, store, steps, end.0);
         query.load(0)?;
         let frame = match (Evaluator { query: &query, steps }).eval(expr)? {
-            Node::Scalar(values) => Frame { steps: steps.count, rows: vec![Labels::empty()].into(), values },
+            Node::Scalar(values) => Frame::floats(steps.count, vec![Labels::empty()].into(), values),
             Node::Vector(frame) => frame.merged()?,
             Node::String(_) => return Err(EvalError::RangeType("string")),
         };
         let mut series: Vec<MatrixSeries> = Vec::with_capacity(frame.rows.len());
         for (row, labels) in frame.rows.iter().enumerate() {
             let values = frame.row(row).iter().enumerate().filter(|(_, v)| !is_absent(**v));
-            let points: Vec<_> = values.map(|(step, v)| (Timestamp(steps.at(step)), *v)).collect();
-            if !points.is_empty() {
-                series.push(MatrixSeries { labels: labels.clone(), points });
+            let mut points: Vec<_> = values.map(|(step, v)| (Timestamp(steps.at(step)), *v)).collect();
+            let mut histograms = Vec::new();
+            if !frame.histograms.is_empty() {
+                let native = |(at, value): &(Timestamp, f64)| Some((*at, Arc::clone(frame.histograms.get(*value)?)));
+                histograms.extend(points.iter().filter_map(native));
+                points.retain(|(_, value)| frame.histograms.get(*value).is_none());
+            }
+            if !points.is_empty() || !histograms.is_empty() {
+                series.push(MatrixSeries { labels: labels.clone(), points, histograms });
             }
         }
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -89,6 +95,10 @@ impl Engine {
 }
 
 fn instant_vector(frame: Frame) -> Vec<VectorSample> {
-    let samples = frame.rows.iter().zip(frame.values);
-    samples.filter(|(_, v)| !is_absent(*v)).map(|(labels, value)| VectorSample { labels: labels.clone(), value }).collect()
+    let samples = frame.rows.iter().zip(frame.values).filter(|(_, v)| !is_absent(*v));
+    let sample = |(labels, value): (&Labels, f64)| {
+        let histogram = frame.histograms.get(value).cloned();
+        VectorSample { labels: labels.clone(), value: if histogram.is_some() { 0.0 } else { value }, histogram }
+    };
+    samples.map(sample).collect()
 }

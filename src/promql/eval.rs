@@ -4,6 +4,7 @@
 //! through one series at a time; an instant query is the same with one step.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use super::ast::{At, Expr, Span, Subquery, UnaryOp};
 use super::frame::{Frame, Node, is_absent};
@@ -191,7 +192,7 @@ impl<'a> Evaluator<'a> {
         let inner = Evaluator { query: self.query, steps };
         let frame = match inner.eval(&subquery.expr)? {
             Node::Vector(frame) => frame,
-            Node::Scalar(values) => Frame { steps: values.len(), rows: vec![crate::model::Labels::empty()].into(), values },
+            Node::Scalar(values) => Frame::floats(values.len(), vec![crate::model::Labels::empty()].into(), values),
             Node::String(_) => return Err(EvalError::new("a subquery over a string")),
         };
         Ok((steps, frame))
@@ -205,7 +206,13 @@ fn negate(node: Node) -> Result<Node, EvalError> {
             Node::Scalar(values)
         }
         Node::Vector(mut frame) => {
-            frame.values.iter_mut().filter(|v| !is_absent(**v)).for_each(|v| *v = -*v);
+            if frame.histograms.is_empty() {
+                frame.values.iter_mut().filter(|v| !is_absent(**v)).for_each(|v| *v = -*v);
+            } else {
+                let floats = frame.values.iter_mut().filter(|v| !is_absent(**v) && frame.histograms.get(**v).is_none());
+                floats.for_each(|v| *v = -*v);
+                frame.map_histograms(|histogram| Arc::make_mut(histogram).multiply(-1.0));
+            }
             drop_names(&mut frame);
             Node::Vector(frame.distinct()?)
         }

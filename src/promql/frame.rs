@@ -1,12 +1,14 @@
 //! Frames: the values of several series at every step of an evaluation, in one allocation.
 //!
 //! A frame of an instant query has one step. A series without a value at a step holds the stale marker there: a selector never returns
-//! it, and arithmetic makes a quiet NaN of it, so it can stand for "nothing" without a second array.
+//! it, and arithmetic makes a quiet NaN of it, so it can stand for "nothing" without a second array. A native histogram stands in a list
+//! beside the values; its value is a NaN that holds its place there, so that whatever moves values moves histograms.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::value::EvalError;
-use crate::model::{LabelSets, Labels, is_stale, stale_nan};
+use crate::model::{LabelSets, Labels, NativeHistogram, is_stale, stale_nan};
 
 /// The text of the error for equal label sets at one step.
 const SAME_LABELS: &str = "vector cannot contain metrics with the same labelset";
@@ -21,6 +23,43 @@ pub(super) fn is_absent(value: f64) -> bool {
     is_stale(value)
 }
 
+/// The upper half of the values that stand for native histograms; the lower half is a place in the list.
+const PLACE: u64 = 0x7ff4_4e48;
+
+/// The native histograms of a frame. A frame of floats has none, and no value of it is looked at twice.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Histograms(Vec<Arc<NativeHistogram>>);
+
+impl Histograms {
+    /// Whether there is none: then no value stands for one.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds one; returns the value that stands for it.
+    pub(super) fn add(&mut self, histogram: impl Into<Arc<NativeHistogram>>) -> f64 {
+        self.0.push(histogram.into());
+        f64::from_bits(PLACE << 32 | (self.0.len() - 1) as u64)
+    }
+
+    /// The one that a value stands for.
+    pub(super) fn get(&self, value: f64) -> Option<&Arc<NativeHistogram>> {
+        let bits = value.to_bits();
+        if self.0.is_empty() || bits >> 32 != PLACE { None } else { self.0.get(bits as u32 as usize) }
+    }
+
+    /// Takes over those of another list, and lets the values that stand for them stand for them here.
+    fn absorb(&mut self, other: Histograms, values: &mut [f64]) {
+        if self.is_empty() || other.is_empty() {
+            self.0.extend(other.0);
+            return;
+        }
+        let before = self.0.len() as u64;
+        values.iter_mut().filter(|value| other.get(**value).is_some()).for_each(|v| *v = f64::from_bits(v.to_bits() + before));
+        self.0.extend(other.0);
+    }
+}
+
 /// An instant vector at each of `steps` instants.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Frame {
@@ -30,17 +69,24 @@ pub(super) struct Frame {
     pub(super) rows: LabelSets,
     /// The values of the first series, then of the second.
     pub(super) values: Vec<f64>,
+    /// Those that are no floats.
+    pub(super) histograms: Histograms,
 }
 
 impl Frame {
     /// No series.
     pub(super) fn new(steps: usize) -> Self {
-        Frame { steps, rows: LabelSets::default(), values: Vec::new() }
+        Frame { steps, ..Frame::default() }
     }
 
     /// These series, without a value.
     pub(super) fn absent(steps: usize, rows: LabelSets) -> Self {
-        Frame { steps, values: vec![absent(); rows.len() * steps], rows }
+        Frame { steps, values: vec![absent(); rows.len() * steps], rows, histograms: Histograms::default() }
+    }
+
+    /// These series and their values, floats all of them.
+    pub(super) fn floats(steps: usize, rows: LabelSets, values: Vec<f64>) -> Self {
+        Frame { steps, rows, values, histograms: Histograms::default() }
     }
 
     /// Adds a series with no value yet and returns its values.
@@ -64,6 +110,36 @@ impl Frame {
     /// The value of one series at one step.
     pub(super) fn at(&self, row: usize, step: usize) -> f64 {
         self.values[row * self.steps + step]
+    }
+
+    /// Makes another histogram of each.
+    pub(super) fn map_histograms(&mut self, change: impl Fn(&mut Arc<NativeHistogram>)) {
+        self.histograms.0.iter_mut().for_each(change);
+    }
+
+    /// Leaves out every sample that is a native histogram; tells whether there was one.
+    pub(super) fn drop_histograms(&mut self) -> bool {
+        let histograms = std::mem::take(&mut self.histograms);
+        let mut any = false;
+        if !histograms.is_empty() {
+            for value in self.values.iter_mut().filter(|value| histograms.get(**value).is_some()) {
+                *value = absent();
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Leaves out every sample that is a float.
+    pub(super) fn drop_floats(&mut self) {
+        self.values.iter_mut().filter(|value| self.histograms.get(**value).is_none()).for_each(|value| *value = absent());
+    }
+
+    /// The series of both, those of `other` last.
+    pub(super) fn append(&mut self, mut other: Frame, rows: LabelSets) {
+        self.histograms.absorb(other.histograms, &mut other.values);
+        self.values.append(&mut other.values);
+        self.rows = rows;
     }
 
     /// Whether any series has a value at the step.
@@ -111,6 +187,7 @@ impl Frame {
                 *to = *from;
             }
         }
+        merged.histograms = self.histograms;
         Ok(merged)
     }
 
@@ -139,21 +216,22 @@ pub(super) struct Growing {
     all: LabelSets,
     rows: Vec<u32>,
     values: Vec<f64>,
+    histograms: Histograms,
 }
 
 impl Growing {
     /// No series of `all` yet.
     pub(super) fn new(all: LabelSets, steps: usize) -> Self {
         let room = if steps == 1 { all.len() } else { 0 };
-        Growing { steps, all, rows: Vec::with_capacity(room), values: Vec::with_capacity(room) }
+        Growing { steps, all, rows: Vec::with_capacity(room), values: Vec::with_capacity(room), histograms: Histograms::default() }
     }
 
-    /// Adds the series in this row of the list, with no value yet, and returns its values.
-    pub(super) fn push(&mut self, row: usize) -> &mut [f64] {
+    /// Adds the series in this row of the list, with no value yet, and returns its values and where histograms go.
+    pub(super) fn push(&mut self, row: usize) -> (&mut [f64], &mut Histograms) {
         let start = self.values.len();
         self.rows.push(row as u32);
         self.values.resize(start + self.steps, absent());
-        &mut self.values[start..]
+        (&mut self.values[start..], &mut self.histograms)
     }
 
     /// Takes the last series away again.
@@ -164,7 +242,7 @@ impl Growing {
 
     /// The finished frame.
     pub(super) fn finish(self) -> Frame {
-        Frame { steps: self.steps, rows: self.all.part(&self.rows), values: self.values }
+        Frame { steps: self.steps, rows: self.all.part(&self.rows), values: self.values, histograms: self.histograms }
     }
 }
 

@@ -1,9 +1,10 @@
 //! PromQL: text to typed tree, tree to value.
 //!
 //! [`parse`] reads, checks and returns an [`Expr`]; its `Display` is Prometheus's canonical form. An [`Engine`] evaluates it over a
-//! [`crate::store::Store`]. Native histograms are not stored, and so not evaluated.
+//! [`crate::store::Store`], samples that are native histograms included.
 
 mod aggregate;
+mod aggregate_native;
 pub mod ast;
 mod binary;
 mod check;
@@ -11,8 +12,10 @@ mod engine;
 mod eval;
 mod frame;
 pub mod functions;
+mod histogram_description;
 mod lexer;
 mod literal;
+mod operand;
 mod order;
 mod parser;
 mod plan;
@@ -26,5 +29,5 @@ pub use ast::{Expr, Span, ValueType};
 pub use engine::Engine;
 pub use parser::{ParseError, ParseOptions, parse, parse_selector, parse_with};
 pub use plan::{Marks, Plan, Results, Sharing};
-pub use series_description::{SeriesDescription, parse_metric, parse_series};
+pub use series_description::{SeriesDescription, SeriesValue, parse_metric, parse_series};
 pub use value::{Annotation, EvalError, Evaluated, Interrupt, MatrixSeries, Severity, Value, VectorSample};

@@ -4,21 +4,35 @@
 //! samples of its left-open window, stale markers left out.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use super::ast::{Expr, MatrixSelector, VectorSelector};
+use super::ast::{Call, Expr, MatrixSelector, VectorSelector};
 use super::eval::{Evaluator, Steps};
-use super::frame::{Frame, Growing, absent, is_absent};
+use super::frame::{Frame, Growing, Histograms, absent, is_absent};
+use super::functions::mixed::{Mixed, Native, Point};
 use super::value::{EvalError, MatrixSeries};
+use crate::model::native_histogram::ResetHint;
 use crate::model::time::millis;
-use crate::model::{LabelSets, Labels, Timestamp, is_stale};
+use crate::model::{LabelSets, Labels, Timestamp, is_histogram, is_stale};
+use crate::store::{TimedHistogram, Window};
+
+/// The samples of one series, floats and native histograms apart, no stale marker among them.
+#[derive(Clone, Copy)]
+struct Samples<'a> {
+    times: &'a [i64],
+    values: &'a [f64],
+    histograms: &'a [TimedHistogram],
+}
 
 /// Samples inside one window, and the window.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Range<'a> {
-    /// Milliseconds of the samples, ascending.
+    /// Milliseconds of the floats, ascending.
     pub(super) times: &'a [i64],
-    /// The samples, no stale marker among them.
+    /// The floats; none where there are histograms alone.
     pub(super) values: &'a [f64],
+    /// The native histograms, ascending in time. A function of floats is asked only where there is none, or where it ignores them.
+    pub(super) histograms: &'a [TimedHistogram],
     /// The window excludes this instant …
     pub(super) start: i64,
     /// … and includes this one.
@@ -66,9 +80,8 @@ impl<'a> Evaluator<'a> {
         let mut frame = Growing::new(selection.labels.clone(), steps.count);
         let mut failure = None;
         self.query.store.read(&selection, Timestamp(from), Timestamp(to), |row, window| {
-            let row = frame.push(row);
-            let mut next = 0;
-            let mut found = 0;
+            let (row, histograms) = frame.push(row);
+            let (mut next, mut found) = (0, 0);
             for (index, instant) in steps.iter().enumerate() {
                 let (start, end) = windows.at(instant);
                 while window.times.get(next).is_some_and(|t| *t <= end) {
@@ -80,6 +93,9 @@ impl<'a> Evaluator<'a> {
                     found += 1;
                 }
             }
+            if found > 0 && !window.histograms.is_empty() {
+                self.place(row, window, windows, histograms);
+            }
             if found == 0 {
                 frame.pop();
             }
@@ -88,18 +104,36 @@ impl<'a> Evaluator<'a> {
         failure.map_or_else(|| Ok(frame.finish()), Err)
     }
 
-    /// Runs `compute` over every window of every series of a range expression; series for which it never returns a value are left out.
+    /// Puts native histograms where their markers stand in a row of selected samples; the steps that see one sample share it.
+    fn place(&self, row: &mut [f64], window: Window<'_>, windows: Windows, histograms: &mut Histograms) {
+        let (mut newest, mut shared) = (None, absent());
+        for (value, instant) in row.iter_mut().zip(self.steps.iter()).filter(|(value, _)| is_histogram(**value)) {
+            let end = windows.at(instant).1;
+            let place = window.histograms.partition_point(|(time, _)| *time <= end);
+            if newest != Some(place) {
+                newest = Some(place);
+                shared = place.checked_sub(1).map_or_else(absent, |place| histograms.add(Arc::clone(&window.histograms[place].1)));
+            }
+            *value = shared;
+        }
+    }
+
+    /// Runs `compute` over every window of every series of a range expression, an argument of `call`; `native` says what becomes of windows
+    /// with native histograms. Series without a value at any step are left out.
     pub(super) fn over_ranges(
         &self,
-        expr: &Expr,
+        call: &Call,
+        argument: usize,
+        native: Native,
         mut compute: impl FnMut(Range<'_>) -> Result<Option<f64>, EvalError>,
     ) -> Result<Frame, EvalError> {
         let steps = self.steps;
         let mut frame = None;
-        self.each_series(expr, |all, row, times, values, windows| {
+        self.each_series(&call.args[argument], |all, series, samples, windows| {
+            let Samples { times, values, histograms } = samples;
             let frame = frame.get_or_insert_with(|| Growing::new(all.clone(), steps.count));
-            let row = frame.push(row);
-            let (mut low, mut high) = (0, 0);
+            let (row, places) = frame.push(series);
+            let (mut low, mut high, mut first, mut last) = (0, 0, 0, 0);
             let mut any = false;
             for (step, at) in steps.iter().enumerate() {
                 let (start, end) = windows.at(at);
@@ -109,11 +143,34 @@ impl<'a> Evaluator<'a> {
                 while low < high && times[low] <= start {
                     low += 1;
                 }
-                if low == high {
+                while histograms.get(last).is_some_and(|(t, _)| *t <= end) {
+                    last += 1;
+                }
+                while first < last && histograms[first].0 <= start {
+                    first += 1;
+                }
+                if low == high && first == last {
                     continue;
                 }
-                let range = Range { times: &times[low..high], values: &values[low..high], start, end, at, step };
-                if let Some(value) = compute(range)? {
+                let histograms = &histograms[first..last];
+                let range = Range { times: &times[low..high], values: &values[low..high], histograms, start, end, at, step };
+                let value = match native {
+                    _ if histograms.is_empty() => compute(range)?,
+                    Native::Ignored => {
+                        if !range.values.is_empty() {
+                            Mixed { range, name: all[series].metric_name(), call, query: self.query }.remark_ignored();
+                        }
+                        compute(range)?
+                    }
+                    Native::Taken(take) => {
+                        let mixed = Mixed { range, name: all[series].metric_name(), call, query: self.query };
+                        take(&mixed).map(|point| match point {
+                            Point::Float(value) => value,
+                            Point::Histogram(histogram) => places.add(histogram),
+                        })
+                    }
+                };
+                if let Some(value) = value {
                     row[step] = value;
                     any = true;
                 }
@@ -130,22 +187,33 @@ impl<'a> Evaluator<'a> {
     fn each_series(
         &self,
         expr: &Expr,
-        mut visit: impl FnMut(&LabelSets, usize, &[i64], &[f64], Windows) -> Result<(), EvalError>,
+        mut visit: impl FnMut(&LabelSets, usize, Samples<'_>, Windows) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         match expr.without_parens() {
             Expr::MatrixSelector(matrix) => self.each_stored(matrix, visit),
             Expr::Subquery(subquery) => {
                 let windows = Windows { pinned: self.query.pinned(subquery.at), offset: subquery.offset, length: millis(subquery.range) };
-                let (inner, frame) = self.subquery(subquery)?;
-                let (mut times, mut values) = (Vec::new(), Vec::new());
+                let (inner, mut frame) = self.subquery(subquery)?;
+                let (mut times, mut values, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
+                // The sample before one in a subquery need not be the one before it in its series.
+                frame.map_histograms(|histogram| {
+                    if matches!(histogram.hint, ResetHint::Reset | ResetHint::NotReset) {
+                        Arc::make_mut(histogram).hint = ResetHint::Unknown;
+                    }
+                });
                 for row in 0..frame.rows.len() {
                     times.clear();
                     values.clear();
+                    histograms.clear();
                     for (step, value) in frame.row(row).iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
+                        if let Some(histogram) = frame.histograms.get(*value) {
+                            histograms.push((inner.at(step), Arc::clone(histogram)));
+                            continue;
+                        }
                         times.push(inner.at(step));
                         values.push(*value);
                     }
-                    visit(&frame.rows, row, &times, &values, windows)?;
+                    visit(&frame.rows, row, Samples { times: &times, values: &values, histograms: &histograms }, windows)?;
                 }
                 Ok(())
             }
@@ -156,7 +224,7 @@ impl<'a> Evaluator<'a> {
     fn each_stored(
         &self,
         matrix: &MatrixSelector,
-        mut visit: impl FnMut(&LabelSets, usize, &[i64], &[f64], Windows) -> Result<(), EvalError>,
+        mut visit: impl FnMut(&LabelSets, usize, Samples<'_>, Windows) -> Result<(), EvalError>,
     ) -> Result<(), EvalError> {
         let selector = &matrix.selector;
         let windows = Windows { pinned: self.query.pinned(selector.at), offset: selector.offset, length: millis(matrix.range) };
@@ -165,22 +233,26 @@ impl<'a> Evaluator<'a> {
         let mut failure = None;
         let selection = self.query.store.selection(&selector.matchers, Timestamp(from), Timestamp(to));
         self.query.store.read(&selection, Timestamp(from), Timestamp(to), |row, window| {
-            let stale = window.values.iter().any(|v| is_stale(*v));
-            if stale {
+            let mixed = !window.histograms.is_empty();
+            let apart = mixed || window.values.iter().any(|v| is_stale(*v));
+            if apart {
                 times.clear();
                 values.clear();
-                for (time, value) in window.times.iter().zip(window.values).filter(|(_, v)| !is_stale(**v)) {
+                let floats = window.times.iter().zip(window.values).filter(|(_, v)| !is_stale(**v) && (!mixed || !is_histogram(**v)));
+                for (time, value) in floats {
                     times.push(*time);
                     values.push(*value);
                 }
             }
-            let (times, values) = if stale { (&times[..], &values[..]) } else { (window.times, window.values) };
-            if times.is_empty() {
+            let (times, values) = if apart { (&times[..], &values[..]) } else { (window.times, window.values) };
+            let held = times.len() + window.histograms.len();
+            if held == 0 {
                 return ControlFlow::Continue(());
             }
             // One series is held at a time.
-            let outcome = self.query.load(times.len()).and_then(|()| visit(&selection.labels, row, times, values, windows));
-            self.query.release(times.len());
+            let samples = Samples { times, values, histograms: window.histograms };
+            let outcome = self.query.load(held).and_then(|()| visit(&selection.labels, row, samples, windows));
+            self.query.release(held);
             continue_unless(outcome, &mut failure)
         })?;
         failure.map_or(Ok(()), Err)
@@ -190,13 +262,15 @@ impl<'a> Evaluator<'a> {
     pub(super) fn matrix(&self, expr: &Expr) -> Result<Vec<MatrixSeries>, EvalError> {
         let mut found = Vec::new();
         let at = self.steps.start;
-        self.each_series(expr, |all, row, times, values, windows| {
+        self.each_series(expr, |all, row, samples, windows| {
             let (start, end) = windows.at(at);
-            let inside = times.iter().zip(values).filter(|(t, _)| **t > start && **t <= end);
+            let inside = samples.times.iter().zip(samples.values).filter(|(t, _)| **t > start && **t <= end);
             let points: Vec<_> = inside.map(|(t, v)| (Timestamp(*t), *v)).collect();
-            self.query.load(points.len())?;
-            if !points.is_empty() {
-                found.push(MatrixSeries { labels: all[row].clone(), points });
+            let inside = samples.histograms.iter().filter(|(t, _)| *t > start && *t <= end);
+            let histograms: Vec<_> = inside.map(|(t, histogram)| (Timestamp(*t), Arc::clone(histogram))).collect();
+            self.query.load(points.len() + histograms.len())?;
+            if !points.is_empty() || !histograms.is_empty() {
+                found.push(MatrixSeries { labels: all[row].clone(), points, histograms });
             }
             Ok(())
         })?;
@@ -207,7 +281,7 @@ impl<'a> Evaluator<'a> {
     /// One value at every step, for an expression that depends on nothing but the step.
     pub(super) fn per_step(&self, value: impl Fn(i64) -> Option<f64>) -> Frame {
         let values = self.steps.iter().map(|at| value(at).unwrap_or_else(absent)).collect();
-        Frame { steps: self.steps.count, rows: vec![Labels::empty()].into(), values }
+        Frame::floats(self.steps.count, vec![Labels::empty()].into(), values)
     }
 }
 

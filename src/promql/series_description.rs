@@ -1,24 +1,38 @@
 //! The notation of test series: `up{job="a"} 1+1x3 _ stale`
 //! (<https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/#series>).
 //!
-//! Native histograms (`{{schema:…}}`) are refused, and expansions of more than [`MAX_VALUES`] values.
+//! Expansions of more than [`MAX_VALUES`] values are refused.
+
+use std::sync::Arc;
 
 use super::ast::Span;
+use super::histogram_description::parse_histogram;
 use super::literal::parse_number;
 use super::parser::{Fault, ParseError, parse_selector};
 use crate::model::text::quote;
-use crate::model::{Labels, LabelsBuilder, MatchOp, stale_nan};
+use crate::model::{Labels, LabelsBuilder, MatchOp, NativeHistogram, stale_nan};
 
 /// Most values one series may expand to.
 pub const MAX_VALUES: usize = 1_000_000;
 
-/// A series and its values at equal distances; `None` is a gap.
+/// One value of a described series.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SeriesValue {
+    /// No sample.
+    Gap,
+    /// A float.
+    Float(f64),
+    /// A native histogram.
+    Histogram(Arc<NativeHistogram>),
+}
+
+/// A series and its values at equal distances.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SeriesDescription {
     /// The series.
     pub labels: Labels,
     /// Its values, the first at the start of the test.
-    pub values: Vec<Option<f64>>,
+    pub values: Vec<SeriesValue>,
 }
 
 /// Reads a metric alone: a name, labels with `=`, or both.
@@ -73,7 +87,7 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    fn values(&mut self) -> Result<Vec<Option<f64>>, Fault> {
+    fn values(&mut self) -> Result<Vec<SeriesValue>, Fault> {
         let mut values = Vec::new();
         loop {
             let blanks = self.rest().len() - self.rest().trim_start().len();
@@ -88,39 +102,85 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn item(&mut self, values: &mut Vec<Option<f64>>) -> Result<(), Fault> {
+    fn item(&mut self, values: &mut Vec<SeriesValue>) -> Result<(), Fault> {
         if self.rest().starts_with("{{") {
-            return self.fail("native histograms are not supported in series values");
+            return self.histograms(values);
         }
         if self.accept("_") {
             let times = if self.accept("x") { self.repetition()? } else { 1 };
-            return self.extend(values, times, |_| None);
+            return self.extend(values, times, || SeriesValue::Gap);
         }
         let mut value = self.value()?;
         if self.accept("x") {
             let times = self.repetition()? + 1;
-            return self.extend(values, times, |_| Some(value));
+            return self.extend(values, times, || SeriesValue::Float(value));
         }
         if !self.rest().starts_with(['+', '-']) {
-            return self.extend(values, 1, |_| Some(value));
+            return self.extend(values, 1, || SeriesValue::Float(value));
         }
         let step = self.value()?;
         if !self.accept("x") {
             return self.unexpected("series values");
         }
         let times = self.repetition()? + 1;
-        self.extend(values, times, |_| {
+        self.extend(values, times, || {
             let now = value;
             value += step;
-            Some(now)
+            SeriesValue::Float(now)
         })
     }
 
-    fn extend(&self, values: &mut Vec<Option<f64>>, times: usize, value: impl FnMut(usize) -> Option<f64>) -> Result<(), Fault> {
+    fn histogram(&mut self) -> Result<NativeHistogram, Fault> {
+        if !self.rest().starts_with("{{") {
+            return self.unexpected("series values");
+        }
+        let (histogram, end) = parse_histogram(self.text, self.pos)?;
+        self.pos = end;
+        Ok(histogram)
+    }
+
+    /// `{{…}}`, `{{…}}x3`, `{{…}}+{{…}}x3`.
+    fn histograms(&mut self, values: &mut Vec<SeriesValue>) -> Result<(), Fault> {
+        let start = self.pos;
+        let mut histogram = Arc::new(self.histogram()?);
+        if self.accept("x") {
+            let times = self.repetition()? + 1;
+            return self.extend(values, times, || SeriesValue::Histogram(Arc::clone(&histogram)));
+        }
+        let falls = self.rest().starts_with('-');
+        if !falls && !self.rest().starts_with('+') {
+            return self.extend(values, 1, || SeriesValue::Histogram(Arc::clone(&histogram)));
+        }
+        self.pos += 1;
+        let step = self.histogram()?;
+        if !self.accept("x") {
+            return self.unexpected("series values");
+        }
+        let times = self.repetition()? + 1;
+        let mut failure = None;
+        self.extend(values, times, || {
+            let now = Arc::clone(&histogram);
+            let next = Arc::make_mut(&mut histogram);
+            let combined = if next.schema > step.schema {
+                Err(format!("cannot merge from schema {} to {}", step.schema, next.schema))
+            } else {
+                let combined = if falls { next.subtract(&step) } else { next.add(&step) };
+                combined.map_err(|error| error.to_string())
+            };
+            failure = failure.take().or(combined.err());
+            SeriesValue::Histogram(now)
+        })?;
+        match failure.filter(|_| times > 1) {
+            Some(reason) => Err(Fault::new(Span::new(start, self.pos), format!("error combining histograms: {reason}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn extend(&self, values: &mut Vec<SeriesValue>, times: usize, mut value: impl FnMut() -> SeriesValue) -> Result<(), Fault> {
         if values.len().saturating_add(times) > MAX_VALUES {
             return self.fail(&format!("more than {MAX_VALUES} values in one series"));
         }
-        values.extend((0..times).map(value));
+        values.extend((0..times).map(|_| value()));
         Ok(())
     }
 
@@ -219,7 +279,40 @@ mod tests {
     use super::*;
 
     fn values(notation: &str) -> Vec<Option<f64>> {
-        parse_series(&format!("up {notation}")).expect(notation).values
+        let float = |value: SeriesValue| match value {
+            SeriesValue::Gap => None,
+            SeriesValue::Float(value) => Some(value),
+            SeriesValue::Histogram(_) => panic!("a histogram"),
+        };
+        parse_series(&format!("up {notation}")).expect(notation).values.into_iter().map(float).collect()
+    }
+
+    fn histograms(notation: &str) -> Vec<String> {
+        let shown = |value: SeriesValue| match value {
+            SeriesValue::Histogram(histogram) => histogram.notation(),
+            other => format!("{other:?}"),
+        };
+        parse_series(&format!("up {notation}")).expect(notation).values.into_iter().map(shown).collect()
+    }
+
+    /// SEMANTICS 85 and 211; values as promtool 3.5 expands them.
+    #[test]
+    fn histograms_expand_as_floats_do() {
+        let shown = histograms("{{count:1 buckets:[1]}}x1 _ {{count:5}}-{{count:2}}x2 7 {{ }}");
+        let five = ["{{count:5}}", "{{count:3}}", "{{count:1}}"];
+        let repeated = "{{count:1 buckets:[1]}}";
+        assert_eq!(shown, [repeated, repeated, "Gap", five[0], five[1], five[2], "Float(7.0)", "{{}}"]);
+        let grown = histograms("{{schema:0 count:1 buckets:[1]}}+{{schema:1 count:2 buckets:[1 1]}}x1");
+        assert_eq!(grown[1], "{{count:3 buckets:[2 1]}}");
+        for (notation, reason) in [
+            ("{{schema:1}}+{{schema:0}}x1", "error combining histograms: cannot merge from schema 0 to 1"),
+            ("{{}}+{{schema:-53}}x1", "cannot merge from schema -53 to 0"),
+            ("{{}}+1x3", "unexpected"),
+            ("{{}}{{}}", "unexpected"),
+        ] {
+            let error = parse_series(&format!("up {notation}")).expect_err(notation).to_string();
+            assert!(error.contains(reason), "{notation}: {error}");
+        }
     }
 
     /// SEMANTICS 211; lengths and last values as promtool 3.5 counts them.

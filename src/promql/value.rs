@@ -2,18 +2,28 @@
 //!
 //! Texts are Prometheus's own, so that clients which look for them keep working.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::ast::{Span, ValueType};
-use crate::model::{Labels, Timestamp};
+use crate::model::{Labels, NativeHistogram, Timestamp};
 
 /// One sample of an instant vector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VectorSample {
     /// The series.
     pub labels: Labels,
-    /// The value.
+    /// The value; 0 where it is a native histogram.
     pub value: f64,
+    /// The native histogram, where it is one.
+    pub histogram: Option<Arc<NativeHistogram>>,
+}
+
+/// A float.
+impl From<(Labels, f64)> for VectorSample {
+    fn from((labels, value): (Labels, f64)) -> Self {
+        VectorSample { labels, value, histogram: None }
+    }
 }
 
 /// One series of a matrix.
@@ -21,8 +31,10 @@ pub struct VectorSample {
 pub struct MatrixSeries {
     /// The series.
     pub labels: Labels,
-    /// Its samples, ascending in time.
+    /// Its floats, ascending in time.
     pub points: Vec<(Timestamp, f64)>,
+    /// Its native histograms, ascending in time.
+    pub histograms: Vec<(Timestamp, Arc<NativeHistogram>)>,
 }
 
 /// The value of an expression.

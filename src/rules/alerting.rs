@@ -10,8 +10,8 @@ use super::AlertingRule;
 use super::active::{ActiveAlert, AlertState, Held, HeldBy};
 use super::inputs::absences;
 use crate::model::{Alert, Labels, LabelsBuilder, METRIC_NAME, Stage, Timestamp};
-use crate::promql::Expr;
 use crate::promql::ast::BinaryOp;
+use crate::promql::{Expr, VectorSample};
 use crate::template::{Query, RuleData, Template};
 
 /// How long a resolved alert is kept, so that its end is told again.
@@ -61,8 +61,8 @@ pub struct Step {
 
 /// The result of a rule's expression.
 pub struct Hits<'a> {
-    /// Labels and values.
-    pub found: &'a [(Labels, f64)],
+    /// Its samples.
+    pub found: &'a [VectorSample],
     /// The last so many of them stand for data that are not there.
     pub no_data: usize,
 }
@@ -70,8 +70,7 @@ pub struct Hits<'a> {
 /// A result with the labels of its alert.
 struct Present<'h> {
     labels: Labels,
-    source: &'h Labels,
-    value: f64,
+    sample: &'h VectorSample,
     no_data: bool,
 }
 
@@ -142,8 +141,9 @@ impl AlertingState {
             let (mut alert, is_new) = match self.alerts.remove(fingerprint) {
                 Some(alert) if alert.state != AlertState::Inactive => (alert, false),
                 _ => {
-                    let annotations = self.expand(&self.annotations, hit.source, hit.value, now, context);
-                    (ActiveAlert::new(hit.labels.clone(), hit.source.without_name(), annotations, hit.value, now), true)
+                    let annotations = self.expand(&self.annotations, hit.sample, now, context);
+                    let source = hit.sample.labels.without_name();
+                    (ActiveAlert::new(hit.labels.clone(), source, annotations, hit.sample.value, now), true)
                 }
             };
             if let Some(held) = alert.held.take() {
@@ -175,16 +175,16 @@ impl AlertingState {
         context: &Context<'_>,
     ) -> Result<BTreeMap<u64, Present<'h>>, String> {
         let mut present = BTreeMap::new();
-        for (index, (source, value)) in hits.found.iter().enumerate() {
-            let mut labels = source.without_name().to_builder();
-            let data = data(source, *value, now, context);
+        for (index, sample) in hits.found.iter().enumerate() {
+            let mut labels = sample.labels.without_name().to_builder();
+            let data = data(sample, now, context);
             for (name, template) in &self.labels {
                 // An empty text removes the sample's own label.
                 labels.set(name, &template.expand(&data));
             }
             let labels = labels.remove(METRIC_NAME).set("alertname", &rule.name).build();
             let no_data = index + hits.no_data >= hits.found.len();
-            if present.insert(labels.fingerprint(), Present { labels, source, value: *value, no_data }).is_some() {
+            if present.insert(labels.fingerprint(), Present { labels, sample, no_data }).is_some() {
                 return Err("vector contains metrics with the same labelset after applying alert labels".into());
             }
         }
@@ -197,8 +197,8 @@ impl AlertingState {
         Ok(present)
     }
 
-    fn expand(&self, set: &[(String, Template)], source: &Labels, value: f64, now: Timestamp, context: &Context<'_>) -> Labels {
-        let data = data(source, value, now, context);
+    fn expand(&self, set: &[(String, Template)], sample: &VectorSample, now: Timestamp, context: &Context<'_>) -> Labels {
+        let data = data(sample, now, context);
         let mut out = LabelsBuilder::new();
         for (name, template) in set {
             out.set(name, &template.expand(&data));
@@ -208,7 +208,7 @@ impl AlertingState {
 
     /// One alert whose series is there. Tells whether anything about it changed.
     fn seen(&self, mut alert: ActiveAlert, rule: &AlertingRule, hit: &Present<'_>, now: Timestamp) -> (ActiveAlert, bool) {
-        let value = hit.value;
+        let value = hit.sample.value;
         let mut changed = alert.value.to_bits() != value.to_bits() || alert.keep_firing_since.is_some() || alert.no_data != hit.no_data;
         (alert.fed_at, alert.restored, alert.no_data) = (now, false, hit.no_data);
         alert.value = value;
@@ -288,7 +288,7 @@ impl AlertingState {
         let due: Vec<u64> =
             self.alerts.iter().filter(|(_, alert)| alert.is_due(now, context.resend_delay)).map(|(fingerprint, _)| *fingerprint).collect();
         for fingerprint in due {
-            let annotations = present.get(&fingerprint).map(|hit| self.expand(&self.annotations, hit.source, hit.value, now, context));
+            let annotations = present.get(&fingerprint).map(|hit| self.expand(&self.annotations, hit.sample, now, context));
             let Some(alert) = self.alerts.get_mut(&fingerprint) else { continue };
             if let Some(annotations) = annotations {
                 alert.annotations = annotations;
@@ -332,6 +332,14 @@ fn stays(
     true
 }
 
-fn data<'a>(labels: &'a Labels, value: f64, now: Timestamp, context: &Context<'a>) -> RuleData<'a> {
-    RuleData { labels, external_labels: context.external_labels, external_url: context.external_url, value, now, query: context.query }
+fn data<'a>(sample: &'a VectorSample, now: Timestamp, context: &Context<'a>) -> RuleData<'a> {
+    RuleData {
+        labels: &sample.labels,
+        external_labels: context.external_labels,
+        external_url: context.external_url,
+        value: sample.value,
+        histogram: sample.histogram.as_deref(),
+        now,
+        query: context.query,
+    }
 }

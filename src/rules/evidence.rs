@@ -8,8 +8,8 @@ use super::backend::Backend;
 use crate::model::evidence::{Clue, Top};
 use crate::model::time::millis;
 use crate::model::{Alert, Labels, Timestamp};
-use crate::promql::Expr;
 use crate::promql::ast::ValueType;
+use crate::promql::{Expr, VectorSample};
 
 /// No query is begun after this time.
 const BUDGET: Duration = Duration::from_millis(50);
@@ -80,7 +80,7 @@ impl Scene<'_> {
             && let Some(found) = in_time().then(|| self.backend.query_text(&format!("timestamp({selector})"), self.at).ok()).flatten()
         {
             for alert in &mut fresh {
-                let newest = found.iter().filter(|(labels, _)| fits(labels, &alert.labels)).map(|(_, v)| *v).max_by(f64::total_cmp);
+                let newest = found.iter().filter(|hit| fits(&hit.labels, &alert.labels)).map(|hit| hit.value).max_by(f64::total_cmp);
                 let age = newest.map(|newest| (self.at.seconds() - newest).max(0.0)).and_then(finite);
                 alert.evidence.extend(age.map(|seconds| Clue::SampleAge { seconds }));
             }
@@ -89,7 +89,7 @@ impl Scene<'_> {
         for alert in fresh {
             let Some((of, query)) = users(&text, alert.labels.value("instance")) else { continue };
             let Some(found) = in_time().then(|| self.backend.query_text(&query, self.at).ok()).flatten() else { continue };
-            let mut items: Vec<(String, f64)> = found.iter().map(|(labels, value)| (name(labels), *value)).collect();
+            let mut items: Vec<(String, f64)> = found.iter().map(|hit| (name(&hit.labels), hit.value)).collect();
             items.retain(|(_, value)| value.is_finite() && *value > 0.0);
             items.sort_by(|a, b| b.1.total_cmp(&a.1));
             items.truncate(MAX_ITEMS);
@@ -163,10 +163,10 @@ fn fits(series: &Labels, alert: &Labels) -> bool {
 }
 
 /// The value of the one series that speaks of the alert.
-fn at_labels(found: &[(Labels, f64)], alert: &Labels) -> Option<f64> {
-    let mut fitting = found.iter().filter(|(labels, _)| fits(labels, alert));
+fn at_labels(found: &[VectorSample], alert: &Labels) -> Option<f64> {
+    let mut fitting = found.iter().filter(|hit| hit.histogram.is_none() && fits(&hit.labels, alert));
     let first = fitting.next()?;
-    fitting.next().is_none().then_some(first.1)
+    fitting.next().is_none().then_some(first.value)
 }
 
 /// The query for those who use most of what an expression is about, on the alert's instance.
@@ -209,8 +209,8 @@ mod tests {
 
     #[test]
     fn a_value_is_shown_where_one_series_speaks_of_the_alert() {
-        let found =
-            [(Labels::from_pairs([("__name__", "m"), ("host", "a")]), 1.0), (Labels::from_pairs([("__name__", "m"), ("host", "b")]), 2.0)];
+        let found = [("a", 1.0), ("b", 2.0)]
+            .map(|(host, value)| VectorSample::from((Labels::from_pairs([("__name__", "m"), ("host", host)]), value)));
         let alert = |host: &str| Labels::from_pairs([("alertname", "X"), ("host", host)]);
         assert_eq!((at_labels(&found, &alert("b")), at_labels(&found, &alert("c"))), (Some(2.0), None));
         assert_eq!(at_labels(&found, &Labels::from_pairs([("alertname", "X")])), None, "which of the two?");

@@ -10,8 +10,8 @@ use super::group::{Group, RunningRule, Settings};
 use super::{AlertingRule, Rule};
 use crate::model::stage::label_map;
 use crate::model::{Labels, Matcher, Stage, Timestamp};
-use crate::promql::Expr;
 use crate::promql::ast::{Binary, BinaryOp, Matching, ValueType};
+use crate::promql::{Expr, VectorSample};
 
 /// How a rule stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,7 +158,7 @@ fn explain(expr: &Expr, backend: &dyn Backend, at: Timestamp, keep: Keep<'_>) ->
         _ => {
             let found = backend.query(expr, at)?;
             let is_absent = |e: &Expr| matches!(e, Expr::Call(call) if call.function.name.starts_with("absent"));
-            Ok(match found.iter().any(|(labels, _)| keep(labels)) {
+            Ok(match found.iter().any(|hit| keep(&hit.labels)) {
                 true => None,
                 false if is_absent(expr) => Some(Stage::ConditionFalse { expression: expr.to_string() }),
                 false => Some(Stage::NoSeries { expression: expr.to_string() }),
@@ -169,7 +169,7 @@ fn explain(expr: &Expr, backend: &dyn Backend, at: Timestamp, keep: Keep<'_>) ->
 
 /// Two sides that each have a result, but not for the same labels.
 fn meets(expr: &Expr, backend: &dyn Backend, at: Timestamp, keep: Keep<'_>) -> Result<Option<Stage>, String> {
-    let found = backend.query(expr, at)?.iter().any(|(labels, _)| keep(labels));
+    let found = backend.query(expr, at)?.iter().any(|hit| keep(&hit.labels));
     Ok((!found).then(|| Stage::ConditionFalse { expression: expr.to_string() }))
 }
 
@@ -180,16 +180,17 @@ fn compare(binary: &Binary, backend: &dyn Backend, at: Timestamp, keep: Keep<'_>
     let (values, limit) = if turned { (&binary.rhs, &binary.lhs) } else { (&binary.lhs, &binary.rhs) };
     let operator = if turned { turn(binary.op) } else { binary.op };
     let found = backend.query(values, at)?;
-    let kept: Vec<(Labels, f64)> = found.into_iter().filter(|(labels, _)| keep(labels)).collect();
+    // A native histogram is not compared with a limit.
+    let kept: Vec<VectorSample> = found.into_iter().filter(|hit| hit.histogram.is_none() && keep(&hit.labels)).collect();
     if kept.is_empty() {
         let inner = explain(values, backend, at, keep)?;
         return Ok(Some(inner.unwrap_or_else(|| Stage::NoSeries { expression: values.to_string() })));
     }
     let limits: HashMap<Labels, f64> =
-        backend.query(limit, at)?.into_iter().map(|(l, v)| (signature(&l, binary.matching.as_ref()), v)).collect();
+        backend.query(limit, at)?.into_iter().map(|hit| (signature(&hit.labels, binary.matching.as_ref()), hit.value)).collect();
     let pairs: Vec<(&Labels, f64, f64)> = kept
         .iter()
-        .filter_map(|(labels, value)| Some((labels, *value, *limits.get(&signature(labels, binary.matching.as_ref()))?)))
+        .filter_map(|hit| Some((&hit.labels, hit.value, *limits.get(&signature(&hit.labels, binary.matching.as_ref()))?)))
         .collect();
     if pairs.iter().any(|(_, value, limit)| holds(operator, *value, *limit)) {
         return Ok(None);

@@ -10,10 +10,10 @@ use super::alerting::{AlertingState, Context, Hits, Step};
 use super::backend::Backend;
 use super::evidence::Scene;
 use super::inputs::Inputs;
-use super::recording::record;
+use super::recording::{Recorded, record};
 use super::{AlertingRule, Rule, RuleGroup};
 use crate::model::{Alert, Labels, METRIC_NAME, Sample, Stage, Timestamp, stale_nan};
-use crate::promql::{Marks, Plan, Results, Sharing};
+use crate::promql::{Marks, Plan, Results, Sharing, VectorSample};
 use crate::state::{DecisionRow, RuleAlertChanges, RuleAlertRow};
 use crate::template::Query;
 
@@ -306,7 +306,7 @@ impl Group {
         let context = context(&self.definition, settings, &query);
         let mut outcome = GroupOutcome::default();
         if !self.ended.is_empty() {
-            let markers: Vec<Sample> = self.ended.drain(..).map(marker).collect();
+            let markers = Recorded { samples: self.ended.drain(..).map(marker).collect(), histograms: Vec::new() };
             write(backend.as_ref(), at, &markers, results);
         }
         for rule in &mut self.rules {
@@ -403,21 +403,21 @@ impl RunningRule {
             Some(results) => backend.query_sharing(self.rule.expr(), at, Sharing::new(results.clone(), self.marks.clone()))?,
             None => backend.query(self.rule.expr(), at)?,
         };
-        let samples = match &self.rule {
+        let recorded = match &self.rule {
             Rule::Recording(rule) => record(rule, hits, context.limit)?,
             Rule::Alerting(_) => {
                 self.judge(hits, backend, (at, now), context, outcome)?;
-                self.synthetic()
+                Recorded { samples: self.synthetic(), histograms: Vec::new() }
             }
         };
-        self.write(samples, backend, at, results, outcome);
+        self.write(recorded, backend, at, results, outcome);
         Ok(())
     }
 
     /// Moves the alerts of an alerting rule.
     fn judge(
         &mut self,
-        mut hits: Vec<(Labels, f64)>,
+        mut hits: Vec<VectorSample>,
         backend: &dyn Backend,
         (at, now): (Timestamp, Timestamp),
         context: &Context<'_>,
@@ -426,10 +426,10 @@ impl RunningRule {
         let (Rule::Alerting(rule), Some(state)) = (&self.rule, &mut self.alerting) else { return Ok(()) };
         let found = hits.len();
         for absence in state.absences() {
-            for (labels, _) in backend.query(absence, at)? {
-                if !hits.iter().any(|(known, _)| known.without_name() == labels) {
+            for VectorSample { labels, .. } in backend.query(absence, at)? {
+                if !hits.iter().any(|known| known.labels.without_name() == labels) {
                     // There is no value.
-                    hits.push((labels, f64::NAN));
+                    hits.push((labels, f64::NAN).into());
                 }
             }
         }
@@ -468,28 +468,31 @@ impl RunningRule {
     /// Stores the samples, and a stale marker for each series that was there last time and is not now.
     fn write(
         &mut self,
-        mut samples: Vec<Sample>,
+        mut recorded: Recorded,
         backend: &dyn Backend,
         at: Timestamp,
         results: Option<&Arc<Results>>,
         outcome: &mut GroupOutcome,
     ) {
-        if samples.is_empty() && self.written.is_empty() {
+        if recorded.is_empty() && self.written.is_empty() {
             return;
         }
-        let now: SeriesSet = samples.iter().map(|sample| sample.labels.clone()).collect();
-        outcome.samples += samples.len();
-        samples.extend(self.written.difference(&now).cloned().map(marker));
-        write(backend, at, &samples, results);
+        let now: SeriesSet = recorded.labels().cloned().collect();
+        outcome.samples += recorded.samples.len() + recorded.histograms.len();
+        recorded.samples.extend(self.written.difference(&now).cloned().map(marker));
+        write(backend, at, &recorded, results);
         self.written = now;
     }
 }
 
 /// Stores samples; what was computed from series of their names is forgotten.
-fn write(backend: &dyn Backend, at: Timestamp, samples: &[Sample], results: Option<&Arc<Results>>) {
-    backend.append(at, samples);
+fn write(backend: &dyn Backend, at: Timestamp, recorded: &Recorded, results: Option<&Arc<Results>>) {
+    backend.append(at, &recorded.samples);
+    if !recorded.histograms.is_empty() {
+        backend.append_histograms(at, &recorded.histograms);
+    }
     if let Some(results) = results {
-        let names: BTreeSet<&str> = samples.iter().map(|sample| sample.labels.metric_name()).collect();
+        let names: BTreeSet<&str> = recorded.labels().map(Labels::metric_name).collect();
         names.into_iter().for_each(|name| results.written(name));
     }
 }
@@ -497,7 +500,8 @@ fn write(backend: &dyn Backend, at: Timestamp, samples: &[Sample], results: Opti
 /// What answers `query` in templates.
 fn template_query(backend: &Arc<dyn Backend>, now: Timestamp) -> Query {
     let backend = Arc::clone(backend);
-    Arc::new(move |text: &str| backend.query_text(text, now))
+    // A native histogram counts as 0 there, as in Prometheus.
+    Arc::new(move |text: &str| Ok(backend.query_text(text, now)?.into_iter().map(|hit| (hit.labels, hit.value)).collect()))
 }
 
 /// Adds what a step changed to what goes into the state database.

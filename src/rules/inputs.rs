@@ -19,7 +19,7 @@ use super::backend::Backend;
 use super::{AlertingRule, NoData};
 use crate::model::{Labels, METRIC_NAME, Timestamp};
 use crate::promql::ast::{MatrixSelector, ValueType, VectorSelector};
-use crate::promql::{Expr, parse};
+use crate::promql::{Expr, VectorSample, parse};
 
 /// How far an instant selector looks back.
 const LOOKBACK: &str = "5m";
@@ -148,7 +148,7 @@ impl<'a> Inputs<'a> {
         let found = self.found.get_or_insert_with(|| {
             let selectors = self.rule.expr.selectors().into_iter();
             let found = selectors.filter_map(|selector| self.backend.query(&Expr::VectorSelector(selector.clone()), self.at).ok());
-            Arc::new(found.flatten().map(|(labels, _)| labels).collect())
+            Arc::new(found.flatten().map(|sample| sample.labels).collect())
         });
         found.clone()
     }
@@ -165,7 +165,7 @@ impl<'a> Inputs<'a> {
             let range = Expr::MatrixSelector(MatrixSelector { span: selector.span, selector, range });
             self.backend.query_text(&format!("last_over_time({range})"), at).ok()
         });
-        read.flatten().map(|(labels, _)| labels).collect()
+        read.flatten().map(|sample| sample.labels).collect()
     }
 
     fn is_there(&mut self, series: &Labels) -> bool {
@@ -181,7 +181,7 @@ impl<'a> Inputs<'a> {
             let mut ranges = Vec::new();
             of_two_samples(&self.rule.expr, &mut ranges);
             let counted = ranges.iter().filter_map(|range| self.backend.query_text(&format!("count_over_time({range})"), self.at).ok());
-            counted.flatten().filter(|(_, count)| *count < 2.0).map(|(labels, _)| labels).collect()
+            counted.flatten().filter(|counted| counted.value < 2.0).map(|counted| counted.labels).collect()
         });
         !thin.is_empty() && thin.contains(&series.without_name())
     }
@@ -214,7 +214,7 @@ impl<'a> Inputs<'a> {
         }
         let up = format!("up{}", target.braced());
         let ask = |text: &str| self.backend.query_text(text, self.at).unwrap_or_default();
-        let is_zero = |found: &[(Labels, f64)]| found.iter().any(|(_, value)| *value == 0.0);
+        let is_zero = |found: &[VectorSample]| found.iter().any(|sample| sample.value == 0.0);
         let now = ask(&up);
         let lowest = ask(&format!("min_over_time({up}[{LOOKBACK}])"));
         let found = match (now.is_empty(), lowest.is_empty()) {
@@ -236,7 +236,7 @@ impl<'a> Inputs<'a> {
             let found = self.backend.query(expr, self.at)?;
             let is_scalar = expr.value_type() == ValueType::Scalar;
             let yes = |value: f64| !is_scalar || (value != 0.0 && !value.is_nan());
-            Ok(found.into_iter().filter(|(_, value)| yes(*value)).map(|(labels, _)| labels).collect())
+            Ok(found.into_iter().filter(|sample| yes(sample.value)).map(|sample| sample.labels).collect())
         });
         recovered.as_ref().is_ok_and(|found| found.iter().any(|labels| agree(labels, &alert.source)))
     }

@@ -155,11 +155,19 @@ impl Series {
         columns: &mut Columns,
         current: &mut Option<ColumnId>,
     ) -> Outcome {
+        let last = self.last(columns);
         match self.append(at, histogram_nan(), columns, current) {
             // The marker stands there already: of the same histogram?
             Outcome::Repeated if self.newest_histogram() != Some(histogram) => Outcome::Duplicate,
             Outcome::Appended => {
-                self.histograms.get_or_insert_default().push((at, Arc::clone(histogram)));
+                let histograms = self.histograms.get_or_insert_default();
+                let previous = histograms.last().filter(|(time, _)| Some(*time) == last);
+                let hint = histogram.hint_after(previous.map(|(_, previous)| &**previous));
+                let mut histogram = Arc::clone(histogram);
+                if histogram.hint != hint {
+                    Arc::make_mut(&mut histogram).hint = hint;
+                }
+                histograms.push((at, histogram));
                 Outcome::Appended
             }
             outcome => outcome,

@@ -8,7 +8,7 @@ use super::call::Context;
 use super::functions::RULES;
 use super::typed::{self, Dialect};
 use super::{Template, text};
-use crate::model::{Labels, Timestamp};
+use crate::model::{Labels, NativeHistogram, Timestamp};
 
 /// Answers an expression at the evaluation's time: samples with their labels, or an error's text.
 pub type Query = Arc<dyn Fn(&str) -> Result<Vec<(Labels, f64)>, String> + Send + Sync>;
@@ -26,6 +26,8 @@ pub struct RuleData<'a> {
     pub external_url: &'a str,
     /// The sample's value.
     pub value: f64,
+    /// The sample, if it is a native histogram: then it is the value.
+    pub histogram: Option<&'a NativeHistogram>,
     /// The evaluation's time.
     pub now: Timestamp,
     /// Answers the function `query`.
@@ -82,7 +84,7 @@ fn values(data: &RuleData<'_>) -> Value {
         ("Labels", set(data.labels)),
         ("ExternalLabels", set(data.external_labels)),
         ("ExternalURL", text(data.external_url)),
-        ("Value", Value::Float(data.value)),
+        ("Value", data.histogram.map_or(Value::Float(data.value), |histogram| typed::histogram(&histogram.to_string()))),
     ];
     typed::structure(DATA, fields)
 }

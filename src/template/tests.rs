@@ -18,6 +18,7 @@ fn render(written: &str, value: f64) -> String {
         external_labels: &external,
         external_url: "http://bell.example.org/x",
         value,
+        histogram: None,
         now: Timestamp(1_435_781_451_781),
         query: &query,
     };

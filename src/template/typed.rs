@@ -20,6 +20,7 @@ pub(super) const TIME: &str = "time.Time";
 pub(super) const DURATION: &str = "time.Duration";
 pub(super) const MONTH: &str = "time.Month";
 pub(super) const WEEKDAY: &str = "time.Weekday";
+pub(super) const HISTOGRAM: &str = "*histogram.FloatHistogram";
 pub(super) const DICT: &str = "map[string]interface {}";
 pub(super) const PAIR: &str = "template.Pair";
 
@@ -57,6 +58,11 @@ pub(super) fn moment(moment: &Zoned) -> Value {
 /// A time in UTC.
 pub(super) fn utc(stamp: Timestamp) -> Value {
     moment(&stamp.to_zoned(TimeZone::UTC))
+}
+
+/// A native histogram: nothing but its text can be had of it.
+pub(super) fn histogram(shown: &str) -> Value {
+    structure(HISTOGRAM, [("text", text(shown))])
 }
 
 /// A duration, a month or a day of the week.
@@ -210,6 +216,7 @@ pub(super) fn show(value: &Value, dialect: Dialect, out: &mut String) -> Result<
             Some(DURATION) => out.push_str(&time::duration(as_integer(value).unwrap_or(0))),
             Some(MONTH) => out.push_str(time::month(as_integer(value).unwrap_or(0))),
             Some(WEEKDAY) => out.push_str(time::weekday(as_integer(value).unwrap_or(0))),
+            Some(HISTOGRAM) => out.push_str(value.field("text").and_then(as_text).map_or("", |text| text)),
             None if dialect == Dialect::Notification => {
                 for (index, (name, value)) in sorted(value).into_iter().enumerate() {
                     out.push_str(if index > 0 { ", " } else { "" });

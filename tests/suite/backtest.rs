@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightbell::model::{Labels, METRIC_NAME, Sample, Timestamp, stale_nan};
-use nightbell::promql::{Engine, Expr, Value, parse};
+use nightbell::promql::{Engine, Expr, parse};
 use nightbell::rules::active::AlertState;
-use nightbell::rules::backend::Backend;
+use nightbell::rules::backend::{Backend, Hits, hits};
 use nightbell::rules::backtest::{Longer, Options, Report, run};
 use nightbell::rules::file::parse_text;
 use nightbell::rules::group::{Group, Settings};
@@ -95,15 +95,11 @@ struct Live {
 }
 
 impl Backend for Live {
-    fn query(&self, expr: &Expr, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
-        match self.engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value {
-            Value::Vector(samples) => Ok(samples.into_iter().map(|s| (s.labels, s.value)).collect()),
-            Value::Scalar(value) => Ok(vec![(Labels::empty(), value)]),
-            _ => Err("not a vector".into()),
-        }
+    fn query(&self, expr: &Expr, at: Timestamp) -> Hits {
+        hits(self.engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value)
     }
 
-    fn query_text(&self, text: &str, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+    fn query_text(&self, text: &str, at: Timestamp) -> Hits {
         self.query(&parse(text).map_err(|e| e.to_string())?, at)
     }
 

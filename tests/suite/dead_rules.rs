@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nightbell::model::{Labels, METRIC_NAME, Sample, Timestamp};
 use nightbell::promql::Expr;
-use nightbell::rules::backend::Backend;
+use nightbell::rules::backend::{Backend, Hits};
 use nightbell::rules::dead::DeadRules;
 use nightbell::rules::file::parse_text;
 use nightbell::rules::group::Settings;
@@ -19,11 +19,11 @@ use tokio::sync::mpsc;
 struct Silent;
 
 impl Backend for Silent {
-    fn query(&self, _: &Expr, _: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+    fn query(&self, _: &Expr, _: Timestamp) -> Hits {
         Ok(Vec::new())
     }
 
-    fn query_text(&self, _: &str, _: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+    fn query_text(&self, _: &str, _: Timestamp) -> Hits {
         Ok(Vec::new())
     }
 

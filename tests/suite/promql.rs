@@ -1,17 +1,43 @@
 //! Runs `tests/promql/*.test`, written in the script language of Prometheus's own `promqltest`
 //! (<https://pkg.go.dev/github.com/prometheus/prometheus/promql/promqltest>): `clear`, `load STEP`, `eval instant at T EXPR`,
-//! `eval range from A to B step S EXPR`, with `expect fail msg: TEXT`, `expect ordered`, `expect warn` and `expect info` below.
+//! `eval range from A to B step S EXPR`, with `expect fail msg: TEXT`, `expect ordered`, `expect warn` and `expect info` below. Native
+//! histograms stand as `{{schema:0 sum:1 count:1 buckets:[1]}}`, their hints included.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use nightbell::model::{Labels, MatchOp, Matcher, STALE_NAN_BITS, Sample, Timestamp, parse_duration, stale_nan};
-use nightbell::promql::{Engine, Expr, Interrupt, ParseOptions, Severity, Value, parse_selector, parse_with};
+use nightbell::model::{
+    HistogramSample, Labels, MatchOp, Matcher, NativeHistogram, STALE_NAN_BITS, Sample, Timestamp, parse_duration, stale_nan,
+};
+use nightbell::promql::{
+    Engine, Expr, Interrupt, MatrixSeries, ParseOptions, SeriesValue, Severity, Value, parse_selector, parse_series, parse_with,
+};
 use nightbell::store::{Limits, Store};
 
-/// One value of a series description; `None` is a gap.
+/// The values of a series description with native histograms; `None` is a gap.
+fn expand_all(text: &str) -> Vec<Option<Point>> {
+    if !text.contains("{{") {
+        return expand(text).into_iter().map(|value| value.map(Point::Float)).collect();
+    }
+    let point = |value: SeriesValue| match value {
+        SeriesValue::Gap => None,
+        SeriesValue::Float(value) => Some(Point::Float(value)),
+        SeriesValue::Histogram(histogram) => Some(Point::Histogram(histogram)),
+    };
+    parse_series(&format!("x {}", text.trim())).unwrap_or_else(|e| panic!("{text}: {e}")).values.into_iter().map(point).collect()
+}
+
+/// A sample of a script.
+#[derive(Clone, Debug)]
+enum Point {
+    Float(f64),
+    Histogram(Arc<NativeHistogram>),
+}
+
+/// The values of a series description; `None` is a gap.
 fn expand(text: &str) -> Vec<Option<f64>> {
     let number = |text: &str| match text {
         "stale" => stale_nan(),
@@ -73,7 +99,7 @@ struct Case {
     fail: Option<String>,
     ordered: bool,
     remarks: Vec<(Severity, String)>,
-    series: Vec<(Labels, Vec<Option<f64>>)>,
+    series: Vec<(Labels, Vec<Option<Point>>)>,
     scalar: Option<f64>,
 }
 
@@ -105,7 +131,7 @@ impl Case {
             self.scalar = Some(value);
         } else {
             let (labels, values) = series(line);
-            self.series.push((labels, expand(values)));
+            self.series.push((labels, expand_all(values)));
         }
     }
 
@@ -131,31 +157,45 @@ impl Case {
             assert_eq!(remarks.len(), expected.len(), "{place}\n  remarks {remarks:?}");
             assert!(expected.iter().all(|text| remarks.iter().any(|r| r.contains(text.as_str()))), "{place}\n  remarks {remarks:?}");
         }
-        let rows: Vec<(Labels, Vec<(i64, f64)>)> = match evaluated.value {
+        let point = |value: f64, histogram: Option<Arc<NativeHistogram>>| histogram.map_or(Point::Float(value), Point::Histogram);
+        let rows: Vec<(Labels, Vec<(i64, Point)>)> = match evaluated.value {
             Value::Scalar(value) => return self.same(self.scalar, Some(value), &place),
             Value::String(text) => return assert_eq!(self.expr.trim_matches('"'), text),
-            Value::Vector(samples) => samples.into_iter().map(|s| (s.labels, vec![(self.instant, s.value)])).collect(),
-            Value::Matrix(all) => all.into_iter().map(|s| (s.labels, s.points.iter().map(|(t, v)| (t.0, *v)).collect())).collect(),
+            Value::Vector(samples) => samples.into_iter().map(|s| (s.labels, vec![(self.instant, point(s.value, s.histogram))])).collect(),
+            Value::Matrix(all) => {
+                let points = |s: MatrixSeries| {
+                    let floats = s.points.into_iter().map(|(t, v)| (t.0, Point::Float(v)));
+                    let mut all: Vec<(i64, Point)> =
+                        floats.chain(s.histograms.into_iter().map(|(t, h)| (t.0, Point::Histogram(h)))).collect();
+                    all.sort_by_key(|(t, _)| *t);
+                    (s.labels, all)
+                };
+                all.into_iter().map(points).collect()
+            }
         };
         self.compare(rows, &place);
     }
 
-    fn compare(&self, rows: Vec<(Labels, Vec<(i64, f64)>)>, place: &str) {
+    fn compare(&self, rows: Vec<(Labels, Vec<(i64, Point)>)>, place: &str) {
         let expected = || self.series.iter().map(|(labels, _)| labels.to_string()).collect::<Vec<_>>();
         if self.ordered {
             let got: Vec<String> = rows.iter().map(|(labels, _)| labels.to_string()).collect();
             assert_eq!(got, expected(), "{place}");
         }
-        let got: BTreeMap<String, Vec<(i64, f64)>> = rows.into_iter().map(|(labels, points)| (labels.to_string(), points)).collect();
+        let got: BTreeMap<String, Vec<(i64, Point)>> = rows.into_iter().map(|(labels, points)| (labels.to_string(), points)).collect();
         assert_eq!(got.keys().cloned().collect::<std::collections::BTreeSet<_>>(), expected().into_iter().collect(), "{place}\n  {got:?}");
         let step = self.range.map_or(0, |(_, step)| step);
         for (labels, values) in &self.series {
             let points = &got[&labels.to_string()];
-            let wanted: Vec<(i64, f64)> =
-                values.iter().enumerate().filter_map(|(n, v)| v.map(|v| (self.instant + n as i64 * step, v))).collect();
-            let times = |points: &[(i64, f64)]| points.iter().map(|(t, _)| *t).collect::<Vec<_>>();
+            let wanted: Vec<(i64, Point)> =
+                values.iter().enumerate().filter_map(|(n, v)| v.clone().map(|v| (self.instant + n as i64 * step, v))).collect();
+            let times = |points: &[(i64, Point)]| points.iter().map(|(t, _)| *t).collect::<Vec<_>>();
             assert_eq!(times(points), times(&wanted), "{place}\n  {labels}");
-            points.iter().zip(&wanted).for_each(|(got, want)| self.same(Some(want.1), Some(got.1), place));
+            points.iter().zip(&wanted).for_each(|(got, want)| match (&want.1, &got.1) {
+                (Point::Float(want), Point::Float(got)) => self.same(Some(*want), Some(*got), place),
+                (Point::Histogram(want), Point::Histogram(got)) => assert_eq!(got.notation(), want.notation(), "{place}\n  {labels}"),
+                (want, got) => panic!("{place}\n  {labels}: wanted {want:?}, got {got:?}"),
+            });
         }
     }
 
@@ -169,12 +209,15 @@ impl Case {
 fn load(store: &Store, interval: i64, lines: &[&str]) {
     for line in lines {
         let (labels, values) = series(line);
-        for (index, value) in expand(values).into_iter().enumerate() {
-            if let Some(value) = value {
-                let sample = Sample { labels: labels.clone(), value, timestamp: None };
-                let taken = store.append(Timestamp(index as i64 * interval), &[sample]);
-                assert_eq!(taken.appended, 1, "{line}: {taken:?}");
-            }
+        for (index, point) in expand_all(values).into_iter().enumerate() {
+            let at = Timestamp(index as i64 * interval);
+            let labels = labels.clone();
+            let taken = match point {
+                Some(Point::Float(value)) => store.append(at, &[Sample { labels, value, timestamp: None }]),
+                Some(Point::Histogram(histogram)) => store.append_histograms(at, &[HistogramSample { labels, histogram, timestamp: None }]),
+                None => continue,
+            };
+            assert_eq!(taken.appended, 1, "{line}: {taken:?}");
         }
     }
 }

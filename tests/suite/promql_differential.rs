@@ -9,6 +9,7 @@
 //! `NIGHTBELL_TEST_SEED` and `NIGHTBELL_TEST_COUNT` choose what is generated; `NIGHTBELL_TEST_EXPRESSIONS` names a file with an expression a
 //! line to ask instead; `NIGHTBELL_TEST_STRICT=1` wants every bit equal. A difference becomes a case in `tests/promql/`.
 
+mod answer;
 mod data;
 pub mod generator;
 mod peer;
@@ -17,121 +18,15 @@ pub mod random;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nightbell::model::{Labels, Sample, Timestamp};
-use nightbell::promql::{Engine, Evaluated, ParseOptions, Severity, Value, parse_with};
+use nightbell::model::{HistogramSample, Sample, Timestamp};
+use nightbell::promql::{Engine, ParseOptions, parse_with};
 use nightbell::store::{Limits, Store};
 
-use data::START;
+use answer::{Answer, agree, first_difference, ours, theirs};
+use data::{START, Value};
 use generator::Generator;
 use peer::Peer;
 use random::Random;
-
-/// Samples of one series in an answer.
-type Row = (String, Vec<(i64, f64)>);
-
-/// An answer in a form that both sides can be brought to.
-#[derive(Debug, PartialEq)]
-enum Answer {
-    Error(String),
-    /// Series in the order of the answer; warnings and infos.
-    Series(Vec<Row>, Vec<String>),
-}
-
-fn theirs(answer: &serde_json::Value) -> Answer {
-    if answer["status"] != "success" {
-        return Answer::Error(answer["error"].as_str().unwrap_or("no answer").to_owned());
-    }
-    let texts = |key: &str| answer[key].as_array().into_iter().flatten().filter_map(|t| t.as_str().map(str::to_owned)).collect::<Vec<_>>();
-    let mut remarks = [texts("warnings"), texts("infos")].concat();
-    remarks.sort();
-    let point = |p: &serde_json::Value| {
-        let time = (p[0].as_f64().unwrap_or(f64::NAN) * 1000.0).round() as i64;
-        (time, p[1].as_str().and_then(|v| v.parse().ok()).unwrap_or(f64::NAN))
-    };
-    let result = &answer["data"]["result"];
-    if answer["data"]["resultType"] == "scalar" {
-        return Answer::Series(vec![("{}".into(), vec![point(result)])], remarks);
-    }
-    let rows = result.as_array().map(Vec::as_slice).unwrap_or_default().iter().map(|row| {
-        let pairs = row["metric"].as_object().into_iter().flatten().map(|(n, v)| (n.clone(), v.as_str().unwrap_or("").to_owned()));
-        let points = match row["values"].as_array() {
-            Some(values) => values.iter().map(point).collect(),
-            None => vec![point(&row["value"])],
-        };
-        (Labels::from_pairs(pairs).braced(), points)
-    });
-    Answer::Series(rows.collect(), remarks)
-}
-
-fn ours(value: Result<Evaluated, String>, at: i64, text: &str) -> Answer {
-    let evaluated = match value {
-        Err(error) => return Answer::Error(error),
-        Ok(evaluated) => evaluated,
-    };
-    let mut remarks = [evaluated.remarks(Severity::Warning, text), evaluated.remarks(Severity::Info, text)].concat();
-    remarks.sort();
-    let rows = match evaluated.value {
-        Value::Scalar(v) => vec![("{}".into(), vec![(at, v)])],
-        Value::String(_) => Vec::new(),
-        Value::Vector(samples) => samples.into_iter().map(|s| (s.labels.braced(), vec![(at, s.value)])).collect(),
-        Value::Matrix(series) => {
-            series.into_iter().map(|s| (s.labels.braced(), s.points.into_iter().map(|(t, v)| (t.0, v)).collect())).collect()
-        }
-    };
-    Answer::Series(rows, remarks)
-}
-
-fn near(a: f64, b: f64, tolerance: f64) -> bool {
-    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * a.abs().max(b.abs())
-}
-
-fn agree(a: &Answer, b: &Answer, ordered: bool, tolerance: f64) -> bool {
-    match (a, b) {
-        // Newer versions than 3.5 name colliding series in the order of their labels, as this one does; and which ones collide first depends
-        // on the order of operands that have none.
-        (Answer::Error(a), Answer::Error(b)) => {
-            let plain = |text: &str| text.find(" for the match group").map_or(text.len(), |end| end);
-            a[..plain(a)] == b[..plain(b)]
-        }
-        (Answer::Series(a, a_remarks), Answer::Series(b, b_remarks)) => {
-            let sorted = |rows: &[Row]| {
-                let mut order: Vec<usize> = (0..rows.len()).collect();
-                if !ordered {
-                    order.sort_by(|x, y| rows[*x].0.cmp(&rows[*y].0));
-                }
-                order
-            };
-            // Prometheus shows ten of a kind and says how many more there were.
-            let omitted = b_remarks.iter().any(|r| r.contains("annotations omitted"));
-            (a_remarks == b_remarks || omitted)
-                && a.len() == b.len()
-                && sorted(a).into_iter().zip(sorted(b)).all(|(x, y)| {
-                    let (x, y) = (&a[x], &b[y]);
-                    x.0 == y.0 && x.1.len() == y.1.len() && x.1.iter().zip(&y.1).all(|(p, q)| p.0 == q.0 && near(p.1, q.1, tolerance))
-                })
-        }
-        _ => false,
-    }
-}
-
-/// Shows where two answers first part.
-fn first_difference(ours: &[Row], theirs: &[Row]) {
-    for (labels, points) in ours {
-        let Some((_, other)) = theirs.iter().find(|(l, _)| l == labels) else {
-            return println!("  ours only: {labels} {:?}", points.first());
-        };
-        let here = points.iter().find(|(time, value)| !other.iter().any(|(t, v)| t == time && near(*value, *v, 1e-12)));
-        if let Some((time, value)) = here {
-            return println!("  {labels} at {time}: {value:?}, theirs {:?}", other.iter().find(|(t, _)| t == time).map(|(_, v)| *v));
-        }
-        if let Some(more) = other.iter().find(|(time, _)| !points.iter().any(|(t, _)| t == time)) {
-            return println!("  {labels} theirs only: {more:?}");
-        }
-    }
-    if let Some(row) = theirs.iter().find(|(labels, _)| !ours.iter().any(|(l, _)| l == labels)) {
-        println!("  theirs only: {} {:?}", row.0, row.1.first());
-    }
-}
 
 /// SEMANTICS part B as a whole.
 #[test]
@@ -150,7 +45,14 @@ fn random_expressions_have_prometheus_answers() {
     let store = Store::new(Limits::default());
     for one in &series {
         for (time, value) in &one.points {
-            store.append(Timestamp(*time), &[Sample { labels: one.labels.clone(), value: *value, timestamp: None }]);
+            let labels = one.labels.clone();
+            match value {
+                Value::Float(value) => drop(store.append(Timestamp(*time), &[Sample { labels, value: *value, timestamp: None }])),
+                Value::Histogram(histogram) => {
+                    let histogram = histogram.clone();
+                    drop(store.append_histograms(Timestamp(*time), &[HistogramSample { labels, histogram, timestamp: None }]));
+                }
+            }
         }
     }
     let engine = Engine::default();

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightbell::model::{Alert, Labels, METRIC_NAME, Sample, Stage, Timestamp, stale_nan};
-use nightbell::promql::{Engine, Expr, Value, parse, parse_metric};
+use nightbell::promql::{Engine, Expr, parse, parse_metric};
 use nightbell::rules::RuleGroup;
 use nightbell::rules::active::{ActiveAlert, AlertState};
-use nightbell::rules::backend::Backend;
+use nightbell::rules::backend::{Backend, Hits, hits};
 use nightbell::rules::file::parse_text;
 use nightbell::rules::group::{Group, Settings};
 use nightbell::store::{Limits, Store};
@@ -23,15 +23,11 @@ struct Stored {
 }
 
 impl Backend for Stored {
-    fn query(&self, expr: &Expr, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
-        match self.engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value {
-            Value::Vector(samples) => Ok(samples.into_iter().map(|s| (s.labels, s.value)).collect()),
-            Value::Scalar(value) => Ok(vec![(Labels::empty(), value)]),
-            _ => Err("not a vector".into()),
-        }
+    fn query(&self, expr: &Expr, at: Timestamp) -> Hits {
+        hits(self.engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value)
     }
 
-    fn query_text(&self, text: &str, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+    fn query_text(&self, text: &str, at: Timestamp) -> Hits {
         self.query(&parse(text).map_err(|e| e.to_string())?, at)
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nightbell::model::{Alert, Labels, METRIC_NAME, Sample, Timestamp, stale_nan};
-use nightbell::promql::{Engine, Expr, Plan, Results, Sharing, Value, parse};
-use nightbell::rules::backend::Backend;
+use nightbell::promql::{Engine, Expr, Plan, Results, Sharing, parse};
+use nightbell::rules::backend::{Backend, Hits, hits};
 use nightbell::rules::file::parse_text;
 use nightbell::rules::group::{Group, Settings};
 use nightbell::rules::scheduler::Scheduler;
@@ -19,7 +19,6 @@ use tokio::sync::mpsc;
 
 /// Series with instants and the bits of values.
 type Stored = BTreeMap<String, Vec<(i64, u64)>>;
-type Hits = Result<Vec<(Labels, f64)>, String>;
 
 /// An engine over a store; counts what was answered with the results of other rules at hand.
 struct Local {
@@ -34,11 +33,7 @@ impl Local {
     }
 
     fn value(&self, engine: &Engine, expr: &Expr, at: Timestamp) -> Hits {
-        match engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value {
-            Value::Vector(samples) => Ok(samples.into_iter().map(|s| (s.labels, s.value)).collect()),
-            Value::Scalar(value) => Ok(vec![(Labels::empty(), value)]),
-            _ => Err("not a vector".into()),
-        }
+        hits(engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value)
     }
 
     fn sample(&self, at: i64, pairs: &[(&str, &str)], value: f64) {

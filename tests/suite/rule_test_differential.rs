@@ -35,6 +35,27 @@ fn values(random: &mut Random) -> String {
     out.join(" ")
 }
 
+/// Native histograms of one series, now and then a float or a gap.
+fn histograms(random: &mut Random) -> String {
+    let mut out = Vec::new();
+    for _ in 0..1 + random.below(3) {
+        let (a, b, times) = (random.below(9), random.below(9), 2 + random.below(9));
+        let schema = random.pick(&["0", "0", "1", "-53"]);
+        let bounds = if schema == "-53" { " custom_values:[1 5]" } else { "" };
+        let histogram = |a: usize, b: usize| {
+            let sum = a * 2 + b;
+            format!("{{{{schema:{schema} count:{} sum:{sum}.5{bounds} buckets:[{a} {b} 0]}}}}", a + b)
+        };
+        out.push(match random.below(6) {
+            0 => format!("_ {a}"),
+            1 => "stale".to_owned(),
+            2 => format!("{}x{times}", histogram(a, b)),
+            _ => format!("{}+{}x{times}", histogram(a, b), histogram(random.below(4), random.below(4))),
+        });
+    }
+    out.join(" ")
+}
+
 fn series(random: &mut Random) -> Vec<Value> {
     let mut out = Vec::new();
     for job in ["api", "db"] {
@@ -46,11 +67,13 @@ fn series(random: &mut Random) -> Vec<Value> {
                 out.push(format!("lat_bucket{{job=\"{job}\",instance=\"{instance}\",le=\"{le}\"}}"));
             }
         }
+        out.push(format!("nh{{job=\"{job}\"}}"));
         out.push(format!("limit{{job=\"{job}\"}}"));
         out.push(format!("{{\"häufig.keit\",job=\"{job}\",\"host.name\"=\"x\"}}"));
     }
     out.push("lone".to_owned());
-    out.into_iter().map(|series| json!({"series": series, "values": values(random)})).collect()
+    let values = |series: &str, random: &mut Random| if series.starts_with("nh") { histograms(random) } else { values(random) };
+    out.into_iter().map(|series| json!({"values": values(&series, random), "series": series})).collect()
 }
 
 /// An expression of the stable language.

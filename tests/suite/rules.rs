@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use nightbell::config::Position;
 use nightbell::model::{Alert, Labels, METRIC_NAME, Sample, Timestamp, is_stale};
+use nightbell::promql::VectorSample;
 use nightbell::promql::ast::{Expr, Span, VectorSelector};
 use nightbell::rules::active::{ActiveAlert, AlertState};
-use nightbell::rules::backend::Backend;
+use nightbell::rules::backend::{self, Backend};
 use nightbell::rules::file::parse_text;
 use nightbell::rules::group::{Group, Settings};
 use nightbell::rules::scheduler::Scheduler;
@@ -41,15 +42,16 @@ impl Script {
 }
 
 impl Backend for Script {
-    fn query(&self, expr: &Expr, at: Timestamp) -> Hits {
+    fn query(&self, expr: &Expr, at: Timestamp) -> backend::Hits {
         let Expr::VectorSelector(selector) = expr else { return Err("only selectors".into()) };
-        match self.answers.lock().get(&selector.name) {
-            Some(answer) => answer.clone(),
-            None => Ok(self.stored(&selector.name, at.0)),
-        }
+        let answer = match self.answers.lock().get(&selector.name) {
+            Some(answer) => answer.clone()?,
+            None => self.stored(&selector.name, at.0),
+        };
+        Ok(answer.into_iter().map(VectorSample::from).collect())
     }
 
-    fn query_text(&self, text: &str, at: Timestamp) -> Hits {
+    fn query_text(&self, text: &str, at: Timestamp) -> backend::Hits {
         self.query(&selector(text), at)
     }
 

@@ -89,9 +89,10 @@ impl NativeHistogram {
     }
 
     fn scale(&mut self, change: impl Fn(f64) -> f64) {
-        for value in [&mut self.zero_count, &mut self.count, &mut self.sum] {
-            *value = change(*value);
+        if !self.is_custom() {
+            self.zero_count = change(self.zero_count);
         }
+        (self.count, self.sum) = (change(self.count), change(self.sum));
         self.positive.map(&change);
         self.negative.map(&change);
     }
@@ -162,10 +163,32 @@ impl NativeHistogram {
     /// way that only a reset explains.
     pub fn is_reset_after(&self, previous: &NativeHistogram) -> bool {
         match self.hint {
-            ResetHint::Reset => return true,
-            ResetHint::NotReset => return false,
-            ResetHint::Unknown | ResetHint::Gauge => {}
+            ResetHint::Reset => true,
+            ResetHint::NotReset => false,
+            ResetHint::Unknown | ResetHint::Gauge => self.sank_below(previous),
         }
+    }
+
+    /// The hint of a histogram that comes after `previous` in a series, which its reader then need not find out again: a gauge stays one,
+    /// and a counter that went on in the same layout was not reset. A reset is left to be found, as in Prometheus, whose readers may not
+    /// see `previous`.
+    pub fn hint_after(&self, previous: Option<&NativeHistogram>) -> ResetHint {
+        let goes_on = |previous: &NativeHistogram| {
+            previous.hint != ResetHint::Gauge
+                && self.hint != ResetHint::Reset
+                && self.schema == previous.schema
+                && self.zero_threshold == previous.zero_threshold
+                && !self.sank_below(previous)
+        };
+        match previous {
+            _ if self.hint == ResetHint::Gauge => ResetHint::Gauge,
+            Some(previous) if goes_on(previous) => ResetHint::NotReset,
+            _ => ResetHint::Unknown,
+        }
+    }
+
+    /// Whether a count sank, or the bounds changed in a way that only a reset explains.
+    fn sank_below(&self, previous: &NativeHistogram) -> bool {
         if self.count < previous.count
             || self.check(previous).is_err()
             || self.schema > previous.schema

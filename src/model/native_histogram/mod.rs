@@ -121,6 +121,11 @@ pub struct Bucket {
     pub count: f64,
 }
 
+impl Bucket {
+    /// A bucket without width or observations.
+    pub const EMPTY: Bucket = Bucket { lower: 0.0, upper: 0.0, lower_inclusive: false, upper_inclusive: false, count: 0.0 };
+}
+
 /// Equal in everything that was observed, bit by bit. The hint tells of another histogram, and does not count.
 impl PartialEq for NativeHistogram {
     fn eq(&self, other: &Self) -> bool {

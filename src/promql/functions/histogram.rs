@@ -1,38 +1,23 @@
-//! Functions of classic histograms (series with `le`); native histograms are not stored, so functions of those find nothing.
+//! Functions of histograms of both kinds: classic ones, which are series with `le`, and native ones.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use super::native_quantile::{self, Unnumbered};
 use super::{Body, Function, row};
 use crate::model::text::quote;
-use crate::model::{Labels, METRIC_NAME};
+use crate::model::{Labels, METRIC_NAME, NativeHistogram};
 use crate::promql::ast::Call;
 use crate::promql::ast::ValueType::{Scalar, Vector};
-use crate::promql::eval::Evaluator;
-use crate::promql::frame::{Frame, Node, is_absent};
+use crate::promql::eval::{Evaluator, drop_names};
+use crate::promql::frame::{Frame, Histograms, Node, absent, is_absent};
 use crate::promql::value::{EvalError, Severity};
 
 /// The functions of this family.
 pub(super) static FAMILY: &[Function] = &[
-    row("histogram_avg", &[Vector], Body::Special(native_only), "Mean of the observations of native histograms."),
-    row("histogram_count", &[Vector], Body::Special(native_only), "Number of observations of native histograms."),
     row("histogram_fraction", &[Scalar, Scalar, Vector], Body::Special(histogram_fraction), "Share of observations between two bounds."),
     row("histogram_quantile", &[Scalar, Vector], Body::Special(histogram_quantile), "Quantile of the observations of histograms."),
-    row(
-        "histogram_stddev",
-        &[Vector],
-        Body::Special(native_only),
-        "Estimated standard deviation of the observations of native histograms.",
-    ),
-    row("histogram_stdvar", &[Vector], Body::Special(native_only), "Estimated variance of the observations of native histograms."),
-    row("histogram_sum", &[Vector], Body::Special(native_only), "Sum of the observations of native histograms."),
 ];
-
-/// Functions of native histograms leave out every sample that is not one.
-fn native_only(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
-    evaluator.vector(&call.args[0])?;
-    Ok(Node::Vector(Frame::new(evaluator.steps.count)))
-}
 
 /// One bucket: how many observations are at most `bound`.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +68,7 @@ fn per_histogram(
     frame: &Frame,
     histograms: &[Histogram],
     mut compute: impl FnMut(usize, &mut Vec<Bucket>, &str) -> f64,
-) -> Result<Node, EvalError> {
+) -> Frame {
     let mut out = Frame::new(evaluator.steps.count);
     let mut buckets = Vec::new();
     for (labels, rows) in histograms {
@@ -99,24 +84,79 @@ fn per_histogram(
             }
         }
     }
-    out.merged().map(Node::Vector)
+    out
+}
+
+/// Takes the native histograms out of a frame and computes a value of each. One that stands beside buckets of the same name and labels is
+/// left out with them.
+fn per_native(
+    evaluator: &Evaluator<'_>,
+    call: &Call,
+    frame: &mut Frame,
+    argument: usize,
+    compute: impl Fn(usize, &NativeHistogram) -> (f64, Option<Unnumbered>),
+) -> Frame {
+    let steps = frame.steps;
+    let mut native = frame.clone();
+    native.drop_floats();
+    frame.drop_histograms();
+    frame.compact();
+    let mut classic: HashMap<Labels, Vec<usize>, ahash::RandomState> = HashMap::default();
+    for (row, labels) in frame.rows.iter().enumerate().filter(|(_, labels)| parse_bound(labels.value("le")).is_some()) {
+        classic.entry(labels.filtered(|name| name != "le")).or_default().push(row);
+    }
+    for row in 0..native.rows.len() {
+        let name = native.rows[row].metric_name();
+        let beside = classic.get(&native.rows[row]).map_or(&[][..], Vec::as_slice);
+        for step in 0..steps {
+            let cell = row * steps + step;
+            let Some(histogram) = native.histograms.get(native.values[cell]) else { continue };
+            if beside.iter().any(|row| !is_absent(frame.at(*row, step))) {
+                let text =
+                    format!("PromQL warning: vector contains a mix of classic and native histograms for metric name {}", quote(name));
+                evaluator.query.remark(Severity::Warning, text, call.remarked(argument));
+                beside.iter().for_each(|row| frame.values[row * steps + step] = absent());
+                native.values[cell] = absent();
+                continue;
+            }
+            let (value, remark) = compute(step, histogram);
+            native.values[cell] = value;
+            if let Some(remark) = remark {
+                evaluator.query.remark(Severity::Info, format!("{} {}", remark.text(), quote(name)), call.remarked(0));
+            }
+        }
+    }
+    native.histograms = Histograms::default();
+    drop_names(&mut native);
+    native
+}
+
+/// The values of native histograms before those of classic ones.
+fn joined(native: Option<Frame>, classic: Frame) -> Result<Node, EvalError> {
+    let Some(mut all) = native else { return classic.merged().map(Node::Vector) };
+    let rows = all.rows.iter().chain(classic.rows.iter()).cloned().collect();
+    all.append(classic, rows);
+    all.merged().map(Node::Vector)
 }
 
 fn histogram_quantile(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let q = evaluator.scalar(&call.args[0])?;
-    let frame = evaluator.vector(&call.args[1])?;
+    let mut frame = evaluator.vector(&call.args[1])?;
+    let native = (!frame.histograms.is_empty())
+        .then(|| per_native(evaluator, call, &mut frame, 1, |step, histogram| native_quantile::quantile(q[step], histogram)));
     let histograms = histograms(evaluator, call, &frame, 1);
     for q in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
         evaluator.query.remark(Severity::Warning, super::over_time::invalid_quantile(*q), call.remarked(0));
     }
     let once = call.is_step_invariant();
-    per_histogram(evaluator, &frame, &histograms, |step, buckets, name| {
+    let classic = per_histogram(evaluator, &frame, &histograms, |step, buckets, name| {
         let (value, repaired) = bucket_quantile(q[step], buckets);
         if repaired && !(once && name.is_empty()) {
             evaluator.query.remark(Severity::Info, monotonicity(name), call.remarked(1));
         }
         value
-    })
+    });
+    joined(native, classic)
 }
 
 fn monotonicity(name: &str) -> String {
@@ -145,11 +185,20 @@ fn bucket_quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, bool) {
     let repaired = repair(buckets);
     let last = buckets.len() - 1;
     let total = buckets[last].count;
-    if last == 0 || total == 0.0 || total.is_nan() {
+    if last == 0 || total == 0.0 {
         return (f64::NAN, false);
     }
     let rank = q * total;
-    let picked = buckets[..last].iter().position(|b| b.count >= rank).unwrap_or(last);
+    // Counts that are no numbers are in no order: how the bucket is looked for is part of the answer.
+    let (mut picked, mut beyond) = (0, last);
+    while picked < beyond {
+        let middle = (picked + beyond) / 2;
+        if buckets[middle].count >= rank {
+            beyond = middle;
+        } else {
+            picked = middle + 1;
+        }
+    }
     if picked == last {
         return (buckets[last - 1].bound, repaired);
     }
@@ -172,28 +221,17 @@ fn coalesce(buckets: &mut Vec<Bucket>) {
     });
 }
 
-/// Flattens differences that are only rounding, then raises every count to the greatest before it; tells whether one was raised.
+/// Raises every count to the one before it, and takes differences that are only rounding away; tells whether one was raised.
 fn repair(buckets: &mut [Bucket]) -> bool {
     const TOLERANCE: f64 = 1e-12;
-    let mut previous = buckets[0].count;
+    let (mut previous, mut raised) = (buckets[0].count, false);
     for bucket in &mut buckets[1..] {
-        let difference = (bucket.count - previous).abs();
-        if difference == 0.0 {
-            continue;
-        }
-        if difference / bucket.count <= TOLERANCE {
+        let same = (bucket.count - previous).abs() / (bucket.count.abs() + previous.abs()).min(f64::MAX) < TOLERANCE;
+        if same || bucket.count < previous {
+            raised |= !same && bucket.count != previous;
             bucket.count = previous;
         } else {
             previous = bucket.count;
-        }
-    }
-    let (mut greatest, mut raised) = (buckets[0].count, false);
-    for bucket in &mut buckets[1..] {
-        if bucket.count > greatest {
-            greatest = bucket.count;
-        } else if bucket.count < greatest {
-            bucket.count = greatest;
-            raised = true;
         }
     }
     raised
@@ -201,9 +239,11 @@ fn repair(buckets: &mut [Bucket]) -> bool {
 
 fn histogram_fraction(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let (lower, upper) = (evaluator.scalar(&call.args[0])?, evaluator.scalar(&call.args[1])?);
-    let frame = evaluator.vector(&call.args[2])?;
+    let mut frame = evaluator.vector(&call.args[2])?;
+    let compute = |step: usize, histogram: &NativeHistogram| native_quantile::fraction(lower[step], upper[step], histogram);
+    let native = (!frame.histograms.is_empty()).then(|| per_native(evaluator, call, &mut frame, 2, compute));
     let histograms = histograms(evaluator, call, &frame, 2);
-    per_histogram(evaluator, &frame, &histograms, |step, buckets, _| bucket_fraction(lower[step], upper[step], buckets))
+    joined(native, per_histogram(evaluator, &frame, &histograms, |step, buckets, _| bucket_fraction(lower[step], upper[step], buckets)))
 }
 
 /// The share of observations in `(lower, upper]`, linear inside a bucket.

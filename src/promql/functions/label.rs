@@ -31,11 +31,12 @@ pub(super) static FAMILY: &[Function] = &[
 
 fn vector(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let values = evaluator.scalar(&call.args[0])?;
-    Ok(Node::Vector(Frame { steps: values.len(), rows: vec![Labels::empty()].into(), values }))
+    Ok(Node::Vector(Frame::floats(values.len(), vec![Labels::empty()].into(), values)))
 }
 
 fn scalar(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
-    let frame = evaluator.vector(&call.args[0])?;
+    let mut frame = evaluator.vector(&call.args[0])?;
+    frame.drop_histograms();
     let only = |step: usize| {
         let mut values = (0..frame.rows.len()).map(|row| frame.at(row, step)).filter(|v| !is_absent(*v));
         match (values.next(), values.next()) {
@@ -168,5 +169,6 @@ fn info(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
             }
         }
     }
+    out.histograms = base.histograms;
     out.merged().map(Node::Vector)
 }

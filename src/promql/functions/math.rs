@@ -113,6 +113,7 @@ fn go_max(a: f64, b: f64) -> f64 {
 
 fn per_step(evaluator: &Evaluator<'_>, call: &Call, map: impl Fn(f64, usize) -> Option<f64>) -> Result<Node, EvalError> {
     let mut frame = evaluator.vector(&call.args[0])?;
+    frame.drop_histograms();
     for row in 0..frame.rows.len() {
         for (step, value) in frame.row_mut(row).iter_mut().enumerate().filter(|(_, v)| !is_absent(**v)) {
             *value = map(*value, step).unwrap_or_else(absent);

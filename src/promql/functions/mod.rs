@@ -6,12 +6,18 @@
 mod histogram;
 mod label;
 mod math;
+pub(super) mod mixed;
+mod native;
+mod native_quantile;
+mod native_rate;
 pub(super) mod over_time;
 pub(super) mod power;
 mod rate;
 mod sort;
 mod time;
 pub(super) mod trigonometry;
+
+use mixed::Native;
 
 use super::ast::ValueType::{Scalar, Vector};
 use super::ast::{Call, ValueType};
@@ -100,8 +106,8 @@ const fn row(name: &'static str, args: &'static [ValueType], body: Body, doc: &'
 }
 
 /// All families.
-pub static FAMILIES: [&[Function]; 7] =
-    [histogram::FAMILY, label::FAMILY, math::FAMILY, over_time::FAMILY, rate::FAMILY, sort::FAMILY, time::FAMILY];
+pub static FAMILIES: [&[Function]; 8] =
+    [histogram::FAMILY, label::FAMILY, math::FAMILY, native::FAMILY, over_time::FAMILY, rate::FAMILY, sort::FAMILY, time::FAMILY];
 
 /// The function called `name`.
 pub fn find(name: &str) -> Option<&'static Function> {
@@ -113,10 +119,10 @@ pub fn find(name: &str) -> Option<&'static Function> {
 enum Body {
     /// Each value by itself; the metric name goes.
     Map(fn(f64) -> f64),
-    /// The samples of one window; the metric name goes.
-    Range(fn(Range<'_>) -> Option<f64>),
-    /// The samples of one window; the metric name stays.
-    RangeNamed(fn(Range<'_>) -> Option<f64>),
+    /// The floats of one window, and what becomes of one with native histograms; the metric name goes.
+    Range(fn(Range<'_>) -> Option<f64>, Native),
+    /// The same; the metric name stays.
+    RangeNamed(fn(Range<'_>) -> Option<f64>, Native),
     /// Anything else.
     Special(fn(&Evaluator<'_>, &Call) -> Result<Node, EvalError>),
 }
@@ -125,12 +131,14 @@ enum Body {
 pub(super) fn eval(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     match call.function.body {
         Body::Map(map) => map_values(evaluator, call, map),
-        Body::Range(compute) => {
-            let mut frame = evaluator.over_ranges(&call.args[0], |range| Ok(compute(range)))?;
+        Body::Range(compute, native) => {
+            let mut frame = evaluator.over_ranges(call, 0, native, |range| Ok(compute(range)))?;
             drop_names(&mut frame);
             frame.distinct().map(Node::Vector)
         }
-        Body::RangeNamed(compute) => evaluator.over_ranges(&call.args[0], |range| Ok(compute(range)))?.distinct().map(Node::Vector),
+        Body::RangeNamed(compute, native) => {
+            evaluator.over_ranges(call, 0, native, |range| Ok(compute(range)))?.distinct().map(Node::Vector)
+        }
         Body::Special(body) => body(evaluator, call),
     }
 }
@@ -138,6 +146,7 @@ pub(super) fn eval(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalE
 /// Applies `map` to each value of the first argument.
 fn map_values(evaluator: &Evaluator<'_>, call: &Call, map: impl Fn(f64) -> f64) -> Result<Node, EvalError> {
     let mut frame = evaluator.vector(&call.args[0])?;
+    frame.drop_histograms();
     frame.values.iter_mut().filter(|v| !is_absent(**v)).for_each(|v| *v = map(*v));
     drop_names(&mut frame);
     frame.merged().map(Node::Vector)

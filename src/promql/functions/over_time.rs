@@ -1,5 +1,6 @@
 //! Functions that aggregate the samples of one window, and the sums and quantiles that aggregations share.
 
+use super::mixed::{self, Native};
 use super::{Body, Function, row};
 use crate::model::text::format_float_g;
 use crate::promql::ast::Call;
@@ -12,22 +13,47 @@ use crate::promql::value::{EvalError, Severity};
 /// The functions of this family.
 pub(super) static FAMILY: &[Function] = &[
     row("absent_over_time", &[Matrix], Body::Special(absent_over_time), "1 when the window has no sample at all."),
-    row("avg_over_time", &[Matrix], Body::Range(avg), "Mean of the samples of the window."),
-    row("count_over_time", &[Matrix], Body::Range(count), "Number of samples in the window."),
-    row("first_over_time", &[Matrix], Body::RangeNamed(first), "Oldest sample of the window.").experimental(),
-    row("last_over_time", &[Matrix], Body::RangeNamed(last), "Newest sample of the window."),
-    row("mad_over_time", &[Matrix], Body::Range(mad), "Median absolute deviation of the samples of the window.").experimental(),
-    row("max_over_time", &[Matrix], Body::Range(max), "Greatest sample of the window."),
-    row("min_over_time", &[Matrix], Body::Range(min), "Least sample of the window."),
-    row("present_over_time", &[Matrix], Body::Range(present), "1 for every series with a sample in the window."),
+    row("avg_over_time", &[Matrix], Body::Range(avg, Native::Taken(mixed::average)), "Mean of the samples of the window."),
+    row("count_over_time", &[Matrix], Body::Range(count, Native::Taken(mixed::count)), "Number of samples in the window."),
+    row("first_over_time", &[Matrix], Body::RangeNamed(first, Native::Taken(mixed::first)), "Oldest sample of the window.").experimental(),
+    row("last_over_time", &[Matrix], Body::RangeNamed(last, Native::Taken(mixed::last)), "Newest sample of the window."),
+    row("mad_over_time", &[Matrix], Body::Range(mad, Native::Ignored), "Median absolute deviation of the samples of the window.")
+        .experimental(),
+    row("max_over_time", &[Matrix], Body::Range(max, Native::Ignored), "Greatest sample of the window."),
+    row("min_over_time", &[Matrix], Body::Range(min, Native::Ignored), "Least sample of the window."),
+    row(
+        "present_over_time",
+        &[Matrix],
+        Body::Range(present, Native::Taken(mixed::present)),
+        "1 for every series with a sample in the window.",
+    ),
     row("quantile_over_time", &[Scalar, Matrix], Body::Special(quantile_over_time), "Quantile of the samples of the window."),
-    row("stddev_over_time", &[Matrix], Body::Range(stddev), "Population standard deviation of the samples of the window."),
-    row("stdvar_over_time", &[Matrix], Body::Range(stdvar), "Population variance of the samples of the window."),
-    row("sum_over_time", &[Matrix], Body::Range(sum), "Sum of the samples of the window."),
-    row("ts_of_first_over_time", &[Matrix], Body::Range(ts_of_first), "Unix seconds of the oldest sample of the window.").experimental(),
-    row("ts_of_last_over_time", &[Matrix], Body::Range(ts_of_last), "Unix seconds of the newest sample of the window.").experimental(),
-    row("ts_of_max_over_time", &[Matrix], Body::Range(ts_of_max), "Unix seconds of the last greatest sample of the window.").experimental(),
-    row("ts_of_min_over_time", &[Matrix], Body::Range(ts_of_min), "Unix seconds of the last least sample of the window.").experimental(),
+    row("stddev_over_time", &[Matrix], Body::Range(stddev, Native::Ignored), "Population standard deviation of the samples of the window."),
+    row("stdvar_over_time", &[Matrix], Body::Range(stdvar, Native::Ignored), "Population variance of the samples of the window."),
+    row("sum_over_time", &[Matrix], Body::Range(sum, Native::Taken(mixed::sum)), "Sum of the samples of the window."),
+    row(
+        "ts_of_first_over_time",
+        &[Matrix],
+        Body::Range(ts_of_first, Native::Taken(mixed::time_of_first)),
+        "Unix seconds of the oldest sample of the window.",
+    )
+    .experimental(),
+    row(
+        "ts_of_last_over_time",
+        &[Matrix],
+        Body::Range(ts_of_last, Native::Taken(mixed::time_of_last)),
+        "Unix seconds of the newest sample of the window.",
+    )
+    .experimental(),
+    row(
+        "ts_of_max_over_time",
+        &[Matrix],
+        Body::Range(ts_of_max, Native::Ignored),
+        "Unix seconds of the last greatest sample of the window.",
+    )
+    .experimental(),
+    row("ts_of_min_over_time", &[Matrix], Body::Range(ts_of_min, Native::Ignored), "Unix seconds of the last least sample of the window.")
+        .experimental(),
 ];
 
 /// A sum with Neumaier's compensation.
@@ -225,6 +251,9 @@ fn ts_of_last(range: Range<'_>) -> Option<f64> {
 }
 
 fn mad(range: Range<'_>) -> Option<f64> {
+    if range.values.is_empty() {
+        return None;
+    }
     let mut values = range.values.to_vec();
     let median = quantile(0.5, &mut values);
     values.iter_mut().for_each(|v| *v = (*v - median).abs());
@@ -240,7 +269,7 @@ fn stdvar(range: Range<'_>) -> Option<f64> {
         mean.add(delta / count);
         total.add(delta * (value - mean.total()));
     }
-    Some(total.total() / count)
+    (count > 0.0).then(|| total.total() / count)
 }
 
 fn stddev(range: Range<'_>) -> Option<f64> {
@@ -250,7 +279,10 @@ fn stddev(range: Range<'_>) -> Option<f64> {
 fn quantile_over_time(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let q = evaluator.scalar(&call.args[0])?;
     let mut values = Vec::new();
-    let mut frame = evaluator.over_ranges(&call.args[1], |range| {
+    let mut frame = evaluator.over_ranges(call, 1, Native::Ignored, |range| {
+        if range.values.is_empty() {
+            return Ok(None);
+        }
         let q = q[range.step];
         if !(0.0..=1.0).contains(&q) {
             evaluator.query.remark(Severity::Warning, invalid_quantile(q), call.remarked(0));
@@ -269,7 +301,7 @@ pub(in crate::promql) fn invalid_quantile(q: f64) -> String {
 }
 
 fn absent_over_time(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
-    let found = evaluator.over_ranges(&call.args[0], |_| Ok(Some(1.0)))?;
+    let found = evaluator.over_ranges(call, 0, Native::Taken(mixed::present), |_| Ok(Some(1.0)))?;
     let mut frame = Frame::new(evaluator.steps.count);
     let row = frame.push(super::label::absent_labels(&call.args[0]));
     for (step, value) in row.iter_mut().enumerate() {

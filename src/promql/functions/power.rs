@@ -45,6 +45,32 @@ pub(super) fn log2(value: f64) -> f64 {
     }
 }
 
+/// 2 to the power of `x`: FreeBSD's, its terms added in Go's order.
+pub(super) fn exp2(x: f64) -> f64 {
+    const LN_2_PARTS: [f64; 2] = [6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10];
+    const TERMS: [f64; 5] = [
+        1.666_666_666_666_666_6e-1,
+        -2.777_777_777_701_559_3e-3,
+        6.613_756_321_437_934e-5,
+        -1.653_390_220_546_525_2e-6,
+        4.138_136_797_057_238_5e-8,
+    ];
+    if x.is_nan() || x == f64::INFINITY || x > 1.023_999_999_999_999_9e3 {
+        return if x.is_nan() { x } else { f64::INFINITY };
+    }
+    if x < -1074.0 {
+        return 0.0;
+    }
+    let whole = (x + 0.5_f64.copysign(x)).trunc();
+    let part = x - whole;
+    let (high, low) = (part * LN_2_PARTS[0], -part * LN_2_PARTS[1]);
+    let r = high - low;
+    let t = r * r;
+    let c = r - t * (TERMS[0] + t * (TERMS[1] + t * (TERMS[2] + t * (TERMS[3] + t * TERMS[4]))));
+    let y = 1.0 - ((low - (r * c) / (2.0 - c)) - high);
+    libm::ldexp(y, whole as i32)
+}
+
 /// Decimal logarithm.
 pub(super) fn log10(value: f64) -> f64 {
     log(value) * LOG10_E

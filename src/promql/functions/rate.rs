@@ -1,26 +1,42 @@
 //! Functions of how samples change inside a window: rates, differences, slopes, forecasts.
 
+use super::mixed::{self, Native};
 use super::over_time::Sum;
-use super::{Body, Function, row};
+use super::{Body, Function, native_rate, row};
 use crate::model::text::quote;
 use crate::promql::ast::Call;
 use crate::promql::ast::ValueType::{Matrix, Scalar};
 use crate::promql::eval::{Evaluator, drop_names};
-use crate::promql::frame::Node;
+use crate::promql::frame::{Node, is_absent};
 use crate::promql::selector::Range;
 use crate::promql::value::{EvalError, Severity};
 
 /// The functions of this family.
 pub(super) static FAMILY: &[Function] = &[
-    row("changes", &[Matrix], Body::Range(changes), "Number of times a value changed in the window."),
-    row("delta", &[Matrix], Body::Range(delta), "Difference between the last and the first value of a gauge, extrapolated to the window."),
-    row("deriv", &[Matrix], Body::Range(deriv), "Slope per second of a gauge, by least squares."),
-    row("idelta", &[Matrix], Body::Range(idelta), "Difference between the last two samples of a gauge."),
+    row("changes", &[Matrix], Body::Range(changes, Native::Taken(mixed::changes)), "Number of times a value changed in the window."),
+    row(
+        "delta",
+        &[Matrix],
+        Body::Range(delta, Native::Taken(native_rate::delta)),
+        "Difference between the last and the first value of a gauge, extrapolated to the window.",
+    ),
+    row("deriv", &[Matrix], Body::Range(deriv, Native::Ignored), "Slope per second of a gauge, by least squares."),
+    row(
+        "idelta",
+        &[Matrix],
+        Body::Range(idelta, Native::Taken(native_rate::idelta)),
+        "Difference between the last two samples of a gauge.",
+    ),
     row("increase", &[Matrix], Body::Special(increase), "Growth of a counter, resets bridged, extrapolated to the window."),
-    row("irate", &[Matrix], Body::Range(irate), "Growth per second of a counter between its last two samples."),
+    row(
+        "irate",
+        &[Matrix],
+        Body::Range(irate, Native::Taken(native_rate::irate)),
+        "Growth per second of a counter between its last two samples.",
+    ),
     row("predict_linear", &[Matrix, Scalar], Body::Special(predict_linear), "Value of a gauge so many seconds from now, by least squares."),
     row("rate", &[Matrix], Body::Special(rate), "Growth per second of a counter, resets bridged, extrapolated to the window."),
-    row("resets", &[Matrix], Body::Range(resets), "Number of times a counter was reset in the window."),
+    row("resets", &[Matrix], Body::Range(resets, Native::Taken(mixed::resets)), "Number of times a counter was reset in the window."),
     row(
         "double_exponential_smoothing",
         &[Matrix, Scalar, Scalar],
@@ -32,7 +48,7 @@ pub(super) static FAMILY: &[Function] = &[
 
 /// What [`extrapolated`] computes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Delta,
     Increase,
     Rate,
@@ -52,30 +68,34 @@ fn extrapolated(range: Range<'_>, kind: Kind) -> Option<f64> {
             result += pair[0];
         }
     }
+    // A counter is never below zero: it is not stretched to before it was zero.
+    let share = (kind != Kind::Delta && result > 0.0 && first >= 0.0).then(|| first / result);
+    let ends = (times[0], times[times.len() - 1]);
+    Some(result * stretch((range.start, range.end), ends, values.len(), share, kind))
+}
+
+/// By how much the difference between the ends of the samples is stretched to the window; `to_zero` is the time in which a counter grew
+/// to where it is at the first sample, as a share of the time between the ends.
+pub(super) fn stretch(window: (i64, i64), ends: (i64, i64), samples: usize, to_zero: Option<f64>, kind: Kind) -> f64 {
     let seconds = |from: i64, to: i64| to.saturating_sub(from) as f64 / 1000.0;
-    let (first_time, last_time) = (times[0], times[times.len() - 1]);
-    let mut to_start = seconds(range.start, first_time);
-    let mut to_end = seconds(last_time, range.end);
-    let sampled = seconds(first_time, last_time);
-    let average = sampled / (values.len() - 1) as f64;
+    let mut to_start = seconds(window.0, ends.0);
+    let mut to_end = seconds(ends.1, window.1);
+    let sampled = seconds(ends.0, ends.1);
+    let average = sampled / (samples - 1) as f64;
     // Farther from the border than a sample and a bit: the series seems to begin or end inside the window.
     let threshold = average * 1.1;
     if to_start >= threshold {
         to_start = average / 2.0;
     }
-    if kind != Kind::Delta && result > 0.0 && first >= 0.0 {
-        // A counter is never below zero: do not stretch it to before it was zero.
-        let to_zero = sampled * (first / result);
+    if let Some(share) = to_zero {
+        let to_zero = sampled * share;
         to_start = if to_zero < to_start { to_zero } else { to_start };
     }
     if to_end >= threshold {
         to_end = average / 2.0;
     }
-    let mut factor = (sampled + to_start + to_end) / sampled;
-    if kind == Kind::Rate {
-        factor /= seconds(range.start, range.end);
-    }
-    Some(result * factor)
+    let factor = (sampled + to_start + to_end) / sampled;
+    if kind == Kind::Rate { factor / seconds(window.0, window.1) } else { factor }
 }
 
 fn delta(range: Range<'_>) -> Option<f64> {
@@ -83,19 +103,27 @@ fn delta(range: Range<'_>) -> Option<f64> {
 }
 
 fn increase(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
-    counter(evaluator, call, Kind::Increase)
+    counter(evaluator, call, Kind::Increase, Native::Taken(native_rate::increase))
 }
 
 fn rate(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
-    counter(evaluator, call, Kind::Rate)
+    counter(evaluator, call, Kind::Rate, Native::Taken(native_rate::rate))
 }
 
-fn counter(evaluator: &Evaluator<'_>, call: &Call, kind: Kind) -> Result<Node, EvalError> {
-    let mut frame = evaluator.over_ranges(&call.args[0], |range| Ok(extrapolated(range, kind)))?;
+fn counter(evaluator: &Evaluator<'_>, call: &Call, kind: Kind, native: Native) -> Result<Node, EvalError> {
+    let mut frame = evaluator.over_ranges(call, 0, native, |range| Ok(extrapolated(range, kind)))?;
     let mut last = "";
-    for labels in frame.rows.iter() {
+    for (row, labels) in frame.rows.iter().enumerate() {
         let name = labels.metric_name();
-        if name != last && !name.is_empty() && !["_total", "_sum", "_count", "_bucket"].iter().any(|s| name.ends_with(s)) {
+        let floats = || frame.histograms.is_empty() || frame.row(row).iter().any(|v| !is_absent(*v) && frame.histograms.get(*v).is_none());
+        if name == last {
+            continue;
+        }
+        let unusual = !name.is_empty() && !["_total", "_sum", "_count", "_bucket"].iter().any(|s| name.ends_with(s));
+        if unusual && !floats() {
+            continue;
+        }
+        if unusual {
             let text =
                 format!("PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}", quote(name));
             evaluator.query.remark(Severity::Info, text, call.remarked(0));
@@ -196,7 +224,7 @@ fn deriv(range: Range<'_>) -> Option<f64> {
 fn predict_linear(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let ahead = evaluator.scalar(&call.args[1])?;
     let mut instants = vec![Instants::default(); evaluator.steps.count];
-    let mut frame = evaluator.over_ranges(&call.args[0], |range| {
+    let mut frame = evaluator.over_ranges(call, 0, Native::Ignored, |range| {
         if range.values.len() < 2 {
             return Ok(None);
         }
@@ -210,7 +238,7 @@ fn predict_linear(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalEr
 
 fn double_exponential_smoothing(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let (smoothing, trend) = (evaluator.scalar(&call.args[1])?, evaluator.scalar(&call.args[2])?);
-    let mut frame = evaluator.over_ranges(&call.args[0], |range| {
+    let mut frame = evaluator.over_ranges(call, 0, Native::Ignored, |range| {
         let (sf, tf) = (smoothing[range.step], trend[range.step]);
         for (factor, name, short) in [(sf, "smoothing", "sf"), (tf, "trend", "tf")] {
             if factor <= 0.0 || factor >= 1.0 {

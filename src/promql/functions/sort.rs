@@ -30,7 +30,8 @@ fn sort_desc(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> 
 
 /// Sorts by value, what is `worse` and NaN last; only an instant query shows an order.
 fn by_value(evaluator: &Evaluator<'_>, call: &Call, worse: impl Fn(f64, f64) -> bool) -> Result<Node, EvalError> {
-    let frame = evaluator.vector(&call.args[0])?;
+    let mut frame = evaluator.vector(&call.args[0])?;
+    frame.drop_histograms();
     if frame.steps != 1 {
         return Ok(Node::Vector(frame));
     }
@@ -39,15 +40,13 @@ fn by_value(evaluator: &Evaluator<'_>, call: &Call, worse: impl Fn(f64, f64) -> 
         let (a, b) = (frame.values[*a], frame.values[*b]);
         b.is_nan() || worse(b, a)
     });
-    Ok(Node::Vector(reordered(&frame, &order)))
+    Ok(Node::Vector(reordered(frame, &order)))
 }
 
-fn reordered(frame: &Frame, order: &[usize]) -> Frame {
-    Frame {
-        steps: frame.steps,
-        rows: order.iter().map(|row| frame.rows[*row].clone()).collect(),
-        values: order.iter().flat_map(|row| frame.row(*row).iter().copied()).collect(),
-    }
+fn reordered(frame: Frame, order: &[usize]) -> Frame {
+    let rows = order.iter().map(|row| frame.rows[*row].clone()).collect();
+    let values = order.iter().flat_map(|row| frame.row(*row).iter().copied()).collect();
+    Frame { rows, values, ..frame }
 }
 
 fn sort_by_label(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
@@ -73,7 +72,7 @@ fn by_labels(evaluator: &Evaluator<'_>, call: &Call, descending: bool) -> Result
             None => a < b,
         }
     });
-    Ok(Node::Vector(reordered(&frame, &order)))
+    Ok(Node::Vector(reordered(frame, &order)))
 }
 
 /// Whether `a` comes before the different `b` in natural order: runs of digits compare as numbers, everything else as text. No text comes

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::model::{Labels, Sample, Timestamp, stale_nan};
-use crate::promql::{Engine, Expr, Value, parse};
+use crate::model::{HistogramSample, Labels, NativeHistogram, Sample, Timestamp, stale_nan};
+use crate::promql::{Engine, Expr, Value, VectorSample, parse};
 use crate::rules::Rule;
-use crate::rules::backend::Backend;
+use crate::rules::backend::{Backend, Hits, hits};
 use crate::rules::group::Group;
 use crate::rules::recording::record;
 use crate::store::Store;
@@ -17,7 +17,6 @@ use crate::store::Store;
 /// A rule: the number of its group, and its own in it.
 pub(super) type RuleId = (usize, usize);
 
-type Hits = Result<Vec<(Labels, f64)>, String>;
 type SeriesSet = HashSet<Labels, ahash::RandomState>;
 
 /// The value of an expression at every slot of a window.
@@ -25,6 +24,8 @@ struct Answer {
     rows: Vec<Labels>,
     /// By instant, in milliseconds; an instant without samples is absent.
     at: HashMap<i64, Vec<(u32, f64)>, ahash::RandomState>,
+    /// The native histograms of instants and rows; their value there is 0.
+    histograms: HashMap<(i64, u32), Arc<NativeHistogram>, ahash::RandomState>,
     /// It cannot be computed for all slots at once: one slot fails, or it depends on where the range begins.
     one_by_one: bool,
     slots: (Timestamp, Timestamp, Duration),
@@ -62,7 +63,8 @@ impl Answers {
     }
 
     fn compute(&self, expr: &Expr, from: Timestamp, to: Timestamp, step: Duration) -> Answer {
-        let mut answer = Answer { rows: Vec::new(), at: HashMap::default(), one_by_one: false, slots: (from, to, step) };
+        let mut answer =
+            Answer { rows: Vec::new(), at: HashMap::default(), histograms: HashMap::default(), one_by_one: false, slots: (from, to, step) };
         if to < from {
             return answer;
         }
@@ -72,8 +74,13 @@ impl Answers {
             return answer;
         };
         for (row, one) in series.into_iter().enumerate() {
+            let row = u32::try_from(row).unwrap_or(u32::MAX);
             for (at, value) in one.points {
-                answer.at.entry(at.0).or_default().push((u32::try_from(row).unwrap_or(u32::MAX), value));
+                answer.at.entry(at.0).or_default().push((row, value));
+            }
+            for (at, histogram) in one.histograms {
+                answer.at.entry(at.0).or_default().push((row, 0.0));
+                answer.histograms.insert((at.0, row), histogram);
             }
             answer.rows.push(one.labels);
         }
@@ -85,15 +92,16 @@ impl Answers {
             return self.instant(expr, at);
         }
         let Some(samples) = answer.at.get(&at.0) else { return Ok(Vec::new()) };
-        Ok(samples.iter().map(|(row, value)| (answer.rows[*row as usize].clone(), *value)).collect())
+        let hit = |(row, value): &(u32, f64)| VectorSample {
+            labels: answer.rows[*row as usize].clone(),
+            value: *value,
+            histogram: if answer.histograms.is_empty() { None } else { answer.histograms.get(&(at.0, *row)).cloned() },
+        };
+        Ok(samples.iter().map(hit).collect())
     }
 
     fn instant(&self, expr: &Expr, at: Timestamp) -> Hits {
-        match self.engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value {
-            Value::Vector(samples) => Ok(samples.into_iter().map(|s| (s.labels, s.value)).collect()),
-            Value::Scalar(value) => Ok(vec![(Labels::empty(), value)]),
-            Value::String(_) | Value::Matrix(_) => Err("rule result is not a vector or scalar".to_owned()),
-        }
+        hits(self.engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value)
     }
 
     /// Stores what a recording rule writes at the slots of the window, ends of series included, for the rules that read it.
@@ -103,14 +111,15 @@ impl Answers {
         let (mut at, to, step) = answer.slots;
         let mut written = self.written.lock().remove(&id).unwrap_or_default();
         while at <= to {
-            let samples = self.hits(&answer, &rule.expr, at).and_then(|hits| record(rule, hits, limit));
-            if let Ok(mut samples) = samples
-                && !(samples.is_empty() && written.is_empty())
+            let recorded = self.hits(&answer, &rule.expr, at).and_then(|hits| record(rule, hits, limit));
+            if let Ok(mut recorded) = recorded
+                && !(recorded.is_empty() && written.is_empty())
             {
-                let now: SeriesSet = samples.iter().map(|sample| sample.labels.clone()).collect();
+                let now: SeriesSet = recorded.labels().cloned().collect();
                 let ended = written.difference(&now).cloned();
-                samples.extend(ended.map(|labels| Sample { labels, value: stale_nan(), timestamp: None }));
-                self.store.append(at, &samples);
+                recorded.samples.extend(ended.map(|labels| Sample { labels, value: stale_nan(), timestamp: None }));
+                self.store.append(at, &recorded.samples);
+                self.store.append_histograms(at, &recorded.histograms);
                 written = now;
             }
             at = at + step;
@@ -156,6 +165,10 @@ impl Backend for Answers {
 
     fn append(&self, at: Timestamp, samples: &[Sample]) {
         self.store.append(at, samples);
+    }
+
+    fn append_histograms(&self, at: Timestamp, samples: &[HistogramSample]) {
+        self.store.append_histograms(at, samples);
     }
 }
 

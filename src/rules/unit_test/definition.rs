@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Document, Node};
 use crate::model::{Labels, Timestamp};
-use crate::promql::{SeriesDescription, parse_metric, parse_series};
+use crate::promql::{SeriesDescription, SeriesValue, parse_metric, parse_series};
 use crate::rules::file::RuleFileErrors;
 use crate::rules::reading::Reading;
 
@@ -78,8 +78,19 @@ pub struct ExprTest {
     pub expr: String,
     /// Time after the start.
     pub eval_time: Duration,
-    /// All samples; an error stands for a label set that could not be read.
-    pub expected: Vec<(Result<Labels, String>, f64)>,
+    /// All samples; an error stands for one whose labels or histogram could not be read.
+    pub expected: Vec<Result<ExpectedSample, String>>,
+}
+
+/// One sample that an expression must have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExpectedSample {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its value; 0 of a native histogram.
+    pub value: f64,
+    /// The notation of the native histogram, if it is one.
+    pub histogram: Option<String>,
 }
 
 impl TestFile {
@@ -172,17 +183,27 @@ fn read_expr_test(reading: &mut Reading<'_>, node: &Node) -> ExprTest {
     let mut expected = Vec::new();
     for sample in reading.list(node, "exp_samples") {
         reading.known_keys(sample, &["labels", "value", "histogram"]);
-        if sample.get("histogram").is_some() {
-            reading.error(sample.position, "histogram: native histograms are not supported");
-        }
         let labels = reading.text(sample, "labels").unwrap_or_default();
         let value = reading.text(sample, "value").unwrap_or_else(|| "0".into());
         let value = read_float(&value).ok_or(format!("{value:?} is not a number"));
         let value = reading.parsed(sample, "value", value).unwrap_or(f64::NAN);
-        expected.push((parse_metric(&labels).map_err(|e| format!("labels {labels:?}: {e}")), value));
+        let labels = parse_metric(&labels).map_err(|e| format!("labels {labels:?}: {e}"));
+        let histogram = reading.text(sample, "histogram").filter(|text| !text.is_empty()).map(|text| read_histogram(&text)).transpose();
+        expected.push(labels.and_then(|labels| Ok(ExpectedSample { labels, value, histogram: histogram? })));
     }
     let expr = reading.text(node, "expr").unwrap_or_default();
     ExprTest { expr, eval_time: reading.duration(node, "eval_time").unwrap_or_default(), expected }
+}
+
+/// A native histogram in the one way that it is printed.
+fn read_histogram(text: &str) -> Result<String, String> {
+    let values = parse_series(&format!("{{}} {text}")).map_err(|error| error.to_string())?.values;
+    match values.as_slice() {
+        [SeriesValue::Histogram(histogram)] => Ok(histogram.notation()),
+        [SeriesValue::Float(value)] => Err(format!("expected histogram, got {value}")),
+        [SeriesValue::Gap] => Err("expected histogram, got _".into()),
+        many => Err(format!("expected 1 value, got {}", many.len())),
+    }
 }
 
 /// A float in YAML's spellings: `1e3`, `.inf`, `-Inf`, `.nan`.

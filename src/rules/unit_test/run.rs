@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::coverage::Coverage;
-use super::definition::{AlertTest, ExpectedAlert, ExprTest, Pairs, TestFile, TestGroup};
+use super::definition::{AlertTest, ExpectedAlert, ExpectedSample, ExprTest, Pairs, TestFile, TestGroup};
 use super::diff;
 use crate::model::text::{format_float_f, go_exponent, is_legacy_label_name, quote};
-use crate::model::{Labels, Sample, Timestamp, format_duration};
-use crate::promql::{Engine, Expr, Plan, Results, Sharing, Value, parse};
+use crate::model::{HistogramSample, Sample, Timestamp, format_duration};
+use crate::promql::{Engine, Expr, Plan, Results, SeriesValue, Sharing, Value, VectorSample, parse};
 use crate::rules::active::AlertState;
-use crate::rules::backend::Backend;
+use crate::rules::backend::{Backend, Hits, hits};
 use crate::rules::group::{Group, Settings};
 use crate::rules::{Rule, RuleGroup};
 use crate::store::{Limits, SeriesId, Store};
@@ -51,30 +51,30 @@ struct TestBackend {
 }
 
 impl TestBackend {
-    fn value(&self, engine: &Engine, expr: &Expr, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
-        match engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value {
-            Value::Vector(samples) => Ok(samples.into_iter().map(|s| (s.labels, s.value)).collect()),
-            Value::Scalar(value) => Ok(vec![(Labels::empty(), value)]),
-            _ => Err("rule result is not a vector or scalar".into()),
-        }
+    fn value(&self, engine: &Engine, expr: &Expr, at: Timestamp) -> Hits {
+        hits(engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value)
     }
 }
 
 impl Backend for TestBackend {
-    fn query(&self, expr: &Expr, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+    fn query(&self, expr: &Expr, at: Timestamp) -> Hits {
         self.value(&self.engine, expr, at)
     }
 
-    fn query_sharing(&self, expr: &Expr, at: Timestamp, sharing: Sharing) -> Result<Vec<(Labels, f64)>, String> {
+    fn query_sharing(&self, expr: &Expr, at: Timestamp, sharing: Sharing) -> Hits {
         self.value(&Engine { sharing: Some(sharing), ..self.engine.clone() }, expr, at)
     }
 
-    fn query_text(&self, text: &str, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+    fn query_text(&self, text: &str, at: Timestamp) -> Hits {
         self.value(&self.engine, &parse(text).map_err(|e| e.to_string())?, at)
     }
 
     fn append(&self, at: Timestamp, samples: &[Sample]) {
         self.store.append(at, samples);
+    }
+
+    fn append_histograms(&self, at: Timestamp, samples: &[HistogramSample]) {
+        self.store.append_histograms(at, samples);
     }
 }
 
@@ -167,6 +167,9 @@ impl<'a> Run<'a> {
                     for (at, value) in &one.points {
                         let _ = writeln!(out, "{} @[{}]", format_float_f(*value), at.0);
                     }
+                    for (at, histogram) in &one.histograms {
+                        let _ = writeln!(out, "{histogram} @[{}]", at.0);
+                    }
                 }
                 if series.is_empty() {
                     out.push('\n');
@@ -189,10 +192,18 @@ impl<'a> Run<'a> {
             if self.ids.is_empty() {
                 self.ids = self.test.series.iter().map(|s| self.backend.store.series_id(&s.labels).ok()).collect();
             }
-            let value = |s: &crate::promql::SeriesDescription| s.values.get(self.loaded).copied().flatten();
-            let samples: Vec<(SeriesId, f64)> =
-                self.ids.iter().zip(&self.test.series).filter_map(|(id, s)| Some(((*id)?, value(s)?))).collect();
-            self.backend.store.append_ids(at, &samples);
+            let (mut floats, mut histograms) = (Vec::new(), Vec::new());
+            for (id, series) in self.ids.iter().zip(&self.test.series) {
+                match (id, series.values.get(self.loaded)) {
+                    (Some(id), Some(SeriesValue::Float(value))) => floats.push((*id, *value)),
+                    (Some(id), Some(SeriesValue::Histogram(histogram))) => histograms.push((*id, Arc::clone(histogram))),
+                    _ => {}
+                }
+            }
+            self.backend.store.append_ids(at, &floats);
+            if !histograms.is_empty() {
+                self.backend.store.append_histogram_ids(at, &histograms);
+            }
             self.loaded += 1;
         }
     }
@@ -247,20 +258,26 @@ impl<'a> Run<'a> {
 
     fn check_expr(&self, test: &ExprTest) -> Option<String> {
         let head = format!("    expr: {}, time: {},", quote(&test.expr), format_duration(test.eval_time));
-        let query = || -> Result<Vec<(Labels, f64)>, String> {
+        let query = || -> Result<Vec<ExpectedSample>, String> {
             let expr = parse(&test.expr).map_err(|e| e.to_string())?;
-            self.backend.query(&expr, self.test.start + test.eval_time)
+            let found = self.backend.query(&expr, self.test.start + test.eval_time)?;
+            let shown = |sample: VectorSample| ExpectedSample {
+                labels: sample.labels,
+                value: sample.value,
+                histogram: sample.histogram.map(|histogram| histogram.notation()),
+            };
+            Ok(found.into_iter().map(shown).collect())
         };
-        let wanted: Result<Vec<(Labels, f64)>, &String> =
-            test.expected.iter().map(|(labels, value)| labels.as_ref().map(|l| (l.clone(), *value))).collect();
+        let wanted: Result<Vec<ExpectedSample>, &String> = test.expected.iter().map(|sample| sample.as_ref().cloned()).collect();
         let (mut got, mut wanted) = match (query(), wanted) {
             (Ok(got), Ok(wanted)) => (got, wanted),
             (Err(error), _) => return Some(format!("{head} err: {error}")),
             (_, Err(error)) => return Some(format!("{head} err: {error}")),
         };
-        got.sort_by(|a, b| a.0.cmp(&b.0));
-        wanted.sort_by(|a, b| a.0.cmp(&b.0));
-        let same = |(a, b): (&(Labels, f64), &(Labels, f64))| a.0 == b.0 && self.equal(a.1, b.1);
+        got.sort_by(|a, b| a.labels.cmp(&b.labels));
+        wanted.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let same =
+            |(a, b): (&ExpectedSample, &ExpectedSample)| a.labels == b.labels && self.equal(a.value, b.value) && a.histogram == b.histogram;
         if got.len() == wanted.len() && got.iter().zip(&wanted).all(same) {
             return None;
         }
@@ -306,11 +323,15 @@ fn alert_list(alerts: &[ExpectedAlert]) -> String {
     out
 }
 
-fn sample_list(samples: &[(Labels, f64)]) -> String {
+fn sample_list(samples: &[ExpectedSample]) -> String {
     if samples.is_empty() {
         return "nil".into();
     }
-    samples.iter().map(|(labels, value)| format!("{} {}", labels.braced(), scientific(*value))).collect::<Vec<_>>().join(", ")
+    let shown = |sample: &ExpectedSample| {
+        let value = sample.histogram.clone().unwrap_or_else(|| scientific(sample.value));
+        format!("{} {value}", sample.labels.braced())
+    };
+    samples.iter().map(shown).collect::<Vec<_>>().join(", ")
 }
 
 /// Go's `FormatFloat(v, 'E', -1, 64)`: `1E+00`.

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value as Json, json};
 
 use crate::model::text::{format_float_f, write_float};
-use crate::model::{Labels, Timestamp};
+use crate::model::{Labels, NativeHistogram, Timestamp};
 use crate::promql::{EvalError, Evaluated, Severity, Value};
 
 /// Most warnings, and most infos, in one answer.
@@ -164,6 +164,38 @@ fn point(out: &mut String, at: Timestamp, value: f64) {
     out.push_str("\"]");
 }
 
+/// `[1.5,{"count":"4","sum":"10","buckets":[[0,"0.5","1","4"]]}]`: of a bucket which bounds it includes, the bounds, and its count.
+fn histogram_point(out: &mut String, at: Timestamp, histogram: &NativeHistogram) {
+    out.push('[');
+    seconds(out, at);
+    let quoted = |out: &mut String, value: f64| {
+        out.push('"');
+        write_float(out, value);
+        out.push('"');
+    };
+    out.push_str(",{\"count\":");
+    quoted(out, histogram.count);
+    out.push_str(",\"sum\":");
+    quoted(out, histogram.sum);
+    let mut opened = false;
+    for bucket in histogram.buckets().iter().filter(|bucket| bucket.count != 0.0) {
+        out.push_str(if opened { "," } else { ",\"buckets\":[" });
+        opened = true;
+        out.push_str(match (bucket.lower_inclusive, bucket.upper_inclusive) {
+            (false, true) => "[0",
+            (true, false) => "[1",
+            (false, false) => "[2",
+            (true, true) => "[3",
+        });
+        for value in [bucket.lower, bucket.upper, bucket.count] {
+            out.push(',');
+            quoted(out, value);
+        }
+        out.push(']');
+    }
+    out.push_str(if opened { "]}]" } else { "}]" });
+}
+
 /// `{"resultType":…,"result":…}`, written directly: a matrix can hold millions of points.
 fn value_json(out: &mut String, value: &Value, at: Timestamp) {
     out.push_str(&format!("{{\"resultType\":\"{}\",\"result\":", value.value_type().as_str()));
@@ -183,8 +215,16 @@ fn value_json(out: &mut String, value: &Value, at: Timestamp) {
             for (index, sample) in samples.iter().enumerate() {
                 out.push_str(if index > 0 { ",{\"metric\":" } else { "{\"metric\":" });
                 out.push_str(&labels_json(&sample.labels).to_string());
-                out.push_str(",\"value\":");
-                point(out, at, sample.value);
+                match &sample.histogram {
+                    Some(histogram) => {
+                        out.push_str(",\"histogram\":");
+                        histogram_point(out, at, histogram);
+                    }
+                    None => {
+                        out.push_str(",\"value\":");
+                        point(out, at, sample.value);
+                    }
+                }
                 out.push('}');
             }
             out.push(']');
@@ -195,14 +235,24 @@ fn value_json(out: &mut String, value: &Value, at: Timestamp) {
             for (index, one) in series.iter().enumerate() {
                 out.push_str(if index > 0 { ",{\"metric\":" } else { "{\"metric\":" });
                 out.push_str(&labels_json(&one.labels).to_string());
-                out.push_str(",\"values\":[");
-                for (index, (at, value)) in one.points.iter().enumerate() {
-                    if index > 0 {
-                        out.push(',');
+                // Of floats and histograms, only what there is.
+                if !one.points.is_empty() || one.histograms.is_empty() {
+                    out.push_str(",\"values\":[");
+                    for (index, (at, value)) in one.points.iter().enumerate() {
+                        out.push_str(if index > 0 { "," } else { "" });
+                        point(out, *at, *value);
                     }
-                    point(out, *at, *value);
+                    out.push(']');
                 }
-                out.push_str("]}");
+                if !one.histograms.is_empty() {
+                    out.push_str(",\"histograms\":[");
+                    for (index, (at, histogram)) in one.histograms.iter().enumerate() {
+                        out.push_str(if index > 0 { "," } else { "" });
+                        histogram_point(out, *at, histogram);
+                    }
+                    out.push(']');
+                }
+                out.push('}');
             }
             out.push(']');
         }

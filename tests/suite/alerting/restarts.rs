@@ -17,7 +17,7 @@ use nightbell::model::{Alert, Labels, METRIC_NAME, Sample, Timestamp};
 use nightbell::notify::{Notification, NotifiedAlert, Notifier, NotifyError, Reason};
 use nightbell::promql::Expr;
 use nightbell::rules::RuleGroup;
-use nightbell::rules::backend::Backend;
+use nightbell::rules::backend::{Backend, Hits};
 use nightbell::rules::file::parse_text;
 use nightbell::rules::group::Settings;
 use nightbell::rules::scheduler::Scheduler;
@@ -105,7 +105,7 @@ impl Samples {
 }
 
 impl Backend for Samples {
-    fn query(&self, expr: &Expr, at: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+    fn query(&self, expr: &Expr, at: Timestamp) -> Hits {
         let Expr::VectorSelector(selector) = expr else { return Err("only selectors".into()) };
         let second = at.since(START).as_secs();
         if self.1.iter().any(|(name, broken)| *name == selector.name && (*broken..broken + SLOT).contains(&second) && *name != "c") {
@@ -114,12 +114,12 @@ impl Backend for Samples {
         let of = self.0.iter().filter(|((name, _), _)| *name == selector.name);
         let hit = |((name, i), values): (&(&str, u64), &Vec<Option<f64>>)| {
             let value = (*values.get(second as usize)?)?;
-            Some((Labels::from_pairs([(METRIC_NAME, *name), ("i", i.to_string().as_str())]), value))
+            Some((Labels::from_pairs([(METRIC_NAME, *name), ("i", i.to_string().as_str())]), value).into())
         };
         Ok(of.filter_map(hit).collect())
     }
 
-    fn query_text(&self, _: &str, _: Timestamp) -> Result<Vec<(Labels, f64)>, String> {
+    fn query_text(&self, _: &str, _: Timestamp) -> Hits {
         Err("nothing asks".into())
     }
 

@@ -70,6 +70,8 @@ const VECTOR_FUNCTIONS: &[&str] = &[
     "histogram_count",
     "histogram_sum",
     "histogram_avg",
+    "histogram_stddev",
+    "histogram_stdvar",
 ];
 
 const MATCHINGS: &[&str] = &[
@@ -119,6 +121,12 @@ impl Generator<'_> {
             "small",
             "target_info",
             "häufig",
+            "nh",
+            "nh",
+            "nh_gauge",
+            "nh_custom",
+            "mixed",
+            "both",
             "",
         ]);
         let matchers = self.random.pick(&[
@@ -139,7 +147,15 @@ impl Generator<'_> {
             "{job='db',}",
         ]);
         match name {
-            "" => self.random.pick(&["{job=~\".+\",__name__=~\"temp|limit|requests_total\"}", "{__name__=~\"limit|small\"}"]).into(),
+            "" => self
+                .random
+                .pick(&[
+                    "{job=~\".+\",__name__=~\"temp|limit|requests_total\"}",
+                    "{__name__=~\"limit|small\"}",
+                    "{__name__=~\"nh|nh_custom\"}",
+                    "{__name__=~\"limit|nh\"}",
+                ])
+                .into(),
             "häufig" => self
                 .random
                 .pick(&["{\"häufig.keit\"}", "{\"häufig.keit\",\"host.name\"!=\"1\"}", "{__name__=\"häufig.keit\",job=\"db\"}"])
@@ -254,7 +270,9 @@ impl Generator<'_> {
     }
 
     fn histogram(&mut self, d: usize) -> String {
-        let buckets = match self.random.below(6) {
+        let buckets = match self.random.below(9) {
+            6 => self.random.pick(&["nh", "nh_custom", "both", "{__name__=~\"nh|lat_bucket\"}"]).to_owned(),
+            7 => self.random.pick(&["rate(nh[5m])", "sum by (job) (rate(nh[7m]))", "sum(nh_gauge)", "avg(increase(nh[5m]))"]).to_owned(),
             0 => "lat_bucket".to_owned(),
             1 => "rate(lat_bucket[5m])".to_owned(),
             2 => "sum by (le, job) (rate(lat_bucket[5m]))".to_owned(),

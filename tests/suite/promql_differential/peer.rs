@@ -7,10 +7,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::data::Recorded;
+use nightbell::model::NativeHistogram;
+use nightbell::model::native_histogram::ResetHint;
+
+use super::data::{Recorded, TURN, Value};
 
 /// How long one batch of a remote writer is: Prometheus takes the samples of a series in their order only.
-const BATCH: i64 = 600_000;
+const BATCH: i64 = TURN;
 
 /// A running Prometheus; ends with the value.
 pub struct Peer {
@@ -53,7 +56,7 @@ impl Peer {
 
     fn write(&self, series: &[Recorded]) {
         let times = || series.iter().flat_map(|s| s.points.iter().map(|(time, _)| *time));
-        let (first, last) = (times().min().unwrap_or(0), times().max().unwrap_or(0));
+        let (first, last) = (times().min().unwrap_or(0) / TURN * TURN, times().max().unwrap_or(0));
         for start in (first..=last).step_by(BATCH as usize) {
             let mut request = Vec::new();
             for one in series {
@@ -68,12 +71,22 @@ impl Peer {
                     bytes(&mut label, 2, value.as_bytes());
                     bytes(&mut message, 1, &label);
                 }
+                let native = points.iter().any(|(_, value)| matches!(value, Value::Histogram(_)));
                 for (time, value) in points {
-                    let mut sample = vec![0x09];
-                    sample.extend(value.to_bits().to_le_bytes());
-                    sample.push(0x10);
-                    varint(&mut sample, *time as u64);
-                    bytes(&mut message, 2, &sample);
+                    match value {
+                        Value::Histogram(histogram) => bytes(&mut message, 4, &histogram_message(histogram, *time)),
+                        // The end of a series of histograms is a histogram, or its order among them would be lost.
+                        Value::Float(value) if native => {
+                            let end = NativeHistogram { sum: *value, ..NativeHistogram::default() };
+                            bytes(&mut message, 4, &histogram_message(&end, *time));
+                        }
+                        Value::Float(value) => {
+                            let mut sample = Vec::new();
+                            double(&mut sample, 1, *value);
+                            number(&mut sample, 2, *time as u64);
+                            bytes(&mut message, 2, &sample);
+                        }
+                    }
                 }
                 bytes(&mut request, 1, &message);
             }
@@ -114,6 +127,47 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+/// A float of eight bytes.
+fn double(out: &mut Vec<u8>, field: u64, value: f64) {
+    varint(out, field << 3 | 1);
+    out.extend(value.to_bits().to_le_bytes());
+}
+
+/// A whole number.
+fn number(out: &mut Vec<u8>, field: u64, value: u64) {
+    varint(out, field << 3);
+    varint(out, value);
+}
+
+fn zigzag(value: i64) -> u64 {
+    (value << 1 ^ value >> 63) as u64
+}
+
+/// The message `Histogram` of remote write 1.0 with counts that are floats
+/// (<https://github.com/prometheus/prometheus/blob/main/prompb/types.proto>).
+fn histogram_message(histogram: &NativeHistogram, time: i64) -> Vec<u8> {
+    let mut out = Vec::new();
+    double(&mut out, 2, histogram.count);
+    double(&mut out, 3, histogram.sum);
+    number(&mut out, 4, zigzag(histogram.schema.into()));
+    double(&mut out, 5, histogram.zero_threshold);
+    double(&mut out, 7, histogram.zero_count);
+    for (side, spans, counts) in [(&histogram.negative, 8, 10), (&histogram.positive, 11, 13)] {
+        for span in side.spans() {
+            let mut message = Vec::new();
+            number(&mut message, 1, zigzag(span.offset.into()));
+            number(&mut message, 2, span.length.into());
+            bytes(&mut out, spans, &message);
+        }
+        bytes(&mut out, counts, &side.counts().iter().flat_map(|count| count.to_bits().to_le_bytes()).collect::<Vec<u8>>());
+    }
+    let hint = [ResetHint::Unknown, ResetHint::Reset, ResetHint::NotReset, ResetHint::Gauge].iter().position(|h| *h == histogram.hint);
+    number(&mut out, 14, hint.unwrap_or(0) as u64);
+    number(&mut out, 15, time as u64);
+    bytes(&mut out, 16, &histogram.bounds.iter().flat_map(|bound| bound.to_bits().to_le_bytes()).collect::<Vec<u8>>());
+    out
 }
 
 /// A length-delimited field of a protobuf message.
