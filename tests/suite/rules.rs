@@ -493,7 +493,7 @@ struct Held {
 }
 
 impl Backend for Held {
-    fn query(&self, expr: &Expr, at: Timestamp) -> Hits {
+    fn query(&self, expr: &Expr, at: Timestamp) -> backend::Hits {
         if let Expr::VectorSelector(selector) = expr {
             self.asked.lock().push(selector.name.clone());
             if selector.name == self.hold {
@@ -504,7 +504,7 @@ impl Backend for Held {
         self.script.query(expr, at)
     }
 
-    fn query_text(&self, text: &str, at: Timestamp) -> Hits {
+    fn query_text(&self, text: &str, at: Timestamp) -> backend::Hits {
         self.script.query_text(text, at)
     }
 
