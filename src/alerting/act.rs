@@ -95,7 +95,9 @@ impl Deliverer {
             }
             (Decision::Take, Err(_)) => {}
         }
-        Ok(vec![decision_row(&row, now)])
+        // What was begun has a decision of its own; this one is about its end.
+        let end = row.body.ended_ms.map_or(now, Timestamp);
+        Ok(vec![decision_row(&row, end)])
     }
 
     async fn noted(&self, row: &mut ActionRow, outcome: ActionOutcome, detail: String) -> Result<(), Error> {
@@ -113,6 +115,8 @@ impl Deliverer {
         row.body.verify_ms = Some((row.begun_at + limits.timeout + limits.verify_after).0);
         self.state.put_action(row).await?;
         self.memory.lock().actions.put(row.clone());
+        // Of no consequence for the action: `why` says for a while that its message is on its way.
+        let _ = self.state.record_decisions(&[decision_row(row, row.begun_at)]).await;
         let (receiver, target) = (&self.integration.receiver, &row.target);
         info!(receiver, target, alert = row.body.alert, "Recovery action begins.");
         let started = Instant::now();

@@ -60,6 +60,36 @@ impl ActionOutcome {
         ActionOutcome::ALL.into_iter().find(|outcome| outcome.as_str() == text)
     }
 
+    /// The outcome for people who read English.
+    pub fn english(self) -> &'static str {
+        match self {
+            ActionOutcome::Running => "is under way",
+            ActionOutcome::Succeeded => "succeeded",
+            ActionOutcome::Failed => "FAILED",
+            ActionOutcome::TimedOut => "TIMED OUT",
+            ActionOutcome::Unknown => "was interrupted, its outcome is unknown",
+            ActionOutcome::DryRun => "not done: dry run",
+            ActionOutcome::CoolingDown => "not done again yet",
+            ActionOutcome::LimitReached => "STOPPED: its limit is reached",
+            ActionOutcome::Refused => "REFUSED",
+        }
+    }
+
+    /// The outcome for people who read Chinese.
+    pub fn chinese(self) -> &'static str {
+        match self {
+            ActionOutcome::Running => "正在执行",
+            ActionOutcome::Succeeded => "成功",
+            ActionOutcome::Failed => "失败",
+            ActionOutcome::TimedOut => "超时",
+            ActionOutcome::Unknown => "被中断，结果未知",
+            ActionOutcome::DryRun => "未执行：演练模式",
+            ActionOutcome::CoolingDown => "冷却中，未再次执行",
+            ActionOutcome::LimitReached => "已停止：达到次数上限",
+            ActionOutcome::Refused => "已拒绝",
+        }
+    }
+
     /// Whether something was begun, or may have been.
     pub fn was_begun(self) -> bool {
         use ActionOutcome::{Failed, Running, Succeeded, TimedOut, Unknown};

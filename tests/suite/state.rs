@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use nightbell::model::{Alert, Labels, Timestamp};
+use nightbell::model::{ActionOutcome, Alert, Labels, Timestamp};
 use nightbell::state::migrations::MIGRATIONS;
 use nightbell::state::{
-    AlertRow, DeadLetter, Error, EscalationRow, GroupRow, LogRow, MAX_DEAD_LETTERS, OutboxRow, SilenceRow, State, Transition,
+    ActionBody, ActionRow, AlertRow, DeadLetter, Error, EscalationRow, GroupRow, LogRow, MAX_DEAD_LETTERS, OutboxRow, SilenceRow, State,
+    Transition,
 };
 use nightbell::telemetry::Telemetry;
 
@@ -238,5 +239,63 @@ async fn a_damaged_database_is_put_aside_and_a_new_one_begun() {
         let telemetry = Telemetry::new();
         state.register(&telemetry);
         assert!(telemetry.encode().contains("nightbell_state_replaced_timestamp_seconds 3000"), "{}", telemetry.encode());
+    }
+}
+
+/// R1: an action is there before it ends, is found by its target, is not under way after a start, and is forgotten after its time.
+#[tokio::test]
+async fn actions_are_found_by_target_and_forgotten_after_their_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let postgres = postgres().await;
+    for state in states(folder.path(), &postgres).await {
+        let action = |id: &str, target: &str, at: i64| ActionRow {
+            id: id.into(),
+            integration: "mend/command/0".into(),
+            target: target.into(),
+            begun_at: Timestamp(at),
+            outcome: ActionOutcome::Running,
+            body: ActionBody { alert: "Down".into(), alerts: vec![1, u64::MAX], verify_ms: Some(9), ..ActionBody::default() },
+        };
+        for (id, target, at) in [("a", "x", 1), ("b", "x", 2), ("c", "y", 3)] {
+            state.put_action(&action(id, target, at)).await.expect("written");
+        }
+        let ended = ActionRow {
+            outcome: ActionOutcome::Failed,
+            body: ActionBody {
+                detail: "exit status 1".into(),
+                output: "it's\n磁盘".into(),
+                helped: Some(false),
+                ..action("a", "x", 1).body
+            },
+            ..action("a", "x", 1)
+        };
+        state.put_action(&ended).await.expect("written");
+        assert_eq!(state.actions_on("mend/command/0", "x", Timestamp(0), 10).await.expect("read"), [action("b", "x", 2), ended.clone()]);
+        assert_eq!(state.actions_on("mend/command/0", "x", Timestamp(2), 10).await.expect("read"), [action("b", "x", 2)]);
+        assert_eq!(state.actions_on("other/command/0", "x", Timestamp(0), 10).await.expect("read"), []);
+        state.forget_running_actions().await.expect("written");
+        let outcomes = |rows: Vec<ActionRow>| rows.into_iter().map(|row| row.outcome).collect::<Vec<_>>();
+        let all = state.actions(Timestamp(0), 10).await.expect("read");
+        assert_eq!(outcomes(all), [ActionOutcome::Unknown, ActionOutcome::Unknown, ActionOutcome::Failed], "youngest first");
+        state.prune_actions(Timestamp(3)).await.expect("pruned");
+        assert_eq!(state.actions(Timestamp(0), 10).await.expect("read").into_iter().map(|row| row.id).collect::<Vec<_>>(), ["c"]);
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_goes_back_behind_all_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let postgres = postgres().await;
+    for state in states(folder.path(), &postgres).await {
+        let messages = vec![message("m1", "g", 1), message("m2", "g", 2)];
+        state.record(&Transition { messages, ..Transition::default() }).await.expect("written");
+        let letter = DeadLetter { message: message("m1", "g", 1), died_at: Timestamp(5), error: "403".into() };
+        state.bury_message(&letter).await.expect("buried");
+        assert_eq!(state.dead_letter("m1").await.expect("read"), Some(letter));
+        assert!(!state.revive_message("m2", Timestamp(9)).await.expect("there is none"));
+        assert!(state.revive_message("m1", Timestamp(9)).await.expect("back"));
+        assert_eq!(state.dead_letters(10).await.expect("read"), []);
+        let waiting = state.outbox(10).await.expect("read");
+        assert_eq!(waiting, [message("m2", "g", 2), message("m1", "g", 9)], "its age counts from now");
     }
 }

@@ -162,3 +162,59 @@ fn evidence_stands_among_the_facts_in_both_languages() {
     let text = body(&notification(vec![hot]), &style(Language::En), &PLAIN, 2000);
     assert!(text.contains("  Seen before: 2 times") && !text.contains("Evidence") && !text.contains("Top processes"), "{text}");
 }
+
+/// R1: the next messages tell what was done, how it ended, what it printed and whether it helped; also the one that tells of the end.
+#[test]
+fn recovery_actions_stand_among_the_facts_in_both_languages() {
+    use crate::model::ActionOutcome;
+    use crate::model::evidence::Clue;
+    let action = |outcome, detail: &str, output: &str, helped| Clue::Action {
+        target: "docker restart -- web".into(),
+        at_ms: 60_000,
+        outcome,
+        detail: detail.into(),
+        output: output.into(),
+        helped,
+    };
+    let shown = |clue: Clue, status, language| {
+        let mut one = alert(status);
+        one.evidence = vec![clue];
+        body(&notification(vec![one]), &style(language), &PLAIN, 4000)
+    };
+    let failed = || action(ActionOutcome::Failed, "exit status 1", "no such container: web", Some(false));
+    for (clue, status, language, line) in [
+        (
+            failed(),
+            AlertStatus::Firing,
+            Language::En,
+            "  Recovery: docker restart -- web (1970-01-01 00:01:00 UTC): FAILED, exit status 1; it did not help, the alert fires on; output: no such container: web\n",
+        ),
+        (
+            failed(),
+            AlertStatus::Firing,
+            Language::Zh,
+            "  恢复动作：docker restart -- web (1970-01-01 00:01:00 UTC): 失败，exit status 1；未见效，告警仍在触发；输出：no such container: web\n",
+        ),
+        (
+            action(ActionOutcome::Succeeded, "exit status 0", "", Some(true)),
+            AlertStatus::Resolved,
+            Language::En,
+            "  Recovery: docker restart -- web (1970-01-01 00:01:00 UTC): succeeded, exit status 0; the alert was over afterwards\n",
+        ),
+        (
+            action(ActionOutcome::LimitReached, "done 3 times in 1h already; somebody must look", "", None),
+            AlertStatus::Firing,
+            Language::En,
+            "  Recovery: docker restart -- web (1970-01-01 00:01:00 UTC): STOPPED: its limit is reached, done 3 times in 1h already; somebody must look\n",
+        ),
+        (
+            action(ActionOutcome::Unknown, "", "", None),
+            AlertStatus::Firing,
+            Language::Zh,
+            "  恢复动作：docker restart -- web (1970-01-01 00:01:00 UTC): 被中断，结果未知\n",
+        ),
+    ] {
+        let text = shown(clue, status, language);
+        assert!(text.contains(line), "{line}{text}");
+    }
+}

@@ -175,28 +175,8 @@ impl Language {
 
     /// What came of a recovery action: `failed, exit status 3; the alert fires on; output: …`.
     pub(super) fn done(self, done: &Done<'_>) -> String {
-        use ActionOutcome::{CoolingDown, DryRun, Failed, LimitReached, Refused, Running, Succeeded, TimedOut, Unknown};
         let (comma, separator, output) = if self == Language::En { (", ", "; ", "output: ") } else { ("，", "；", "输出：") };
-        let said = match (self, done.outcome) {
-            (Language::En, Running) => "is under way",
-            (Language::En, Succeeded) => "succeeded",
-            (Language::En, Failed) => "FAILED",
-            (Language::En, TimedOut) => "TIMED OUT",
-            (Language::En, Unknown) => "was interrupted, its outcome is unknown",
-            (Language::En, DryRun) => "not done: dry run",
-            (Language::En, CoolingDown) => "not done again yet",
-            (Language::En, LimitReached) => "STOPPED: its limit is reached",
-            (Language::En, Refused) => "REFUSED",
-            (Language::Zh, Running) => "正在执行",
-            (Language::Zh, Succeeded) => "成功",
-            (Language::Zh, Failed) => "失败",
-            (Language::Zh, TimedOut) => "超时",
-            (Language::Zh, Unknown) => "被中断，结果未知",
-            (Language::Zh, DryRun) => "未执行：演练模式",
-            (Language::Zh, CoolingDown) => "冷却中，未再次执行",
-            (Language::Zh, LimitReached) => "已停止：达到次数上限",
-            (Language::Zh, Refused) => "已拒绝",
-        };
+        let said = if self == Language::En { done.outcome.english() } else { done.outcome.chinese() };
         let judged = match (self, done.helped) {
             (_, None) => "",
             (Language::En, Some(true)) => "the alert was over afterwards",

@@ -244,7 +244,8 @@ fn chinese(stage: &Stage, about: About<'_>) -> String {
                 Some(false) => "；未见效：告警仍在触发",
                 None => "",
             };
-            format!("{to} 的恢复动作{when}：{action}：{}{}{judged}。", outcome.as_str(), in_words(detail, "（", "）"))
+            let when = when.trim_end();
+            format!("{to} 的恢复动作{when}：{action}：{}{}{judged}。", outcome.chinese(), in_words(detail, "（", "）"))
         }
         Stage::Delivered { resolved: false } => format!("已{when}送达 {to}。"),
         Stage::Delivered { resolved: true } => format!("恢复通知已{when}送达 {to}。"),

@@ -166,11 +166,13 @@ fn test_notify_sends_a_marked_message_and_tells_the_verdict() {
     use crate::servers::http_sink::{HttpSink, Reply};
     let good = HttpSink::start([Reply::Answer(200, "", "")]);
     let bad = HttpSink::start([Reply::Answer(403, "", "")]);
+    let pager = HttpSink::start([Reply::Answer(202, "", "{}")]);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("nightbell.yml");
     let yaml = format!(
-        "route: {{receiver: ops}}\nreceivers:\n- {{name: ops, webhook_configs: [{{url: '{0}'}}]}}\n- {{name: both, webhook_configs: [{{url: '{0}'}}, {{url: '{1}'}}]}}\n- {{name: nobody}}\n",
-        good.url, bad.url
+        "route: {{receiver: ops}}\nreceivers:\n- {{name: ops, webhook_configs: [{{url: '{0}'}}]}}\n- {{name: both, webhook_configs: [{{url: '{0}'}}, {{url: '{1}'}}]}}\n- {{name: nobody}}\n\
+         - {{name: pager, pagerduty_configs: [{{routing_key: k, url: '{2}'}}], command_configs: [{{command: ['true']}}, {{command: [no-such-program]}}]}}\n",
+        good.url, bad.url, pager.url
     );
     std::fs::write(&file, yaml).expect("written");
     let run = |receiver: &str| {
@@ -187,7 +189,18 @@ fn test_notify_sends_a_marked_message_and_tells_the_verdict() {
     assert!(sent.contains("NightbellTest") && sent.contains("TEST: nightbell reaches you"), "{sent}");
     assert_eq!(run("both"), (Some(1), "both/webhook/0: accepted\nboth/webhook/1: FAILED: auth: answered 403\n".into()));
     assert_eq!(run("nobody").0, Some(2));
-    assert_eq!(run("opps"), (Some(2), "nightbell: there is no receiver \"opps\"; there is ops, both, nobody\n".into()));
+    assert_eq!(run("opps"), (Some(2), "nightbell: there is no receiver \"opps\"; there is ops, both, nobody, pager\n".into()));
+    // An incident is opened and closed; an action is looked at, not taken.
+    let (status, said) = run("pager");
+    assert_eq!(status, Some(1));
+    assert!(
+        said.starts_with(
+            "pager/pagerduty/0: accepted\npager/command/0: can be taken; nothing was done\npager/command/1: FAILED: rejected: "
+        ),
+        "{said}"
+    );
+    let kinds = pager.requests().iter().map(|r| r.body.contains("\"event_action\":\"resolve\"")).collect::<Vec<_>>();
+    assert_eq!(kinds, [false, true]);
 }
 
 const ESCALATION: &str = "\

@@ -12,6 +12,7 @@ use nightbell::model::evidence::Clue;
 use nightbell::model::{ActionOutcome, Stage, Timestamp};
 use nightbell::notify::Notification;
 use nightbell::state::{ActionRow, State};
+use nightbell::web::why::words::{About, Language, sentence};
 
 use super::{START, alert, config, read_config};
 use crate::servers::http_sink::{HttpSink, Reply};
@@ -343,8 +344,22 @@ async fn an_action_is_judged_by_whether_the_alert_fires_on() {
         let row = bench.log().await.remove(0);
         assert_eq!(row.body.helped, Some(helps));
         let account = bench.dispatch.accounts(&bench.state, "Down", None).await.expect("read").remove(0);
-        let acted = |row: &nightbell::state::DecisionRow| matches!(row.stage, Stage::Acted { helped, .. } if helped == Some(helps));
-        assert!(account.history.iter().any(acted), "{:?}", account.history);
+        let acted = account.history.iter().find(|row| matches!(row.stage, Stage::Acted { helped: Some(_), .. })).expect("its judgement");
+        let about = About { receiver: "act (command)", at: Some(acted.at), delivered_at: None, now: at(62) };
+        let (english, chinese) = if helps {
+            ("the alert was over afterwards", "之后告警已恢复")
+        } else {
+            ("it did not help: the alert fired on", "未见效：告警仍在触发")
+        };
+        assert_eq!(
+            [sentence(&acted.stage, about, Language::En), sentence(&acted.stage, about, Language::Zh)],
+            [
+                format!(
+                    "Recovery action of act (command) at 2026-01-01 00:01:02 UTC: echo restarted: succeeded (exit status 0); {english}."
+                ),
+                format!("act (command) 的恢复动作于 2026-01-01 00:01:02 UTC：echo restarted：成功（exit status 0）；{chinese}。"),
+            ]
+        );
         let message = bench.messages().await.pop().expect("the end, or a repeat");
         let told = message.alerts[0].evidence.iter().find_map(|clue| match clue {
             Clue::Action { output, outcome, helped, .. } => Some((output.as_str(), *outcome, *helped)),
