@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::flapping::{Flapping, FlappingKeys};
 use super::inhibit::InhibitRule;
 use super::policy::Policy;
 use super::route::{Route, Routes};
 use super::time_interval::TimeInterval;
 use crate::config::{ConfigErrors, Document, Environment, FromNode, Loader, Section, Value, glob};
-use crate::model::{MatchOp, Matcher};
+use crate::model::{Labels, MatchOp, Matcher};
 use crate::notify::{NOTIFIERS, Notifier, NotifierKind};
 use crate::template::Library;
 
@@ -134,6 +135,8 @@ pub struct Alerting {
     pub time_intervals: BTreeMap<String, Vec<TimeInterval>>,
     /// When an alert without an end is taken as over, unless it is renewed.
     pub resolve_timeout: Duration,
+    /// When an alert flaps, unless its route says otherwise.
+    pub flapping: FlappingKeys,
     /// Where people reach this nightbell.
     pub external_url: String,
     /// Whether they do, from elsewhere: somebody configured it.
@@ -157,6 +160,7 @@ impl Alerting {
             inhibit_rules: section.sections("inhibit_rules").iter().map(InhibitRule::read).collect(),
             time_intervals,
             resolve_timeout: resolve_timeout(global),
+            flapping: FlappingKeys::read(section, FlappingKeys::default()),
             external_url: String::new(),
             is_public: false,
             routes,
@@ -223,6 +227,7 @@ impl Alerting {
             inhibit_rules: Vec::new(),
             time_intervals: BTreeMap::new(),
             resolve_timeout: resolve_timeout(global),
+            flapping: FlappingKeys::default(),
             external_url: String::new(),
             is_public: false,
         }
@@ -236,6 +241,7 @@ impl Alerting {
             inhibit_rules: Vec::new(),
             time_intervals: BTreeMap::new(),
             resolve_timeout: RESOLVE_TIMEOUT,
+            flapping: FlappingKeys::default(),
             external_url: String::new(),
             is_public: false,
         }
@@ -265,6 +271,12 @@ impl Alerting {
             self.routes.add_beside(&name, route);
             self.receivers.push(Receiver { name, integrations: vec![integration] });
         }
+    }
+
+    /// When an alert with these labels flaps: the first route that takes it decides.
+    pub fn flapping(&self, labels: &Labels) -> Flapping {
+        let first = self.routes.matching(labels).into_iter().find_map(|index| self.routes.get(index));
+        first.map_or_else(FlappingKeys::default, |route| route.flapping).over(self.flapping)
     }
 
     /// The receiver of this name.

@@ -35,6 +35,10 @@ pub enum NotifyReason {
     Repeat,
     /// Nobody acknowledged it in time.
     Escalated,
+    /// An alert begins and ends too often.
+    Flaps,
+    /// An alert that did so has settled.
+    Settled,
 }
 
 impl NotifyReason {
@@ -47,6 +51,8 @@ impl NotifyReason {
             NotifyReason::SomeResolved => "some alerts resolved",
             NotifyReason::Repeat => "repeat interval elapsed",
             NotifyReason::Escalated => "not acknowledged in time",
+            NotifyReason::Flaps => "alert flaps",
+            NotifyReason::Settled => "settled after flapping",
         }
     }
 }

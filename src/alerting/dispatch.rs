@@ -18,6 +18,7 @@ use super::config::{Alerting, Integration};
 use super::deliver::{Deliverer, Desk, Mailbox};
 use super::dispatcher::{Dispatcher, Restored};
 use super::escalation::{Signer, fresh_key};
+use super::flapping::LONGEST;
 use super::metrics::{IntegrationLabels, Metrics};
 use super::relief::Relief;
 use super::silence::{RETENTION, Silence, SilenceError};
@@ -172,6 +173,7 @@ impl Dispatch {
             // First, so that the messages of this instant tell of it.
             let actions = memory.judge_actions(now);
             let transition = Transition { actions, ..memory.flush_due(now) };
+            self.metrics.flapping.set(i64::try_from(memory.flaps.count()).unwrap_or(i64::MAX));
             self.metrics.groups.set(i64::try_from(memory.groups.len()).unwrap_or(i64::MAX));
             transition
         };
@@ -191,6 +193,7 @@ impl Dispatch {
             let _ = self.state.prune_silences(now - RETENTION).await;
             let _ = self.state.prune_decisions(now - DECISIONS_RETENTION).await;
             let _ = self.state.prune_actions(now - DECISIONS_RETENTION).await;
+            let _ = self.state.prune_flaps(now - LONGEST * 2).await;
         }
     }
 
@@ -460,6 +463,7 @@ async fn read(state: &State, now: Timestamp) -> (Restored, bool) {
     let log = state.notification_log(now).await.map_err(|e| failed("notification_log", e)).unwrap_or_default();
     let silences = state.silences().await.map_err(|e| failed("silences", e)).unwrap_or_default();
     let escalations = state.escalations().await.map_err(|e| failed("escalations", e)).unwrap_or_default();
+    let flaps = state.flaps().await.map_err(|e| failed("flaps", e)).unwrap_or_default();
     if let Err(error) = state.forget_running_actions().await {
         failed("action_log", error);
     }
@@ -472,7 +476,7 @@ async fn read(state: &State, now: Timestamp) -> (Restored, bool) {
         let id = row.id.clone();
         Silence::from_row(row).map_err(|error| error!(id, error, "Silence in the state database cannot be read.")).ok()
     });
-    (Restored { alerts, groups, log, silences: silences.collect(), escalations, actions, signer: Signer::default() }, unread)
+    (Restored { alerts, groups, log, silences: silences.collect(), escalations, actions, flaps, signer: Signer::default() }, unread)
 }
 
 /// The running delivery tasks.

@@ -9,13 +9,14 @@ use super::config::Alerting;
 use super::decision::Verdicts;
 use super::dedup::{LogEntry, NotificationLog};
 use super::escalation::{Escalations, Signer, is_critical};
+use super::flapping::{Flaps, LONGEST, flapping_id};
 use super::group::{Group, group_id, group_key};
 use super::inhibit::Inhibition;
 use super::pipeline::{self, Flush, Mutes};
 use super::recovery::Recent;
 use super::silence::{RETENTION, Silence, Silences};
 use crate::model::{Alert, Labels, Stage, Timestamp};
-use crate::state::{ActionRow, AlertPath, AlertRow, DecisionRow, EscalationRow, GroupRow, LogRow, Transition};
+use crate::state::{ActionRow, AlertPath, AlertRow, DecisionRow, EscalationRow, FlapRow, GroupRow, LogRow, Transition};
 
 /// Time between two looks at an escalation that is due but muted.
 const ESCALATION_PAUSE: Duration = Duration::from_secs(15);
@@ -35,6 +36,8 @@ pub struct Restored {
     pub escalations: Vec<EscalationRow>,
     /// Recovery actions.
     pub actions: Vec<ActionRow>,
+    /// How often alerts changed.
+    pub flaps: Vec<FlapRow>,
     /// Signs links.
     pub signer: Signer,
 }
@@ -49,6 +52,7 @@ pub struct Dispatcher {
     verdicts: Verdicts,
     pub(super) escalations: Escalations,
     pub(super) actions: Recent,
+    pub(super) flaps: Flaps,
     pub(super) signer: Signer,
     /// When the escalations were looked at.
     escalated_at: Timestamp,
@@ -67,6 +71,7 @@ impl Dispatcher {
             verdicts: Verdicts::default(),
             escalations: Escalations::default(),
             actions: Recent::default(),
+            flaps: Flaps::default(),
             signer: restored.signer.clone(),
             escalated_at: Timestamp::MIN,
             refused: 0,
@@ -85,6 +90,7 @@ impl Dispatcher {
         }
         self.escalations.restore(restored.escalations);
         restored.actions.into_iter().for_each(|row| self.actions.put(row));
+        self.flaps.restore(restored.flaps);
         // Whatever the database still holds has not been told to its end.
         let mut held = self.held();
         for row in restored.alerts {
@@ -140,6 +146,10 @@ impl Dispatcher {
                     if change == Change::News && row.alert.is_resolved(now) && !self.is_told_firing(&row.alert, now) {
                         continue;
                     }
+                    let flap = self.flaps.changed(&row.alert, &self.config.flapping(&row.alert.labels), now);
+                    transition.flaps.extend(flap);
+                    // What was decided before is no answer to this.
+                    self.verdicts.forget(fingerprint);
                     touched.extend(self.insert(&row, now));
                     transition.decisions.push(self.arrival(&row.alert, now));
                     transition.alerts.push(row);
@@ -161,7 +171,8 @@ impl Dispatcher {
         routes.into_iter().any(|route| {
             let key = group_key(route, &route.group_by.of(&alert.labels));
             let integrations = self.config.receiver(&route.receiver).map_or(&[][..], |receiver| &receiver.integrations);
-            let knows = |entry: &LogEntry| entry.firing.contains(&alert.fingerprint());
+            let flapping = self.flaps.flapping(alert.fingerprint()).map(|row| flapping_id(alert, row));
+            let knows = |entry: &LogEntry| [Some(alert.fingerprint()), flapping].iter().flatten().any(|id| entry.firing.contains(id));
             let wanting = integrations.iter().filter(|integration| integration.send_resolved);
             wanting.into_iter().any(|integration| self.log.get(&key, &integration.key, now).is_some_and(knows))
         })
@@ -234,6 +245,8 @@ impl Dispatcher {
         }
         let config = self.config.clone();
         let alerts = std::mem::take(&mut self.alerts);
+        let labels = |fingerprint: u64| alerts.get(fingerprint).map_or_else(Labels::empty, |row| row.alert.labels.clone());
+        transition.flaps = self.flaps.settle(now, |fingerprint| config.flapping(&labels(fingerprint)));
         let inhibition = Inhibition::new(&config.inhibit_rules, alerts.firing(now));
         for id in due {
             let ended = self.flush(&id, &alerts, &inhibition, now, &mut transition);
@@ -274,8 +287,17 @@ impl Dispatcher {
 
         let group = &self.groups[id];
         let alerts: Vec<&Alert> = group.alerts.iter().filter_map(|f| Some(&known.get(*f)?.alert)).collect();
-        let ended: Vec<u64> = alerts.iter().filter(|a| a.is_resolved(now)).map(|a| a.fingerprint()).collect();
-        let mutes = Mutes { config: &config, inhibition, silences: &self.silences, signer: &self.signer, actions: &self.actions };
+        // An alert that flaps stays until it has settled.
+        let ended = alerts.iter().filter(|a| a.is_resolved(now)).map(|a| a.fingerprint());
+        let ended: Vec<u64> = ended.filter(|fingerprint| self.flaps.flapping(*fingerprint).is_none()).collect();
+        let mutes = Mutes {
+            config: &config,
+            inhibition,
+            silences: &self.silences,
+            flaps: &self.flaps,
+            signer: &self.signer,
+            actions: &self.actions,
+        };
         let outcome = pipeline::flush(Flush { group, route, alerts, now }, &mutes, &mut self.log);
 
         let escalates = config.receiver(&route.receiver).is_some_and(|receiver| !receiver.escalation().is_empty());
@@ -304,10 +326,17 @@ impl Dispatcher {
         let config = self.config.clone();
         let rows: Vec<EscalationRow> = self.escalations.rows().cloned().collect();
         for mut row in rows {
-            let mutes = Mutes { config: &config, inhibition, silences: &self.silences, signer: &self.signer, actions: &self.actions };
+            let mutes = Mutes {
+                config: &config,
+                inhibition,
+                silences: &self.silences,
+                flaps: &self.flaps,
+                signer: &self.signer,
+                actions: &self.actions,
+            };
             let steps = config.receiver(&row.receiver).map_or(&[][..], |receiver| receiver.escalation());
             let alert = known.get(row.fingerprint).map(|known| &known.alert);
-            let firing = alert.filter(|alert| !alert.is_resolved(now));
+            let firing = alert.filter(|alert| !alert.is_resolved(now) || self.flaps.flapping(row.fingerprint).is_some());
             let contacts = match firing {
                 None => &steps[..row.level.min(steps.len())],
                 Some(alert) => {
@@ -360,6 +389,7 @@ impl Dispatcher {
         self.alerts.collect_garbage(now, |fingerprint| held.contains(&fingerprint));
         self.log.prune(now);
         self.silences.prune(now - RETENTION);
+        self.flaps.prune(now - LONGEST * 2);
     }
 
     /// All that the database should hold, to be written after it had failed: in place of what is there.
@@ -372,6 +402,7 @@ impl Dispatcher {
             log: self.log.rows(),
             escalations: self.escalations.rows().cloned().collect(),
             actions: self.actions.rows().cloned().collect(),
+            flaps: self.flaps.rows().cloned().collect(),
             ..Transition::default()
         }
     }

@@ -73,6 +73,8 @@ pub struct Metrics {
     pub refused: Counter,
     /// Active alerts.
     pub alerts: Gauge,
+    /// Alerts that flap.
+    pub flapping: Gauge,
     /// Aggregation groups.
     pub groups: Gauge,
     /// Messages held in memory alone, because the database failed.
@@ -106,6 +108,7 @@ impl Metrics {
             r.register("alerts_received", "Reports of alerts that came in.", m.received.clone());
             r.register("alerts_refused", "Reports of alerts refused because there are too many.", m.refused.clone());
             r.register("alerts", "Alerts that fire.", m.alerts.clone());
+            r.register("alerts_flapping", "Alerts that begin and end too often.", m.flapping.clone());
             r.register("alert_groups", "Aggregation groups.", m.groups.clone());
         });
         m

@@ -16,6 +16,7 @@ pub mod dispatch;
 pub mod dispatcher;
 pub mod document;
 pub mod escalation;
+pub mod flapping;
 pub mod group;
 pub mod inhibit;
 pub mod matchers;

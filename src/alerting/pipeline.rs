@@ -8,6 +8,7 @@ use super::config::{Alerting, Integration};
 use super::decision::Verdict;
 use super::dedup::{Found, LogEntry, NotificationLog, NotifyReason, should_notify};
 use super::escalation::{Signer, is_critical};
+use super::flapping::{Flaps, clue, flapping_id, text};
 use super::group::Group;
 use super::inhibit::Inhibition;
 use super::message::{Subject, compose, notified, order};
@@ -18,7 +19,7 @@ use crate::model::evidence::Clue;
 use crate::model::stage::{Inhibitor, Silencer, label_map};
 use crate::model::{Alert, Labels, Stage, Timestamp};
 use crate::notify::{AlertStatus, Notification, NotifiedAlert};
-use crate::state::{LogRow, OutboxRow};
+use crate::state::{FlapRow, LogRow, OutboxRow};
 
 /// Longest time an entry of the notification log is kept.
 const RETENTION: Duration = Duration::from_secs(120 * 3600);
@@ -28,6 +29,8 @@ const PICTURE_LASTS: Duration = Duration::from_secs(86_400);
 
 /// The annotation that carries the link to acknowledge an alert.
 const LINK: &str = "acknowledge_url";
+/// The annotation that says how an alert flaps.
+const FLAPPING: &str = "flapping";
 
 /// What decides about muting.
 pub struct Mutes<'a> {
@@ -37,6 +40,8 @@ pub struct Mutes<'a> {
     pub inhibition: &'a Inhibition<'a>,
     /// The silences.
     pub silences: &'a Silences,
+    /// Which alerts flap.
+    pub flaps: &'a Flaps,
     /// Signs the links with which people acknowledge.
     pub signer: &'a Signer,
     /// What was done about alerts.
@@ -89,7 +94,9 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
     let entries = receiver.integrations.iter().filter_map(|i| log.get(&flush.group.key, &i.key, now));
     let heard: BTreeSet<u64> = entries.flat_map(|entry| entry.firing.iter().copied()).collect();
     for alert in flush.alerts.iter().copied() {
-        let told = alert.is_resolved(now) && heard.contains(&alert.fingerprint());
+        let settled = mutes.flaps.settled(alert.fingerprint()).map(|row| flapping_id(alert, row));
+        let ids = [Some(alert.fingerprint()), settled];
+        let told = alert.is_resolved(now) && ids.iter().flatten().any(|id| heard.contains(id));
         match stopped(alert, told, &quiet, mutes, now) {
             None => passing.push(alert),
             Some(stage) => {
@@ -100,11 +107,15 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
     }
 
     // An alert that ended unheard leaves the group without a word; should it fire again, it must count as new (SEMANTICS 158).
-    let unheard: BTreeSet<u64> = suppressed.iter().filter(|a| a.is_resolved(now)).map(|a| a.fingerprint()).collect();
+    let leaves = |alert: &Alert| alert.is_resolved(now) && mutes.flaps.flapping(alert.fingerprint()).is_none();
+    let unheard: BTreeSet<u64> = suppressed.iter().filter(|a| leaves(a)).map(|a| a.fingerprint()).collect();
     if receiver.integrations.is_empty() {
         outcome.decided("", passing.iter().map(|a| a.fingerprint()), Stage::NobodyToTell);
     }
     for integration in &receiver.integrations {
+        // What acts does so each time that an alert fires.
+        let flaps = Some(mutes.flaps).filter(|_| integration.courier.action().is_none());
+        let passing: Vec<Passing<'_>> = passing.iter().map(|alert| Passing::new(alert, flaps, now)).collect();
         if !passing.is_empty() {
             tell(&flush, &passing, mutes, integration, log, &mut outcome);
         }
@@ -113,6 +124,47 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
         }
     }
     outcome
+}
+
+/// An alert that nothing mutes.
+struct Passing<'a> {
+    alert: &'a Alert,
+    /// Its identity in the notification log.
+    id: u64,
+    /// Whether it has ended for good.
+    resolved: bool,
+    /// What is known of its flapping.
+    flapping: Option<&'a FlapRow>,
+    /// The same of one that has settled, with its former identity.
+    settled: Option<(u64, &'a FlapRow)>,
+}
+
+impl<'a> Passing<'a> {
+    fn new(alert: &'a Alert, flaps: Option<&'a Flaps>, now: Timestamp) -> Self {
+        let fingerprint = alert.fingerprint();
+        let flapping = flaps.and_then(|flaps| flaps.flapping(fingerprint));
+        Passing {
+            alert,
+            id: flapping.map_or(fingerprint, |row| flapping_id(alert, row)),
+            resolved: alert.is_resolved(now) && flapping.is_none(),
+            flapping,
+            settled: flaps.and_then(|flaps| flaps.settled(fingerprint)).map(|row| (flapping_id(alert, row), row)),
+        }
+    }
+
+    /// As a message shows it.
+    fn shown(&self, now: Timestamp) -> NotifiedAlert {
+        let mut shown = notified(self.alert, now);
+        if self.flapping.is_some() {
+            (shown.status, shown.ends_at_ms) = (AlertStatus::Firing, None);
+        }
+        if let Some(row) = self.flapping.or(self.settled.map(|(_, row)| row)) {
+            shown.evidence.insert(0, clue(row, self.alert, now));
+            shown.annotations.push((FLAPPING.to_owned(), text(row)));
+            shown.annotations.sort();
+        }
+        shown
+    }
 }
 
 /// The first that stops an alert, if any does: inhibition, time intervals, silences.
@@ -144,43 +196,56 @@ fn stopped(alert: &Alert, told: bool, quiet: &[&str], mutes: &Mutes<'_>, now: Ti
 /// Decides for one integration, and if it is to be told, writes the message and the log entry.
 fn tell(
     flush: &Flush<'_>,
-    alerts: &[&Alert],
+    alerts: &[Passing<'_>],
     mutes: &Mutes<'_>,
     integration: &Integration,
     log: &mut NotificationLog,
     outcome: &mut Outcome,
 ) {
     let (now, key) = (flush.now, &flush.group.key);
-    let of_state = |resolved: bool| alerts.iter().filter(|a| a.is_resolved(now) == resolved).map(|a| a.fingerprint()).collect();
+    let of_state = |resolved: bool| alerts.iter().filter(|a| a.resolved == resolved).map(|a| a.id).collect();
     let found = Found { firing: of_state(false), resolved: of_state(true) };
     let entry = log.get(key, &integration.key, now);
+    // Who knows that an alert flaps hears of it again when it has settled.
+    let (known, news): (Vec<&Passing<'_>>, Vec<&Passing<'_>>) =
+        alerts.iter().partition(|a| a.flapping.is_some() && entry.is_some_and(|entry| entry.firing.contains(&a.id)));
+    flapping(&known, entry, mutes, integration, outcome);
     let repeat = flush.route.repeat_interval;
-    let Some(reason) = should_notify(entry, &found, repeat, integration.send_resolved, now) else {
-        return held_back(&found, entry, repeat, integration, outcome);
+    let reason = should_notify(entry, &found, repeat, integration.send_resolved, now);
+    let in_vain = |reason: &NotifyReason| *reason == NotifyReason::Repeat && news.iter().all(|a| a.resolved);
+    let Some(reason) = reason.filter(|reason| !in_vain(reason)) else {
+        return held_back(&news, entry, repeat, integration, outcome);
+    };
+    let settled = |a: &&&Passing<'_>| a.settled.is_some_and(|(id, _)| entry.is_some_and(|entry| entry.firing.contains(&id)));
+    let reason = match reason {
+        _ if news.iter().any(|a| a.flapping.is_some()) => NotifyReason::Flaps,
+        _ if news.iter().any(|a| settled(&a)) => NotifyReason::Settled,
+        reason => reason,
     };
 
-    let shown = alerts.iter().map(|alert| with_clues(notified(alert, now), alert, mutes, now));
-    let mut shown: Vec<_> = shown.filter(|a| integration.send_resolved || a.status == AlertStatus::Firing).collect();
-    let told: Vec<u64> = found.firing.iter().chain(found.resolved.iter().filter(|_| integration.send_resolved)).copied().collect();
+    let told: Vec<&Passing<'_>> = news.iter().copied().filter(|a| integration.send_resolved || !a.resolved).collect();
+    let mut shown: Vec<NotifiedAlert> = told.iter().map(|a| with_clues(a.shown(now), a.alert, mutes, now)).collect();
     if !integration.send_resolved {
-        outcome.decided(&integration.key, found.resolved.iter().copied(), Stage::EndNotWanted);
+        outcome.decided(&integration.key, news.iter().filter(|a| a.resolved).map(|a| a.alert.fingerprint()), Stage::EndNotWanted);
     }
-    outcome.told.extend(found.firing.iter().copied());
-    let entry = LogEntry { sent_at: now, firing: found.firing, resolved: found.resolved, expires_at: now + RETENTION.min(repeat * 2) };
+    outcome.told.extend(told.iter().filter(|a| !a.resolved).map(|a| a.alert.fingerprint()));
+    // Of an alert that flaps nothing renews the entry.
+    let kept = if alerts.iter().any(|a| a.flapping.is_some()) { RETENTION } else { RETENTION.min(repeat * 2) };
+    let entry = LogEntry { sent_at: now, firing: found.firing, resolved: found.resolved, expires_at: now + kept };
     outcome.log.push(log.put(key, &integration.key, entry));
     if shown.is_empty() {
         return;
     }
     if !integration.policy.escalation.is_empty() {
-        for alert in alerts.iter().filter(|a| is_critical(a) && !a.is_resolved(now)) {
-            with_link(&mut shown, alert, mutes);
+        for alert in told.iter().filter(|a| is_critical(a.alert) && !a.resolved) {
+            with_link(&mut shown, alert.alert, mutes);
         }
     }
     let subject = Subject { group_key: key, group_labels: &flush.group.labels, external_url: &mutes.config.external_url, now };
     let message = compose(&subject, integration, reason, shown);
     let (held, delivery_id) = (integration.policy.holds(&message, now), message.delivery_id.clone());
     let written = if held { Stage::Held { delivery_id } } else { Stage::Sending { reason: message.reason.clone(), delivery_id } };
-    outcome.decided(&integration.key, told, written);
+    outcome.decided(&integration.key, told.iter().map(|a| a.alert.fingerprint()), written);
     outcome.messages.push(to_row(message, integration, now));
 }
 
@@ -193,6 +258,15 @@ fn with_clues(mut shown: NotifiedAlert, alert: &Alert, mutes: &Mutes<'_>, now: T
     }
     shown.evidence.extend(mutes.actions.clues(alert.fingerprint(), alert.starts_at, resolved));
     shown
+}
+
+/// Says of alerts that an integration is not told of them because they flap, and it knows.
+fn flapping(known: &[&Passing<'_>], entry: Option<&LogEntry>, mutes: &Mutes<'_>, integration: &Integration, outcome: &mut Outcome) {
+    for (alert, row) in known.iter().filter_map(|a| Some((a.alert, a.flapping?))) {
+        let (since, told_at) = (row.since.unwrap_or(row.changed_at), entry.map_or(row.changed_at, |entry| entry.sent_at));
+        let stable_for = mutes.config.flapping(&alert.labels).stable_for;
+        outcome.decided(&integration.key, [alert.fingerprint()], Stage::Flapping { since, told_at, stable_for });
+    }
 }
 
 /// Adds the link with which people acknowledge `alert`.
@@ -235,15 +309,16 @@ pub fn to_row(message: Notification, integration: &Integration, now: Timestamp) 
 }
 
 /// Says why an integration is not told: it knows already, or there is nothing that it wants to know.
-fn held_back(found: &Found, entry: Option<&LogEntry>, repeat: Duration, integration: &Integration, outcome: &mut Outcome) {
-    let knows = |fingerprint: &u64| entry.is_some_and(|e| e.resolved.contains(fingerprint));
-    let (known, untold): (Vec<u64>, Vec<u64>) = found.resolved.iter().copied().partition(knows);
+fn held_back(news: &[&Passing<'_>], entry: Option<&LogEntry>, repeat: Duration, integration: &Integration, outcome: &mut Outcome) {
+    let knows = |a: &&&Passing<'_>| !a.resolved || entry.is_some_and(|e| e.resolved.contains(&a.id));
+    let (known, untold): (Vec<&&Passing<'_>>, Vec<&&Passing<'_>>) = news.iter().partition(knows);
+    let fingerprints = |alerts: Vec<&&Passing<'_>>| alerts.into_iter().map(|a| a.alert.fingerprint()).collect::<Vec<u64>>();
     if let Some(entry) = entry {
         let stage = Stage::Deduplicated { told_at: entry.sent_at, until: entry.sent_at + repeat };
-        outcome.decided(&integration.key, found.firing.iter().copied().chain(known), stage);
+        outcome.decided(&integration.key, fingerprints(known), stage);
     }
     let stage = if integration.send_resolved { Stage::EndedUntold } else { Stage::EndNotWanted };
-    outcome.decided(&integration.key, untold, stage);
+    outcome.decided(&integration.key, fingerprints(untold), stage);
 }
 
 /// Names of the time intervals because of which a route is quiet at `now`.

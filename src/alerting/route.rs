@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::flapping::FlappingKeys;
 use super::matchers::{canonical, parse_matchers};
 use crate::config::{FromNode, Node, Section, Value};
 use crate::model::{Labels, MatchOp, Matcher};
@@ -46,6 +47,8 @@ pub struct Route {
     pub group_interval: Duration,
     /// Time after which an unchanged message is sent again.
     pub repeat_interval: Duration,
+    /// When an alert flaps, where the route says so itself.
+    pub flapping: FlappingKeys,
     /// Names of time intervals during which nothing is sent.
     pub mute_time_intervals: Vec<String>,
     /// Names of time intervals outside of which nothing is sent; empty: always active.
@@ -152,6 +155,7 @@ impl Route {
             group_wait: Duration::from_secs(30),
             group_interval: Duration::from_secs(5 * 60),
             repeat_interval: Duration::from_secs(4 * 3600),
+            flapping: FlappingKeys::default(),
             mute_time_intervals: Vec::new(),
             active_time_intervals: Vec::new(),
             continues: false,
@@ -178,6 +182,7 @@ impl Route {
         self.group_wait = section.or("group_wait", self.group_wait);
         self.group_interval = section.or("group_interval", self.group_interval);
         self.repeat_interval = section.or("repeat_interval", self.repeat_interval);
+        self.flapping = FlappingKeys::read(section, self.flapping);
         for (key, value) in [("group_interval", self.group_interval), ("repeat_interval", self.repeat_interval)] {
             if value.is_zero() && section.node(key).is_some() {
                 section.error(key, "is zero", "give a duration such as 5m");

@@ -4,6 +4,7 @@ use super::dispatcher::Dispatcher;
 use super::inhibit::Inhibition;
 use super::pipeline::muting_intervals;
 use crate::model::{Alert, Labels, Timestamp};
+use crate::state::FlapRow;
 
 /// An alert as people see it.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct AlertView {
     pub inhibited_by: Vec<String>,
     /// Names of the time intervals that mute its group; only in a group.
     pub muted_by: Vec<String>,
+    /// What is known of its flapping, while it flaps.
+    pub flapping: Option<FlapRow>,
 }
 
 impl AlertView {
@@ -87,6 +90,7 @@ impl Dispatcher {
             silenced_by: self.silences.muting(&alert.labels, now).into_iter().map(str::to_owned).collect(),
             inhibited_by: inhibited.iter().map(|fingerprint| format!("{fingerprint:016x}")).collect(),
             muted_by: Vec::new(),
+            flapping: self.flaps.flapping(alert.fingerprint()).cloned(),
         }
     }
 }

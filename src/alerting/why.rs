@@ -60,6 +60,11 @@ impl Account {
         })
     }
 
+    /// Whether somebody is not told of the alert's beginnings and ends because it flaps.
+    pub fn is_flapping(&self) -> bool {
+        self.deliveries.iter().any(|delivery| matches!(delivery.stage, Stage::Flapping { .. }))
+    }
+
     /// Whether the alert was pending or fired.
     pub fn is_open(&self) -> bool {
         matches!(self.last, Stage::Waiting { resolved: false, .. } | Stage::Pending { .. })
@@ -165,10 +170,10 @@ fn standing<'a>(rows: impl Iterator<Item = &'a DecisionRow>) -> Vec<&'a Decision
 async fn follow(state: &State, delivery: &mut Delivery, fingerprint: u64, until: Timestamp) -> Result<(), Error> {
     let sent_at = match &delivery.stage {
         Stage::Sending { .. } | Stage::Held { .. } => delivery.at.unwrap_or(Timestamp::MIN),
-        Stage::Deduplicated { told_at, .. } => *told_at,
+        Stage::Deduplicated { told_at, .. } | Stage::Flapping { told_at, .. } => *told_at,
         _ => return Ok(()),
     };
-    let told_before = matches!(delivery.stage, Stage::Deduplicated { .. });
+    let told_before = matches!(delivery.stage, Stage::Deduplicated { .. } | Stage::Flapping { .. });
     let outcome = async |integration: &str| -> Result<Option<DecisionRow>, Error> {
         let rows = state.decisions(integration, Some(fingerprint), until, 1).await?;
         Ok(rows.into_iter().find(|row| row.at >= sent_at))

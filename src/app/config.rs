@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::alerting::Alerting;
+use crate::alerting::flapping::FlappingKeys;
 use crate::alerting::self_test::SelfTest;
 use crate::config::{ConfigError, ConfigErrors, Document, Environment, FromNode, Loader, Node, Section, Value, glob};
 use crate::remote::heartbeat::Heartbeat;
@@ -248,19 +249,19 @@ fn read_notification(root: &Section<'_>, global: Option<&Section<'_>>, environme
     if usize::from(file.is_some()) + usize::from(inline) + usize::from(short.is_some()) > 1 {
         root.error("", "says more than once who is told", "keep one of alertmanager, route with receivers, notify");
     }
-    if let Some(path) = file {
-        return Alerting::read_file(&path, environment).unwrap_or_else(|errors| {
+    let mut alerting = match (file, short) {
+        (Some(path), _) => Alerting::read_file(&path, environment).unwrap_or_else(|errors| {
             for error in errors.0 {
                 root.include(error);
             }
             Alerting::nobody()
-        });
-    }
-    match short {
-        _ if inline => Alerting::read(root, global),
-        Some(section) => Alerting::read_default(&section, global),
-        None => Alerting::nobody(),
-    }
+        }),
+        _ if inline => return Alerting::read(root, global),
+        (None, Some(section)) => Alerting::read_default(&section, global),
+        (None, None) => Alerting::nobody(),
+    };
+    alerting.flapping = FlappingKeys::read(root, alerting.flapping);
+    alerting
 }
 
 /// The paths that `rule_files` names, and a complaint about each path without a wildcard that does not exist.

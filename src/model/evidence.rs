@@ -42,6 +42,19 @@ pub enum Clue {
         /// When it did last.
         last_ms: Option<i64>,
     },
+    /// It begins and ends too often, or did until it settled.
+    Flapping {
+        /// How often it began to fire.
+        firings: usize,
+        /// The first of these firings.
+        since_ms: i64,
+        /// The last change before it settled; `None`: it flaps on.
+        until_ms: Option<i64>,
+        /// Whether it fires at this moment.
+        fires: bool,
+        /// Its last values, oldest first.
+        values: Vec<f64>,
+    },
     /// The value over the last hour.
     Series {
         /// When the first value was.

@@ -138,6 +138,18 @@ pub enum Stage {
     EndedUntold,
     /// The receiver does not want to hear of ends (`send_resolved: false`).
     EndNotWanted,
+    /// It begins and ends too often: the receiver knows, and hears of it again when it has settled.
+    Flapping {
+        /// The first of the firings because of which it flaps.
+        #[serde(with = "instant")]
+        since: Timestamp,
+        /// When the message was decided that told it.
+        #[serde(with = "instant")]
+        told_at: Timestamp,
+        /// How long it must neither begin nor end to have settled, in seconds.
+        #[serde(rename = "stable_for_seconds", with = "seconds")]
+        stable_for: Duration,
+    },
     /// The receiver knows already, and nothing has changed.
     Deduplicated {
         /// When the message was decided that told it.
@@ -201,7 +213,7 @@ pub enum Stage {
 impl Stage {
     /// Whether people have heard of the alert.
     pub fn is_told(&self) -> bool {
-        matches!(self, Stage::Delivered { .. } | Stage::Deduplicated { .. })
+        matches!(self, Stage::Delivered { .. } | Stage::Deduplicated { .. } | Stage::Flapping { .. })
     }
 
     /// Whether the rule keeps the alert as it is, though its expression has no result for it.
@@ -235,15 +247,16 @@ impl Stage {
             Stage::NobodyToTell => 15,
             Stage::EndedUntold => 16,
             Stage::EndNotWanted => 17,
-            Stage::Deduplicated { .. } => 18,
-            Stage::Sending { .. } => 19,
-            Stage::Held { .. } => 20,
-            Stage::RateLimited { .. } => 21,
-            Stage::Failing { .. } => 22,
-            Stage::GivenUp { .. } => 23,
-            Stage::HandedOver { .. } => 24,
-            Stage::Delivered { .. } => 25,
-            Stage::Acted { .. } => 26,
+            Stage::Flapping { .. } => 18,
+            Stage::Deduplicated { .. } => 19,
+            Stage::Sending { .. } => 20,
+            Stage::Held { .. } => 21,
+            Stage::RateLimited { .. } => 22,
+            Stage::Failing { .. } => 23,
+            Stage::GivenUp { .. } => 24,
+            Stage::HandedOver { .. } => 25,
+            Stage::Delivered { .. } => 26,
+            Stage::Acted { .. } => 27,
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Everything that one step of the dispatcher changes, written in one transaction: either all of it happened, or none.
 
 use super::statement::Statement;
-use super::{ActionRow, AlertRow, DecisionRow, Error, EscalationRow, GroupRow, LogRow, OutboxRow, State};
-use super::{action_log, alert_groups, alerts, decisions, escalations, notification_log, outbox};
+use super::{ActionRow, AlertRow, DecisionRow, Error, EscalationRow, FlapRow, GroupRow, LogRow, OutboxRow, State};
+use super::{action_log, alert_groups, alerts, decisions, escalations, flaps, notification_log, outbox};
 
 /// One step's changes.
 #[derive(Clone, Debug, Default)]
 pub struct Transition {
-    /// Whether `alerts`, `groups` and `escalations` are all there are: rows that are not among them go.
+    /// Whether `alerts`, `groups`, `escalations` and `flaps` are all there are: rows that are not among them go.
     pub replace: bool,
     /// Alerts that are new or have changed.
     pub alerts: Vec<AlertRow>,
@@ -21,6 +21,8 @@ pub struct Transition {
     pub escalations: Vec<EscalationRow>,
     /// Escalations that are over.
     pub gone_escalations: Vec<EscalationRow>,
+    /// What is known of the changes of alerts.
+    pub flaps: Vec<FlapRow>,
     /// What integrations are being told.
     pub log: Vec<LogRow>,
     /// The messages that tell them, in order.
@@ -41,6 +43,7 @@ impl Transition {
             && self.gone_groups.is_empty()
             && self.escalations.is_empty()
             && self.gone_escalations.is_empty()
+            && self.flaps.is_empty()
             && self.log.is_empty()
             && self.messages.is_empty()
             && self.decisions.is_empty()
@@ -56,7 +59,7 @@ impl State {
         }
         let mut statements: Vec<Statement> = Vec::new();
         if transition.replace {
-            statements.extend([alerts::clear(), alert_groups::clear(), escalations::clear()]);
+            statements.extend([alerts::clear(), alert_groups::clear(), escalations::clear(), flaps::clear()]);
         }
         statements.extend(transition.alerts.iter().map(alerts::put));
         statements.extend(transition.gone_alerts.iter().map(|fingerprint| alerts::remove(*fingerprint)));
@@ -64,6 +67,7 @@ impl State {
         statements.extend(transition.gone_groups.iter().map(|id| alert_groups::remove(id)));
         statements.extend(transition.escalations.iter().map(escalations::put));
         statements.extend(transition.gone_escalations.iter().map(escalations::remove));
+        statements.extend(transition.flaps.iter().map(flaps::put));
         statements.extend(transition.log.iter().map(notification_log::put));
         statements.extend(transition.messages.iter().map(outbox::put));
         statements.extend(transition.decisions.iter().map(decisions::put));

@@ -5,8 +5,8 @@ use std::path::Path;
 use nightbell::model::{ActionOutcome, Alert, Labels, Timestamp};
 use nightbell::state::migrations::MIGRATIONS;
 use nightbell::state::{
-    ActionBody, ActionRow, AlertRow, DeadLetter, Error, EscalationRow, GroupRow, LogRow, MAX_DEAD_LETTERS, OutboxRow, SilenceRow, State,
-    Transition,
+    ActionBody, ActionRow, AlertRow, DeadLetter, Error, EscalationRow, FlapRow, GroupRow, LogRow, MAX_DEAD_LETTERS, OutboxRow, SilenceRow,
+    State, Transition,
 };
 use nightbell::telemetry::Telemetry;
 
@@ -51,11 +51,24 @@ fn alert(name: &str) -> AlertRow {
     AlertRow { alert, timeout: true, left: vec!["{}/0:{}".into()] }
 }
 
+fn flap() -> FlapRow {
+    FlapRow {
+        fingerprint: u64::MAX,
+        begins: vec![Timestamp(1), Timestamp(5)],
+        since: Some(Timestamp(1)),
+        settled: true,
+        firings: 7,
+        changed_at: Timestamp(9),
+        values: vec![1.5],
+    }
+}
+
 #[tokio::test]
 async fn what_was_recorded_is_read_back_unchanged_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let postgres = postgres().await;
     let transition = Transition {
+        flaps: vec![flap()],
         replace: false,
         alerts: vec![alert("A"), alert("B")],
         gone_alerts: Vec::new(),
@@ -95,6 +108,7 @@ async fn what_was_recorded_is_read_back_unchanged_after_a_restart() {
         assert_eq!(state.notification_log(Timestamp(100)).await.expect("read"), [], "expired");
         assert_eq!(state.outbox(10).await.expect("read"), transition.messages);
         assert_eq!(state.escalations().await.expect("read"), transition.escalations);
+        assert_eq!(state.flaps().await.expect("read"), transition.flaps);
         assert_eq!(state.secret("k", "first").await.expect("kept"), "first");
         assert_eq!(state.secret("k", "second").await.expect("kept"), "first", "a key stays");
         let gone = Transition {
@@ -108,6 +122,10 @@ async fn what_was_recorded_is_read_back_unchanged_after_a_restart() {
         assert_eq!(state.alert_groups().await.expect("read"), []);
         assert_eq!(state.escalations().await.expect("read"), []);
         state.prune_notification_log(Timestamp(100)).await.expect("pruned");
+        state.prune_flaps(Timestamp(9)).await.expect("pruned");
+        assert_eq!(state.flaps().await.expect("read").len(), 1, "it changed at that instant");
+        state.prune_flaps(Timestamp(10)).await.expect("pruned");
+        assert_eq!(state.flaps().await.expect("read"), []);
         state.remove_message("m1").await.expect("removed");
     }
 }

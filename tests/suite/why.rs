@@ -214,3 +214,45 @@ fn an_alert_that_is_held_says_what_holds_it() {
     watched._page.become_(serve("temperature{side=\"left\"} 40\n"));
     wait_until("its end is told", Duration::from_secs(20), || watched.sink.requests().iter().any(|r| r.body.contains("\"resolved\"")));
 }
+
+/// Issue 4.6: that an alert flaps is told once, and shown by the API, the metrics and `why`; the keys may stand beside `alertmanager`.
+#[test]
+fn an_alert_that_flaps_is_told_once_and_shown() {
+    let page = Hostile::page("temperature 62\n");
+    let sink = HttpSink::start([Reply::Answer(200, "", "{}")]);
+    let rules = tempfile::tempdir().expect("a folder");
+    let file = rules.path().join("rules.yml");
+    std::fs::write(&file, "groups:\n- name: g\n  rules:\n  - {alert: Warm, expr: temperature > 60, labels: {severity: critical}}\n")
+        .expect("written");
+    let routing = rules.path().join("alertmanager.yml");
+    let told_by = format!(
+        "route: {{receiver: hook, group_wait: 0s, group_interval: 200ms}}\nreceivers: [{{name: hook, webhook_configs: [{{url: '{}'}}]}}]\n",
+        sink.url
+    );
+    std::fs::write(&routing, told_by).expect("written");
+    let nightbell = Nightbell::start(&format!(
+        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}\nrules: {{shipped: false}}\n\
+         rule_files: ['{}']\nscrape_configs: [{{job_name: app, static_configs: [{{targets: ['{}']}}]}}]\n\
+         alertmanager: '{}'\nflapping: {{firings: 2, stable_for: 1d}}\n",
+        file.display(),
+        page.address,
+        routing.display()
+    ));
+    let watched = Watched { nightbell, _page: page, sink, _rules: rules };
+    let serve = |text: &str| watched._page.become_(Manner::Serve("text/plain; version=0.0.4", text.as_bytes().to_vec()));
+    let firing = || {
+        let answer: Value = serde_json::from_str(&watched.nightbell.get("/api/v2/alerts").1).expect("JSON");
+        answer.as_array().expect("a list").first().cloned()
+    };
+    wait_until("it fires", Duration::from_secs(20), || firing().is_some());
+    serve("temperature 50\n");
+    wait_until("it ended", Duration::from_secs(20), || firing().is_none());
+    serve("temperature 70\n");
+    wait_until("it flaps", Duration::from_secs(20), || firing().is_some_and(|alert| alert["flapping"]["firings"] == 2));
+    wait_until("the metric says so", Duration::from_secs(20), || watched.nightbell.metric("nightbell_alerts_flapping") == Some(1.0));
+    let told = || watched.sink.requests().iter().filter(|r| r.body.contains("\"flapping\":\"2 firings since ")).count();
+    wait_until("that is told", Duration::from_secs(60), || told() == 1);
+    serve("temperature 50\n");
+    wait_until("it says that it flaps", Duration::from_secs(60), || watched.answer(&["Warm"])["stage"] == "flapping");
+    assert_eq!((told(), watched.answer(&["Warm"])["notified"].clone()), (1, Value::from(true)));
+}

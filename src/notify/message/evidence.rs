@@ -67,7 +67,7 @@ pub(super) fn picture_url(alert: &NotifiedAlert) -> &str {
     url.unwrap_or_default()
 }
 
-/// The facts. Of a resolved alert only how often it came and what was done: the rest spoke of the trouble.
+/// The facts. Of a resolved alert only how often it came, what was done and whether it flapped: the rest spoke of the trouble.
 pub(super) fn facts(alert: &NotifiedAlert, style: &Style) -> Vec<(&'static str, String)> {
     let words = style.words();
     let separator = if style.language == Language::Zh { "；" } else { "; " };
@@ -84,6 +84,11 @@ pub(super) fn facts(alert: &NotifiedAlert, style: &Style) -> Vec<(&'static str, 
     }
     for clue in &alert.evidence {
         match clue {
+            Clue::Flapping { firings, since_ms, until_ms, fires, values } => {
+                let values: Vec<String> = values.iter().map(|value| format_value(*value)).collect();
+                let (since, until) = (style.time(*since_ms), until_ms.map(|ms| style.time(ms)));
+                facts.push((words.flapping, style.language.flapping(*firings, (&since, until), *fires, &values)));
+            }
             Clue::Seen { count, last_ms } => facts.push((words.seen, style.language.seen(*count, last_ms.map(|ms| style.time(ms))))),
             Clue::Action { target, at_ms, outcome, detail, output, helped } => {
                 let done = Done { outcome: *outcome, detail, output, helped: *helped };

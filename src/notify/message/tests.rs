@@ -126,6 +126,28 @@ proptest! {
     }
 }
 
+/// Issue 4.6: how often it fired, since when, whether it fires now, its last values; and once it has settled, until when.
+#[test]
+fn an_alert_that_flaps_says_so_in_both_languages() {
+    use crate::model::evidence::Clue;
+    let mut alert = alert(AlertStatus::Firing);
+    let flapping = |until_ms| Clue::Flapping { firings: 5, since_ms: 0, until_ms, fires: false, values: vec![91.0, 84.5] };
+    alert.evidence = vec![flapping(None)];
+    let text = body(&notification(vec![alert.clone()]), &style(Language::En), &PLAIN, 2000);
+    let wanted =
+        "  Flapping: fired 5 times since 1970-01-01 00:00:00 UTC, quiet now; no further message until it is stable; last values 91, 84.5\n";
+    assert!(text.contains(wanted), "{text}");
+    let text = body(&notification(vec![alert.clone()]), &style(Language::Zh), &PLAIN, 2000);
+    let wanted = "  反复抖动：自 1970-01-01 00:00:00 UTC 起触发 5 次，目前已恢复；稳定之前不再通知；最近的值 91、84.5\n";
+    assert!(text.contains(wanted), "{text}");
+    alert.evidence = vec![flapping(Some(60_000))];
+    (alert.status, alert.ends_at_ms) = (AlertStatus::Resolved, Some(60_000));
+    let text = body(&notification(vec![alert]), &style(Language::En), &PLAIN, 2000);
+    let wanted =
+        "  Flapping: fired 5 times since 1970-01-01 00:00:00 UTC until 1970-01-01 00:01:00 UTC, stable since; last values 91, 84.5\n";
+    assert!(text.contains(wanted), "{text}");
+}
+
 /// The evidence card: parts, threshold, what was before, age, sightings and users while it fires; only the sightings once it is over.
 #[test]
 fn evidence_stands_among_the_facts_in_both_languages() {

@@ -50,6 +50,7 @@ pub(super) struct Words {
     pub top_processes: &'static str,
     pub top_statements: &'static str,
     pub recovery: &'static str,
+    pub flapping: &'static str,
     /// Between a word and what it names.
     pub colon: &'static str,
     language: Language,
@@ -83,6 +84,7 @@ static EN: Words = Words {
     top_processes: "Top processes",
     top_statements: "Top statements",
     recovery: "Recovery",
+    flapping: "Flapping",
     colon: ": ",
     language: Language::En,
 };
@@ -115,6 +117,7 @@ static ZH: Words = Words {
     top_processes: "占用最多的进程",
     top_statements: "耗时最多的语句",
     recovery: "恢复动作",
+    flapping: "反复抖动",
     colon: "：",
     language: Language::Zh,
 };
@@ -188,6 +191,28 @@ impl Language {
         let judged = if judged.is_empty() { String::new() } else { format!("{separator}{judged}") };
         let printed = if done.output.is_empty() { String::new() } else { format!("{separator}{output}{}", done.output) };
         format!("{said}{detail}{judged}{printed}")
+    }
+
+    /// How often an alert that flaps fired, since when, until when if it has settled, whether it fires now, and its last values.
+    pub(super) fn flapping(self, firings: usize, (since, until): (&str, Option<String>), fires: bool, values: &[String]) -> String {
+        match self {
+            Language::En => {
+                let state = match &until {
+                    Some(until) => format!(" until {until}, stable since"),
+                    None => format!(", {} now; no further message until it is stable", if fires { "firing" } else { "quiet" }),
+                };
+                let values = if values.is_empty() { String::new() } else { format!("; last values {}", values.join(", ")) };
+                format!("fired {firings} times since {since}{state}{values}")
+            }
+            Language::Zh => {
+                let state = match &until {
+                    Some(until) => format!("，至 {until}，此后稳定"),
+                    None => format!("，目前{}；稳定之前不再通知", if fires { "触发中" } else { "已恢复" }),
+                };
+                let values = if values.is_empty() { String::new() } else { format!("；最近的值 {}", values.join("、")) };
+                format!("自 {since} 起触发 {firings} 次{state}{values}")
+            }
+        }
     }
 
     /// How old something was when the alert began.

@@ -19,4 +19,5 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 4, sql: include_str!("0004_decisions.sql") },
     Migration { number: 5, sql: include_str!("0005_escalations.sql") },
     Migration { number: 6, sql: include_str!("0006_action_log.sql") },
+    Migration { number: 7, sql: include_str!("0007_flaps.sql") },
 ];

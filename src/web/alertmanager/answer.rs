@@ -116,6 +116,9 @@ pub fn alert_json(view: &AlertView) -> Json {
         "updatedAt": alert.updated_at.rfc3339(),
         "labels": labels_json(&alert.labels),
     });
+    if let Some(flap) = &view.flapping {
+        shown["flapping"] = json!({ "since": flap.since.map(Timestamp::rfc3339), "firings": flap.firings, "values": flap.values });
+    }
     if !alert.generator_url.is_empty() {
         shown["generatorURL"] = json!(alert.generator_url);
     }

@@ -110,7 +110,14 @@ mod tests {
             shipped: false,
         };
         let ids = |there: bool| if there { vec!["id".to_owned()] } else { Vec::new() };
-        AlertView { alert, receivers: vec!["r".into()], silenced_by: ids(silenced), inhibited_by: ids(inhibited), muted_by: Vec::new() }
+        AlertView {
+            alert,
+            receivers: vec!["r".into()],
+            silenced_by: ids(silenced),
+            inhibited_by: ids(inhibited),
+            muted_by: Vec::new(),
+            flapping: None,
+        }
     }
 
     fn shown(query: &str, view: &AlertView) -> bool {

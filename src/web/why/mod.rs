@@ -167,7 +167,8 @@ impl Teller {
             let belongs = |a: &Account| standing.labels.iter().all(|(name, value)| a.labels.value(name) == value);
             let (own, others): (Vec<Account>, Vec<Account>) = std::mem::take(&mut accounts).into_iter().partition(belongs);
             accounts = others;
-            let (open, over): (Vec<Account>, Vec<Account>) = own.into_iter().partition(|account| past && account.is_open());
+            let (open, over): (Vec<Account>, Vec<Account>) =
+                own.into_iter().partition(|account| (past && account.is_open()) || account.is_flapping());
             match standing.stage {
                 Some(stage) if open.is_empty() => {
                     let stage = if samples_kept { stage } else { Stage::NothingRecorded };

@@ -85,6 +85,8 @@ route:
   routes:
     - {receiver: ops, group_by: ['...', b], mute_time_intervals: [nights]}
     - {matchers: ['a=~\"(\"'], recevier: ops}
+    - {matchers: [a=b], flapping: {within: 2d, stable: 5m}}
+flapping: {firings: 1, stable_for: 0s}
 receivers:
   - {name: ops, sns_configs: [{}]}
   - {name: ops}
@@ -106,6 +108,10 @@ time_intervals:
         "route.routes[1].matchers: ",
         "route.routes[1].recevier: unknown key; did you mean \"receiver\"?",
         "receivers[0].sns_configs: nightbell has no such notifier yet; known here: ",
+        "flapping.firings: 1 would make every alert flap; give 2 or more, or 0 to turn it off",
+        "flapping.stable_for: is not between 1ms and 1d; give a duration such as 30m",
+        "route.routes[2].flapping.within: is not between 1ms and 1d",
+        "route.routes[2].flapping.stable: unknown key",
         "receivers: two receivers have the same name",
         "weekdays: \"funday\" is not valid here; give a weekday or a range such as monday:friday",
     ] {

@@ -54,6 +54,7 @@ const RULES: &str = "groups:
 
 const CONFIG: &str = "
 global: {resolve_timeout: 1h}
+flapping: {firings: 6, within: 1m, stable_for: 20s}
 route:
   receiver: ops
   group_by: [alertname]

@@ -270,6 +270,32 @@ async fn ends_that_nobody_needs_to_hear_of_say_so() {
 }
 
 #[tokio::test]
+async fn an_alert_that_flaps_says_when_it_is_told_again() {
+    let mut stage = Stage::set("", "flapping: {firings: 2, within: 1m, stable_for: 5m}\n").await;
+    stage.fire("alertname=A", 0).await;
+    stage.end("alertname=A", 0, 3).await;
+    stage.fire("alertname=A", 6).await;
+    stage.flush(10).await;
+    stage.deliver(11).await;
+    assert_eq!(stage.why(12).await.0, "delivered", "that it flaps");
+    let since = stage.account(None).await.history.len();
+    stage.end("alertname=A", 6, 20).await;
+    stage.flush(70).await;
+    is(
+        stage.why(71).await,
+        "flapping",
+        "Flapping since 2026-01-01 00:00:00 UTC: ops was told so at 2026-01-01 00:00:10 UTC, delivered at 2026-01-01 00:00:11 UTC; it is told \
+         again when the alert has been stable for 5m.",
+        "自 2026-01-01 00:00:00 UTC 起反复抖动：已于 2026-01-01 00:00:10 UTC 通知 ops，于 2026-01-01 00:00:11 UTC 送达；稳定 5m 之后再通知。",
+    );
+    assert_eq!(stage.account(None).await.history.len(), since + 2, "its end, and that it flaps");
+    // A silence comes first.
+    stage.silence("alertname=A", 100, 3600).await;
+    stage.flush(130).await;
+    assert_eq!(stage.why(131).await.0, "silenced");
+}
+
+#[tokio::test]
 async fn a_message_in_quiet_hours_is_held() {
     let night = "time_intervals: [{name: night, time_intervals: [{times: [{start_time: '00:00', end_time: '06:00'}]}]}]\n";
     let mut stage = Stage::set_with(", quiet_hours: [night]", "", night).await;
