@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::config::Config;
+use crate::alerting::Receiver;
 
 /// The lines, for standard output.
 pub fn banner(config: &Config, address: SocketAddr, state: &str, history: &str) -> String {
@@ -15,6 +16,10 @@ pub fn banner(config: &Config, address: SocketAddr, state: &str, history: &str) 
     line("watches", &if watched.is_empty() { "nothing: add collectors or scrape_configs".to_owned() } else { watched.join(", ") });
     line("judges", &format!("{} rules every {}", config.rule_count(), crate::model::format_duration(config.evaluation_interval())));
     line("tells", &receivers(config));
+    let acts: Vec<&str> = config.alerting.receivers.iter().filter(|r| is_action(r)).map(|r| r.name.as_str()).collect();
+    if !acts.is_empty() {
+        line("acts", &acts.join(", "));
+    }
     line("look at", &format!("http://{address}/  /metrics  /health  /api/v1/query"));
     line("state", state);
     line("history", history);
@@ -27,9 +32,14 @@ pub fn banner(config: &Config, address: SocketAddr, state: &str, history: &str) 
     text
 }
 
+/// Whether a receiver only does something, and tells nobody.
+fn is_action(receiver: &Receiver) -> bool {
+    !receiver.integrations.is_empty() && receiver.integrations.iter().all(|integration| integration.courier.action().is_some())
+}
+
 fn receivers(config: &Config) -> String {
     let mut names: Vec<String> = Vec::new();
-    for receiver in config.alerting.receivers.iter().filter(|r| !r.integrations.is_empty()) {
+    for receiver in config.alerting.receivers.iter().filter(|r| !r.integrations.is_empty() && !is_action(r)) {
         let kinds: Vec<&str> = receiver.integrations.iter().map(|i| i.notifier).collect();
         names.push(format!("{} ({})", receiver.name, kinds.join(", ")));
     }

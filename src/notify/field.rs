@@ -66,6 +66,11 @@ impl Field {
         self.source.contains("{{")
     }
 
+    /// An address that cannot be used: where a template made it, that is the template's failure.
+    pub(super) fn unusable(&self, error: NotifyError) -> NotifyError {
+        if self.is_template() { NotifyError { reason: Reason::Template, ..error } } else { error }
+    }
+
     fn render(&self, notification: &Notification) -> Result<Cow<'_, str>, String> {
         if !self.is_template() {
             return Ok(Cow::Borrowed(&self.source));

@@ -1,6 +1,6 @@
 //! `POST /api/nightbell/heartbeat`: the signed heartbeats of instances that are watched. Their signature is what lets them in.
 
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
@@ -10,9 +10,12 @@ use super::error::ApiError;
 use crate::model::Timestamp;
 use crate::remote::peer::{Heartbeat, Refusal};
 
+/// Largest heartbeat, in bytes: whoever sends one is not known yet.
+const MAX_BODY: usize = 4096;
+
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
-    Router::new().route("/heartbeat", post(take))
+    Router::new().route("/heartbeat", post(take).layer(DefaultBodyLimit::max(MAX_BODY)))
 }
 
 async fn take(State(context): State<Context>, Json(heartbeat): Json<Heartbeat>) -> Result<StatusCode, ApiError> {

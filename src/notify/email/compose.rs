@@ -69,7 +69,7 @@ impl Composer {
         rendering: &mut Rendering<'_>,
     ) -> Result<(Address, Vec<u8>), NotifyError> {
         let from = self.from.as_ref().ok_or_else(|| malformed("no sender is configured"))?;
-        let senders = mailboxes("from", &rendering.address(from)?)?;
+        let senders = mailboxes("from", &rendering.address(from)?).map_err(|error| from.unusable(error))?;
         let [sender] = senders.as_slice() else { return Err(malformed("from must be exactly one address")) };
         let built_in = subject(n);
         let subject = rendering.text(self.header("subject"), || built_in.clone());

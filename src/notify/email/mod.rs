@@ -79,7 +79,7 @@ impl Notifier for Email {
     fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
             let mut rendering = Rendering::new(notification, &self.style);
-            let to = compose::mailboxes("to", &rendering.address(&self.to)?)?;
+            let to = compose::mailboxes("to", &rendering.address(&self.to)?).map_err(|error| self.to.unusable(error))?;
             let delivery = &notification.delivery_id;
             let waiting = self.served.waiting(delivery, to.iter().map(|m| m.email.to_string()));
             let tried: Vec<Address> = to.iter().map(|m| m.email.clone()).filter(|a| waiting.contains(&a.to_string())).collect();

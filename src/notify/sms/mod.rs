@@ -74,18 +74,20 @@ impl Notifier for Sms {
             let text = rendering.needed(self.text.as_ref(), || brief(notification, &self.style, MAX_TEXT));
             let text = rendering.with_notes(text, MAX_TEXT);
             let all = rendering.address(&self.to)?;
-            let all = all.split(',').map(|n| n.trim().to_owned()).filter(|n| !n.is_empty());
+            let all: Vec<String> = all.split(',').map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).collect();
+            if all.is_empty() {
+                return Err(self.to.unusable(NotifyError::permanent(Reason::Rejected, "there is no recipient")));
+            }
             let delivery = &notification.delivery_id;
             let waiting = self.served.waiting(delivery, all);
-            let outcome = match &self.provider {
+            match &self.provider {
                 Provider::Aliyun(aliyun) => aliyun.send(&self.endpoint, notification, &mut rendering, &waiting, &text).await,
                 Provider::Twilio(twilio) => {
                     let (done, outcome) = twilio.send_each(&self.endpoint, &waiting, &text).await;
                     self.served.settle(delivery, done, outcome.is_ok());
                     outcome
                 }
-            };
-            if waiting.is_empty() { Err(NotifyError::permanent(Reason::Rejected, "there is no recipient")) } else { outcome }
+            }
         })
     }
 

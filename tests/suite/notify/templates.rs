@@ -125,7 +125,11 @@ async fn forty_broken_templates_in_addresses_are_told_as_such() {
         ("sms", "provider: twilio, api_url: 'http://127.0.0.1:9', account_sid: AC1, auth_token: t, from: '+1', to: 'TEMPLATE'"),
         ("slack", "app_token: t, app_url: 'http://127.0.0.1:9/', channel: 'TEMPLATE'"),
     ] {
-        for (template, _) in BROKEN {
+        // One that does not fail but finds nothing to print leaves nowhere to send to just the same.
+        for template in BROKEN.iter().map(|(template, _)| *template).chain(["{{ .CommonLabels.owner }}"]) {
+            if name == "webhook" && template.contains("owner") {
+                continue;
+            }
             let notifier = build(name, &format!("receiver: {{{}}}", keys.replace("TEMPLATE", &template.replace('\'', "''"))));
             let error = notifier.notify(&firing()).await.expect_err("there is nowhere to send to");
             assert_eq!((error.reason, error.retryable), (Reason::Template, false), "{name}: {template}: {error}");
