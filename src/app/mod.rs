@@ -107,6 +107,8 @@ impl App {
     /// Builds everything and restores what the state database remembers. Nothing is collected before [`App::run`].
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         let started_at = Timestamp::now();
+        // Where files may not grow beyond a limit, a write fails; without a handler the signal would end the process instead.
+        drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         let mut config = reload::load(&options)?;
         config.log_warnings();
         let address = listen_address(&options, &config)?;

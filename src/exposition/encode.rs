@@ -97,9 +97,9 @@ pub struct Page {
 }
 
 impl Page {
-    /// Sorts the families by name; families without lines vanish.
+    /// Sorts the families by name; families without lines vanish, but for histograms: native ones have a type and a help, and no lines.
     pub fn new(mut families: Vec<EncodedFamily>) -> Self {
-        families.retain(|f| !f.lines.is_empty());
+        families.retain(|f| !f.lines.is_empty() || f.kind == MetricKind::Histogram);
         families.sort_by(|a, b| a.name.cmp(&b.name));
         Page { families }
     }
@@ -137,7 +137,7 @@ pub fn openmetrics(batch: &Batch) -> String {
 
 /// All pages as one exposition: families sorted by name, each with one HELP and TYPE. Where targets disagree about a type it is untyped.
 pub fn render<'a>(pages: impl IntoIterator<Item = &'a Page>, format: Format) -> String {
-    let mut families: Vec<&EncodedFamily> = pages.into_iter().flat_map(|p| &p.families).collect();
+    let mut families: Vec<&EncodedFamily> = pages.into_iter().flat_map(|p| &p.families).filter(|f| !f.lines.is_empty()).collect();
     families.sort_by(|a, b| a.name.cmp(&b.name));
     let size = families.iter().map(|f| f.lines.len() + f.name.len() + 40).sum::<usize>();
     let mut out = String::with_capacity(size + size / 4);

@@ -55,6 +55,7 @@ pub(super) fn encode_scraped(scraped: &ScrapedPage) -> Page {
             families.list.push(family.clone());
         }
     }
+    families.add_native();
     Page::new(families.list)
 }
 
@@ -134,6 +135,15 @@ impl Families {
             }
         };
         &mut self.list[at]
+    }
+
+    /// Histograms without lines: their samples are native ones, of which text can say only this.
+    fn add_native(&mut self) {
+        for (name, (kind, help)) in std::mem::take(&mut self.declared) {
+            if kind == MetricKind::Histogram && !self.index.contains_key(&name) {
+                self.list.push(EncodedFamily::new(Cow::Owned(name), kind, Cow::Owned(help)));
+            }
+        }
     }
 
     fn owner<'a>(&self, sample: &'a str) -> &'a str {

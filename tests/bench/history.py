@@ -2,11 +2,14 @@
 """Bytes a sample of the history on disk, measured on this host's own data.
 
 Records the host collector for a while with the given binary, then reads the recorded history: the log, sealed chunks in memory, and the
-blocks that the upkeep makes of it.
+blocks that the upkeep makes of it. Ends with status 1 if sealed chunks or blocks take more than LIMIT bytes a sample. At least 120
+collections are needed for a chunk to be sealed.
 
 usage: tests/bench/history.py target/release/nightbell [SECONDS] [INTERVAL]
 """
-import os, signal, subprocess, sys, tempfile, time
+import os, re, signal, subprocess, sys, tempfile, time
+
+LIMIT = 1.5
 
 binary = os.path.abspath(sys.argv[1])
 seconds = int(sys.argv[2]) if len(sys.argv) > 2 else 300
@@ -21,5 +24,13 @@ time.sleep(seconds)
 process.send_signal(signal.SIGTERM)
 process.wait(20)
 environment = dict(os.environ, NIGHTBELL_HISTORY=os.path.join(folder, "history"))
-subprocess.run(["cargo", "test", "-q", "--test", "suite", "--", "--ignored", "--nocapture", "recorded_bytes_per_sample"], env=environment, check=True)
+command = ["cargo", "test", "-q", "--test", "suite", "--", "--ignored", "--nocapture", "recorded_bytes_per_sample"]
+told = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 print("recorded in", folder)
+failed = False
+for what, figure in re.findall(r"^(.+?): .*?: ([0-9.]+|NaN) bytes a sample", told, re.M):
+    judged = what != "log"
+    kept = not judged or float(figure) <= LIMIT
+    failed |= not kept
+    print(f"{what:18} {figure:>6} bytes a sample" + (f"  at most {LIMIT}: {'kept' if kept else 'NOT KEPT'}" if judged else ""))
+sys.exit(1 if failed or "blocks" not in told else 0)

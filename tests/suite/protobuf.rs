@@ -19,6 +19,7 @@ use nightbell::telemetry::Telemetry;
 use serde_json::Value;
 
 use crate::servers::hostile::{Hostile, Manner, fields};
+use crate::servers::nightbell::Nightbell;
 use crate::servers::protobuf::{GAUGE, HISTOGRAM, Proto, delimited, everything, family, integer_histogram};
 use crate::servers::{Server, free_port, wait_until};
 
@@ -356,6 +357,9 @@ async fn classic_histograms_become_native_ones_with_custom_bounds() {
     let pages = run.scraper.pages();
     let shown = render(pages.iter().map(|page| &**page), Format::Text);
     assert!(shown.contains("classic_seconds_bucket") && !shown.contains("native_seconds"), "{shown}");
+    let families = run.scraper.families();
+    let native = families.iter().find(|family| family.name == "native_seconds").expect("type and help are known");
+    assert_eq!((native.kind, native.lines.as_str()), (MetricKind::Histogram, ""));
     let own = run.telemetry.encode();
     let counted = own.lines().find_map(|line| line.strip_prefix("nightbell_scrape_native_histograms_total ")?.parse::<u64>().ok());
     assert!(counted.is_some_and(|count| count >= 4 && count % 4 == 0), "{own}");
@@ -412,6 +416,29 @@ fn percent(text: &str) -> String {
 fn targets() -> (Hostile, Hostile) {
     let real = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exposition/prometheus.pb")).expect("recorded");
     (Hostile::start(serve(everything())), Hostile::start(serve(real)))
+}
+
+/// Issue 3, item 1: the same target, scraped by Prometheus 3.5 and by nightbell, gives the same answers. What Prometheus said is recorded
+/// in `tests/exposition/answers.json` by the test after this one.
+#[test]
+fn scraped_histograms_answer_as_in_prometheus() {
+    let recorded = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/exposition/answers.json")).expect("recorded");
+    let recorded: Vec<(String, Vec<String>)> = serde_json::from_slice(&recorded).expect("JSON");
+    let (fake, real) = targets();
+    let config = scraped_twice(&fake.address, &real.address);
+    let nightbell = Nightbell::start(&format!("rules: {{shipped: false}}\nglobal: {{scrape_native_histograms: true}}\n{config}"));
+    wait_until("all targets are scraped twice", Duration::from_secs(30), || {
+        let asked = nightbell.json(&format!("/api/v1/query?query={}", percent("count_over_time(up{instance=\"i\"}[1h]) > 1")));
+        asked["data"]["result"].as_array().is_some_and(|found| found.len() == 5)
+    });
+    assert_eq!(recorded.len(), QUESTIONS.len());
+    for (question, want) in recorded {
+        let got = timeless(&nightbell.json(&format!("/api/v1/query?query={}", percent(&question))));
+        let different: Vec<_> =
+            got.iter().filter(|line| !want.contains(line)).chain(want.iter().filter(|line| !got.contains(line))).collect();
+        assert!(different.is_empty(), "{question}: {different:#?}");
+        assert!(!want.is_empty(), "{question}");
+    }
 }
 
 /// Asks Prometheus 3.5 and records its answers.

@@ -113,7 +113,8 @@ pub(super) fn put_all(histograms: &[TimedHistogram]) -> io::Result<Vec<u8>> {
     deflate.finish()
 }
 
-/// What [`put_all`] wrote: one for each marker among the values. `None` where they do not fit.
+/// What [`put_all`] wrote: one for each marker among the values. `None` where they do not fit. The first one does not say that it was not reset:
+/// the chunk before, which would tell, may be lost.
 pub(super) fn take_all(bytes: &[u8], times: &[i64], values: &[f64]) -> Option<Vec<TimedHistogram>> {
     let mut found: Vec<TimedHistogram> = Vec::new();
     let mut markers = times.iter().zip(values).filter(|(_, value)| is_histogram(**value)).peekable();
@@ -123,7 +124,10 @@ pub(super) fn take_all(bytes: &[u8], times: &[i64], values: &[f64]) -> Option<Ve
     let plain = inflate(bytes)?;
     let mut reader = Reader(&plain);
     for (time, _) in markers {
-        let histogram = take(found.last().map(|(_, last)| &**last), &mut reader)?;
+        let mut histogram = take(found.last().map(|(_, last)| &**last), &mut reader)?;
+        if found.is_empty() && histogram.hint == ResetHint::NotReset {
+            histogram.hint = ResetHint::Unknown;
+        }
         found.push((*time, Arc::new(histogram)));
     }
     reader.0.is_empty().then_some(found)

@@ -16,6 +16,9 @@ struct Part {
     part: &'static str,
 }
 
+/// A log that was cut short, as a crash leaves it; damage within the log; blocks; chunks of them.
+const PARTS: [&str; 4] = ["log", "record", "block", "chunk"];
+
 /// Own metrics of the history; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Metrics {
@@ -33,7 +36,7 @@ pub(super) struct Metrics {
 impl Metrics {
     /// Registers them.
     pub(super) fn register(&self, telemetry: &Telemetry) {
-        for part in ["log", "block", "chunk"] {
+        for part in PARTS {
             drop(self.damaged.get_or_create(&Part { part }));
         }
         telemetry.register(|registry| {
@@ -88,14 +91,14 @@ impl Metrics {
         self.dropped.inc_by(u64::from(samples));
     }
 
-    /// `part` is log, block or chunk.
+    /// `part` is one of [`PARTS`].
     pub(super) fn damaged(&self, part: &'static str) {
         self.damaged.get_or_create(&Part { part }).inc();
     }
 
     /// Parts damaged so far.
     pub(super) fn damaged_count(&self) -> u64 {
-        ["log", "block", "chunk"].into_iter().map(|part| self.damaged.get_or_create(&Part { part }).get()).sum()
+        PARTS.into_iter().map(|part| self.damaged.get_or_create(&Part { part }).get()).sum()
     }
 
     pub(super) fn size(&self, blocks: usize, bytes: u64) {

@@ -98,7 +98,7 @@ fn find(folder: &Path) -> io::Result<Vec<Found>> {
 
 /// Moves what is damaged out of the way. Gives back the bytes that the segment then has.
 fn set_aside(folder: &Path, segment: &Found, read: &Read, reason: &str, samples: usize, metrics: &Metrics) -> io::Result<u64> {
-    metrics.damaged("log");
+    metrics.damaged(if read.torn { "log" } else { "record" });
     let file = segment.path.display();
     let bad: u64 = read.bad.iter().map(|range| range.end - range.start).sum();
     if read.torn {

@@ -80,6 +80,11 @@ impl Nightbell {
         }
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.server.as_ref().map(|s| s.0.id()).expect("it runs")
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.server = None;
@@ -87,7 +92,7 @@ impl Nightbell {
 
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
-        let id = self.server.as_ref().map(|s| s.0.id()).expect("it runs").to_string();
+        let id = self.id().to_string();
         let sent = Command::new("kill").args([name, &id]).status().expect("kill runs");
         assert!(sent.success());
     }
