@@ -108,20 +108,33 @@ impl Metrics {
     }
 }
 
+/// When the time was looked at last.
+struct Schedule(Timestamp);
+
+impl Schedule {
+    /// Whether a test has become due since the last look. After a long sleep, or a clock that jumped, it is due once; a test that is new in
+    /// the configuration is not due for a time that was over before.
+    fn is_due(&mut self, test: Option<&SelfTest>, now: Timestamp) -> bool {
+        let before = std::mem::replace(&mut self.0, now);
+        test.is_some_and(|test| test.next(before) <= now)
+    }
+
+    /// How long until the next look.
+    fn wait(&self, test: Option<&SelfTest>, now: Timestamp) -> Duration {
+        test.map_or(LOOK, |test| test.next(self.0).since(now).clamp(Duration::from_millis(1), LOOK))
+    }
+}
+
 /// Tests for ever, as `settings` says at the time.
 pub async fn run(settings: Arc<RwLock<Option<SelfTest>>>, alerting: Handle, metrics: Metrics) -> Result<(), Infallible> {
-    let mut looked_at = Timestamp::now();
+    let mut schedule = Schedule(Timestamp::now());
     loop {
-        let due = settings.read().as_ref().map(|test| test.next(looked_at));
-        let now = Timestamp::now();
-        looked_at = now;
-        if due.is_some_and(|due| due <= now) {
-            let except = settings.read().as_ref().map(|test| test.except.clone()).unwrap_or_default();
+        let test = settings.read().clone();
+        if schedule.is_due(test.as_ref(), Timestamp::now()) {
+            let except = test.as_ref().map(|test| test.except.clone()).unwrap_or_default();
             test_all(&alerting, &except, &metrics).await;
         }
-        let next = settings.read().as_ref().map(|test| test.next(looked_at));
-        let wait = next.map_or(LOOK, |next| next.since(Timestamp::now()).clamp(Duration::from_millis(1), LOOK));
-        tokio::time::sleep(wait).await;
+        tokio::time::sleep(schedule.wait(test.as_ref(), Timestamp::now())).await;
     }
 }
 
@@ -257,5 +270,20 @@ mod tests {
         assert_eq!(times, ["2026-03-28T01:30:00.000Z", "2026-03-29T01:30:00.000Z", "2026-03-30T00:30:00.000Z"]);
         let first = night.next(time("2026-10-24T20:00:00Z"));
         assert_eq!((first, night.next(first)), (time("2026-10-25T00:30:00Z"), time("2026-10-26T01:30:00Z")));
+    }
+    #[test]
+    fn a_look_in_time_finds_it_due_and_the_next_one_does_not() {
+        let time = |text: &str| Timestamp::parse_rfc3339(text).expect("a time");
+        let daily = test("09:00", "UTC");
+        let mut schedule = Schedule(time("2026-11-26T08:59:50Z"));
+        assert!(!schedule.is_due(Some(&daily), time("2026-11-26T08:59:58Z")));
+        assert_eq!(schedule.wait(Some(&daily), time("2026-11-26T08:59:58Z")), Duration::from_secs(2));
+        assert!(schedule.is_due(Some(&daily), time("2026-11-26T09:00:00Z")));
+        assert!(!schedule.is_due(Some(&daily), time("2026-11-26T09:00:15Z")), "once");
+        assert_eq!(schedule.wait(Some(&daily), time("2026-11-26T09:00:15Z")), LOOK);
+        assert!(schedule.is_due(Some(&daily), time("2026-11-29T12:00:00Z")), "after a long sleep, once");
+        assert!(!schedule.is_due(Some(&daily), time("2026-11-29T08:00:00Z")), "the clock was set back");
+        assert!(!schedule.is_due(None, time("2026-11-29T09:30:00Z")));
+        assert!(!schedule.is_due(Some(&daily), time("2026-11-29T09:30:15Z")), "it is new, and nine is over");
     }
 }

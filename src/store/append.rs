@@ -19,7 +19,7 @@ pub struct Appended {
     pub out_of_order: usize,
     /// More than ten minutes after the batch's time, or so old that their time is in a block on disk.
     pub out_of_bounds: usize,
-    /// Of series that were not created, see [`Refused`].
+    /// Of series that were not created, see [`super::Refused`].
     pub refused: usize,
     /// Series that retention has dropped: ask for a new id and append again.
     pub forgotten: Vec<SeriesId>,
