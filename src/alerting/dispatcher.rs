@@ -350,8 +350,11 @@ impl Dispatcher {
             };
             let receivers = contacts.iter().filter_map(|step| config.receiver(&step.receiver));
             let integrations = receivers.flat_map(|receiver| &receiver.integrations);
-            let messages = integrations.filter_map(|integration| pipeline::contact(alert?, integration, &mutes, now));
-            transition.messages.extend(messages);
+            let over = firing.is_none();
+            for (message, decided) in integrations.filter_map(|one| pipeline::contact((alert?, over), one, &mutes, now)) {
+                transition.messages.push(message);
+                transition.decisions.push(decided);
+            }
             if firing.is_some() {
                 row.level += 1;
                 self.escalations.put(row.clone());

@@ -5,6 +5,8 @@
 //! Rules that nightbell brings along hold between alerts of its own rules alone. They need every `equal` label to be there, and never
 //! keep an end from people who heard of the beginning.
 
+use std::collections::HashMap;
+
 use super::matchers::parse_matchers;
 use super::route::read_matchers;
 use crate::config::Section;
@@ -61,6 +63,12 @@ impl InhibitRule {
         !(target_is_source && all_match(&self.target, source)) && self.equal.iter().all(equal)
     }
 
+    /// Equal for alerts that agree on every `equal` label.
+    fn equal_hash(&self, labels: &Labels, state: &ahash::RandomState) -> u64 {
+        let values: Vec<&str> = self.equal.iter().map(|name| self.value(labels, name)).collect();
+        state.hash_one(values)
+    }
+
     fn value<'l>(&self, labels: &'l Labels, name: &str) -> &'l str {
         match labels.value(name) {
             "" if self.shipped && name == HOST => without_port(labels.value("instance")),
@@ -82,34 +90,41 @@ fn all_match(matchers: &[Matcher], labels: &Labels) -> bool {
 }
 
 /// The rules with the alerts that fire on their source side now: made once for a tick, asked for each alert.
-pub struct Inhibition<'a>(Vec<(&'a InhibitRule, Vec<&'a Alert>)>);
+pub struct Inhibition<'a>(Vec<Sources<'a>>);
+
+/// The alerts of one rule's source side, by the hash of their `equal` labels.
+struct Sources<'a> {
+    rule: &'a InhibitRule,
+    by_equal: HashMap<u64, Vec<&'a Alert>, ahash::RandomState>,
+}
 
 impl<'a> Inhibition<'a> {
     /// Finds the sources among the alerts that fire. Silenced, muted and otherwise routed ones count too.
     pub fn new(rules: &'a [InhibitRule], firing: impl Iterator<Item = &'a Alert> + Clone) -> Self {
-        let sources = |rule: &'a InhibitRule| (rule, firing.clone().filter(|a| rule.is_source(a)).collect());
+        let sources = |rule: &'a InhibitRule| {
+            let mut by_equal: HashMap<u64, Vec<&'a Alert>, ahash::RandomState> = HashMap::default();
+            for alert in firing.clone().filter(|alert| rule.is_source(alert)) {
+                by_equal.entry(rule.equal_hash(&alert.labels, by_equal.hasher())).or_default().push(alert);
+            }
+            Sources { rule, by_equal }
+        };
         Inhibition(rules.iter().map(sources).collect())
     }
 
-    /// Fingerprints of the alerts that mute this one: at most one for each rule. `told`: people heard that it fires, and it has ended.
-    pub fn muting(&self, target: &Alert, told: bool) -> Vec<u64> {
-        let muting = |(rule, sources): &(&InhibitRule, Vec<&Alert>)| {
-            if !rule.is_about(target, told) {
+    /// The alerts that mute this one: at most one for each rule. `told`: people heard that it fires, and it has ended.
+    pub fn muting(&self, target: &Alert, told: bool) -> Vec<&'a Alert> {
+        let muting = |Sources { rule, by_equal }: &Sources<'a>| {
+            if by_equal.is_empty() || !rule.is_about(target, told) {
                 return None;
             }
             // A target that is a source itself is not muted by its like: no self-inhibition, no mutual muting.
             let is_source = rule.is_source(target);
-            sources.iter().find(|source| rule.mutes(&source.labels, &target.labels, is_source)).map(|source| source.fingerprint())
+            let sources = by_equal.get(&rule.equal_hash(&target.labels, by_equal.hasher()))?;
+            sources.iter().copied().find(|source| rule.mutes(&source.labels, &target.labels, is_source))
         };
-        let mut found: Vec<u64> = self.0.iter().filter_map(muting).collect();
-        found.sort_unstable();
-        found.dedup();
+        let mut found: Vec<&Alert> = self.0.iter().filter_map(muting).collect();
+        found.sort_by_cached_key(|alert| alert.fingerprint());
+        found.dedup_by(|a, b| a.labels == b.labels);
         found
-    }
-
-    /// The labels of an alert that mutes others.
-    pub fn source(&self, fingerprint: u64) -> Option<&'a Labels> {
-        let sources = self.0.iter().flat_map(|(_, sources)| sources);
-        sources.copied().find(|source| source.fingerprint() == fingerprint).map(|source| &source.labels)
     }
 }

@@ -19,7 +19,7 @@ use crate::model::evidence::Clue;
 use crate::model::stage::{Inhibitor, Silencer, label_map};
 use crate::model::{Alert, Labels, Stage, Timestamp};
 use crate::notify::{AlertStatus, Notification, NotifiedAlert};
-use crate::state::{FlapRow, LogRow, OutboxRow};
+use crate::state::{DecisionRow, FlapRow, LogRow, OutboxRow};
 
 /// Longest time an entry of the notification log is kept.
 const RETENTION: Duration = Duration::from_secs(120 * 3600);
@@ -171,10 +171,8 @@ impl<'a> Passing<'a> {
 fn stopped(alert: &Alert, told: bool, quiet: &[&str], mutes: &Mutes<'_>, now: Timestamp) -> Option<Stage> {
     let inhibited = mutes.inhibition.muting(alert, told);
     if !inhibited.is_empty() {
-        let inhibitor = |fingerprint: &u64| Inhibitor {
-            fingerprint: format!("{fingerprint:016x}"),
-            labels: mutes.inhibition.source(*fingerprint).map(label_map).unwrap_or_default(),
-        };
+        let inhibitor =
+            |source: &&Alert| Inhibitor { fingerprint: format!("{:016x}", source.fingerprint()), labels: label_map(&source.labels) };
         return Some(Stage::Inhibited { by: inhibited.iter().map(inhibitor).collect() });
     }
     if !quiet.is_empty() {
@@ -243,9 +241,7 @@ fn tell(
     }
     let subject = Subject { group_key: key, group_labels: &flush.group.labels, external_url: &mutes.config.external_url, now };
     let message = compose(&subject, integration, reason, shown);
-    let (held, delivery_id) = (integration.policy.holds(&message, now), message.delivery_id.clone());
-    let written = if held { Stage::Held { delivery_id } } else { Stage::Sending { reason: message.reason.clone(), delivery_id } };
-    outcome.decided(&integration.key, told.iter().map(|a| a.alert.fingerprint()), written);
+    outcome.decided(&integration.key, told.iter().map(|a| a.alert.fingerprint()), written(&message, integration, now));
     outcome.messages.push(to_row(message, integration, now));
 }
 
@@ -278,21 +274,49 @@ fn with_link(shown: &mut [NotifiedAlert], alert: &Alert, mutes: &Mutes<'_>) {
     }
 }
 
-/// The message that tells one contact of an escalated alert, or of its end.
-pub fn contact(alert: &Alert, integration: &Integration, mutes: &Mutes<'_>, now: Timestamp) -> Option<OutboxRow> {
-    let over = alert.is_resolved(now);
+/// What stands in place of a group key in messages to further contacts, and in what is written down of them.
+pub fn escalation_key(fingerprint: u64) -> String {
+    format!("escalation:{fingerprint:016x}")
+}
+
+/// The message that tells one contact of an escalated alert, or of its end, and what is written down of it.
+pub fn contact(
+    (alert, over): (&Alert, bool),
+    integration: &Integration,
+    mutes: &Mutes<'_>,
+    now: Timestamp,
+) -> Option<(OutboxRow, DecisionRow)> {
     if over && !integration.send_resolved {
         return None;
     }
-    let mut shown = vec![with_clues(notified(alert, now), alert, mutes, now)];
+    let mut shown = vec![with_clues(Passing::new(alert, Some(mutes.flaps), now).shown(now), alert, mutes, now)];
     let reason = if over { NotifyReason::AllResolved } else { NotifyReason::Escalated };
     if !over {
         with_link(&mut shown, alert, mutes);
     }
     let group_labels = Labels::from_pairs([("alertname", alert.name())]);
-    let key = format!("escalation:{:016x}", alert.fingerprint());
+    let key = escalation_key(alert.fingerprint());
     let subject = Subject { group_key: &key, group_labels: &group_labels, external_url: &mutes.config.external_url, now };
-    Some(to_row(compose(&subject, integration, reason, shown), integration, now))
+    let message = compose(&subject, integration, reason, shown);
+    let decided = DecisionRow {
+        scope: key.clone(),
+        at: now,
+        alerts: vec![alert.fingerprint()],
+        integration: integration.key.clone(),
+        stage: written(&message, integration, now),
+        labels: Labels::empty(),
+        paths: Vec::new(),
+    };
+    Some((to_row(message, integration, now), decided))
+}
+
+/// That a message was written: on its way, or held for the end of quiet hours.
+fn written(message: &Notification, integration: &Integration, now: Timestamp) -> Stage {
+    let delivery_id = message.delivery_id.clone();
+    match integration.policy.holds(message, now) {
+        true => Stage::Held { delivery_id },
+        false => Stage::Sending { reason: message.reason.clone(), delivery_id },
+    }
 }
 
 /// A message's row in the outbox.

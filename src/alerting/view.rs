@@ -88,7 +88,7 @@ impl Dispatcher {
             alert: alert.clone(),
             receivers,
             silenced_by: self.silences.muting(&alert.labels, now).into_iter().map(str::to_owned).collect(),
-            inhibited_by: inhibited.iter().map(|fingerprint| format!("{fingerprint:016x}")).collect(),
+            inhibited_by: inhibited.iter().map(|source| format!("{:016x}", source.fingerprint())).collect(),
             muted_by: Vec::new(),
             flapping: self.flaps.flapping(alert.fingerprint()).cloned(),
         }

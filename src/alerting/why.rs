@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use super::Handle;
 use super::dispatch::Dispatch;
 use super::dispatcher::Dispatcher;
+use super::pipeline::escalation_key;
 use crate::model::{Labels, Matcher, Stage, Timestamp};
 use crate::state::{AlertPath, DecisionRow, Error, State};
 
@@ -119,11 +120,14 @@ async fn account(state: &State, own: Vec<DecisionRow>, live: Vec<AlertPath>, unt
     let recorded = own.iter().find(|row| !row.paths.is_empty()).map(|row| row.paths.clone()).unwrap_or_default();
     let mut history = own;
     let mut deliveries = Vec::new();
-    for path in if live.is_empty() { recorded } else { live } {
+    // Further contacts, each told by its own integration.
+    let contacts = AlertPath { group_key: escalation_key(fingerprint), receiver: String::new(), due: until };
+    let groups = if live.is_empty() { recorded } else { live };
+    for path in groups.into_iter().chain([contacts]) {
         let rows = state.decisions(&path.group_key, Some(fingerprint), until, LOOK_BACK.1).await?;
         let decided = standing(rows.iter().filter(|row| row.at >= latest.at));
         let delivery = |integration: &str, stage: Stage, at: Option<Timestamp>| Delivery {
-            receiver: path.receiver.clone(),
+            receiver: if path.receiver.is_empty() { receiver_of(integration) } else { &path.receiver }.to_owned(),
             integration: integration.to_owned(),
             group_key: path.group_key.clone(),
             stage,
@@ -131,7 +135,7 @@ async fn account(state: &State, own: Vec<DecisionRow>, live: Vec<AlertPath>, unt
             delivered_at: None,
         };
         if let Stage::Waiting { resolved, .. } = latest.stage {
-            if decided.is_empty() {
+            if decided.is_empty() && !path.receiver.is_empty() {
                 deliveries.push(delivery("", Stage::Waiting { until: path.due, resolved }, None));
             }
             for row in decided {
@@ -140,16 +144,28 @@ async fn account(state: &State, own: Vec<DecisionRow>, live: Vec<AlertPath>, unt
                 deliveries.push(delivery);
             }
         }
-        let integrations: BTreeSet<&str> = rows.iter().map(|r| r.integration.as_str()).filter(|i| !i.is_empty()).collect();
-        for integration in integrations {
-            history.extend(state.decisions(integration, Some(fingerprint), until, LOOK_BACK.1).await?);
-        }
+        history.extend(outcomes(state, &rows, fingerprint, until).await?);
         history.extend(rows);
     }
     // Rows of one instant stay in the order in which a decision leads to the next.
     history.sort_by_key(|row| std::cmp::Reverse((row.at, row.stage.rank())));
     history.dedup();
     Ok(Account { labels: latest.labels, last: latest.stage, since: latest.at, held, deliveries, history })
+}
+
+/// `ops` of `ops/webhook/0`.
+fn receiver_of(integration: &str) -> &str {
+    integration.rsplitn(3, '/').last().unwrap_or_default()
+}
+
+/// What became of the messages of the integrations that these rows name.
+async fn outcomes(state: &State, rows: &[DecisionRow], fingerprint: u64, until: Timestamp) -> Result<Vec<DecisionRow>, Error> {
+    let integrations: BTreeSet<&str> = rows.iter().map(|r| r.integration.as_str()).filter(|i| !i.is_empty()).collect();
+    let mut found = Vec::new();
+    for integration in integrations {
+        found.extend(state.decisions(integration, Some(fingerprint), until, LOOK_BACK.1).await?);
+    }
+    Ok(found)
 }
 
 /// Those decisions of a flush that still hold, of rows youngest first: one for all integrations, or the last one of each.

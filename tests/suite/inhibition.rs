@@ -131,7 +131,7 @@ fn causes_hide_their_consequences_on_the_same_target_alone() {
         let (source, target) = (firing(cause, true), firing(consequence, true));
         let both = [source.clone(), target.clone()];
         let inhibition = Inhibition::new(&rules, both.iter());
-        let wanted: Vec<u64> = if hidden { vec![source.fingerprint()] } else { Vec::new() };
+        let wanted: Vec<&Alert> = if hidden { vec![&both[0]] } else { Vec::new() };
         assert_eq!(inhibition.muting(&target, false), wanted, "{cause} / {consequence}");
         assert!(inhibition.muting(&target, true).is_empty(), "an end that people wait for is told");
         assert!(inhibition.muting(&Alert { shipped: false, ..target.clone() }, false).is_empty(), "somebody else's alert");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightbell::config::Position;
-use nightbell::model::{Alert, Labels, METRIC_NAME, Sample, Timestamp, is_stale};
+use nightbell::model::{Alert, Labels, METRIC_NAME, Sample, Stage, Timestamp, is_stale};
 use nightbell::promql::VectorSample;
 use nightbell::promql::ast::{Expr, Span, VectorSelector};
 use nightbell::rules::active::{ActiveAlert, AlertState};
@@ -413,6 +413,8 @@ async fn the_scheduler_keeps_alerts_across_restarts_and_counts_missed_slots() {
     let definition = || vec![group(vec![Rule::Alerting(alert("A", 120, 0))])];
     let (first, mut told, telemetry) = scheduler(&script, &state);
     first.reload(definition(), Settings::default(), Timestamp(1)).await.expect("reload");
+    let standing = first.standings("A", &[], None);
+    assert_eq!((standing.len(), standing[0].stage.clone()), (1, Some(Stage::NotEvaluated)), "nobody has looked yet");
     first.tick(Timestamp(60_000)).await.expect("tick");
     first.reload(definition(), Settings::default(), Timestamp(70_000)).await.expect("reload");
     first.tick(Timestamp(240_500)).await.expect("tick");

@@ -269,6 +269,37 @@ async fn ends_that_nobody_needs_to_hear_of_say_so() {
     );
 }
 
+/// Who is told next because nobody acknowledged the alert is accounted for as all others are.
+#[tokio::test]
+async fn the_next_contact_of_an_alert_is_accounted_for() {
+    let deputy = "- {name: deputy, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}\n";
+    let mut stage = Stage::set_with(", escalation: [{after: 20s, receiver: deputy}]", "", deputy).await;
+    stage.fire("alertname=A severity=critical", 0).await;
+    stage.flush(10).await;
+    stage.deliver(11).await;
+    assert_eq!(stage.why(12).await.0, "delivered");
+    stage.flush(30).await;
+    let account = stage.account(None).await;
+    let of: Vec<(&str, &str)> =
+        account.deliveries.iter().map(|d| (d.receiver.as_str(), d.group_key.split(':').next().unwrap_or(""))).collect();
+    assert_eq!(of, [("ops", "{}"), ("deputy", "escalation")]);
+    is(
+        stage.why(30).await,
+        "sending",
+        "A message to ops was written at 2026-01-01 00:00:30 UTC (not acknowledged in time) and is on its way.",
+        "发往 ops 的消息已于 2026-01-01 00:00:30 UTC 写出（not acknowledged in time），正在发送。",
+    );
+    // Nothing listens at its address.
+    let couriers = stage.dispatch.deliverers();
+    for mut courier in couriers.into_iter().skip(1) {
+        courier.step(at(31)).await;
+    }
+    assert_eq!(stage.why(32).await.0, "failing");
+    let account = stage.account(None).await;
+    assert_eq!(account.decisive().map(|delivery| delivery.receiver.as_str()), Some("deputy"));
+    assert!(account.history.iter().any(|row| row.integration == "deputy/webhook/0" && row.at == at(31)), "{:?}", account.history);
+}
+
 #[tokio::test]
 async fn an_alert_that_flaps_says_when_it_is_told_again() {
     let mut stage = Stage::set("", "flapping: {firings: 2, within: 1m, stable_for: 5m}\n").await;
@@ -331,7 +362,12 @@ async fn a_receiver_without_integrations_is_meant_for_nobody() {
     let mut stage = Stage::set(", routes: [{matchers: [alertname=A], receiver: nobody}]", "").await;
     stage.fire("alertname=A", 0).await;
     stage.flush(10).await;
-    assert_eq!(stage.why(12).await.0, "nobody_to_tell");
+    is(
+        stage.why(12).await,
+        "nobody_to_tell",
+        "Its receiver ops has no integration: it is meant for nobody.",
+        "接收者 ops 没有任何集成，不通知任何人。",
+    );
 }
 
 #[tokio::test]
@@ -345,4 +381,120 @@ async fn decisions_survive_a_restart_and_are_forgotten_after_their_time() {
     assert_eq!(stage.why(21).await.0, "delivered");
     stage.state.prune_decisions(at(11)).await.expect("pruned");
     assert_eq!(stage.dispatch.accounts(&stage.state, "A", Some(at(100))).await.expect("read"), []);
+}
+
+#[tokio::test]
+async fn an_alert_that_ended_before_anyone_was_told_says_so() {
+    let other = "- {name: other, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}\n";
+    let mut stage = Stage::set(", routes: [{matchers: [alertname=A], receiver: other}]", other).await;
+    stage.fire("alertname=A", 0).await;
+    stage.end("alertname=A", 0, 5).await;
+    stage.flush(10).await;
+    is(
+        stage.why(12).await,
+        "ended_untold",
+        "It ended before ops was told of it, so there was nothing to take back.",
+        "在通知 ops 之前已恢复，无需再发送。",
+    );
+}
+
+/// Item 8: the sentences of the stages that a rule decides, and of those that no other fixture here asserts, in both languages.
+#[test]
+fn every_stage_of_a_rule_has_its_sentence_in_both_languages() {
+    use nightbell::model::Stage;
+    let text = |text: &str| text.to_owned();
+    let cases = [
+        (
+            Stage::NoRule,
+            "There is no such alert: no rule has this name and these labels, and none came from outside.",
+            "没有这个告警：没有这个名称和标签的规则，外部也没有发来过。",
+        ),
+        (Stage::NotEvaluated, "The rule has not judged this yet.", "规则尚未对此求值。"),
+        (
+            Stage::NothingRecorded,
+            "Nothing was recorded at that time, and the samples of that time are gone.",
+            "当时没有记录，当时的样本也已不在。",
+        ),
+        (Stage::RuleFailing { error: text("no") }, "The rule cannot be evaluated: no.", "规则无法求值：no。"),
+        (Stage::NoSeries { expression: text("a > 1") }, "There is no series: a > 1 finds nothing.", "没有序列：a > 1 没有结果。"),
+        (
+            Stage::BelowThreshold {
+                value: 62.0,
+                operator: text(">"),
+                threshold: 90.0,
+                by: 28.0,
+                series: [(text("i"), text("x"))].into(),
+                compared: 2,
+            },
+            "The value is 62 and would have to be > 90: below the threshold by 28. Series: {i=\"x\"}, the nearest of 2 series.",
+            "当前值为 62，需要 > 90：比阈值低 28。序列：{i=\"x\"}（2 个序列中最接近的）。",
+        ),
+        (
+            Stage::BelowThreshold { value: 9.0, operator: text("<"), threshold: 5.0, by: 4.0, series: [].into(), compared: 1 },
+            "The value is 9 and would have to be < 5: above the threshold by 4. Series: {}.",
+            "当前值为 9，需要 < 5：比阈值高 4。序列：{}。",
+        ),
+        (Stage::ConditionFalse { expression: text("a and b") }, "The condition does not hold: a and b.", "条件不成立：a and b。"),
+        (
+            Stage::Pending { since: at(10), hold: Duration::from_secs(300) },
+            "Pending 3m of 5m: the condition has held since 2026-01-01 00:00:10 UTC, the alert fires at 2026-01-01 00:05:10 UTC.",
+            "等待中，已持续 3m，共需 5m：条件自 2026-01-01 00:00:10 UTC 起成立，将于 2026-01-01 00:05:10 UTC 触发。",
+        ),
+        (
+            Stage::PendingEnded { since: at(10) },
+            "The condition held from 2026-01-01 00:00:10 UTC and ended at 2026-01-01 00:01:00 UTC, before the alert fired.",
+            "条件自 2026-01-01 00:00:10 UTC 起成立，于 2026-01-01 00:01:00 UTC 在触发之前已恢复。",
+        ),
+        (
+            Stage::HeldNoData { since: at(10), missing: ["a", "b", "c", "d"].map(str::to_owned).into() },
+            "Held: its data are missing since 2026-01-01 00:00:10 UTC (a, b, c, …); it stays as it was until they are back.",
+            "保持原状：自 2026-01-01 00:00:10 UTC 起缺少数据（a, b, c, …），数据恢复之前告警不变。",
+        ),
+        (
+            Stage::NotRecovered { since: at(10), expression: text("cpu < 70") },
+            "Waiting for its recovery: the condition holds no longer since 2026-01-01 00:00:10 UTC, but recover_expr does not hold yet: cpu < 70.",
+            "等待恢复：条件自 2026-01-01 00:00:10 UTC 起不再成立，但恢复条件 recover_expr 尚未成立：cpu < 70。",
+        ),
+        (
+            Stage::HoldEnded { since: at(10) },
+            "What held it since 2026-01-01 00:00:10 UTC ended at 2026-01-01 00:01:00 UTC.",
+            "自 2026-01-01 00:00:10 UTC 起的保持已于 2026-01-01 00:01:00 UTC 结束。",
+        ),
+        (Stage::NobodyToTell, "Its receiver ops has no integration: it is meant for nobody.", "接收者 ops 没有任何集成，不通知任何人。"),
+        (
+            Stage::Delivered { resolved: true },
+            "Its end was delivered at 2026-01-01 00:01:00 UTC to ops.",
+            "恢复通知已于 2026-01-01 00:01:00 UTC 送达 ops。",
+        ),
+    ];
+    for (stage, english, chinese) in cases {
+        let about = About { receiver: "ops", at: Some(at(60)), delivered_at: None, now: at(190) };
+        assert_eq!((sentence(&stage, about, Language::En).as_str(), sentence(&stage, about, Language::Zh).as_str()), (english, chinese));
+        let json = serde_json::to_value(&stage).expect("JSON");
+        assert_eq!(serde_json::from_value::<Stage>(json).expect("read back"), stage);
+    }
+}
+
+/// Item 8: a stage that no test speaks of by its name is a stage without a fixture.
+#[test]
+fn every_stage_has_a_fixture() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let source = read("src/model/stage.rs");
+    let (_, source) = source.split_once("pub enum Stage {").expect("the enum");
+    let (source, _) = source.split_once("\n}\n").expect("its end");
+    let stages = source.lines().filter_map(|line| line.strip_prefix("    ")?.strip_suffix([',', '{']).map(str::trim));
+    let stages: Vec<&str> = stages.filter(|name| name.starts_with(char::is_uppercase) && name.chars().all(char::is_alphanumeric)).collect();
+    assert!(stages.len() > 25, "{stages:?}");
+    let tests = ["alerting/why.rs", "why.rs", "alerting/recovery.rs"].map(|name| read(&format!("tests/suite/{name}"))).concat();
+    for stage in stages {
+        let snake = stage.chars().fold(String::new(), |out, c| match c.is_uppercase() && !out.is_empty() {
+            true => format!("{out}_{}", c.to_ascii_lowercase()),
+            false => format!("{out}{}", c.to_ascii_lowercase()),
+        });
+        let spoken = tests.contains(&format!("\"{snake}\""))
+            || tests.contains(&format!("Stage::{stage} "))
+            || tests.contains(&format!("Stage::{stage},"));
+        assert!(spoken, "no test speaks of {stage}");
+    }
 }
