@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::chunk::{Chunk, ChunkError};
 use super::column::{ColumnId, Columns, RUN};
 use super::decoded::Decoded;
+use crate::model::native_histogram::ResetHint;
 use crate::model::{Labels, NativeHistogram, histogram_nan};
 
 /// A run shorter than this that loses its column keeps its instants to itself from then on.
@@ -65,7 +66,12 @@ impl Gathered {
     pub(super) fn extend(&mut self, window: Window<'_>) {
         self.times.extend_from_slice(window.times);
         self.values.extend_from_slice(window.values);
+        let place = self.histograms.len();
         self.histograms.extend_from_slice(window.histograms);
+        // The one that it follows stood elsewhere, and may be lost: whoever reads must compare.
+        if let Some((_, first)) = self.histograms.get_mut(place).filter(|(_, first)| first.hint == ResetHint::NotReset) {
+            Arc::make_mut(first).hint = ResetHint::Unknown;
+        }
     }
 
     pub(super) fn window(&self) -> Window<'_> {

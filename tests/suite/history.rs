@@ -12,6 +12,10 @@ use std::time::Duration;
 use nightbell::exposition::protobuf::{Options, expand};
 use nightbell::model::native_histogram::ResetHint;
 use nightbell::model::{HistogramSample, Labels, MatchOp, Matcher, NativeHistogram, Sample, Timestamp, is_histogram, stale_nan};
+use nightbell::promql::{Engine, Value, parse};
+use nightbell::rules::backtest;
+use nightbell::rules::file::parse_text;
+use nightbell::rules::group::Settings;
 use nightbell::store::{HistorySettings, Limits, Store, Window};
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
@@ -550,6 +554,54 @@ fn scraped_native_histograms_survive_kill_9() {
         let kept = found.get(&series).unwrap_or_else(|| panic!("{series} of {:?}", found.keys()));
         assert!(kept.len() >= 4 && kept.iter().all(|one| *one == exposed.histogram.notation()), "{series}: {kept:?}");
     }
+}
+
+/// Issue 3, items 1, 3 and 5: range queries and backtests over native histograms that are in blocks, in the log and in memory, after a restart.
+#[test]
+fn stored_native_histograms_answer_queries_and_backtests() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let memory = Store::new(Limits::default());
+    let ticks = 3 * BLOCK + 30;
+    {
+        let store = open(folder.path(), START);
+        live(&store, &memory, 0..ticks);
+        assert!(store.flush());
+    }
+    let now = START + ticks * STEP;
+    let store = open(folder.path(), now);
+    assert_eq!(store.history().map(|h| h.blocks.len()), Some(3));
+    let (engine, from) = (Engine::default(), Timestamp(START + 100 * STEP));
+    for text in [
+        "latency_seconds",
+        "mixed",
+        "rate(latency_seconds[5m])",
+        "histogram_quantile(0.9, rate(latency_seconds[5m]))",
+        "resets(latency_seconds[1h])",
+        "sum(increase(latency_seconds[20m]))",
+        "count_over_time(mixed[10m])",
+        "histogram_avg(latency_seconds offset 20m)",
+    ] {
+        let expr = parse(text).expect("valid");
+        let range = |store: &Store| engine.range(store, &expr, from, Timestamp(now), Duration::from_secs(60)).expect("evaluates").value;
+        let found = range(&store);
+        assert_eq!(found, range(&memory), "{text}");
+        assert!(matches!(&found, Value::Matrix(series) if !series.is_empty()), "{text}: {found:?}");
+    }
+    let rules = "groups:\n- name: g\n  interval: 1m\n  rules:\n  - {record: 'l:rate', expr: 'rate(latency_seconds[5m])'}\n  \
+                 - {alert: Slow, expr: 'histogram_quantile(0.5, l:rate) > 1.05', for: 2m}\n  - {alert: Busy, expr: 'histogram_count(latency_seconds) > 9000'}\n";
+    let groups = parse_text("rules.yml", rules).expect("valid").groups;
+    let backtest = |store: &Store| -> Vec<(String, String, i64, i64)> {
+        let options = backtest::Options { from, to: Timestamp(now), threads: 2, settings: Settings::default(), engine: Engine::default() };
+        let report = backtest::run(store, &groups, &options).expect("readable");
+        assert_eq!(report.remarks, [""; 0]);
+        let episodes = |rule: &backtest::RuleReport| -> Vec<_> {
+            rule.episodes.iter().map(|e| (rule.name.clone(), e.labels.to_string(), e.from.0, e.to.0)).collect()
+        };
+        report.rules.iter().flat_map(episodes).collect()
+    };
+    let found = backtest(&store);
+    assert_eq!(found, backtest(&memory));
+    assert!(["Slow", "Busy"].iter().all(|name| found.iter().any(|(rule, ..)| rule == name)), "{found:?}");
 }
 
 /// Issue 3.5: without a folder that can be written nightbell goes on in memory, and says so.

@@ -314,6 +314,41 @@ async fn labels_limits_and_duplicates_hold_for_histograms() {
     }
 }
 
+/// SEMANTICS 10, 11, 17, 24: histograms keep their own timestamps, get no markers then, and are refused when they are too far ahead;
+/// `honor_timestamps: false` stamps them with the time of the scrape.
+#[tokio::test]
+async fn timestamps_of_histograms_are_honoured() {
+    let now = Timestamp::now().0;
+    let stamped =
+        |name: &str, at: i64| family(name, "", HISTOGRAM, &[Proto::new().message(7, &integer_histogram(false)).uint(6, at as u64)]);
+    let server = Hostile::start(serve([stamped("past", now - 5000), stamped("far", now + 3_600_000)].concat()));
+    let (honours, ignores) = (Run::new(&config(&server, "")), Run::new(&config(&server, ", honor_timestamps: false")));
+    for run in [&honours, &ignores] {
+        run.until("two scrapes", |run| run.of("up").len() > 2).await;
+    }
+    assert_eq!((honours.of("past"), honours.of("far")), (vec![INTEGER.to_owned()], vec![]));
+    assert!(ignores.of("past").len() > 1 && ignores.of("far").len() > 1);
+    assert!(
+        honours.telemetry.encode().lines().any(|l| l.starts_with("nightbell_scrape_samples_out_of_bounds_total ") && !l.ends_with(" 0"))
+    );
+    server.become_(serve(Vec::new()));
+    for run in [&honours, &ignores] {
+        run.until("an empty page", |run| run.of("scrape_samples_scraped").last().is_some_and(|s| s == "0")).await;
+    }
+    assert_eq!(honours.of("past"), [INTEGER], "it fades out");
+    assert_eq!(ignores.of("past").last().map(String::as_str), Some("stale"));
+}
+
+/// SEMANTICS 15: the series of a target that is removed are marked, histograms too.
+#[tokio::test]
+async fn the_histograms_of_a_removed_target_are_marked() {
+    let server = Hostile::start(serve(one(&[Proto::new().message(7, &integer_histogram(false))])));
+    let run = Run::new(&config(&server, ""));
+    run.until("a scrape", |run| !run.of("h").is_empty()).await;
+    run.scraper.apply(Plan { collectors: Vec::new(), jobs: Vec::new(), own: None });
+    run.until("it is marked", |run| run.of("h").last().is_some_and(|s| s == "stale")).await;
+}
+
 /// A job that wants coarser histograms gets them; one that does not want native ones asks for text, and takes protobuf for classic ones.
 #[tokio::test]
 async fn a_job_says_what_it_wants_of_histograms() {
