@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use crate::model::text::{format_float_f, quote};
 use crate::model::{Labels, METRIC_NAME};
@@ -140,8 +140,12 @@ fn series_json(one: &Json) -> String {
 fn histogram_json(sample: &Json) -> String {
     let body = &sample[1];
     let at = format_float_f(sample[0].as_f64().unwrap_or(f64::NAN));
-    let buckets = if body["buckets"].is_null() { json!([]) } else { body["buckets"].clone() };
-    format!("[{at},{{\"count\":{},\"sum\":{},\"buckets\":{}}}]", body["count"], body["sum"], go_json(&buckets))
+    let quoted = |value: &Json| format!("\"{}\"", format_float_f(number(value)));
+    let bucket = |bucket: &Json| format!("[{},{},{},{}]", bucket[0], quoted(&bucket[1]), quoted(&bucket[2]), quoted(&bucket[3]));
+    // What has no bucket has none, not an empty list of them.
+    let buckets = body["buckets"].as_array().map(|all| format!("[{}]", all.iter().map(bucket).collect::<Vec<_>>().join(",")));
+    let (count, sum) = (quoted(&body["count"]), quoted(&body["sum"]));
+    format!("[{at},{{\"count\":{count},\"sum\":{sum},\"buckets\":{}}}]", buckets.as_deref().unwrap_or("null"))
 }
 
 /// JSON as Go's encoder writes it: safe inside HTML.
@@ -158,4 +162,35 @@ fn go_json(value: &Json) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// SEMANTICS 85: recorded from promtool 3.5 on the same answer.
+    #[test]
+    fn native_histograms_are_printed_as_promtool_prints_them() {
+        let buckets = json!([[1, "-2", "-1", "3"], [3, "-0.1", "0.1", "2"], [2, "4", "8", "0.5"], [0, "8", "+Inf", "1e+21"]]);
+        let full = json!([1_435_781_451.781, {"count": "10.5", "sum": "-3.25", "buckets": buckets}]);
+        let empty = json!([1_435_781_452, {"count": "0", "sum": "0"}]);
+        let vector = json!({"resultType": "vector", "result": [
+            {"metric": {"__name__": "h", "a": "b"}, "histogram": full}, {"metric": {}, "histogram": empty},
+        ]});
+        let shown = "Count: 10.500000, Sum: -3.250000, Buckets: [[-2,-1):3 [-0.1,0.1]:2 (4,8):0.5 (8,+Inf]:1000000000000000000000] \
+                     @[1435781451.781]";
+        let nothing = "Count: 0.000000, Sum: 0.000000, Buckets: [] @[1435781452]";
+        assert_eq!(print_value(&vector, Form::Promql), Ok(format!("h{{a=\"b\"}} => {shown}\n{{}} => {nothing}\n")));
+        let buckets = r#"[[1,"-2","-1","3"],[3,"-0.1","0.1","2"],[2,"4","8","0.5"],[0,"8","+Inf","1000000000000000000000"]]"#;
+        let json = format!(
+            r#"[{{"metric":{{"__name__":"h","a":"b"}},"histogram":[1435781451.781,{{"count":"10.5","sum":"-3.25","buckets":{buckets}}}]}},{{"metric":{{}},"histogram":[1435781452,{{"count":"0","sum":"0","buckets":null}}]}}]"#
+        );
+        assert_eq!(print_value(&vector, Form::Json), Ok(json + "\n"));
+        let matrix = json!({"resultType": "matrix", "result": [
+            {"metric": {"__name__": "h"}, "values": [[1_435_781_441, "1"]], "histograms": [full, empty]},
+        ]});
+        assert_eq!(print_value(&matrix, Form::Promql), Ok(format!("h =>\n1 @[1435781441]\n{shown}\n{nothing}\n")));
+    }
 }

@@ -1,6 +1,8 @@
 //! The notation of a native histogram in test series: `{{schema:1 sum:10 count:4 offset:-1 buckets:[1 0 3]}}`
 //! (<https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/#series>).
 
+use std::collections::BTreeSet;
+
 use super::ast::Span;
 use super::literal::parse_number;
 use super::parser::Fault;
@@ -20,6 +22,7 @@ pub(super) fn parse_histogram(text: &str, start: usize) -> Result<(NativeHistogr
     let mut scanner = Scanner { text, pos: start + 2 };
     let mut histogram = NativeHistogram::default();
     let (mut positive, mut negative) = ((0, Vec::new()), (0, Vec::new()));
+    let mut seen = BTreeSet::new();
     loop {
         scanner.blanks();
         if scanner.accept("}}") {
@@ -28,13 +31,16 @@ pub(super) fn parse_histogram(text: &str, start: usize) -> Result<(NativeHistogr
         let begin = scanner.pos;
         let key = scanner.word().to_ascii_lowercase();
         if key.is_empty() {
-            return scanner.fail("histogram description incomplete unexpected");
+            return scanner.fail(INCOMPLETE);
         }
         if !KEYS.contains(&key.as_str()) {
             return Err(Fault::new(Span::new(begin, begin), format!("bad histogram descriptor found: {}", quote(&key))));
         }
         if !scanner.accept(":") {
-            return scanner.fail("missing `:` for histogram descriptor");
+            return Err(Fault::new(Span::new(begin, begin), "missing `:` for histogram descriptor"));
+        }
+        if !seen.insert(key.clone()) {
+            return Err(Fault::new(Span::default(), format!("duplicate key {} in histogram", quote(&key))));
         }
         let begin = scanner.pos;
         let unfit = || Fault::new(Span::new(begin, begin), format!("unexpected value of {key} in histogram description"));
@@ -44,7 +50,7 @@ pub(super) fn parse_histogram(text: &str, start: usize) -> Result<(NativeHistogr
             ("sum", Written::Number(value)) => histogram.sum = value,
             ("count", Written::Number(value)) => histogram.count = value,
             ("z_bucket", Written::Number(value)) => histogram.zero_count = value,
-            ("z_bucket_w", Written::Number(value)) => histogram.zero_threshold = value,
+            ("z_bucket_w", Written::Number(value)) if value >= 0.0 || value.is_nan() => histogram.zero_threshold = value,
             ("offset", Written::Number(value)) => positive.0 = whole(value)?,
             ("n_offset", Written::Number(value)) => negative.0 = whole(value)?,
             ("buckets", Written::Numbers(counts)) => positive.1 = counts,
@@ -62,6 +68,8 @@ pub(super) fn parse_histogram(text: &str, start: usize) -> Result<(NativeHistogr
     (histogram.positive, histogram.negative) = (side(positive)?, side(negative)?);
     Ok((histogram, scanner.pos))
 }
+
+const INCOMPLETE: &str = "histogram description incomplete unexpected";
 
 const KEYS: [&str; 11] = [
     "schema",
@@ -109,8 +117,8 @@ impl<'a> Scanner<'a> {
     }
 
     fn fail<T>(&self, reason: &str) -> Result<T, Fault> {
-        let found = self.rest().chars().next().map_or("end of input".into(), |c| format!("'{c}'"));
-        Err(Fault::new(Span::new(self.pos, self.pos), format!("{reason}: {found}")))
+        let found = self.rest().chars().next().unwrap_or('\u{fffd}');
+        Err(Fault::new(Span::new(self.pos, self.pos), format!("{reason}: '{found}'")))
     }
 
     fn value(&mut self, key: &str) -> Result<Written, Fault> {
@@ -128,7 +136,7 @@ impl<'a> Scanner<'a> {
             return Ok(Written::Hint(hint));
         }
         if !self.accept("[") {
-            return self.number().map(Written::Number);
+            return self.number(INCOMPLETE).map(Written::Number);
         }
         let mut numbers = Vec::new();
         loop {
@@ -136,11 +144,11 @@ impl<'a> Scanner<'a> {
             if self.accept("]") {
                 return Ok(Written::Numbers(numbers));
             }
-            numbers.push(self.number()?);
+            numbers.push(self.number("invalid character in buckets description")?);
         }
     }
 
-    fn number(&mut self) -> Result<f64, Fault> {
+    fn number(&mut self, what: &str) -> Result<f64, Fault> {
         let begin = self.pos;
         let sign = if self.accept("-") { -1.0 } else { 1.0 };
         let rest = self.rest();
@@ -152,12 +160,16 @@ impl<'a> Scanner<'a> {
         };
         let word = rest.find(in_number).map_or(rest, |end| &rest[..end]);
         if word.is_empty() {
-            return self.fail("unexpected character in histogram description");
+            return self.fail(what);
         }
         self.pos += word.len();
         let value = match word.to_ascii_lowercase().as_str() {
             "inf" => f64::INFINITY,
             "nan" => f64::NAN,
+            other if other.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+                let message = format!("bad histogram descriptor found: {}", quote(word));
+                return Err(Fault::new(Span::new(begin, begin), message));
+            }
             _ => parse_number(word).map_err(|message| Fault::new(Span::new(begin, self.pos), message))?,
         };
         Ok(sign * value)
@@ -194,8 +206,11 @@ mod tests {
             ("{{schema:1.5}}", "unexpected value of schema"),
             ("{{sum:[1]}}", "unexpected value of sum"),
             ("{{buckets:1}}", "unexpected value of buckets"),
-            ("{{buckets:[1 x]}}", "invalid syntax"),
-            ("{{buckets:[1", "unexpected character"),
+            ("{{buckets:[1 x]}}", "bad histogram descriptor found: \"x\""),
+            ("{{buckets:[1", "invalid character in buckets description: '\u{fffd}'"),
+            ("{{buckets:[1,2]}}", "invalid character in buckets description: ','"),
+            ("{{sum:1 sum:2}}", "duplicate key \"sum\" in histogram"),
+            ("{{z_bucket_w:-1}}", "unexpected value of z_bucket_w"),
             ("{{sum:+1}}", "'+'"),
             ("{{counter_reset_hint:maybe}}", "bad histogram descriptor found: \"maybe\""),
             ("{{offset:2147483647 buckets:[1 2]}}", "indexes"),

@@ -106,6 +106,9 @@ impl<'a> Scanner<'a> {
         if self.rest().starts_with("{{") {
             return self.histograms(values);
         }
+        if self.rest().starts_with('x') {
+            return self.unexpected("");
+        }
         if self.accept("_") {
             let times = if self.accept("x") { self.repetition()? } else { 1 };
             return self.extend(values, times, || SeriesValue::Gap);
@@ -141,7 +144,6 @@ impl<'a> Scanner<'a> {
 
     /// `{{…}}`, `{{…}}x3`, `{{…}}+{{…}}x3`.
     fn histograms(&mut self, values: &mut Vec<SeriesValue>) -> Result<(), Fault> {
-        let start = self.pos;
         let mut histogram = Arc::new(self.histogram()?);
         if self.accept("x") {
             let times = self.repetition()? + 1;
@@ -162,7 +164,7 @@ impl<'a> Scanner<'a> {
             let now = Arc::clone(&histogram);
             let next = Arc::make_mut(&mut histogram);
             let combined = if next.schema > step.schema {
-                Err(format!("cannot merge from schema {} to {}", step.schema, next.schema))
+                Err(format!("error combining histograms: cannot merge from schema {} to {}", step.schema, next.schema))
             } else {
                 let combined = if falls { next.subtract(&step) } else { next.add(&step) };
                 combined.map_err(|error| error.to_string())
@@ -171,7 +173,7 @@ impl<'a> Scanner<'a> {
             SeriesValue::Histogram(now)
         })?;
         match failure.filter(|_| times > 1) {
-            Some(reason) => Err(Fault::new(Span::new(start, self.pos), format!("error combining histograms: {reason}"))),
+            Some(reason) => Err(Fault::new(Span::new(self.pos - 1, self.pos), reason)),
             None => Ok(()),
         }
     }
@@ -256,6 +258,15 @@ impl<'a> Scanner<'a> {
             None => self.fail(&format!("unexpected end of input{place}")),
             Some(c @ ('+' | '-')) => self.fail(&format!("unexpected <op:{c}>{place}")),
             Some(c @ ('x' | ' ' | '_')) => self.fail(&format!("unexpected \"{c}\"{place}")),
+            Some('{') if self.rest().starts_with("{{") => self.fail(&format!("unexpected \"{{{{\"{place}")),
+            Some(c) if c.is_ascii_digit() => {
+                let number = &self.rest()[..number_length(self.rest())];
+                self.fail(&format!("unexpected number {}{place}", quote(number)))
+            }
+            Some(c) if c.is_ascii_alphabetic() => {
+                let word = self.rest().split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+                self.fail(&format!("unexpected identifier {}{place}", quote(word)))
+            }
             Some(c) => self.fail(&format!("unexpected character in series sequence: '{c}'")),
         }
     }
@@ -307,8 +318,12 @@ mod tests {
         for (notation, reason) in [
             ("{{schema:1}}+{{schema:0}}x1", "error combining histograms: cannot merge from schema 0 to 1"),
             ("{{}}+{{schema:-53}}x1", "cannot merge from schema -53 to 0"),
-            ("{{}}+1x3", "unexpected"),
-            ("{{}}{{}}", "unexpected"),
+            ("{{schema:-53}}+{{}}x1", "1:24: parse error: cannot apply this operation on histograms with a mix of"),
+            ("{{}}+1x3", "1:9: parse error: unexpected number \"1\" in series values"),
+            ("1+{{}}x3", "1:6: parse error: unexpected \"{{\" in series values"),
+            ("{{}}{{}}", "1:8: parse error: unexpected \"{{\""),
+            ("{{}}xa", "unexpected identifier \"a\" in series values"),
+            ("{{}} x3", "1:9: parse error: unexpected \"x\""),
         ] {
             let error = parse_series(&format!("up {notation}")).expect_err(notation).to_string();
             assert!(error.contains(reason), "{notation}: {error}");

@@ -15,7 +15,7 @@ use super::{AlertingRule, Rule, RuleGroup};
 use crate::model::{Alert, Labels, METRIC_NAME, Sample, Stage, Timestamp, stale_nan};
 use crate::promql::{Marks, Plan, Results, Sharing, VectorSample};
 use crate::state::{DecisionRow, RuleAlertChanges, RuleAlertRow};
-use crate::template::Query;
+use crate::template::{Queried, Query};
 
 /// What all groups share.
 #[derive(Clone, Debug)]
@@ -500,8 +500,8 @@ fn write(backend: &dyn Backend, at: Timestamp, recorded: &Recorded, results: Opt
 /// What answers `query` in templates.
 fn template_query(backend: &Arc<dyn Backend>, now: Timestamp) -> Query {
     let backend = Arc::clone(backend);
-    // A native histogram counts as 0 there, as in Prometheus.
-    Arc::new(move |text: &str| Ok(backend.query_text(text, now)?.into_iter().map(|hit| (hit.labels, hit.value)).collect()))
+    let queried = |hit: VectorSample| Queried { labels: hit.labels, value: hit.value, histogram: hit.histogram };
+    Arc::new(move |text: &str| Ok(backend.query_text(text, now)?.into_iter().map(queried).collect()))
 }
 
 /// Adds what a step changed to what goes into the state database.

@@ -205,7 +205,7 @@ fn query(context: &Context, args: &[Value]) -> Outcome {
     let [expression] = texts(context, args)?;
     context.spend(QUERY_COST)?;
     match context.query.as_ref().map(|query| query(expression)) {
-        Some(Ok(samples)) => Ok(Value::List(samples.iter().map(|(labels, value)| super::rule::sample(labels, *value)).collect())),
+        Some(Ok(samples)) => Ok(Value::List(samples.iter().map(super::rule::sample).collect())),
         Some(Err(error)) => fail(error),
         None => fail("there is nothing to ask"),
     }

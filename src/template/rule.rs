@@ -11,7 +11,18 @@ use super::{Template, text};
 use crate::model::{Labels, NativeHistogram, Timestamp};
 
 /// Answers an expression at the evaluation's time: samples with their labels, or an error's text.
-pub type Query = Arc<dyn Fn(&str) -> Result<Vec<(Labels, f64)>, String> + Send + Sync>;
+pub type Query = Arc<dyn Fn(&str) -> Result<Vec<Queried>, String> + Send + Sync>;
+
+/// A sample that a template asked for.
+#[derive(Clone, Debug)]
+pub struct Queried {
+    /// Its labels, the metric name included.
+    pub labels: Labels,
+    /// Its value.
+    pub value: f64,
+    /// The sample, if it is a native histogram: then it is the value.
+    pub histogram: Option<Arc<NativeHistogram>>,
+}
 
 /// What stands before every template, so that `$labels` and `$value` exist.
 const PRELUDE: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}{{$externalURL := .ExternalURL}}{{$value := .Value}}";
@@ -75,8 +86,13 @@ fn set(labels: &Labels) -> Value {
     Value::Map(Arc::new(labels.iter().map(|(name, value)| (Arc::from(name), text(value))).collect()))
 }
 
-pub(super) fn sample(labels: &Labels, value: f64) -> Value {
-    typed::structure("template.sample", [("Labels", set(labels)), ("Value", Value::Float(value))])
+pub(super) fn sample(sample: &Queried) -> Value {
+    typed::structure("template.sample", [("Labels", set(&sample.labels)), ("Value", measured(sample.value, sample.histogram.as_deref()))])
+}
+
+/// A value, which may be a native histogram.
+fn measured(value: f64, histogram: Option<&NativeHistogram>) -> Value {
+    histogram.map_or(Value::Float(value), |histogram| typed::histogram(&histogram.to_string()))
 }
 
 fn values(data: &RuleData<'_>) -> Value {
@@ -84,7 +100,7 @@ fn values(data: &RuleData<'_>) -> Value {
         ("Labels", set(data.labels)),
         ("ExternalLabels", set(data.external_labels)),
         ("ExternalURL", text(data.external_url)),
-        ("Value", data.histogram.map_or(Value::Float(data.value), |histogram| typed::histogram(&histogram.to_string()))),
+        ("Value", measured(data.value, data.histogram)),
     ];
     typed::structure(DATA, fields)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Query, RuleData, check, expand};
+use super::{Queried, Query, RuleData, check, expand};
 use crate::model::{Labels, METRIC_NAME, Timestamp};
 
 fn render(written: &str, value: f64) -> String {
@@ -10,7 +10,9 @@ fn render(written: &str, value: f64) -> String {
     let query: Query = Arc::new(|expression| match expression {
         "none" => Ok(Vec::new()),
         "bad" => Err("no".into()),
-        _ => Ok(vec![(Labels::from_pairs([("job", "b")]), 2.0), (Labels::from_pairs([("job", "a")]), 1.0)]),
+        _ => Ok([("b", 2.0), ("a", 1.0)]
+            .map(|(job, value)| Queried { labels: Labels::from_pairs([("job", job)]), value, histogram: None })
+            .into()),
     });
     let external = Labels::from_pairs([("region", "eu")]);
     let data = RuleData {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightbell::model::{Labels, METRIC_NAME, Sample, Timestamp, stale_nan};
+use nightbell::model::{HistogramSample, Labels, METRIC_NAME, NativeHistogram, Sample, Timestamp, stale_nan};
 use nightbell::promql::{Engine, Expr, parse};
 use nightbell::rules::active::AlertState;
 use nightbell::rules::backend::{Backend, Hits, hits};
@@ -35,7 +35,7 @@ fn history(steps: usize) -> Store {
     let (mut counters, mut levels) = ([0.0; 3], [0i64; 3]);
     for step in 0..steps {
         let at = START + STEP * u32::try_from(step).expect("few");
-        let mut samples = Vec::new();
+        let (mut samples, mut histograms) = (Vec::new(), Vec::new());
         for (instance, name) in ["a", "b", "c"].into_iter().enumerate() {
             let labels = |metric: &str| {
                 Labels::from_pairs([(METRIC_NAME, metric), ("instance", name), ("job", if instance < 2 { "x" } else { "y" })])
@@ -53,8 +53,14 @@ fn history(steps: usize) -> Store {
             counters[instance] += (dice / 1000 % 50) as f64;
             samples.push(Sample { labels: labels("level"), value: levels[instance] as f64, timestamp: None });
             samples.push(Sample { labels: labels("events_total"), value: counters[instance], timestamp: None });
+            let positive = [(2, counters[instance]), (dice as i32 % 4, 20.0)].into_iter().filter(|(index, _)| *index > 2);
+            let positive = [(2, counters[instance])].into_iter().chain(positive.take(1)).collect();
+            let histogram = NativeHistogram { count: counters[instance], sum: counters[instance], positive, ..NativeHistogram::default() };
+            let (labels, histogram) = (labels("latency"), Arc::new(histogram));
+            histograms.push(HistogramSample { labels, histogram, timestamp: None });
         }
         store.append(at, &samples);
+        store.append_histograms(at, &histograms);
         // What a live nightbell recorded under other rules must not be mistaken for what these rules record.
         let old = Labels::from_pairs([(METRIC_NAME, "job:level:max"), ("job", "x")]);
         store.append(at, &[Sample { labels: old, value: 1e9, timestamp: None }]);
@@ -68,6 +74,9 @@ const RULES: &str = r#"groups:
   rules:
   - {record: 'job:level:max', expr: max by (job) (level)}
   - {record: 'instance:events:rate', expr: 'rate(events_total[2m])', labels: {kind: e}}
+  - {record: 'job:latency:rate', expr: 'sum by (job) (rate(latency[2m]))'}
+  - {alert: Sluggish, expr: 'histogram_quantile(0.99, job:latency:rate) > 3.98', for: 30s}
+  - {alert: Native, expr: 'job:latency:rate and job:level:max > 3', annotations: {s: '{{ $value }}'}}
   - {alert: High, expr: level > 5}
   - {alert: Held, expr: level > 0, for: 45s, labels: {severity: '{{ if gt $value 8.0 }}page{{ else }}mail{{ end }}'}}
   - {alert: Kept, expr: level > 6, for: 30s, keep_firing_for: 1m}
@@ -106,6 +115,10 @@ impl Backend for Live {
     fn append(&self, at: Timestamp, samples: &[Sample]) {
         self.store.append(at, samples);
     }
+
+    fn append_histograms(&self, at: Timestamp, samples: &[HistogramSample]) {
+        self.store.append_histograms(at, samples);
+    }
 }
 
 /// Name, labels, begin and end of every firing, as live evaluation shows them.
@@ -116,11 +129,12 @@ fn live(history: &Store, groups: &[RuleGroup], from: Timestamp, to: Timestamp) -
     let as_backend: Arc<dyn Backend> = backend.clone();
     let settings = Settings::default();
     let mut running: Vec<(Group, Timestamp)> = groups.iter().map(|g| (Group::new(g.clone(), &settings), from)).collect();
-    let mut samples: Vec<(i64, Labels, f64)> = Vec::new();
-    for name in ["level", "events_total", "up"] {
+    let mut samples: Vec<(i64, Labels, f64, Option<Arc<NativeHistogram>>)> = Vec::new();
+    for name in ["level", "events_total", "up", "latency"] {
         let matcher = nightbell::model::Matcher::equal(METRIC_NAME, name);
         let visit = |labels: &Labels, window: nightbell::store::Window<'_>| {
-            samples.extend(window.times.iter().zip(window.values).map(|(at, value)| (*at, labels.clone(), *value)));
+            let sample = |(at, value): (&i64, &f64)| (*at, labels.clone(), *value, window.histogram(*at).cloned());
+            samples.extend(window.times.iter().zip(window.values).map(sample));
             std::ops::ControlFlow::Continue(())
         };
         history.select(&[matcher], Timestamp(0), to, visit).expect("readable");
@@ -130,8 +144,13 @@ fn live(history: &Store, groups: &[RuleGroup], from: Timestamp, to: Timestamp) -
     let (mut open, mut done, mut failures) = (BTreeMap::new(), Vec::new(), 0);
     let mut now = from;
     while now <= to {
-        while let Some((at, labels, value)) = samples.next_if(|sample| sample.0 <= now.0) {
-            backend.store.append(Timestamp(at), &[Sample { labels, value, timestamp: None }]);
+        while let Some((at, labels, value, histogram)) = samples.next_if(|sample| sample.0 <= now.0) {
+            match histogram {
+                Some(histogram) => {
+                    backend.store.append_histograms(Timestamp(at), &[HistogramSample { labels, histogram, timestamp: None }])
+                }
+                None => backend.store.append(Timestamp(at), &[Sample { labels, value, timestamp: None }]),
+            };
         }
         for (group, next) in running.iter_mut().filter(|(_, next)| *next <= now) {
             failures += group.eval(&as_backend, now, &settings).failures;
@@ -185,7 +204,9 @@ fn a_backtest_says_what_live_evaluation_says() {
     let to = Timestamp(to.0 / 30_000 * 30_000);
     let report = run(&history, &groups, &options(from, to)).expect("readable");
     let (wanted, failures) = live(&history, &groups, from, to);
-    for name in ["High", "Held", "Kept", "Busy", "Job", "Many", "Gone", "Subquery", "Slow", "Follows", "Missing", "Waits"] {
+    for name in
+        ["High", "Held", "Kept", "Busy", "Job", "Many", "Gone", "Subquery", "Slow", "Follows", "Missing", "Waits", "Sluggish", "Native"]
+    {
         assert!(wanted.iter().any(|firing| firing.0 == name), "{name} never fires: the test shows nothing");
     }
     assert_eq!(firings(&report), wanted);

@@ -165,6 +165,7 @@ fn rule_tests_run_and_report_as_promtool_does() {
         ("unmatched", vec!["unmatched.yml", "empty.yml"], 0, plain.clone()),
         ("globbed", vec!["globbed.yml"], 0, plain.clone()),
         ("extended", vec!["extended.yml"], 0, TestRulesArgs { ignore_unknown_fields: true, ..plain.clone() }),
+        ("native", vec!["native.yml"], 1, plain.clone()),
         ("named", vec!["many.yml"], 1, TestRulesArgs { run: regexes(&["fir", "xx"]), ..plain.clone() }),
         ("none", vec!["nameless.yml"], 1, TestRulesArgs { run: regexes(&["^$", "zz"]), ..plain.clone() }),
         ("diff", vec!["many.yml"], 1, TestRulesArgs { diff: true, ..plain.clone() }),

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use nightbell::model::{Alert, Labels, METRIC_NAME, Sample, Timestamp, stale_nan};
+use nightbell::model::{Alert, HistogramSample, Labels, METRIC_NAME, NativeHistogram, Sample, Timestamp, stale_nan};
 use nightbell::promql::{Engine, Expr, Plan, Results, Sharing, parse};
 use nightbell::rules::backend::{Backend, Hits, hits};
 use nightbell::rules::file::parse_text;
@@ -45,6 +45,9 @@ impl Local {
         let mut all = Stored::new();
         let read = self.store.select(&[], Timestamp::MIN, Timestamp::MAX, |labels, window| {
             all.insert(labels.to_string(), window.times.iter().copied().zip(window.values.iter().map(|v| v.to_bits())).collect());
+            for (time, histogram) in window.histograms {
+                all.insert(format!("{labels} {time} {}", histogram.notation()), Vec::new());
+            }
             ControlFlow::Continue(())
         });
         read.expect("sound chunks");
@@ -69,10 +72,18 @@ impl Backend for Local {
     fn append(&self, at: Timestamp, samples: &[Sample]) {
         self.store.append(at, samples);
     }
+
+    fn append_histograms(&self, at: Timestamp, samples: &[HistogramSample]) {
+        self.store.append_histograms(at, samples);
+    }
 }
 
 /// Expressions that have much in common; `r0` and `r1` are recorded, `ALERTS` is written by every alert.
-const EXPRESSIONS: [&str; 16] = [
+const EXPRESSIONS: [&str; 20] = [
+    "sum by (job) (rate(h[1m]))",
+    "histogram_quantile(0.9, sum by (job) (rate(h[1m])))",
+    "rate(h[1m]) or h * 2",
+    "histogram_count(sum by (job) (rate(h[1m]))) > 0 or sum(r0)",
     "sum by (job) (rate(c_total[1m]))",
     "sum by (job) (rate(c_total[1m])) / sum by (job) (rate(c_total[2m])) > 0.5",
     "avg(rate(c_total[1m])) > 0",
@@ -129,6 +140,10 @@ fn run(choices: &[usize], values: &[u32], together: bool) -> (Stored, Vec<String
             local.sample(now.0, &[(METRIC_NAME, "c_total"), ("job", job), ("i", &i)], *total);
             let gauge = if value % 7 == series as u32 { stale_nan() } else { step };
             local.sample(now.0, &[(METRIC_NAME, "g"), ("job", job), ("i", &i)], gauge);
+            let positive = [(1, *total), (2, 1.0)].into_iter().collect();
+            let histogram = Arc::new(NativeHistogram { count: *total + 1.0, sum: *total, positive, ..NativeHistogram::default() });
+            let labels = Labels::from_pairs([(METRIC_NAME, "h"), ("job", job), ("i", i.as_str())]);
+            local.append_histograms(now, &[HistogramSample { labels, histogram, timestamp: None }]);
         }
         let results = Arc::new(Results::new(plan.clone(), now));
         for group in &mut groups {

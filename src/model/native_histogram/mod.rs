@@ -91,8 +91,12 @@ pub enum InvalidHistogram {
         found: usize,
     },
     /// Fewer than no observations.
-    #[error("bucket number {number} has observation count of {count}: histogram has a bucket whose observation count is negative")]
+    #[error(
+        "{side} side: bucket number {number} has observation count of {count}: histogram has a bucket whose observation count is negative"
+    )]
     NegativeCount {
+        /// On which side of zero.
+        side: &'static str,
         /// Which bucket, from 1.
         number: usize,
         /// Its count.
@@ -101,9 +105,12 @@ pub enum InvalidHistogram {
     /// The zero bucket's width is no width.
     #[error("histogram has a zero threshold of {0}, which is negative or no number")]
     ZeroThreshold(f64),
-    /// Custom bounds, where something else has to be or has not to be.
+    /// Custom bounds where there are exponential buckets.
+    #[error("histogram with exponential schema must not have custom bounds")]
+    Bounds,
+    /// What does not go with custom bounds.
     #[error("custom buckets: {0}")]
-    Custom(&'static str),
+    Custom(String),
 }
 
 /// A bucket with its bounds.
@@ -164,38 +171,42 @@ impl NativeHistogram {
                 return Err(InvalidHistogram::ZeroThreshold(self.zero_threshold));
             }
             if !self.bounds.is_empty() {
-                return Err(InvalidHistogram::Custom("histogram with exponential schema must not have custom bounds"));
+                return Err(InvalidHistogram::Bounds);
             }
         } else if let Some(reason) = self.custom_mistake() {
             return Err(InvalidHistogram::Custom(reason));
         }
-        for side in [&self.negative, &self.positive] {
-            if let Some((number, count)) = side.counts().iter().enumerate().find(|(_, count)| **count < 0.0) {
-                return Err(InvalidHistogram::NegativeCount { number: number + 1, count: *count });
+        for (side, buckets) in [("negative", &self.negative), ("positive", &self.positive)] {
+            if let Some((number, count)) = buckets.counts().iter().enumerate().find(|(_, count)| **count < 0.0) {
+                return Err(InvalidHistogram::NegativeCount { side, number: number + 1, count: *count });
             }
         }
         Ok(())
     }
 
-    fn custom_mistake(&self) -> Option<&'static str> {
-        let ascending = self.bounds.windows(2).all(|pair| pair[0] < pair[1]);
-        let (first, last) = (self.positive.iter().next(), self.positive.iter().last());
+    fn custom_mistake(&self) -> Option<String> {
+        let descending = self.bounds.windows(2).find(|pair| pair[0] >= pair[1]);
+        let first = self.positive.spans().first().map_or(0, |span| span.offset);
+        let needed = self.positive.iter().last().map_or(0, |(index, _)| i64::from(index) + 1);
         if self.bounds.iter().any(|bound| bound.is_nan()) {
-            Some("histogram custom bounds must not be NaN")
-        } else if !ascending {
-            Some("histogram custom bounds must be in strictly increasing order")
+            Some("histogram custom bounds must not be NaN".into())
+        } else if let Some([previous, current]) = descending {
+            let reason = "histogram custom bounds must be in strictly increasing order";
+            Some(format!("previous bound is {previous:.6} and current is {current:.6}: {reason}"))
         } else if self.bounds.last() == Some(&f64::INFINITY) {
-            Some("last +Inf bound must not be explicitly defined: histogram custom bounds must be finite")
-        } else if first.is_some_and(|(index, _)| index < 0) {
-            Some("histogram has a span whose offset is negative")
-        } else if last.is_some_and(|(index, _)| index as usize > self.bounds.len()) {
-            Some("histogram custom bounds are too few")
+            Some("last +Inf bound must not be explicitly defined: histogram custom bounds must be finite".into())
+        } else if first < 0 {
+            Some(InvalidHistogram::NegativeOffset { number: 1, offset: first }.to_string())
+        } else if needed > self.bounds.len() as i64 + 1 {
+            let known = self.bounds.len();
+            let insufficient = format!("only {known} custom bounds defined which is insufficient to cover total span length of {needed}");
+            Some(format!("{insufficient}: histogram custom bounds are too few"))
         } else if self.zero_count != 0.0 {
-            Some("must have zero count of 0")
+            Some("must have zero count of 0".into())
         } else if self.zero_threshold != 0.0 {
-            Some("must have zero threshold of 0")
+            Some("must have zero threshold of 0".into())
         } else if !self.negative.is_empty() {
-            Some("must not have negative buckets")
+            Some("must not have negative spans".into())
         } else {
             None
         }

@@ -183,12 +183,13 @@ fn read_expr_test(reading: &mut Reading<'_>, node: &Node) -> ExprTest {
     let mut expected = Vec::new();
     for sample in reading.list(node, "exp_samples") {
         reading.known_keys(sample, &["labels", "value", "histogram"]);
-        let labels = reading.text(sample, "labels").unwrap_or_default();
+        let written = reading.text(sample, "labels").unwrap_or_default();
         let value = reading.text(sample, "value").unwrap_or_else(|| "0".into());
         let value = read_float(&value).ok_or(format!("{value:?} is not a number"));
         let value = reading.parsed(sample, "value", value).unwrap_or(f64::NAN);
-        let labels = parse_metric(&labels).map_err(|e| format!("labels {labels:?}: {e}"));
+        let labels = parse_metric(&written).map_err(|e| format!("labels {written:?}: {e}"));
         let histogram = reading.text(sample, "histogram").filter(|text| !text.is_empty()).map(|text| read_histogram(&text)).transpose();
+        let histogram = histogram.map_err(|error| format!("labels {written:?}: {error}"));
         expected.push(labels.and_then(|labels| Ok(ExpectedSample { labels, value, histogram: histogram? })));
     }
     let expr = reading.text(node, "expr").unwrap_or_default();
@@ -200,7 +201,7 @@ fn read_histogram(text: &str) -> Result<String, String> {
     let values = parse_series(&format!("{{}} {text}")).map_err(|error| error.to_string())?.values;
     match values.as_slice() {
         [SeriesValue::Histogram(histogram)] => Ok(histogram.notation()),
-        [SeriesValue::Float(value)] => Err(format!("expected histogram, got {value}")),
+        [SeriesValue::Float(value)] => Err(format!("expected histogram, got {value:.6}")),
         [SeriesValue::Gap] => Err("expected histogram, got _".into()),
         many => Err(format!("expected 1 value, got {}", many.len())),
     }

@@ -119,6 +119,11 @@ impl<'a> Run<'a> {
         if let Some(problem) = &self.test.broken_series {
             return only(problem.clone());
         }
+        let mut values = self.test.series.iter().flat_map(|series| &series.values);
+        let invalid = |value: &SeriesValue| if let SeriesValue::Histogram(histogram) = value { histogram.validate().err() } else { None };
+        if let Some(error) = values.find_map(invalid) {
+            return only(error.to_string());
+        }
         if let Some(test) = self.test.alerts.iter().find(|t| t.alertname.is_empty()) {
             let time = format_duration(test.eval_time);
             let place = if self.test.name.is_empty() { String::new() } else { format!(" (in TestGroup {})", self.test.name) };

@@ -263,6 +263,8 @@ fn value_json(out: &mut String, value: &Value, at: Timestamp) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::native_histogram::{Buckets, Span};
+    use crate::promql::{MatrixSeries, VectorSample};
 
     /// SEMANTICS 201: as Prometheus writes them.
     #[test]
@@ -273,5 +275,41 @@ mod tests {
             text
         });
         assert_eq!(texts, ["0", "1", "1.500", "1234.567", "-1.500", "0.010"]);
+    }
+
+    /// SEMANTICS 85 and 201: native histograms as Prometheus 3.5 answers with them.
+    #[test]
+    fn native_histograms_are_answered_with_bounds_and_counts() {
+        let spans = |spans: &[(i32, u32)], counts: &[f64]| {
+            let spans: Vec<_> = spans.iter().map(|(offset, length)| Span { offset: *offset, length: *length }).collect();
+            Buckets::new(&spans, counts.to_vec()).expect("valid")
+        };
+        let full = NativeHistogram {
+            count: 7.5,
+            sum: -1.25,
+            zero_threshold: 0.1,
+            zero_count: 2.0,
+            positive: spans(&[(1, 2)], &[0.0, 4.5]),
+            negative: spans(&[(0, 1)], &[1.0]),
+            ..NativeHistogram::default()
+        };
+        let labels = Labels::from_pairs([("__name__", "h")]);
+        let sample = VectorSample { labels: labels.clone(), value: 0.0, histogram: Some(full.clone().into()) };
+        let mut out = String::new();
+        value_json(&mut out, &Value::Vector(vec![sample]), Timestamp(1_500));
+        let shown = r#"{"count":"7.5","sum":"-1.25","buckets":[[1,"-1","-0.5","1"],[3,"-0.1","0.1","2"],[0,"2","4","4.5"]]}"#;
+        assert_eq!(out, format!(r#"{{"resultType":"vector","result":[{{"metric":{{"__name__":"h"}},"histogram":[1.500,{shown}]}}]}}"#));
+        let histograms = vec![(Timestamp(2_000), full.into()), (Timestamp(3_000), NativeHistogram::default().into())];
+        let mixed = MatrixSeries { labels: labels.clone(), points: vec![(Timestamp(1_000), 4.0)], histograms: histograms.clone() };
+        let alone = MatrixSeries { labels: Labels::empty(), points: Vec::new(), histograms: histograms[1..].to_vec() };
+        out.clear();
+        value_json(&mut out, &Value::Matrix(vec![mixed, alone]), Timestamp(0));
+        let empty = r#"[3,{"count":"0","sum":"0"}]"#;
+        assert_eq!(
+            out,
+            format!(
+                r#"{{"resultType":"matrix","result":[{{"metric":{{"__name__":"h"}},"values":[[1,"4"]],"histograms":[[2,{shown}],{empty}]}},{{"metric":{{}},"histograms":[{empty}]}}]}}"#
+            )
+        );
     }
 }
