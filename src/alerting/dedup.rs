@@ -92,9 +92,10 @@ pub fn should_notify(
 pub struct NotificationLog(HashMap<(String, String), LogEntry>);
 
 impl NotificationLog {
-    /// What `integration` was last told about the group, unless that has expired.
-    pub fn get(&self, group_key: &str, integration: &str, now: Timestamp) -> Option<&LogEntry> {
-        self.0.get(&(group_key.to_owned(), integration.to_owned())).filter(|entry| entry.expires_at > now)
+    /// What `integration` was last told about the group. An entry that has expired counts until it is pruned: an end is told however long
+    /// the group's interval is.
+    pub fn get(&self, group_key: &str, integration: &str) -> Option<&LogEntry> {
+        self.0.get(&(group_key.to_owned(), integration.to_owned()))
     }
 
     /// Takes a decision down.
@@ -123,9 +124,9 @@ impl NotificationLog {
         self.0.entry((row.group_key, row.integration)).or_insert(entry);
     }
 
-    /// Forgets what has expired.
-    pub fn prune(&mut self, now: Timestamp) {
-        self.0.retain(|_, entry| entry.expires_at > now);
+    /// Forgets what has expired, unless its group still lives; gives group and integration of what went.
+    pub fn prune(&mut self, now: Timestamp, lives: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+        self.0.extract_if(|(group, _), entry| entry.expires_at <= now && !lives(group)).map(|(key, _)| key).collect()
     }
 
     /// Everything, as rows of the database.

@@ -187,9 +187,9 @@ impl Dispatch {
         self.commit(transition).await;
         if now.since(self.cleaned_at) >= CLEAN_UP || now < self.cleaned_at {
             self.cleaned_at = now;
-            self.memory.lock().collect_garbage(now);
+            let forgotten = self.memory.lock().collect_garbage(now);
             // A failure is counted by the state itself, and the next time comes soon.
-            let _ = self.state.prune_notification_log(now).await;
+            let _ = self.state.forget_log_entries(&forgotten).await;
             let _ = self.state.prune_silences(now - RETENTION).await;
             let _ = self.state.prune_decisions(now - DECISIONS_RETENTION).await;
             let _ = self.state.prune_actions(now - DECISIONS_RETENTION).await;
@@ -460,7 +460,7 @@ async fn read(state: &State, now: Timestamp) -> (Restored, bool) {
     };
     let (alerts, unreadable) = state.alerts().await.map_err(|e| failed("alerts", e)).unwrap_or_default();
     let groups = state.alert_groups().await.map_err(|e| failed("alert_groups", e)).unwrap_or_default();
-    let log = state.notification_log(now).await.map_err(|e| failed("notification_log", e)).unwrap_or_default();
+    let log = state.notification_log().await.map_err(|e| failed("notification_log", e)).unwrap_or_default();
     let silences = state.silences().await.map_err(|e| failed("silences", e)).unwrap_or_default();
     let escalations = state.escalations().await.map_err(|e| failed("escalations", e)).unwrap_or_default();
     let flaps = state.flaps().await.map_err(|e| failed("flaps", e)).unwrap_or_default();

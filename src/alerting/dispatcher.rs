@@ -1,6 +1,6 @@
 //! The dispatcher's memory and decisions: alerts in, groups and timers, transitions out. It does no I/O and asks no clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,7 +143,7 @@ impl Dispatcher {
                 Change::News | Change::Ended => {
                     let Some(row) = self.alerts.get(fingerprint).cloned() else { continue };
                     // After a restart, rules report ends again that were told before it.
-                    if change == Change::News && row.alert.is_resolved(now) && !self.is_told_firing(&row.alert, now) {
+                    if change == Change::News && row.alert.is_resolved(now) && !self.is_told_firing(&row.alert) {
                         continue;
                     }
                     let flap = self.flaps.changed(&row.alert, &self.config.flapping(&row.alert.labels), now);
@@ -166,7 +166,7 @@ impl Dispatcher {
     }
 
     /// Whether somebody who wants to hear of ends was told that this alert fires, and not that it ended.
-    fn is_told_firing(&self, alert: &Alert, now: Timestamp) -> bool {
+    fn is_told_firing(&self, alert: &Alert) -> bool {
         let routes = self.config.routes.matching(&alert.labels).into_iter().filter_map(|index| self.config.routes.get(index));
         routes.into_iter().any(|route| {
             let key = group_key(route, &route.group_by.of(&alert.labels));
@@ -174,7 +174,7 @@ impl Dispatcher {
             let flapping = self.flaps.flapping(alert.fingerprint()).map(|row| flapping_id(alert, row));
             let knows = |entry: &LogEntry| [Some(alert.fingerprint()), flapping].iter().flatten().any(|id| entry.firing.contains(id));
             let wanting = integrations.iter().filter(|integration| integration.send_resolved);
-            wanting.into_iter().any(|integration| self.log.get(&key, &integration.key, now).is_some_and(knows))
+            wanting.into_iter().any(|integration| self.log.get(&key, &integration.key).is_some_and(knows))
         })
     }
 
@@ -386,13 +386,15 @@ impl Dispatcher {
         self.actions.judge(fires, now)
     }
 
-    /// Forgets what is old.
-    pub fn collect_garbage(&mut self, now: Timestamp) {
+    /// Forgets what is old; gives the entries of the notification log that went.
+    pub fn collect_garbage(&mut self, now: Timestamp) -> Vec<(String, String)> {
         let held = self.held();
         self.alerts.collect_garbage(now, |fingerprint| held.contains(&fingerprint));
-        self.log.prune(now);
+        let keys: HashSet<&str> = self.groups.values().map(|group| group.key.as_str()).collect();
+        let forgotten = self.log.prune(now, |group| keys.contains(group));
         self.silences.prune(now - RETENTION);
         self.flaps.prune(now - LONGEST * 2);
+        forgotten
     }
 
     /// All that the database should hold, to be written after it had failed: in place of what is there.

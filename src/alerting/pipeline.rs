@@ -91,7 +91,7 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
 
     let quiet = muting_intervals(flush.route, mutes.config, now);
     let (mut passing, mut suppressed) = (Vec::new(), Vec::new());
-    let entries = receiver.integrations.iter().filter_map(|i| log.get(&flush.group.key, &i.key, now));
+    let entries = receiver.integrations.iter().filter_map(|i| log.get(&flush.group.key, &i.key));
     let heard: BTreeSet<u64> = entries.flat_map(|entry| entry.firing.iter().copied()).collect();
     for alert in flush.alerts.iter().copied() {
         let settled = mutes.flaps.settled(alert.fingerprint()).map(|row| flapping_id(alert, row));
@@ -203,7 +203,7 @@ fn tell(
     let (now, key) = (flush.now, &flush.group.key);
     let of_state = |resolved: bool| alerts.iter().filter(|a| a.resolved == resolved).map(|a| a.id).collect();
     let found = Found { firing: of_state(false), resolved: of_state(true) };
-    let entry = log.get(key, &integration.key, now);
+    let entry = log.get(key, &integration.key);
     // Who knows that an alert flaps hears of it again when it has settled.
     let (known, news): (Vec<&Passing<'_>>, Vec<&Passing<'_>>) =
         alerts.iter().partition(|a| a.flapping.is_some() && entry.is_some_and(|entry| entry.firing.contains(&a.id)));

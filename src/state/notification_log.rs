@@ -31,15 +31,12 @@ pub(super) fn fingerprints(words: &str) -> Vec<u64> {
 }
 
 impl State {
-    /// Every entry that has not expired at `now`.
-    pub async fn notification_log(&self, now: Timestamp) -> Result<Vec<LogRow>, Error> {
+    /// Every entry.
+    pub async fn notification_log(&self) -> Result<Vec<LogRow>, Error> {
         let rows: Vec<(String, String, i64, String, String, i64)> = on_pool!(self, "read notification log", |pool| async {
-            sqlx::query_as(
-                "SELECT group_key, integration, sent_ms, firing, resolved, expires_ms FROM notification_log WHERE expires_ms > $1",
-            )
-            .bind(now.0)
-            .fetch_all(pool)
-            .await
+            sqlx::query_as("SELECT group_key, integration, sent_ms, firing, resolved, expires_ms FROM notification_log")
+                .fetch_all(pool)
+                .await
         })?;
         let row = |(group_key, integration, sent, firing, resolved, expires): (String, String, i64, String, String, i64)| LogRow {
             group_key,
@@ -52,9 +49,15 @@ impl State {
         Ok(rows.into_iter().map(row).collect())
     }
 
-    /// Removes the entries that expired before `now`.
-    pub async fn prune_notification_log(&self, now: Timestamp) -> Result<(), Error> {
-        self.write("prune notification log", &[statement("DELETE FROM notification_log WHERE expires_ms <= $1", [now.into()])]).await
+    /// Removes the entries of these groups and integrations.
+    pub async fn forget_log_entries(&self, entries: &[(String, String)]) -> Result<(), Error> {
+        let remove = |(group, integration): &(String, String)| {
+            statement(
+                "DELETE FROM notification_log WHERE group_key = $1 AND integration = $2",
+                [group.as_str().into(), integration.as_str().into()],
+            )
+        };
+        self.write("prune notification log", &entries.iter().map(remove).collect::<Vec<_>>()).await
     }
 }
 

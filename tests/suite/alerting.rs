@@ -5,6 +5,7 @@
 mod configuration;
 pub mod crash;
 mod delivery;
+mod peer;
 mod policy;
 mod recovery;
 mod restarts;
@@ -68,8 +69,8 @@ pub fn alert(labels: &str, starts_at: Timestamp, ends_at: Option<Timestamp>, now
 #[serde(deny_unknown_fields)]
 struct Timeline {
     about: String,
-    #[serde(default, rename = "ours")]
-    _ours: bool,
+    #[serde(default)]
+    ours: bool,
     config: String,
     events: Vec<Event>,
     until: String,
@@ -176,20 +177,29 @@ fn line(message: &Notification) -> String {
     format!("{at} {} {{{}}} {} ({})", message.receiver, group.join(", "), alerts.join(" "), message.reason)
 }
 
-/// SEMANTICS part D, each file naming its rules: at these times these alerts, at those times exactly those messages.
-#[tokio::test]
-async fn timelines_lead_to_exactly_the_messages_they_name() {
+/// Every timeline with the name of its file.
+fn timelines() -> Vec<(String, Timeline)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/alerting");
     let mut paths: Vec<PathBuf> = std::fs::read_dir(&folder).expect("the folder").map(|e| e.expect("an entry").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|e| e == "yml"));
     paths.sort();
-    assert!(paths.len() > 10, "timelines are missing");
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).expect("the file can be read");
+        let timeline = serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        (path.file_name().unwrap_or_default().display().to_string(), timeline)
+    };
+    paths.iter().map(read).collect()
+}
+
+/// SEMANTICS part D, each file naming its rules: at these times these alerts, at those times exactly those messages.
+#[tokio::test]
+async fn timelines_lead_to_exactly_the_messages_they_name() {
+    let timelines = timelines();
+    assert!(timelines.len() > 10, "timelines are missing");
     let scratch = tempfile::tempdir().expect("a folder");
     let mut wrong = Vec::new();
-    for (index, path) in paths.iter().enumerate() {
-        let text = std::fs::read_to_string(path).expect("the file can be read");
-        let timeline: Timeline = serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let mut player = Player::new(scratch.path().join(format!("{index}.db")), config(&timeline.config)).await;
+    for (name, timeline) in timelines {
+        let mut player = Player::new(scratch.path().join(format!("{name}.db")), config(&timeline.config)).await;
         for event in &timeline.events {
             let now = START + duration(&event.at);
             player.run_to(now - Duration::from_millis(1)).await;
@@ -200,7 +210,6 @@ async fn timelines_lead_to_exactly_the_messages_they_name() {
         let mut wanted = timeline.expect.clone();
         wanted.sort();
         if player.told != wanted {
-            let name = path.file_name().unwrap_or_default().display();
             wrong.push(format!("{name}: {}\ngot:\n  {}\nwanted:\n  {}", timeline.about, player.told.join("\n  "), wanted.join("\n  ")));
         }
     }

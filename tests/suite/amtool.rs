@@ -94,7 +94,7 @@ fn amtool_shows_the_configuration_and_tests_routes() {
     assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
 }
 
-/// SEMANTICS 189, 195: alerts that amtool adds are shown with who mutes them.
+/// SEMANTICS 188, 189, 191, 195: alerts that amtool adds are shown with who mutes them, in their groups, and the receivers are listed.
 #[test]
 fn amtool_adds_and_queries_alerts() {
     let nightbell = Nightbell::start(CONFIG);
@@ -166,6 +166,23 @@ fn amtool_silences_outlive_kill_9_and_are_updated_expired_and_imported() {
     amtool(&nightbell, &["silence", "expire", &id]);
     let unknown = amtool_with(&nightbell, &["silence", "expire", "00000000-0000-4000-8000-000000000001"], "");
     assert!(!unknown.status.success(), "{unknown:?}");
+}
+
+/// SEMANTICS 187, 194: no answer of the API may be kept by a proxy; without a cluster there is none to show; a reload takes a POST.
+#[test]
+fn answers_are_not_cached_and_the_program_says_that_it_lives() {
+    use std::io::Read;
+    let nightbell = Nightbell::start(CONFIG);
+    for path in ["status", "alerts", "alerts/groups", "silences", "receivers", "silence/nope"] {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", nightbell.port)).expect("it listens");
+        stream.write_all(format!("GET /api/v2/{path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.to_lowercase().contains("cache-control: no-store\r\n"), "{path}: {answer}");
+    }
+    assert_eq!(nightbell.json("/api/v2/status")["cluster"], json!({ "status": "disabled", "peers": [] }));
+    assert_eq!(["/-/healthy", "/-/ready"].map(|path| nightbell.get(path).0), [200, 200]);
+    assert_eq!((nightbell.request("POST", "/-/reload", "").0, nightbell.get("/-/reload").0), (200, 405));
 }
 
 /// Changes need the token where one is configured; amtool sends it from its HTTP configuration.

@@ -226,6 +226,33 @@ async fn a_database_that_comes_back_is_brought_up_to_date() {
     assert_eq!(deliverer.step(START).await, Step::Idle, "nothing is told twice");
 }
 
+/// SEMANTICS 159: of two integrations one fails; the other, which was told, is not told again when the message is tried anew.
+#[tokio::test]
+async fn an_integration_that_fails_repeats_no_message_of_another() {
+    let mut config = read_config(
+        "route: {receiver: ops, group_wait: 1s, group_interval: 5s}\n\
+         receivers: [{name: ops, webhook_configs: [{url: 'http://127.0.0.1:9/'}, {url: 'http://127.0.0.1:9/'}]}]\n",
+    )
+    .expect("valid");
+    let couriers: Vec<Arc<Scripted>> = (0..2).map(|_| Arc::new(Scripted::default())).collect();
+    for (integration, courier) in config.receivers[0].integrations.iter_mut().zip(&couriers) {
+        integration.courier = courier.clone();
+    }
+    let state = State::in_memory().await.expect("a database");
+    let mut dispatch = Dispatch::restore(Arc::new(config), state.clone(), Metrics::default(), START).await;
+    let mut deliverers = dispatch.deliverers();
+    couriers[1].script.lock().extend((0..4).map(|_| busy()));
+    dispatch.put(firing("alertname=A n=1", at(0)), at(0)).await;
+    for second in [1, 6, 11, 16, 21] {
+        dispatch.flush(at(second)).await;
+        for deliverer in &mut deliverers {
+            let step = deliverer.step(at(second)).await;
+            assert!(matches!(step, Step::Done | Step::Idle | Step::Pause(_)), "{step:?}");
+        }
+    }
+    assert_eq!(couriers.iter().map(|courier| courier.told.lock().len()).collect::<Vec<_>>(), [1, 1]);
+}
+
 /// N7: one receiver hangs, the other hears at once. The whole loop runs, on the real clock.
 #[tokio::test]
 async fn a_receiver_that_hangs_does_not_delay_another() {
@@ -363,7 +390,7 @@ async fn a_message_too_large_to_name_its_alerts_is_told_in_parts() {
     assert_eq!((told[0].digest, told[told.len() - 1].digest), (1, 0));
 }
 
-/// A message that no attempt could bring for `give_up_after` becomes a dead letter that says why.
+/// SEMANTICS 152 [choice]: a message is tried beyond its flush, for `give_up_after`; then it becomes a dead letter that says why.
 #[tokio::test]
 async fn a_message_that_is_refused_for_too_long_is_given_up_visibly() {
     let state = State::in_memory().await.expect("a database");
