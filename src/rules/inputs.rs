@@ -127,7 +127,11 @@ impl<'a> Inputs<'a> {
     fn fed_by(&mut self, alert: &ActiveAlert) -> Vec<Labels> {
         let at = self.then(alert);
         let then = self.then.remove(&at).unwrap_or_else(|| self.read_at(at));
-        let fed_by: Vec<Labels> = then.iter().filter(|series| agree(series, &alert.source)).cloned().collect();
+        let mut fed_by: Vec<Labels> = then.iter().filter(|series| agree(series, &alert.source)).cloned().collect();
+        if fed_by.is_empty() {
+            // A collection that fails ends its series at the instant when it began, which an evaluation meanwhile has passed.
+            fed_by = self.read_before(at).into_iter().filter(|series| agree(series, &alert.source)).collect();
+        }
         self.then.insert(at, then);
         let target = target_of(&alert.source);
         if fed_by.is_empty() && alert.restored && target.len() == 2 { vec![target] } else { fed_by }
@@ -164,6 +168,16 @@ impl<'a> Inputs<'a> {
             }
             let range = Expr::MatrixSelector(MatrixSelector { span: selector.span, selector, range });
             self.backend.query_text(&format!("last_over_time({range})"), at).ok()
+        });
+        read.flatten().map(|sample| sample.labels).collect()
+    }
+
+    /// The series that its selectors would have found within the lookback before an instant, ended or not.
+    fn read_before(&self, at: Timestamp) -> SeriesSet {
+        let selectors = self.rule.expr.selectors().into_iter();
+        let read = selectors.filter_map(|selector| {
+            let selector = Expr::VectorSelector(selector.clone());
+            self.backend.query_text(&format!("last_over_time({selector}[{LOOKBACK}])"), at).ok()
         });
         read.flatten().map(|sample| sample.labels).collect()
     }

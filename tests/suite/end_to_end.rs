@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::kill::Watch;
 use crate::servers::chroma::Chroma;
 use crate::servers::hostile::{Hostile, Manner};
 use crate::servers::http_sink::{HttpSink, Reply};
@@ -182,6 +183,24 @@ impl Drop for Disk {
         // A mount that stays would keep the folder from being removed; the test's result does not depend on it.
         drop(Command::new("umount").arg("-l").arg(self.folder.path()).status());
     }
+}
+
+/// Issue 4, item 6: a target that does not answer for a while ends no alert, not even one that is judged whenever samples arrive.
+#[test]
+fn a_target_that_hangs_for_a_while_ends_no_alert() {
+    let mut watch = Watch::start(HttpSink::start([Reply::Answer(200, "", "{}")]), "rules: {shipped: false}\n");
+    watch.trouble(0);
+    wait_until("it is told", Duration::from_secs(20), || watch.told() == [0]);
+    for n in 1..5 {
+        watch.page_hangs();
+        wait_until("its target is down", Duration::from_secs(20), || {
+            let page = watch.nightbell.get("/metrics").1;
+            page.lines().any(|line| line.starts_with("up{") && line.contains("job=\"app\"") && line.ends_with(" 0"))
+        });
+        watch.trouble(n);
+        wait_until("the next one is told", Duration::from_secs(20), || watch.told().contains(&n));
+    }
+    assert_eq!(watch.told(), [0, 1, 2, 3, 4], "each once, and no end");
 }
 
 /// A target that hangs, streams without end, sends too many series or garbage: only its own `up` falls, and /metrics stays fast.

@@ -61,6 +61,11 @@ impl Watch {
         self.page.become_(Manner::Serve("text/plain; version=0.0.4", self.text.clone().into_bytes()));
     }
 
+    /// The page is not answered until the next trouble.
+    pub fn page_hangs(&self) {
+        self.page.become_(Manner::Silent);
+    }
+
     /// What the receiver got about troubles: which one, the delivery id, whether the sender was told that it was accepted.
     pub fn requests(&self) -> Vec<(usize, String, bool)> {
         let read = |r: &Recorded| -> Vec<(usize, String, bool)> {
