@@ -11,6 +11,9 @@ use super::config::HttpConfig;
 use super::error::{HttpError, HttpErrorKind};
 use super::tls;
 
+/// Most bytes that are reserved before they come.
+const MAX_RESERVED: usize = 16 << 20;
+
 /// A client; cheap to clone. Connections are kept for reuse, at most two idle ones for each host.
 #[derive(Clone)]
 pub struct Client {
@@ -143,13 +146,16 @@ impl Incoming {
 
     /// The rest of the body; errs when it is larger than `max_body` bytes.
     pub async fn read(&mut self, max_body: usize) -> Result<Bytes, HttpError> {
-        let mut body = Vec::new();
+        // Room for what is announced, within reason: who announces much need not send it.
+        let announced = self.inner.content_length().and_then(|length| usize::try_from(length).ok());
+        let mut body = Vec::with_capacity(announced.unwrap_or(0).min(max_body).min(MAX_RESERVED));
         while let Some(part) = self.next().await? {
             if body.len() + part.len() > max_body {
                 return Err(HttpError::new(HttpErrorKind::TooLarge, format!("answer is larger than {max_body} bytes")));
             }
             body.extend_from_slice(&part);
         }
+        body.shrink_to_fit();
         Ok(body.into())
     }
 }

@@ -1,17 +1,19 @@
 //! Many label sets in a fixed order, shared, with the tables that were derived from them.
 //!
 //! What a query makes of label sets (names dropped, groups, partners) depends on nothing but the sets: it is made once and kept beside
-//! them, until the last user of the sets goes.
+//! them, until the last user of the sets goes. A list without metric names is a view of the list with them: its sets are made only for
+//! whoever looks at them, which an aggregation does not.
 
 use std::any::Any;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 
-use super::Labels;
+use super::{Labels, METRIC_NAME};
 
 /// Tables kept beside one list; over it all are forgotten.
 const MOST_TABLES: usize = 64;
@@ -20,18 +22,26 @@ const MOST_PARTS: usize = 4;
 
 /// A list of label sets. Cheap to clone; clones share their tables.
 #[derive(Clone, Default)]
-pub struct LabelSets(Arc<Inner>);
-
-#[derive(Default)]
-struct Inner {
-    sets: Vec<Labels>,
-    /// Most lists are short-lived and need none.
-    tables: Mutex<Option<Box<Tables>>>,
+pub struct LabelSets {
+    list: Arc<List>,
+    /// Whether this is the list without metric names.
+    nameless: bool,
 }
 
 #[derive(Default)]
+struct List {
+    sets: Vec<Labels>,
+    /// The sets without metric names, once somebody has looked at them.
+    nameless: OnceLock<Vec<Labels>>,
+    tables: KeptTables,
+    nameless_tables: KeptTables,
+}
+
+/// Most lists are short-lived and need none.
+type KeptTables = Mutex<Option<Box<Tables>>>;
+
+#[derive(Default)]
 struct Tables {
-    nameless: Option<LabelSets>,
     distinct: Option<bool>,
     /// Rows of lists that were taken out of this one, newest first.
     parts: Vec<(Box<[u32]>, LabelSets)>,
@@ -42,7 +52,7 @@ struct Tables {
 /// A table derived from this list and another one.
 struct With {
     key: Box<str>,
-    other: Weak<Inner>,
+    other: (Weak<List>, bool),
     table: Arc<dyn Any + Send + Sync>,
 }
 
@@ -62,10 +72,38 @@ impl Grouping {
         match (self.without, self.labels.is_empty()) {
             (false, true) => Labels::empty(),
             (false, false) => labels.filtered(listed),
-            (true, _) => labels.filtered(|name| name != super::METRIC_NAME && !listed(name)),
+            (true, _) => labels.filtered(|name| name != METRIC_NAME && !listed(name)),
         }
     }
+
+    /// Whether metric names make no difference.
+    fn is_nameless(&self) -> bool {
+        self.without || !self.labels.iter().any(|name| name == METRIC_NAME)
+    }
 }
+
+/// A set as if it had no metric name.
+struct Nameless<'a>(&'a Labels);
+
+impl<'a> Nameless<'a> {
+    fn pairs(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.0.iter().filter(|(name, _)| *name != METRIC_NAME)
+    }
+}
+
+impl Hash for Nameless<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.pairs().for_each(|pair| pair.hash(state));
+    }
+}
+
+impl PartialEq for Nameless<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.pairs().eq(other.pairs())
+    }
+}
+
+impl Eq for Nameless<'_> {}
 
 /// The rows of a list by group, groups in the order of their first row.
 #[derive(Default)]
@@ -118,22 +156,30 @@ impl Groups {
 
 impl LabelSets {
     fn tables(&self) -> MappedMutexGuard<'_, Tables> {
-        MutexGuard::map(self.0.tables.lock(), |tables| &mut **tables.get_or_insert_default())
+        let kept = if self.nameless { &self.list.nameless_tables } else { &self.list.tables };
+        MutexGuard::map(kept.lock(), |tables| &mut **tables.get_or_insert_default())
+    }
+
+    /// Number of sets.
+    pub fn len(&self) -> usize {
+        self.list.sets.len()
+    }
+
+    /// Whether there is no set.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The same sets with the metric names that they have.
+    fn named(&self) -> LabelSets {
+        LabelSets { list: Arc::clone(&self.list), nameless: false }
     }
 
     /// The same sets without metric names.
     pub fn without_names(&self) -> LabelSets {
-        if let Some(nameless) = &self.tables().nameless {
-            return nameless.clone();
-        }
         // The name sorts before every lower-case label: most sets that have one begin with it.
-        let named = self.iter().any(|labels| labels.get(super::METRIC_NAME).is_some());
-        if !named {
-            return self.clone();
-        }
-        let nameless = LabelSets::from_iter(self.iter().map(Labels::without_name));
-        self.tables().nameless = Some(nameless.clone());
-        nameless
+        let named = !self.nameless && self.list.sets.iter().any(|labels| labels.get(METRIC_NAME).is_some());
+        LabelSets { list: Arc::clone(&self.list), nameless: self.nameless || named }
     }
 
     /// Whether no two sets are equal.
@@ -144,8 +190,8 @@ impl LabelSets {
         if let Some(distinct) = self.tables().distinct {
             return distinct;
         }
-        let mut seen = std::collections::HashSet::with_capacity_and_hasher(self.len(), ahash::RandomState::new());
-        let distinct = self.iter().all(|labels| seen.insert(labels));
+        let sets = &self.list.sets;
+        let distinct = if self.nameless { all_distinct(sets.iter().map(Nameless)) } else { all_distinct(sets.iter()) };
         self.tables().distinct = Some(distinct);
         distinct
     }
@@ -154,6 +200,9 @@ impl LabelSets {
     pub fn part(&self, rows: &[u32]) -> LabelSets {
         if rows.len() == self.len() {
             return self.clone();
+        }
+        if self.nameless {
+            return self.named().part(rows).without_names();
         }
         if let Some((_, part)) = self.tables().parts.iter().find(|(known, _)| **known == *rows) {
             return part.clone();
@@ -169,6 +218,9 @@ impl LabelSets {
 
     /// The rows by group.
     pub fn groups(&self, grouping: &Grouping) -> Arc<Groups> {
+        if self.nameless && grouping.is_nameless() {
+            return self.named().groups(grouping);
+        }
         if let Some(groups) = self.tables().groups.get(grouping) {
             return Arc::clone(groups);
         }
@@ -185,7 +237,10 @@ impl LabelSets {
 
     /// The table called `key` that `make` derives from this list and `other`.
     pub fn with<T: Any + Send + Sync>(&self, other: &LabelSets, key: &str, make: impl FnOnce() -> T) -> Arc<T> {
-        let same = |with: &With| *with.key == *key && std::ptr::eq(with.other.as_ptr(), Arc::as_ptr(&other.0));
+        let same = |with: &With| {
+            let (list, nameless) = &with.other;
+            *with.key == *key && *nameless == other.nameless && std::ptr::eq(list.as_ptr(), Arc::as_ptr(&other.list))
+        };
         let known = self.tables().with.iter().find(|with| same(with)).map(|with| Arc::clone(&with.table));
         if let Some(table) = known.and_then(|table| table.downcast::<T>().ok()) {
             return table;
@@ -193,29 +248,34 @@ impl LabelSets {
         let table = Arc::new(make());
         let tables = &mut self.tables().with;
         // The weak reference keeps the place of the other list: no later one can be mistaken for it.
-        tables.retain(|with| with.other.strong_count() > 0);
+        tables.retain(|with| with.other.0.strong_count() > 0);
         if tables.len() >= MOST_TABLES {
             tables.clear();
         }
         let kept: Arc<T> = Arc::clone(&table);
-        tables.push(With { key: key.into(), other: Arc::downgrade(&other.0), table: kept });
+        tables.push(With { key: key.into(), other: (Arc::downgrade(&other.list), other.nameless), table: kept });
         table
     }
 
     /// The list, to change: its tables are forgotten, other users keep theirs.
     pub fn edit(&mut self) -> &mut Vec<Labels> {
-        if Arc::get_mut(&mut self.0).is_none() {
-            self.0 = Arc::new(Inner { sets: self.0.sets.clone(), tables: Mutex::default() });
+        if self.nameless || Arc::get_mut(&mut self.list).is_none() {
+            *self = LabelSets::from(self.to_vec());
         }
-        let inner = Arc::get_mut(&mut self.0).expect("the only user");
-        *inner.tables.get_mut() = None;
-        &mut inner.sets
+        let list = Arc::get_mut(&mut self.list).expect("the only user");
+        *list = List { sets: std::mem::take(&mut list.sets), ..List::default() };
+        &mut list.sets
     }
+}
+
+fn all_distinct<T: Hash + Eq>(sets: impl ExactSizeIterator<Item = T>) -> bool {
+    let mut seen = std::collections::HashSet::with_capacity_and_hasher(sets.len(), ahash::RandomState::new());
+    sets.into_iter().all(|set| seen.insert(set))
 }
 
 impl From<Vec<Labels>> for LabelSets {
     fn from(sets: Vec<Labels>) -> Self {
-        LabelSets(Arc::new(Inner { sets, tables: Mutex::default() }))
+        LabelSets { list: Arc::new(List { sets, ..List::default() }), nameless: false }
     }
 }
 
@@ -228,7 +288,8 @@ impl FromIterator<Labels> for LabelSets {
 impl Deref for LabelSets {
     type Target = [Labels];
     fn deref(&self) -> &[Labels] {
-        &self.0.sets
+        let sets = &self.list.sets;
+        if self.nameless { self.list.nameless.get_or_init(|| sets.iter().map(Labels::without_name).collect()) } else { sets }
     }
 }
 
@@ -273,6 +334,27 @@ mod tests {
         let all = sets(&[("a", "x"), ("b", "x"), ("c", "x")]);
         let part = all.part(&[0, 2]);
         assert_eq!(part.iter().map(Labels::metric_name).collect::<Vec<_>>(), ["a", "c"]);
-        assert!(Arc::ptr_eq(&part.0, &all.part(&[0, 2]).0));
+        assert!(Arc::ptr_eq(&part.list, &all.part(&[0, 2]).list));
+    }
+
+    /// The views of one list: equal in what they answer to lists that were made without names.
+    #[test]
+    fn a_list_without_names_is_made_for_whoever_looks_at_it() {
+        let named = sets(&[("a", "x"), ("b", "x"), ("b", "y")]);
+        let view = named.without_names();
+        let made: LabelSets = named.iter().map(Labels::without_name).collect();
+        let by = |labels: &[&str]| Grouping { without: false, labels: labels.iter().map(|l| (*l).to_owned()).collect() };
+        for grouping in [by(&["job"]), by(&[]), by(&["__name__", "job"]), Grouping { without: true, labels: Vec::new() }] {
+            let (seen, expected) = (view.groups(&grouping), made.groups(&grouping));
+            assert_eq!((&seen.of, &seen.labels[..]), (&expected.of, &expected.labels[..]), "{grouping:?}");
+        }
+        assert_eq!(view.are_distinct(), made.are_distinct());
+        assert!(view.part(&[1, 2]).are_distinct());
+        assert_eq!(view.part(&[1, 2])[..], made.part(&[1, 2])[..]);
+        assert_eq!(view[..], made[..]);
+        let mut changed = view.clone();
+        changed.edit().pop();
+        assert_eq!((changed[..].len(), view.len(), named.len()), (2, 3, 3));
+        assert_eq!(changed[..], made[..2]);
     }
 }

@@ -12,7 +12,7 @@ use super::inputs::absences;
 use crate::model::{Alert, Labels, LabelsBuilder, METRIC_NAME, Stage, Timestamp};
 use crate::promql::ast::BinaryOp;
 use crate::promql::{Expr, VectorSample};
-use crate::template::{Query, RuleData, Template};
+use crate::template::{Query, RuleData, RuleText};
 
 /// How long a resolved alert is kept, so that its end is told again.
 const RESOLVED_RETENTION: Duration = Duration::from_secs(15 * 60);
@@ -38,8 +38,8 @@ pub struct Context<'a> {
 /// The alerts of one rule, and its templates, read once.
 pub struct AlertingState {
     alerts: BTreeMap<u64, ActiveAlert>,
-    labels: Vec<(String, Template)>,
-    annotations: Vec<(String, Template)>,
+    labels: Vec<(String, RuleText)>,
+    annotations: Vec<(String, RuleText)>,
     /// What has a result when a selector finds nothing, with `no_data: alert`.
     absences: Vec<Expr>,
     /// Whether the expression asks for values below a threshold.
@@ -80,8 +80,8 @@ type HeldFn<'a> = &'a mut dyn FnMut(&ActiveAlert, Option<&Held>) -> Option<Held>
 impl AlertingState {
     /// A rule without alerts. A template that cannot be read becomes its error's text.
     pub fn new(rule: &AlertingRule) -> Self {
-        let read = |set: &Labels| -> Vec<(String, Template)> {
-            set.iter().map(|(name, text)| (name.to_owned(), Template::rule_or_error(&rule.name, text))).collect()
+        let read = |set: &Labels| -> Vec<(String, RuleText)> {
+            set.iter().map(|(name, text)| (name.to_owned(), RuleText::new(&rule.name, text))).collect()
         };
         let mut top = &rule.expr;
         while let Expr::Paren(inner) = top {
@@ -197,7 +197,7 @@ impl AlertingState {
         Ok(present)
     }
 
-    fn expand(&self, set: &[(String, Template)], sample: &VectorSample, now: Timestamp, context: &Context<'_>) -> Labels {
+    fn expand(&self, set: &[(String, RuleText)], sample: &VectorSample, now: Timestamp, context: &Context<'_>) -> Labels {
         let data = data(sample, now, context);
         let mut out = LabelsBuilder::new();
         for (name, template) in set {

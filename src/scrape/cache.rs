@@ -34,6 +34,11 @@ impl<V> Entry<V> {
         Entry { id, refused: false, kind, extra, stamped: false, seen: 0, follower: 0 }
     }
 
+    /// Whether the last page that showed it is the one that [`Cache::page`] called so.
+    pub(super) fn was_shown_on(&self, page: u32) -> bool {
+        self.seen == page
+    }
+
     /// The same, marked as refused by the store.
     pub(super) fn refused_if(mut self, refused: bool) -> Self {
         self.refused = refused;
@@ -65,6 +70,11 @@ pub(super) struct Changes {
 impl<K: std::hash::Hash + Eq, V> Cache<K, V> {
     pub(super) fn new() -> Self {
         Cache { map: IndexMap::default(), page: 1, living: 0, first: 0 }
+    }
+
+    /// What the last finished page is called here.
+    pub(super) fn page(&self) -> u32 {
+        self.page
     }
 
     /// Number of entries, dead ones included.
@@ -117,7 +127,7 @@ impl<K: std::hash::Hash + Eq, V> Cache<K, V> {
         &mut self,
         shown: impl Iterator<Item = (usize, bool)>,
         keep_stamped: bool,
-        mut used: impl FnMut(usize, &Entry<V>),
+        mut used: impl FnMut(usize, &mut Entry<V>),
     ) -> Changes {
         let before = self.page;
         self.page = self.page.wrapping_add(1).max(2);

@@ -21,7 +21,7 @@ use super::job::Encoding;
 use super::labelling::Labelling;
 use super::metrics::Metrics;
 use super::report::{Figures, Report};
-use super::scan::{Fetched, Hit, PageCache, Slot, scan};
+use super::scan::{Fetched, Hit, PageCache, Place, Slot, scan};
 use super::target::{Health, LastPage, ScrapedPage, Shared, Status};
 
 /// How far in the future an exposed timestamp may lie (SEMANTICS 11).
@@ -112,7 +112,7 @@ impl Collection {
     pub(super) fn end(&self, at: Timestamp) {
         let alive = match &self.source {
             Source::Collector(_, cache) => cache.alive(),
-            Source::Http(_, cache) | Source::Own(_, cache) => cache.alive(),
+            Source::Http(_, cache) | Source::Own(_, cache) => cache.series.alive(),
         };
         let marks: Vec<(SeriesId, f64)> = alive.into_iter().chain(self.report.ids()).map(|id| (id, stale_nan())).collect();
         self.store.append_ids(at, &marks);
@@ -195,7 +195,7 @@ impl Collection {
         let put = |new: super::scan::NewSeries<'_>| {
             let id = new.labels.as_ref().and_then(|labels| self.store.series_id(labels).ok());
             let refused = new.labels.is_some() && id.is_none();
-            cache.put(new.key.into_owned().into_boxed_slice(), Entry::new(id, new.kind, ()).refused_if(refused))
+            cache.put(&new, Entry::new(id, new.kind, Place::default()).refused_if(refused))
         };
         let added: Vec<usize> = scanned.new.into_iter().map(put).collect();
         let (hits, mut values) = (scanned.hits, scanned.histograms);
@@ -209,8 +209,9 @@ impl Collection {
         let mut refused = 0;
         let (samples, stamped, histograms) = (&mut outcome.samples, &mut outcome.stamped, &mut outcome.histograms);
         let shown = hits.iter().map(|hit| (place(hit), honor && hit.timestamp.is_some()));
-        let changes = cache.finish(shown, self.stamps.track, |position, entry| {
+        let changes = cache.series.finish(shown, self.stamps.track, |position, entry| {
             let hit = &hits[position];
+            entry.extra = hit.place;
             let timestamp = hit.timestamp.filter(|_| honor);
             match (entry.id, timestamp) {
                 (Some(id), _) if position >= lines => {
@@ -221,6 +222,7 @@ impl Collection {
                 (None, _) => refused += usize::from(entry.refused),
             }
         });
+        cache.keep(page.body.clone());
         outcome.refused = refused;
         self.metrics.repeated.inc_by(changes.repeated as u64);
         figures.added = changes.added;
@@ -233,7 +235,7 @@ impl Collection {
     fn take_nothing(&mut self, error: String) -> Outcome {
         let gone = match &mut self.source {
             Source::Collector(..) => Vec::new(),
-            Source::Http(_, cache) | Source::Own(_, cache) => cache.finish(std::iter::empty(), false, |_, _| {}).gone,
+            Source::Http(_, cache) | Source::Own(_, cache) => cache.series.finish(std::iter::empty(), false, |_, _| {}).gone,
         };
         Outcome { error, samples: gone.into_iter().map(|id| (id, stale_nan())).collect(), ..Outcome::default() }
     }
@@ -286,7 +288,7 @@ impl Collection {
         let gone = |id: Option<SeriesId>, refused: bool| refused || id.is_some_and(|id| ids.contains(&id));
         match &mut self.source {
             Source::Collector(_, cache) => cache.forget(|e| gone(e.id, e.refused)),
-            Source::Http(_, cache) | Source::Own(_, cache) => cache.forget(|e| gone(e.id, e.refused)),
+            Source::Http(_, cache) | Source::Own(_, cache) => cache.series.forget(|e| gone(e.id, e.refused)),
         }
     }
 

@@ -19,8 +19,71 @@ const DROPPED: usize = 10;
 /// A protobuf body may become so many times its size limit: text is longer, and a histogram takes more room in memory.
 const EXPANDED: u64 = 2;
 
-/// Series of scraped pages by their raw bytes.
-pub(super) type PageCache = Cache<Box<[u8]>, ()>;
+/// Stands for the raw bytes of a series: two keyed hashes, so that nobody can make two series look alike.
+type Fingerprint = [u64; 2];
+
+/// Series of scraped pages by their raw bytes. The bytes themselves stand in the last sound page, which is kept for /metrics anyway.
+pub(super) struct PageCache {
+    pub(super) series: Cache<Fingerprint, Place>,
+    hashers: [ahash::RandomState; 2],
+    body: Bytes,
+    /// What the cache called the page that `body` is.
+    page: u32,
+}
+
+/// Where a series stands in the last page; of no length where it is not text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    start: u32,
+    length: u32,
+}
+
+impl Place {
+    /// Where `part` stands in `body`, of which it is a slice.
+    fn of(part: &[u8], body: &[u8]) -> Self {
+        let start = (part.as_ptr() as usize).wrapping_sub(body.as_ptr() as usize);
+        match (u32::try_from(start), u32::try_from(part.len())) {
+            (Ok(start), Ok(length)) if start as usize + part.len() <= body.len() => Place { start, length },
+            _ => Place::default(),
+        }
+    }
+
+    fn bytes(self, body: &[u8]) -> &[u8] {
+        body.get(self.start as usize..(self.start as usize).saturating_add(self.length as usize)).unwrap_or_default()
+    }
+}
+
+impl PageCache {
+    pub(super) fn new() -> Self {
+        let hashers = [ahash::RandomState::new(), ahash::RandomState::new()];
+        PageCache { series: Cache::new(), hashers, body: Bytes::new(), page: 0 }
+    }
+
+    fn fingerprint(&self, series: &[u8]) -> Fingerprint {
+        [self.hashers[0].hash_one(series), self.hashers[1].hash_one(series)]
+    }
+
+    /// The entry that probably comes next, and its bytes.
+    fn probable(&self, previous: Option<usize>) -> Option<(usize, &[u8], &Entry<Place>)> {
+        let (index, _, entry) = self.series.probable(previous)?;
+        let bytes = if entry.was_shown_on(self.page) { entry.extra.bytes(&self.body) } else { &[] };
+        Some((index, bytes, entry))
+    }
+
+    fn find(&self, series: &[u8]) -> Option<(usize, &Entry<Place>)> {
+        self.series.find(&self.fingerprint(series))
+    }
+
+    /// Adds a series that the page showed.
+    pub(super) fn put(&mut self, new: &NewSeries<'_>, entry: Entry<Place>) -> usize {
+        self.series.put(self.fingerprint(&new.key), entry)
+    }
+
+    /// Makes `body` the last sound page: call it when the cache has finished it.
+    pub(super) fn keep(&mut self, body: Bytes) {
+        (self.body, self.page) = (body, self.series.page());
+    }
+}
 
 /// Where a sample's series stands.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +98,7 @@ pub(super) enum Slot {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hit {
     pub(super) slot: Slot,
+    pub(super) place: Place,
     /// Of a native histogram the marker that stands for one.
     pub(super) value: f64,
     pub(super) timestamp: Option<Timestamp>,
@@ -85,12 +149,11 @@ impl Fetched {
 
 /// Reads the page. On an error the counts so far stand in the result beside it; above the sample limit counting goes on (SEMANTICS 26).
 pub(super) fn scan<'a>(cache: &PageCache, page: &'a mut Fetched, labelling: &Labelling) -> (Scanned<'a>, Result<(), String>) {
-    let mut scanned = Scanned { hits: Vec::with_capacity(cache.len()), ..Scanned::default() };
+    let mut scanned = Scanned { hits: Vec::with_capacity(cache.series.len()), ..Scanned::default() };
     let mut histograms = std::mem::take(&mut page.histograms);
     let mut converter = labelling.native.convert.then(|| Converter::new(&histograms));
     // An empty body is an empty page in every format (SEMANTICS 14).
-    let done =
-        if page.body.is_empty() { Ok(()) } else { scanned.read(cache, Lines::new(&page.body, page.format), labelling, converter.as_mut()) };
+    let done = if page.body.is_empty() { Ok(()) } else { scanned.read(cache, &page.body, page.format, labelling, converter.as_mut()) };
     histograms.extend(converter.into_iter().flat_map(Converter::into_histograms));
     let done = done.and_then(|()| scanned.histograms(cache, histograms, labelling));
     (scanned, done)
@@ -100,16 +163,18 @@ impl<'a> Scanned<'a> {
     fn read(
         &mut self,
         cache: &PageCache,
-        mut lines: Lines<'a>,
+        body: &'a [u8],
+        format: Format,
         labelling: &Labelling,
         mut converter: Option<&mut Converter>,
     ) -> Result<(), String> {
+        let mut lines = Lines::new(body, format);
         let mut kind = MetricKind::Untyped;
         let mut previous = None;
         loop {
             // A known series stands for the same labels only under the same TYPE (SEMANTICS 40).
             let probable = cache.probable(previous).filter(|(_, _, entry)| entry.kind == kind);
-            let hint = probable.map_or(&[][..], |(_, key, _)| key);
+            let hint = probable.map_or(&[][..], |(_, bytes, _)| bytes);
             let line = match lines.next(hint).map_err(|e| e.to_string())? {
                 None => return Ok(()),
                 Some(Item::Help(..)) => continue,
@@ -130,7 +195,8 @@ impl<'a> Scanned<'a> {
                 _ => cache.find(line.series).filter(|(_, entry)| entry.kind == kind),
             };
             previous = known.map(|(index, _)| index).or(previous);
-            self.take(Cow::Borrowed(line.series), kind, known, (line.value, line.timestamp), labelling)?;
+            let (place, sample) = (Place::of(line.series, body), (line.value, line.timestamp));
+            self.take(Cow::Borrowed(line.series), place, kind, known, sample, labelling)?;
         }
     }
 
@@ -138,9 +204,9 @@ impl<'a> Scanned<'a> {
     fn histograms(&mut self, cache: &PageCache, histograms: Vec<Exposed>, labelling: &Labelling) -> Result<(), String> {
         let kind = MetricKind::Histogram;
         for Exposed { series, timestamp, histogram } in histograms {
-            let key = series.into_boxed_bytes();
-            let known = cache.find(&key[..]).filter(|(_, entry)| entry.kind == kind);
-            if self.take(Cow::Owned(key.into_vec()), kind, known, (histogram_nan(), timestamp), labelling)? {
+            let known = cache.find(series.as_bytes()).filter(|(_, entry)| entry.kind == kind);
+            let (key, sample) = (Cow::Owned(series.into_string().into_bytes()), (histogram_nan(), timestamp));
+            if self.take(key, Place::default(), kind, known, sample, labelling)? {
                 self.histograms.push(labelling.native.fit(histogram)?);
             }
         }
@@ -152,8 +218,9 @@ impl<'a> Scanned<'a> {
     fn take(
         &mut self,
         key: Cow<'a, [u8]>,
+        place: Place,
         kind: MetricKind,
-        known: Option<(usize, &Entry<()>)>,
+        known: Option<(usize, &Entry<Place>)>,
         (value, timestamp): (f64, Option<Timestamp>),
         labelling: &Labelling,
     ) -> Result<bool, String> {
@@ -181,7 +248,7 @@ impl<'a> Scanned<'a> {
         self.kept += usize::from(kept);
         let fits = self.kept <= limit;
         if fits {
-            self.hits.push(Hit { slot, value, timestamp });
+            self.hits.push(Hit { slot, place, value, timestamp });
         }
         Ok(fits)
     }

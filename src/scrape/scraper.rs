@@ -22,6 +22,7 @@ use super::job::Job;
 use super::labelling::Labelling;
 use super::metrics::Metrics;
 use super::report::Report;
+use super::scan::PageCache;
 use super::schedule;
 use super::target::{Shared, TargetInfo, TargetSnapshot};
 
@@ -121,7 +122,7 @@ impl Scraper {
             && !state.runs(key)
         {
             let labelling = Labelling::plain(info.labels.clone());
-            let source = Source::Own(self.telemetry.clone(), Cache::new());
+            let source = Source::Own(self.telemetry.clone(), PageCache::new());
             state.running.push(self.start(key, info, source, labelling, Stamps { honor: false, track: false }, false));
         }
         state.jobs = plan.jobs;
@@ -229,7 +230,7 @@ impl Scraper {
             native: job.native,
         };
         let stamps = Stamps { honor: job.honor_timestamps, track: job.track_timestamps_staleness };
-        self.start(target.key, target.info, Source::Http(Box::new(fetch), Cache::new()), labelling, stamps, true)
+        self.start(target.key, target.info, Source::Http(Box::new(fetch), PageCache::new()), labelling, stamps, true)
     }
 
     fn start(&self, key: u64, info: TargetInfo, source: Source, labelling: Labelling, stamps: Stamps, scraped: bool) -> Running {

@@ -98,8 +98,8 @@ impl Store {
         for block in snapshot.within(from, to) {
             let found = history.select(block, matchers, |labels| {
                 let inner = self.inner.read();
-                let known = inner.by_labels.get_key_value(&labels).map(|(known, _)| known.clone());
-                known.unwrap_or(labels)
+                let known = inner.by_labels.find(&inner.slots, &labels).and_then(|slot| inner.series(slot));
+                known.map_or(labels, |series| series.labels.clone())
             });
             if let Some((part, located)) = found {
                 visit(part, &located);

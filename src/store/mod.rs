@@ -10,8 +10,10 @@ mod chunk;
 mod column;
 mod config;
 mod decoded;
+mod head;
 mod history;
 mod index;
+mod lookup;
 mod merged;
 mod selection;
 mod series;
@@ -34,6 +36,7 @@ use decoded::Decoded;
 pub use history::{BlockStatus, HistoryError, HistoryStatus, Settings as HistorySettings};
 use history::{Entry, History, Log};
 use index::Index;
+use lookup::Lookup;
 pub use selection::Selection;
 use selection::Selections;
 use series::Series;
@@ -120,7 +123,7 @@ pub struct Store {
 struct Inner {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    by_labels: HashMap<Labels, u32, ahash::RandomState>,
+    by_labels: Lookup,
     index: Index,
     columns: Columns,
     /// Grows whenever a series comes or goes.
@@ -146,8 +149,8 @@ impl Inner {
     }
 
     fn find_or_create(&mut self, labels: &Labels, limits: &Limits) -> Result<u32, Refused> {
-        if let Some(slot) = self.by_labels.get(labels) {
-            return Ok(*slot);
+        if let Some(slot) = self.by_labels.find(&self.slots, labels) {
+            return Ok(slot);
         }
         let refusal = if self.by_labels.len() >= limits.max_series {
             Some(Refused::TooManySeries(limits.max_series))
@@ -167,11 +170,15 @@ impl Inner {
                 slot
             }
             None => {
+                // Growth by an eighth: doubling would leave a quarter of the room unused.
+                if self.slots.len() == self.slots.capacity() {
+                    self.slots.reserve_exact(self.slots.len() / 8 + 64);
+                }
                 self.slots.push(Slot { version: 0, series });
                 (self.slots.len() - 1) as u32
             }
         };
-        self.by_labels.insert(labels.clone(), slot);
+        self.by_labels.add(&self.slots, slot);
         self.index.add(slot, labels);
         self.changed(labels);
         Ok(slot)
@@ -282,8 +289,8 @@ impl Store {
         let known = |inner: &Inner, slot: u32| SeriesId { slot, version: inner.slots[slot as usize].version };
         {
             let inner = self.inner.read();
-            if let Some(slot) = inner.by_labels.get(labels) {
-                return Ok(known(&inner, *slot));
+            if let Some(slot) = inner.by_labels.find(&inner.slots, labels) {
+                return Ok(known(&inner, slot));
             }
         }
         let mut inner = self.inner.write();
@@ -371,11 +378,10 @@ impl Store {
             stats.bytes += head_bytes + sealed_bytes;
             stats.damaged_chunks += u64::from(series.lost());
         }
-        let map = inner.by_labels.capacity() * (size_of::<Labels>() + 5);
         stats.bytes += inner.slots.capacity() * size_of::<Slot>()
             + inner.index.heap_size()
             + inner.columns.heap_size()
-            + map
+            + inner.by_labels.heap_size()
             + self.decoded.heap_size();
         stats
     }
@@ -399,13 +405,13 @@ impl Store {
             series.release(&mut inner.columns);
             let labels = series.labels.clone();
             let slot = number as u32;
+            inner.by_labels.remove(&inner.slots, slot);
             inner.slots[number].series = None;
             inner.slots[number].version = inner.slots[number].version.wrapping_add(1);
             inner.free.push(slot);
             if let Some(log) = &mut inner.log {
                 log.forget(slot);
             }
-            inner.by_labels.remove(&labels);
             inner.index.remove(slot, &labels);
             inner.changed(&labels);
             dropped += 1;

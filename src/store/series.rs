@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use thin_vec::ThinVec;
+
 use super::chunk::{Chunk, ChunkError};
 use super::column::{ColumnId, Columns, RUN};
 use super::decoded::Decoded;
+use super::head::Head;
 use crate::model::native_histogram::ResetHint;
 use crate::model::{Labels, NativeHistogram, histogram_nan};
 
@@ -103,23 +106,22 @@ pub(super) struct Scratch {
 pub(super) struct Series {
     /// What it is called.
     pub(super) labels: Labels,
-    head: Vec<f64>,
+    head: Head,
     column: Option<ColumnId>,
     offset: u16,
     lost: u16,
-    chunks: Vec<Chunk>,
+    chunks: ThinVec<Chunk>,
     /// Native histograms, ascending in time; a marker stands for each among the values. Most series have none.
-    #[expect(clippy::box_collection, reason = "a pointer is what a series without histograms pays")]
-    histograms: Option<Box<Vec<TimedHistogram>>>,
+    histograms: ThinVec<TimedHistogram>,
 }
 
-/// The room for histograms costs a series without them nothing.
-const _: () = assert!(size_of::<Series>() <= 80);
+/// There are many: what few of them need must cost the others nothing.
+const _: () = assert!(size_of::<Series>() <= 72);
 
 impl Series {
     /// A series without samples.
     pub(super) fn new(labels: Labels) -> Self {
-        Series { labels, head: Vec::new(), column: None, offset: 0, lost: 0, chunks: Vec::new(), histograms: None }
+        Series { labels, head: Head::default(), column: None, offset: 0, lost: 0, chunks: ThinVec::new(), histograms: ThinVec::new() }
     }
 
     /// Milliseconds of the newest sample.
@@ -145,10 +147,6 @@ impl Series {
         } else if self.column.is_some_and(|id| !columns.get(id).private) {
             *current = self.column;
         }
-        // Exact growth: doubling would leave a quarter of all head memory unused.
-        if self.head.len() == self.head.capacity() {
-            self.head.reserve_exact(24);
-        }
         self.head.push(value);
         Outcome::Appended
     }
@@ -166,14 +164,13 @@ impl Series {
             // The marker stands there already: of the same histogram?
             Outcome::Repeated if self.newest_histogram() != Some(histogram) => Outcome::Duplicate,
             Outcome::Appended => {
-                let histograms = self.histograms.get_or_insert_default();
-                let previous = histograms.last().filter(|(time, _)| Some(*time) == last);
+                let previous = self.histograms.last().filter(|(time, _)| Some(*time) == last);
                 let hint = histogram.hint_after(previous.map(|(_, previous)| &**previous));
                 let mut histogram = Arc::clone(histogram);
                 if histogram.hint != hint {
                     Arc::make_mut(&mut histogram).hint = hint;
                 }
-                histograms.push((at, histogram));
+                self.histograms.push((at, histogram));
                 Outcome::Appended
             }
             outcome => outcome,
@@ -181,7 +178,7 @@ impl Series {
     }
 
     fn newest_histogram(&self) -> Option<&Arc<NativeHistogram>> {
-        self.histograms.as_ref()?.last().map(|(_, histogram)| histogram)
+        self.histograms.last().map(|(_, histogram)| histogram)
     }
 
     /// Whether the next instant of the series' column is `at`, or can be made so.
@@ -232,11 +229,12 @@ impl Series {
     fn seal(&mut self, columns: &mut Columns) {
         let Some(id) = self.column.take() else { return };
         let column = columns.get_mut(id);
+        let values = std::mem::take(&mut self.head).values();
         let chunk = if column.is_full() && !column.private {
-            Chunk::shared(column.freeze(), self.offset, &self.head)
+            Chunk::shared(column.freeze(), self.offset, &values)
         } else {
             let start = usize::from(self.offset);
-            Chunk::own(&column.times[start..start + self.head.len()], &self.head)
+            Chunk::own(&column.times[start..start + values.len()], &values)
         };
         columns.leave(id);
         match chunk {
@@ -247,12 +245,11 @@ impl Series {
             }
             Err(_) => self.lost = self.lost.saturating_add(1),
         }
-        self.head.clear();
     }
 
     fn newest(&self) -> Option<f64> {
         if let Some(value) = self.head.last() {
-            return Some(*value);
+            return Some(value);
         }
         let chunk = self.chunks.last()?;
         let (mut times, mut values) = (Vec::new(), Vec::new());
@@ -265,7 +262,7 @@ impl Series {
         self.column.map_or(&[], |id| &columns.get(id).times[start..start + self.head.len()])
     }
 
-    /// The samples with `from < timestamp <= to`: borrowed from the head where they all lie there, else copied into `scratch`.
+    /// The samples with `from < timestamp <= to`: borrowed from the head where they all lie there as they are, else copied into `scratch`.
     pub(super) fn window<'a>(
         &'a self,
         from: i64,
@@ -280,7 +277,8 @@ impl Series {
         let start = times[..end].partition_point(|t| *t <= from);
         let first_chunk = self.chunks.partition_point(|c| c.last <= from);
         if self.chunks.get(first_chunk).is_none_or(|c| c.first > to) {
-            return Ok(Window { times: &times[start..end], values: &self.head[start..end], histograms: self.histograms(from, to) });
+            let values = self.head.slice(start..end, &mut scratch.values);
+            return Ok(Window { times: &times[start..end], values, histograms: self.histograms(from, to) });
         }
         scratch.times.clear();
         scratch.values.clear();
@@ -288,13 +286,13 @@ impl Series {
             chunk.take(&*decoded.get(chunk)?, from, to, &mut scratch.times, &mut scratch.values);
         }
         scratch.times.extend_from_slice(&times[start..end]);
-        scratch.values.extend_from_slice(&self.head[start..end]);
+        self.head.read(start..end, &mut scratch.values);
         Ok(Window { times: &scratch.times, values: &scratch.values, histograms: self.histograms(from, to) })
     }
 
     /// The native histograms with `from < timestamp <= to`.
     fn histograms(&self, from: i64, to: i64) -> &[TimedHistogram] {
-        self.histograms.as_ref().map_or(&[], |histograms| histograms_within(histograms, from, to))
+        histograms_within(&self.histograms, from, to)
     }
 
     /// Drops chunks that end before `before`; the head goes too when its newest sample is older. Returns whether nothing is left.
@@ -305,13 +303,11 @@ impl Series {
             && let Some(id) = self.column.take()
         {
             columns.leave(id);
-            self.head = Vec::new();
+            self.head = Head::default();
         }
         let oldest = self.chunks.first().map(|c| c.first).or_else(|| self.head_times(columns).first().copied());
-        if let Some(histograms) = &mut self.histograms {
-            let gone = oldest.map_or(histograms.len(), |oldest| histograms.partition_point(|(at, _)| *at < oldest));
-            histograms.drain(..gone);
-        }
+        let gone = oldest.map_or(self.histograms.len(), |oldest| self.histograms.partition_point(|(at, _)| *at < oldest));
+        self.histograms.drain(..gone);
         self.head.is_empty() && self.chunks.is_empty()
     }
 
@@ -342,8 +338,8 @@ impl Series {
     pub(super) fn heap_sizes(&self) -> (usize, usize) {
         let chunks = self.chunks.iter().map(Chunk::heap_size).sum::<usize>() + self.chunks.capacity() * size_of::<Chunk>();
         let each = size_of::<NativeHistogram>() + size_of::<TimedHistogram>();
-        let histograms = self.histograms.as_ref().map_or(0, |all| all.iter().map(|(_, h)| each + h.heap_size()).sum());
-        (self.labels.heap_size() + self.head.capacity() * size_of::<f64>() + histograms, chunks)
+        let histograms = self.histograms.iter().map(|(_, h)| each + h.heap_size()).sum::<usize>();
+        (self.labels.heap_size() + self.head.heap_size() + histograms, chunks)
     }
 
     /// Runs that could not be compressed and are gone.

@@ -32,7 +32,7 @@ use rewrite::Origin;
 pub use gotmpl::url_encode;
 pub use library::Library;
 pub use notification::{AlertData, NotificationData, Pairs};
-pub use rule::{Queried, Query, RuleData, check, expand};
+pub use rule::{Queried, Query, RuleData, RuleText, check, expand};
 
 /// Longest text that one expansion may produce, in bytes.
 const MAX_OUTPUT: usize = 1 << 20;

@@ -1,6 +1,6 @@
 //! Templates in the labels and annotations of rules: the variables and functions that Prometheus gives them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use gotmpl::Value;
 
@@ -69,6 +69,25 @@ impl Template {
             Ok(expanded) => expanded,
             Err(error) => format!("<error expanding template: error executing template {}: {error}>", self.name),
         }
+    }
+}
+
+/// A label or annotation of a rule, read when it is first needed: most rules of a large file never have an alert.
+pub struct RuleText {
+    alert: Box<str>,
+    written: Box<str>,
+    read: OnceLock<Template>,
+}
+
+impl RuleText {
+    /// The text `written` of the rule `alert`.
+    pub fn new(alert: &str, written: &str) -> Self {
+        RuleText { alert: alert.into(), written: written.into(), read: OnceLock::new() }
+    }
+
+    /// The text for this data, or what [`Template::expand`] and [`Template::rule_or_error`] print for an error.
+    pub fn expand(&self, data: &RuleData<'_>) -> String {
+        self.read.get_or_init(|| Template::rule_or_error(&self.alert, &self.written)).expand(data)
     }
 }
 

@@ -1,0 +1,49 @@
+//! From a label set to the slot of its series. The labels stand in the slots alone: an entry is the slot's number, a fifth of what a map
+//! from labels to numbers takes.
+
+use hashbrown::HashTable;
+
+use super::Slot;
+use crate::model::Labels;
+
+/// The slots in use, by the labels of their series. Each call gets the slots that the numbers mean.
+#[derive(Debug, Default)]
+pub(super) struct Lookup {
+    slots: HashTable<u32>,
+    hasher: ahash::RandomState,
+}
+
+fn labels_of(slots: &[Slot], slot: u32) -> Option<&Labels> {
+    slots.get(slot as usize)?.series.as_ref().map(|series| &series.labels)
+}
+
+impl Lookup {
+    /// The slot of a series.
+    pub(super) fn find(&self, slots: &[Slot], labels: &Labels) -> Option<u32> {
+        self.slots.find(self.hasher.hash_one(labels), |slot| labels_of(slots, *slot) == Some(labels)).copied()
+    }
+
+    /// Registers a slot that holds a series which is not registered yet.
+    pub(super) fn add(&mut self, slots: &[Slot], slot: u32) {
+        let hash = |slot: &u32| labels_of(slots, *slot).map_or(0, |labels| self.hasher.hash_one(labels));
+        self.slots.insert_unique(hash(&slot), slot, hash);
+    }
+
+    /// Forgets a slot; call it while the slot still holds the series.
+    pub(super) fn remove(&mut self, slots: &[Slot], slot: u32) {
+        let Some(labels) = labels_of(slots, slot) else { return };
+        if let Ok(entry) = self.slots.find_entry(self.hasher.hash_one(labels), |other| *other == slot) {
+            entry.remove();
+        }
+    }
+
+    /// Number of series.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn heap_size(&self) -> usize {
+        self.slots.allocation_size()
+    }
+}
