@@ -73,10 +73,13 @@ impl Deliverer {
         let mut row = recovery::row(id, key, &wish.target, (&wish.alert, wish.alerts), now);
         let decision = match &wish.order {
             Err(problem) => Decision::Leave(ActionOutcome::Refused, problem.clone()),
-            Ok(_) => recovery::decide(limits, &row.id, &before, now),
+            Ok(_) => {
+                let of_all = self.state.actions_begun(key, now - limits.limit_per).await?;
+                recovery::decide(limits, &row.id, &before, usize::try_from(of_all).unwrap_or(usize::MAX), now)
+            }
         };
         match (decision, wish.order) {
-            (Decision::Done, _) => return Ok(Vec::new()),
+            (Decision::Done(known), _) => return Ok(vec![decision_row(&known, now)]),
             (Decision::Take, Ok(_)) if limits.dry_run => self.noted(&mut row, ActionOutcome::DryRun, "nothing was done".into()).await?,
             (Decision::Take, Ok(order)) => self.take(action, &order, &mut row).await?,
             (Decision::Leave(outcome, why), _) => {

@@ -12,6 +12,8 @@ use crate::state::{ActionBody, ActionRow};
 
 /// Most actions that are kept in memory.
 const MAX_RECENT: usize = 500;
+/// How many targets may use up their limit at once: what goes wrong everywhere is not mended one by one.
+const TARGETS: usize = 10;
 /// Most actions that a message tells of one alert.
 const MAX_TOLD: usize = 3;
 /// Most of an action's output that a message tells, in characters.
@@ -22,16 +24,17 @@ const MAX_OUTPUT: usize = 400;
 pub enum Decision {
     /// It is taken.
     Take,
-    /// The message has led to it before.
-    Done,
+    /// The message has led to it before, which came to this.
+    Done(Box<ActionRow>),
     /// It is not taken, for this reason.
     Leave(ActionOutcome, String),
 }
 
-/// Decides. `before` is what was done to the same target, youngest first, as far back as the limits go.
-pub fn decide(limits: &Limits, id: &str, before: &[ActionRow], now: Timestamp) -> Decision {
-    if before.iter().any(|row| row.id == id) {
-        return Decision::Done;
+/// Decides. `before` is what was done to the same target, youngest first, as far back as the limits go; `of_all` is how often something
+/// was done to any target within `limit_per`.
+pub fn decide(limits: &Limits, id: &str, before: &[ActionRow], of_all: usize, now: Timestamp) -> Decision {
+    if let Some(row) = before.iter().find(|row| row.id == id) {
+        return Decision::Done(Box::new(row.clone()));
     }
     let counts = |row: &&ActionRow| row.outcome.was_begun() || limits.dry_run && row.outcome == ActionOutcome::DryRun;
     let begun: Vec<Timestamp> = before.iter().filter(counts).map(|row| row.begun_at).collect();
@@ -44,6 +47,13 @@ pub fn decide(limits: &Limits, id: &str, before: &[ActionRow], now: Timestamp) -
     if recent >= limits.limit {
         let per = format_duration(limits.limit_per);
         return Decision::Leave(ActionOutcome::LimitReached, format!("done {recent} times in {per} already; somebody must look"));
+    }
+    if of_all >= limits.limit.saturating_mul(TARGETS) {
+        let per = format_duration(limits.limit_per);
+        return Decision::Leave(
+            ActionOutcome::LimitReached,
+            format!("done {of_all} times to all targets in {per} already; somebody must look"),
+        );
     }
     Decision::Take
 }
@@ -145,9 +155,9 @@ mod tests {
     }
 
     fn decided(before: &[ActionRow], seconds: i64) -> Option<ActionOutcome> {
-        match decide(&LIMITS, "new", before, Timestamp(seconds * 1000)) {
+        match decide(&LIMITS, "new", before, 0, Timestamp(seconds * 1000)) {
             Decision::Take => None,
-            Decision::Done => panic!("another message"),
+            Decision::Done(_) => panic!("another message"),
             Decision::Leave(outcome, _) => Some(outcome),
         }
     }
@@ -166,11 +176,19 @@ mod tests {
         assert_eq!(decided(&twice, 600), None, "the first one is too long ago");
         // What was not begun counts for nothing.
         assert_eq!(decided(&[done("c", 100, CoolingDown), done("b", 90, LimitReached), done("a", 80, DryRun)], 101), None);
-        assert_eq!(decide(&LIMITS, "a", &twice, Timestamp(900_000)), Decision::Done, "one message acts once");
+        assert_eq!(
+            decide(&LIMITS, "a", &twice, 0, Timestamp(900_000)),
+            Decision::Done(Box::new(twice[1].clone())),
+            "one message acts once"
+        );
+        assert_eq!(decide(&LIMITS, "n", &[], 19, Timestamp(0)), Decision::Take);
+        assert!(
+            matches!(decide(&LIMITS, "n", &[], 20, Timestamp(0)), Decision::Leave(LimitReached, why) if why.contains("to all targets"))
+        );
         // A clock that was set back does not begin anything anew.
         assert_eq!(decided(&[done("a", 1000, Succeeded)], 0), Some(CoolingDown));
         let dry = Limits { dry_run: true, ..LIMITS };
-        assert!(matches!(decide(&dry, "n", &[done("a", 0, DryRun)], Timestamp(1)), Decision::Leave(CoolingDown, _)));
+        assert!(matches!(decide(&dry, "n", &[done("a", 0, DryRun)], 0, Timestamp(1)), Decision::Leave(CoolingDown, _)));
     }
 
     #[test]

@@ -91,6 +91,21 @@ impl State {
         Ok(rows.into_iter().filter_map(row).collect())
     }
 
+    /// How many actions an integration began since `since`, on whatever target.
+    pub async fn actions_begun(&self, integration: &str, since: Timestamp) -> Result<i64, Error> {
+        let (count,): (i64,) = on_pool!(self, "read action log", |pool| async {
+            sqlx::query_as(
+                "SELECT COUNT(*) FROM action_log WHERE integration = $1 AND begun_ms >= $2 \
+                 AND outcome IN ('running', 'succeeded', 'failed', 'timed_out', 'unknown')",
+            )
+            .bind(integration)
+            .bind(since.0)
+            .fetch_one(pool)
+            .await
+        })?;
+        Ok(count)
+    }
+
     /// Writes an action down, or what more is known of it.
     pub async fn put_action(&self, action: &ActionRow) -> Result<(), Error> {
         self.write("write action", &[put(action)]).await

@@ -291,6 +291,7 @@ async fn actions_are_found_by_target_and_forgotten_after_their_time() {
         assert_eq!(state.actions_on("mend/command/0", "x", Timestamp(0), 10).await.expect("read"), [action("b", "x", 2), ended.clone()]);
         assert_eq!(state.actions_on("mend/command/0", "x", Timestamp(2), 10).await.expect("read"), [action("b", "x", 2)]);
         assert_eq!(state.actions_on("other/command/0", "x", Timestamp(0), 10).await.expect("read"), []);
+        assert_eq!(state.actions_begun("mend/command/0", Timestamp(2)).await.expect("read"), 2);
         state.forget_running_actions().await.expect("written");
         let outcomes = |rows: Vec<ActionRow>| rows.into_iter().map(|row| row.outcome).collect::<Vec<_>>();
         let all = state.actions(Timestamp(0), 10).await.expect("read");

@@ -496,3 +496,16 @@ async fn actions_beside_the_tree_leave_its_messages_as_they_are() {
         assert!(errors.contains(problem), "{wrong}: {errors}");
     }
 }
+
+/// What goes wrong everywhere is not mended one by one: all targets together have a limit, too.
+#[tokio::test]
+async fn a_storm_of_targets_stops_at_a_limit_of_its_own() {
+    let mut bench = Bench::new("{command: ['true', '{{ .CommonLabels.n }}'], limit: 1}").await;
+    for n in 0..15 {
+        bench.fire(&format!("alertname=Down n={n}"), 0, 0).await;
+    }
+    bench.act(1).await;
+    let outcomes = bench.outcomes().await;
+    let count = |wanted| outcomes.iter().filter(|outcome| **outcome == wanted).count();
+    assert_eq!((count(ActionOutcome::Succeeded), count(ActionOutcome::LimitReached)), (10, 5), "{outcomes:?}");
+}
