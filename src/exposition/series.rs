@@ -10,6 +10,9 @@ use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MetricKind};
 
 type Problem = &'static str;
 
+/// Labels that a series may write, empty ones included: what reading them costs grows faster than their number.
+const MOST_LABELS: usize = 1024;
+
 /// Reads the raw bytes of a series into `labels`, the metric name included; pairs with an empty value vanish. `kind` is the type that the
 /// page declared last: Prometheus spells a histogram's `le` and a summary's `quantile` as floats (`1` becomes `1.0`).
 pub fn labels(series: &[u8], kind: MetricKind, labels: &mut LabelsBuilder) -> Result<(), Problem> {
@@ -25,8 +28,8 @@ pub fn labels(series: &[u8], kind: MetricKind, labels: &mut LabelsBuilder) -> Re
                 name = label;
                 return if first { Ok(()) } else { Err("two metric names") };
             };
-            if seen.contains(&label) {
-                return Err("the same label twice");
+            if seen.len() >= MOST_LABELS {
+                return Err("a sample has more than 1,024 labels");
             }
             let bound = matches!((kind, &*label), (MetricKind::Histogram, "le") | (MetricKind::Summary, "quantile"));
             match value.parse::<f64>() {
@@ -39,6 +42,10 @@ pub fn labels(series: &[u8], kind: MetricKind, labels: &mut LabelsBuilder) -> Re
     }
     if name.is_empty() {
         return Err("no metric name");
+    }
+    seen.sort_unstable();
+    if seen.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err("the same label twice");
     }
     if seen.iter().any(|label| label == METRIC_NAME) {
         return Err("__name__ beside a metric name");

@@ -57,6 +57,16 @@ fn text_is_read_as_prometheus_reads_it() {
     }
 }
 
+/// Issue 2, proof 3: a series with very many labels is refused before reading it costs much.
+#[test]
+fn a_series_of_a_million_labels_is_refused() {
+    let pairs: String = (0..1_000_000).rev().map(|n| format!("l{n}=\"\",")).collect();
+    assert_eq!(read_text(&format!("a{{{pairs}}} 1\n")), Err("a sample has more than 1,024 labels".to_owned()));
+    let pairs: String = (0..1024).rev().map(|n| format!("l{n}=\"1\",")).collect();
+    assert!(read_text(&format!("a{{{pairs}}} 1\n")).is_ok());
+    assert_eq!(read_text("a{x=\"1\",y=\"\",y=\"2\"} 1\n"), Err("the same label twice".to_owned()));
+}
+
 /// SEMANTICS 34, 35, 36, 37, 38, 39, 41: what fails a scrape, with the line it stands on.
 #[test]
 fn broken_text_is_refused_with_its_line() {

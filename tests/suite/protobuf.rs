@@ -169,9 +169,12 @@ fn broken_pages_are_refused() {
 fn a_page_that_would_grow_is_refused_within_its_bound() {
     let long = "n".repeat(100_000);
     let many = vec![Proto::new(); 5000];
-    for body in
-        [family(&long, "", GAUGE, &many), family("h", "", HISTOGRAM, &vec![Proto::new().message(7, &Proto::new().span(12, 0, 0)); 20_000])]
-    {
+    let labels = Proto([0x0a, 0].repeat(400_000));
+    for body in [
+        family("l", "", GAUGE, &[labels]),
+        family(&long, "", GAUGE, &many),
+        family("h", "", HISTOGRAM, &vec![Proto::new().message(7, &Proto::new().span(12, 0, 0)); 20_000]),
+    ] {
         let error = expand(&body, &options(true, false)).expect_err("too much").to_string();
         assert!(error.contains("more memory than body_size_limit allows"), "{error}");
     }

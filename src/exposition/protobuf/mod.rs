@@ -237,7 +237,7 @@ impl Writer<'_> {
         push_name(&mut self.labels, name, is_legacy_label_name);
         self.labels.push('=');
         push_quoted(&mut self.labels, value);
-        Ok(())
+        self.check_bound()
     }
 
     fn native(&mut self, name: &str, message: Message, gauge: bool, timestamp: Option<Timestamp>) -> Result<(), Problem> {
@@ -270,7 +270,7 @@ impl Writer<'_> {
     }
 
     fn check_bound(&self) -> Result<(), Problem> {
-        if self.out.text.len() + self.bytes > self.options.bound {
+        if self.out.text.len() + self.labels.len() + self.bytes > self.options.bound {
             Err("the page takes more memory than body_size_limit allows".into())
         } else {
             Ok(())
