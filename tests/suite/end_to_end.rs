@@ -285,7 +285,7 @@ impl Pair {
     fn config(own: &str, other: &str, port: u16, sink: &HttpSink) -> String {
         format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
-             peers: {{name: {own}, secret: {PEER_SECRET}, interval: 1s, grace: 3s, watch: [{{name: {other}, url: 'http://127.0.0.1:{port}'}}]}}\n\
+             peers: {{name: {own}, secret: {PEER_SECRET}, interval: 1s, grace: 6s, watch: [{{name: {other}, url: 'http://127.0.0.1:{port}'}}]}}\n\
              route: {{receiver: hook, group_by: [alertname, peer], group_wait: 0s, group_interval: 1s}}\nreceivers: [{{name: hook, webhook_configs: [{{url: '{}'}}]}}]\n",
             sink.url
         )

@@ -172,7 +172,7 @@ async fn a_program_that_does_not_end_is_ended_with_all_it_started() {
     let text =
         format!("trap '' TERM; echo begun; sleep 300 & echo $! > {}; echo $$ > {}; wait; sleep 300", theirs.display(), ours.display());
     let program = script(folder.path(), "hang", &text);
-    let mut bench = Bench::new(&format!("{{command: ['{}'], timeout: 1s}}", program.display())).await;
+    let mut bench = Bench::new(&format!("{{command: ['{}'], timeout: 4s}}", program.display())).await;
     bench.fire("alertname=Down", 0, 0).await;
     let started = Instant::now();
     bench.act(1).await;
@@ -180,7 +180,7 @@ async fn a_program_that_does_not_end_is_ended_with_all_it_started() {
     let row = bench.only().await;
     assert_eq!(
         (row.outcome, row.body.detail.as_str(), row.body.output.as_str()),
-        (ActionOutcome::TimedOut, "ended by nightbell after 1s", "begun")
+        (ActionOutcome::TimedOut, "ended by nightbell after 4s", "begun")
     );
     for file in [ours, theirs] {
         let id = std::fs::read_to_string(&file).expect("it ran").trim().to_owned();
@@ -291,7 +291,7 @@ async fn units_and_containers_are_restarted_by_name() {
 #[tokio::test]
 async fn an_endpoint_is_called_and_its_answer_recorded() {
     let sink = HttpSink::start([Reply::Answer(200, "", "cleared 12 entries"), Reply::Answer(500, "", "no"), Reply::Silence]);
-    let action = format!("{{url: '{}/admin/cache?token=s3cr3t', method: PUT, timeout: 1s, cool_down: 1s}}", sink.url);
+    let action = format!("{{url: '{}/admin/cache?token=s3cr3t', method: PUT, timeout: 3s, cool_down: 1s}}", sink.url);
     let mut bench = Bench::new(&action).await;
     bench.fire("alertname=Slow", 0, 0).await;
     for now in [1, 62, 123] {

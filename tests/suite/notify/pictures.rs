@@ -63,7 +63,7 @@ async fn where_there_is_no_picture_or_none_is_wanted_only_the_text_is_sent() {
 async fn a_picture_that_is_refused_does_not_repeat_the_text() {
     for reply in [Reply::Answer(200, "", r#"{"errcode":40009}"#), Reply::Answer(500, "", ""), Reply::Reset, Reply::Silence] {
         let sink = HttpSink::start([Reply::Answer(200, "", OK), reply]);
-        wecom(&sink, ", timeout: 300ms").notify(&with_series()).await.expect("the text was accepted");
+        wecom(&sink, ", timeout: 2s").notify(&with_series()).await.expect("the text was accepted");
         assert_eq!(sink.requests().len(), 2);
     }
 }
@@ -73,8 +73,7 @@ fn slack(answers: impl Fn(&'static str) -> Vec<Reply>, files: Reply) -> (HttpSin
     let files = HttpSink::start([files]);
     let place = format!(r#"{{"ok":true,"upload_url":"{}/upload/v1/ABC","file_id":"F1"}}"#, files.url);
     let sink = HttpSink::start(answers(Box::leak(place.into_boxed_str())));
-    let yaml =
-        format!("receiver: {{app_token: xoxb-s3cr3t, app_url: '{}/api/chat.postMessage', channel: '#ops', timeout: 300ms}}", sink.url);
+    let yaml = format!("receiver: {{app_token: xoxb-s3cr3t, app_url: '{}/api/chat.postMessage', channel: '#ops', timeout: 2s}}", sink.url);
     let notifier = build("slack", &yaml);
     (sink, files, notifier)
 }
