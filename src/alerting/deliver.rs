@@ -300,7 +300,7 @@ impl Deliverer {
         // The rest of a message is next after its first part; a message that came too early goes first again.
         let again = parted || result.as_ref().is_err_and(|e| e.reason == Reason::RateLimited);
         self.cursor = waiting.place.map_or(self.cursor, |place| if again { place - 1 } else { place });
-        self.settle(waiting, result, now).await
+        self.settle(waiting, &notification, result, now).await
     }
 
     /// The next message: after the cursor, else from the beginning, else from memory.
@@ -331,18 +331,17 @@ impl Deliverer {
             Ok(own) => own,
             Err(error) => return Err((waiting, error.to_string())),
         };
-        let behind = match waiting.place {
-            Some(_) => {
-                self.state.group_messages(&self.integration.key, &waiting.message.group_key, !quiet, MERGE).await.unwrap_or_default()
-            }
-            None => Vec::new(),
-        };
+        let Some(place) = waiting.place else { return Ok((waiting, own)) };
+        let beside = self.state.group_messages(&waiting.message, !quiet, MERGE).await.unwrap_or_default();
+        if beside.is_empty() {
+            return Ok((waiting, own));
+        }
         let done = self.mailbox.done.lock().clone();
-        let readable = behind.into_iter().filter(|(_, row)| !done.contains(&row.delivery_id)).filter_map(|(place, row)| {
+        let readable = beside.into_iter().filter(|(_, row)| !done.contains(&row.delivery_id)).filter_map(|(place, row)| {
             let notification = serde_json::from_str::<Notification>(&row.body).ok()?;
             Some((place, row, notification))
         });
-        let mut readable: Vec<(i64, OutboxRow, Notification)> = readable.collect();
+        let mut readable: Vec<(i64, OutboxRow, Notification)> = readable.chain([(place, waiting.message.clone(), own.clone())]).collect();
         // One that is sent again is older than its place.
         readable.sort_by_key(|(place, _, message)| (message.at_ms, *place));
         let Some((place, mut row, newest)) = (if readable.len() > 1 { readable.pop() } else { None }) else {
@@ -426,7 +425,7 @@ impl Deliverer {
         result
     }
 
-    async fn settle(&mut self, waiting: Waiting, result: Result<(), NotifyError>, now: Timestamp) -> Step {
+    async fn settle(&mut self, waiting: Waiting, notification: &Notification, result: Result<(), NotifyError>, now: Timestamp) -> Step {
         let (receiver, notifier) = (self.integration.receiver.clone(), self.integration.notifier);
         let error = match result {
             Ok(()) => {
@@ -437,7 +436,7 @@ impl Deliverer {
                 self.failures = 0;
                 self.failing_since = None;
                 self.pace.accepted(now);
-                let decided = self.decided(&waiting.message, now, |resolved| Stage::Delivered { resolved });
+                let decided = outcome(notification, &self.integration.key, now, |resolved| Stage::Delivered { resolved });
                 self.leave(&waiting.message, &decided).await;
                 return Step::Done;
             }

@@ -96,15 +96,17 @@ impl State {
         Ok(count)
     }
 
-    /// The messages of one group that wait for an integration, oldest first, at most `limit`; `held` ones only when asked for.
-    pub async fn group_messages(&self, integration: &str, group_key: &str, held: bool, limit: i64) -> Result<Vec<(i64, OutboxRow)>, Error> {
+    /// The messages of the group of `message` that wait for its integration beside it, oldest first, at most `limit`; `held` ones only when
+    /// asked for.
+    pub async fn group_messages(&self, message: &OutboxRow, held: bool, limit: i64) -> Result<Vec<(i64, OutboxRow)>, Error> {
         let rows: Vec<Columns> = on_pool!(self, "read outbox", |pool| async {
             sqlx::query_as(
                 "SELECT seq, delivery_id, integration, group_key, created_ms, held, body FROM outbox WHERE integration = $1 AND group_key = $2 \
-                 AND held <= $3 ORDER BY seq LIMIT $4",
+                 AND delivery_id <> $3 AND held <= $4 ORDER BY seq LIMIT $5",
             )
-            .bind(integration)
-            .bind(group_key)
+            .bind(message.integration.as_str())
+            .bind(message.group_key.as_str())
+            .bind(message.delivery_id.as_str())
             .bind(i64::from(held))
             .bind(limit)
             .fetch_all(pool)
@@ -139,7 +141,8 @@ impl State {
     /// Takes a message out whose fate is decided, and records that.
     pub async fn settle_message(&self, delivery_id: &str, decisions: &[DecisionRow]) -> Result<(), Error> {
         let statements: Vec<Statement> = std::iter::once(remove(delivery_id)).chain(decisions.iter().map(decisions::put)).collect();
-        self.write("remove message", &statements).await
+        // Should it be undone, the message comes once more, with its delivery id.
+        self.write_lightly("remove message", &statements).await
     }
 
     /// Puts `body` in place of the message `keep` and takes the messages `superseded` out, in one transaction.

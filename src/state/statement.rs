@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::Connection as _;
 
-use super::{DEADLINE, Error, State, on_pool};
+use super::{DEADLINE, Error, Pool, State, on_pool};
 
 /// What each statement of a transaction adds to its deadline.
 const PER_STATEMENT: Duration = Duration::from_millis(2);
@@ -64,13 +64,34 @@ macro_rules! bound {
 impl State {
     /// Runs the statements in order, all or none; durable when it returns `Ok`. `operation` labels the error metric.
     pub(super) async fn write(&self, operation: &'static str, statements: &[Statement]) -> Result<(), Error> {
+        self.write_with(operation, statements, true).await
+    }
+
+    /// The same without waiting for the disk: it survives `kill -9`, and a power failure may undo it until the next durable write.
+    pub(super) async fn write_lightly(&self, operation: &'static str, statements: &[Statement]) -> Result<(), Error> {
+        self.write_with(operation, statements, false).await
+    }
+
+    async fn write_with(&self, operation: &'static str, statements: &[Statement], durable: bool) -> Result<(), Error> {
         // Each statement may take its way to a server and back.
         let deadline = DEADLINE + PER_STATEMENT * u32::try_from(statements.len()).unwrap_or(u32::MAX);
         let lasts = !self.is_in_memory();
+        let (before, first) = match (self.pool(), durable) {
+            (Pool::Sqlite(_), true) => (Some("PRAGMA synchronous = FULL"), None),
+            (Pool::Sqlite(_), false) => (Some("PRAGMA synchronous = NORMAL"), None),
+            (Pool::Postgres(_), true) => (None, None),
+            (Pool::Postgres(_), false) => (None, Some("SET LOCAL synchronous_commit TO off")),
+        };
         on_pool!(self, operation, deadline, |pool| async {
             let mut connection = pool.acquire().await?;
             let run = async {
+                if let Some(before) = before {
+                    sqlx::query(before).execute(&mut *connection).await?;
+                }
                 let mut transaction = connection.begin().await?;
+                if let Some(first) = first {
+                    sqlx::query(first).execute(&mut *transaction).await?;
+                }
                 for statement in statements {
                     bound!(statement).execute(&mut *transaction).await?;
                 }

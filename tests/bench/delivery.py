@@ -66,6 +66,8 @@ class Server(http.server.ThreadingHTTPServer):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # One packet an answer: two of them would wait for each other's acknowledgement.
+    wbufsize, disable_nagle_algorithm = 1 << 16, True
 
     def answer(self, status, body=b"", **headers):
         self.send_response(status)

@@ -145,8 +145,8 @@ async fn messages_leave_in_the_order_in_which_they_came() {
         assert_eq!(row.delivery_id, "a");
         assert!(state.next_message("other/webhook/0", 0, true).await.expect("read").is_none());
 
-        let of_group = state.group_messages("ops/webhook/0", "g1", true, 10).await.expect("read");
-        assert_eq!(of_group.iter().map(|(_, r)| r.delivery_id.as_str()).collect::<Vec<_>>(), ["c", "b"]);
+        let of_group = state.group_messages(&message("c", "g1", 0), true, 10).await.expect("read");
+        assert_eq!(of_group.iter().map(|(_, r)| r.delivery_id.as_str()).collect::<Vec<_>>(), ["b"]);
         state.merge_messages("b", "merged", &["c".into()]).await.expect("merged");
         let left: Vec<(String, String)> = state.outbox(10).await.expect("read").into_iter().map(|r| (r.delivery_id, r.body)).collect();
         assert_eq!(left, [("a".into(), "{\"id\":\"a\"}".to_owned()), ("b".into(), "merged".into())]);

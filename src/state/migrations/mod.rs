@@ -20,4 +20,5 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 5, sql: include_str!("0005_escalations.sql") },
     Migration { number: 6, sql: include_str!("0006_action_log.sql") },
     Migration { number: 7, sql: include_str!("0007_flaps.sql") },
+    Migration { number: 8, sql: include_str!("0008_outbox_groups.sql") },
 ];
