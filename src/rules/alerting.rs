@@ -4,11 +4,12 @@
 //! Where Prometheus would lose an alert, this keeps it: an error, or more alerts than the limit, leaves every alert as it was.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::AlertingRule;
 use super::active::{ActiveAlert, AlertState, Held, HeldBy};
-use super::inputs::absences;
+use super::inputs::{SeriesSet, absences};
 use crate::model::{Alert, Labels, LabelsBuilder, METRIC_NAME, Stage, Timestamp};
 use crate::promql::ast::BinaryOp;
 use crate::promql::{Expr, VectorSample};
@@ -42,6 +43,8 @@ pub struct AlertingState {
     annotations: Vec<(String, RuleText)>,
     /// What has a result when a selector finds nothing, with `no_data: alert`.
     absences: Vec<Expr>,
+    /// What the expression read at the last evaluation, while there are alerts.
+    pub(super) read: Option<Arc<SeriesSet>>,
     /// Whether the expression asks for values below a threshold.
     lower_is_worse: bool,
 }
@@ -93,6 +96,7 @@ impl AlertingState {
             labels: read(&rule.labels),
             annotations: read(&rule.annotations),
             absences: absences(rule),
+            read: None,
             lower_is_worse,
         }
     }
@@ -115,6 +119,11 @@ impl AlertingState {
     /// Takes over an alert from before a restart or a reload.
     pub fn adopt(&mut self, alert: ActiveAlert) {
         self.alerts.insert(alert.labels.fingerprint(), alert);
+    }
+
+    /// Whether an alert is pending or fires.
+    pub(super) fn is_active(&self) -> bool {
+        self.alerts.values().any(|alert| alert.state != AlertState::Inactive)
     }
 
     /// Gives up all alerts.

@@ -434,8 +434,9 @@ impl RunningRule {
             }
         }
         let hits = Hits { found: &hits, no_data: hits.len() - found };
-        let mut inputs = Inputs::new(backend, rule, (at, now), context.hold_gaps);
+        let mut inputs = Inputs::new(backend, rule, (at, now), state.read.clone(), context.hold_gaps);
         let step = state.step(rule, &hits, now, context, &mut |alert, before| inputs.held(alert, before))?;
+        state.read = if state.is_active() { inputs.read_now() } else { None };
         note(&self.key, state, &step, now, &mut outcome.changes);
         outcome.alerts.extend(step.alerts);
         // Alerts that wait for their recovery have stayed as they were; all else has been judged.

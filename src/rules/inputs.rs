@@ -28,7 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 /// Most missing series that an alert remembers.
 const MAX_MISSING: usize = 16;
 
-type SeriesSet = HashSet<Labels, ahash::RandomState>;
+/// Some series.
+pub(super) type SeriesSet = HashSet<Labels, ahash::RandomState>;
 
 /// Functions that have no result for a series with one sample.
 const OF_TWO_SAMPLES: [&str; 8] =
@@ -57,8 +58,11 @@ pub(super) struct Inputs<'a> {
     no_data: Option<NoData>,
     /// What the selectors find now.
     found: Option<Arc<SeriesSet>>,
-    /// What the expression read, by instant.
-    then: BTreeMap<Timestamp, SeriesSet>,
+    /// What the expression read at the evaluation before this one. It is kept, not asked for again: the end of a series may come in late,
+    /// with an instant that was judged already.
+    before: Option<Arc<SeriesSet>>,
+    /// What it read before a restart, by instant, as far as history has it.
+    then: BTreeMap<Timestamp, Arc<SeriesSet>>,
     targets: HashMap<Labels, Target>,
     /// Labels, without the name, of series with too few samples for the function that reads them.
     thin: Option<SeriesSet>,
@@ -67,10 +71,29 @@ pub(super) struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    /// `hold_gaps`: whether a gap holds the alerts of a rule that says nothing about it.
-    pub fn new(backend: &'a dyn Backend, rule: &'a AlertingRule, (at, now): (Timestamp, Timestamp), hold_gaps: bool) -> Self {
+    /// `before`: what the expression read at the evaluation before this one; `hold_gaps`: whether a gap holds the alerts of a rule that
+    /// says nothing about it.
+    pub fn new(
+        backend: &'a dyn Backend,
+        rule: &'a AlertingRule,
+        (at, now): (Timestamp, Timestamp),
+        before: Option<Arc<SeriesSet>>,
+        hold_gaps: bool,
+    ) -> Self {
         let no_data = rule.no_data.or((!hold_gaps).then_some(NoData::Resolve));
-        Inputs { backend, rule, at, now, no_data, found: None, then: BTreeMap::new(), targets: HashMap::new(), thin: None, recovered: None }
+        Inputs {
+            backend,
+            rule,
+            at,
+            now,
+            no_data,
+            found: None,
+            before,
+            then: BTreeMap::new(),
+            targets: HashMap::new(),
+            thin: None,
+            recovered: None,
+        }
     }
 
     /// What keeps an alert without a result as it is; `None`: its condition has ended.
@@ -126,13 +149,17 @@ impl<'a> Inputs<'a> {
     /// The input of an alert when it was last fed; when the history of that time is gone, no more than its target.
     fn fed_by(&mut self, alert: &ActiveAlert) -> Vec<Labels> {
         let at = self.then(alert);
-        let then = self.then.remove(&at).unwrap_or_else(|| self.read_at(at));
+        let known = self.before.clone().or_else(|| self.then.get(&at).cloned());
+        let then = known.unwrap_or_else(|| {
+            let read = Arc::new(self.read_at(at));
+            self.then.insert(at, read.clone());
+            read
+        });
         let mut fed_by: Vec<Labels> = then.iter().filter(|series| agree(series, &alert.source)).cloned().collect();
-        if fed_by.is_empty() {
+        if fed_by.is_empty() && self.before.is_none() {
             // A collection that fails ends its series at the instant when it began, which an evaluation meanwhile has passed.
             fed_by = self.read_before(at).into_iter().filter(|series| agree(series, &alert.source)).collect();
         }
-        self.then.insert(at, then);
         let target = target_of(&alert.source);
         if fed_by.is_empty() && alert.restored && target.len() == 2 { vec![target] } else { fed_by }
     }
@@ -155,6 +182,17 @@ impl<'a> Inputs<'a> {
             Arc::new(found.flatten().map(|sample| sample.labels).collect())
         });
         found.clone()
+    }
+
+    /// What the expression reads now, for the next evaluation; `None` where nobody will ask.
+    pub fn read_now(&mut self) -> Option<Arc<SeriesSet>> {
+        if self.no_data == Some(NoData::Resolve) {
+            return None;
+        }
+        let mut reads = Vec::new();
+        reach(&self.rule.expr, Duration::ZERO, &mut reads);
+        let is_instant = reads.iter().all(|(_, range)| range.is_zero());
+        Some(if is_instant { self.series() } else { Arc::new(self.read_at(self.at)) })
     }
 
     /// The series that the expression read at an instant: of a range, those that had ended within it too.

@@ -15,6 +15,11 @@ use nightbell::rules::group::{Group, Settings};
 use nightbell::store::{Limits, Store};
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 
+use crate::servers::http_sink::{HttpSink, Reply};
+use crate::servers::nightbell::Nightbell;
+use crate::servers::redis::Redis;
+use crate::servers::wait_until;
+
 const STEP: Duration = Duration::from_secs(15);
 
 struct Stored {
@@ -451,4 +456,53 @@ proptest! {
         ][rule];
         prop_assert_eq!(run(rule, &stream, &restarts), run(rule, &stream, &[false; 40]));
     }
+}
+
+/// Issue 4.6: a collector of ours that hangs, or errs, is such a gap too. The built binary beside a real Redis.
+#[test]
+fn a_collector_that_hangs_or_errs_ends_no_alert() {
+    let mut redis = Redis::start(&[]);
+    let sink = HttpSink::start([Reply::Answer(200, "", "{}")]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("rules.yml");
+    std::fs::write(&file, "groups:\n- name: g\n  rules:\n  - {alert: Clients, expr: redis_connected_clients > 0}\n").expect("written");
+    let nightbell = Nightbell::start(&format!(
+        "global: {{scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}}\nrules: {{shipped: false}}\n\
+         rule_files: ['{}']\ncollectors:\n  redis: [{{name: cache, url: '{}'}}]\n\
+         route: {{receiver: hook, group_wait: 0s, group_interval: 500ms}}\n\
+         receivers: [{{name: hook, webhook_configs: [{{url: '{}'}}]}}]\n",
+        file.display(),
+        redis.url(),
+        sink.url
+    ));
+    let stage = || -> String {
+        let answer: serde_json::Value = serde_json::from_str(&nightbell.get("/api/nightbell/why?alert=Clients").1).expect("JSON");
+        answer["answers"][0]["stage"].as_str().unwrap_or_default().to_owned()
+    };
+    let told = || matches!(stage().as_str(), "delivered" | "deduplicated");
+    let held = || stage() == "held_no_data";
+    wait_until("the alert is told", Duration::from_secs(20), told);
+    redis.cli(&["CLIENT", "PAUSE", "4000", "ALL"]);
+    wait_until("the collector hangs", Duration::from_secs(20), held);
+    wait_until("it answers again", Duration::from_secs(20), told);
+    redis.stop();
+    wait_until("the collector errs", Duration::from_secs(20), held);
+    redis.resume();
+    wait_until("it answers again", Duration::from_secs(20), told);
+    let bodies: Vec<String> = sink.requests().into_iter().map(|request| request.body).collect();
+    assert!(bodies.len() == 1 && !bodies[0].contains("resolved\""), "one message, of its beginning: {bodies:?}");
+}
+
+/// A collection that times out writes the end of its series late, at the instant that it began: an evaluation of that instant has passed.
+#[test]
+fn an_end_that_comes_in_late_ends_no_alert() {
+    let mut line = Line::new(HOT);
+    assert_eq!(line.steps(1, &shows(95.0)), FIRES);
+    // The slot is judged by the samples before it; then the collection of this slot ends in failure.
+    line.now = line.now + STEP;
+    assert!(line.evaluate().is_empty());
+    line.collect("a", &Does::Fails);
+    assert_eq!(line.steps(1, &Does::Nothing), NOTHING);
+    assert_eq!(line.states(), [AlertState::Firing]);
+    assert_eq!(line.steps(1, &shows(50.0)), ENDS);
 }
