@@ -193,7 +193,7 @@ fn store() -> Store {
         let mut histograms = Vec::new();
         for name in ["h", "g", "c", "mixed", "lat"] {
             let odd = |random: &mut Random| if random.chance(10) { odd[random.below(odd.len() - 1)] } else { random.below(9) as f64 };
-            let mut buckets = |random: &mut Random| [-3, 0, 2, i32::MAX].map(|index| (index, odd(random)));
+            let buckets = |random: &mut Random| [-3, 0, 2, i32::MAX].map(|index| (index, odd(random)));
             let custom = random.chance(30);
             let histogram = NativeHistogram {
                 hint: [ResetHint::Unknown, ResetHint::Reset, ResetHint::Gauge][random.below(3)],

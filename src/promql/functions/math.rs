@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use super::{Body, Function, Variadic, power, row, trigonometry};
+use super::{Body, Function, Variadic, exponential, power, row, trigonometry};
 use crate::promql::ast::Call;
 use crate::promql::ast::ValueType::{Scalar, Vector};
 use crate::promql::eval::{Evaluator, drop_names};
@@ -23,9 +23,9 @@ pub(super) static FAMILY: &[Function] = &[
     row("clamp_max", &[Vector, Scalar], Body::Special(clamp_max), "Limited to a maximum."),
     row("clamp_min", &[Vector, Scalar], Body::Special(clamp_min), "Limited to a minimum."),
     row("cos", &[Vector], Body::Map(trigonometry::cos), "Cosine of radians."),
-    row("cosh", &[Vector], Body::Map(f64::cosh), "Hyperbolic cosine."),
+    row("cosh", &[Vector], Body::Map(exponential::cosh), "Hyperbolic cosine."),
     row("deg", &[Vector], Body::Map(degrees), "Radians to degrees."),
-    row("exp", &[Vector], Body::Map(f64::exp), "e to the power of the value."),
+    row("exp", &[Vector], Body::Map(exponential::exp), "e to the power of the value."),
     row("floor", &[Vector], Body::Map(f64::floor), "Rounded down to a whole number."),
     row("ln", &[Vector], Body::Map(power::log), "Natural logarithm."),
     row("log10", &[Vector], Body::Map(power::log10), "Decimal logarithm."),
@@ -36,10 +36,10 @@ pub(super) static FAMILY: &[Function] = &[
         .variadic(Variadic::UpTo(1)),
     row("sgn", &[Vector], Body::Map(sign), "Sign: -1, 0 or 1."),
     row("sin", &[Vector], Body::Map(trigonometry::sin), "Sine of radians."),
-    row("sinh", &[Vector], Body::Map(f64::sinh), "Hyperbolic sine."),
+    row("sinh", &[Vector], Body::Map(exponential::sinh), "Hyperbolic sine."),
     row("sqrt", &[Vector], Body::Map(f64::sqrt), "Square root."),
     row("tan", &[Vector], Body::Map(trigonometry::tan), "Tangent of radians."),
-    row("tanh", &[Vector], Body::Map(f64::tanh), "Hyperbolic tangent."),
+    row("tanh", &[Vector], Body::Map(exponential::tanh), "Hyperbolic tangent."),
 ];
 
 fn degrees(value: f64) -> f64 {

@@ -3,6 +3,8 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, LOG2_E, LOG10_E};
 
+use super::exponential::exp;
+
 /// `value` as a fraction in [0.5, 1) and a power of two; finite and not zero.
 fn fraction(value: f64) -> (f64, i64) {
     let (scaled, shift) = if value.abs() < f64::MIN_POSITIVE { (value * (1u64 << 52) as f64, -52) } else { (value, 0) };
@@ -96,7 +98,7 @@ pub(in crate::promql) fn power(x: f64, y: f64) -> f64 {
             rest -= 1.0;
             whole += 1.0;
         }
-        result = (rest * log(x)).exp();
+        result = exp(rest * log(x));
     }
     let (mut base, mut base_exponent) = fraction(x);
     let mut bits = whole as u64;
