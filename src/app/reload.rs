@@ -45,14 +45,15 @@ impl ReloadMetrics {
 
     /// Notes that the configuration of this instant is in force.
     pub fn succeeded(&self, now: Timestamp) {
-        *self.last.write() = LastReload { successful: true, at: now };
+        *self.last.write() = LastReload { successful: true, at: now, tried_at: now };
         self.successful.set(1);
         self.at.set(now.seconds());
     }
 
-    /// Notes that a configuration was refused.
-    pub fn failed(&self) {
-        self.last.write().successful = false;
+    /// Notes that a configuration was refused at this instant.
+    pub fn failed(&self, now: Timestamp) {
+        let mut last = self.last.write();
+        (last.successful, last.tried_at) = (false, now);
         self.successful.set(0);
     }
 }
@@ -64,7 +65,7 @@ impl Parts {
         let mut config = match load(&self.options) {
             Ok(config) => config,
             Err(refused) => {
-                self.reloads.failed();
+                self.reloads.failed(Timestamp::now());
                 error!(error = %refused, "The configuration was not reloaded; the old one runs on.");
                 return Err(refused.to_string());
             }

@@ -85,6 +85,8 @@ pub struct LastReload {
     pub successful: bool,
     /// When the configuration in force was loaded.
     pub at: Timestamp,
+    /// When loading was last tried.
+    pub tried_at: Timestamp,
 }
 
 /// What the answers are made of. Cheap to clone.

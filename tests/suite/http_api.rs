@@ -144,6 +144,7 @@ fn a_data_source_finds_a_plain_prometheus() {
     for path in ["flags", "runtimeinfo", "tsdb"] {
         assert_eq!(nightbell.json(&format!("/api/v1/status/{path}"))["status"], "success", "{path}");
     }
+    assert_eq!((nightbell.get("/api/v1/label//values").0, nightbell.get("/api/v1/label/job/values").0), (404, 200));
     // Grafana's test of a data source.
     let form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 11\r\n\r\nquery=1%2B1";
     let (status, body) = nightbell.request("POST", "/api/v1/query", form);

@@ -91,6 +91,8 @@ fn an_invalid_reload_changes_nothing_and_is_visible() {
     wait_until("the refusal is visible", Duration::from_secs(20), || reloaded() == Some(0.0));
     let info = nightbell.json("/api/v1/status/runtimeinfo")["data"].clone();
     assert_eq!((&info["reloadConfigSuccess"], &info["lastConfigTime"]), (&false.into(), &info["startTime"]), "{info}");
+    let told = nightbell.json("/api/v1/notifications")["data"].clone();
+    assert!(told[0]["text"] == "Configuration reload has failed." && told[0]["active"] == true, "{told}");
     assert!(has("first"));
     nightbell.configure(&config("second"));
     nightbell.signal("-HUP");
@@ -98,6 +100,7 @@ fn an_invalid_reload_changes_nothing_and_is_visible() {
     wait_until("the success is visible", Duration::from_secs(20), || reloaded() == Some(1.0));
     let info = nightbell.json("/api/v1/status/runtimeinfo")["data"].clone();
     assert!(info["reloadConfigSuccess"] == true && info["lastConfigTime"] != info["startTime"], "{info}");
+    assert_eq!(nightbell.json("/api/v1/notifications")["data"], serde_json::json!([]));
     let flags = nightbell.json("/api/v1/status/flags")["data"].clone();
     assert_eq!(flags["config.file"], nightbell.config_file().display().to_string());
     let tsdb = nightbell.json("/api/v1/status/tsdb?limit=3")["data"].clone();

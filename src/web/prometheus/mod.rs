@@ -34,7 +34,11 @@ pub fn routes() -> Router<Context> {
         .merge(targets::routes())
         .merge(rules::routes())
         .merge(status::routes())
-        .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
+        .fallback(not_found)
         .method_not_allowed_fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n") })
         .layer(from_fn(cors::allow))
+}
+
+async fn not_found() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "404 page not found\n")
 }

@@ -2,12 +2,14 @@
 
 use axum::Router;
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::model::{Matcher, Timestamp};
 
 use super::super::Context;
 use super::answer::{Answer, Problem, labels_json};
+use super::not_found;
 use super::parameters::Parameters;
 
 /// The routes of this file.
@@ -66,13 +68,14 @@ async fn names(State(context): State<Context>, parameters: Parameters) -> Result
     Ok(Answer::limited(selection.union(|matchers| context.store.label_names(matchers, selection.from, selection.to)), selection.limit))
 }
 
-async fn values(State(context): State<Context>, Path(name): Path<String>, parameters: Parameters) -> Result<Answer, Problem> {
+async fn values(State(context): State<Context>, Path(name): Path<String>, parameters: Parameters) -> Result<Response, Problem> {
+    if name.is_empty() {
+        return Ok(not_found().await.into_response());
+    }
     let selection = Selection::read(&parameters, Problem::bad_data)?;
     let name = unescape(&name);
-    Ok(Answer::limited(
-        selection.union(|matchers| context.store.label_values(&name, matchers, selection.from, selection.to)),
-        selection.limit,
-    ))
+    let values = selection.union(|matchers| context.store.label_values(&name, matchers, selection.from, selection.to));
+    Ok(Answer::limited(values, selection.limit).into_response())
 }
 
 /// A name as clients escape it for a path: `U__` and then `_XX_` for each character outside the legacy alphabet, `__` for `_`.

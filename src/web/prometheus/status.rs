@@ -21,6 +21,7 @@ pub fn routes() -> Router<Context> {
     Router::new()
         .route("/status/buildinfo", get(build))
         .route("/status/runtimeinfo", get(runtime))
+        .route("/notifications", get(notifications))
         .route("/status/config", get(config))
         .route("/status/flags", get(flags))
         .route("/status/tsdb", get(tsdb))
@@ -44,6 +45,13 @@ async fn runtime(State(context): State<Context>) -> Answer {
         "lastConfigTime": last_reload.at.rfc3339(),
         "storageRetention": format_duration(context.retention),
     }))
+}
+
+/// What Prometheus's page shows above everything else, in its words.
+async fn notifications(State(context): State<Context>) -> Answer {
+    let last_reload = *context.last_reload.read();
+    let failed = json!({ "text": "Configuration reload has failed.", "date": last_reload.tried_at.rfc3339(), "active": true });
+    Answer::json(&if last_reload.successful { json!([]) } else { json!([failed]) })
 }
 
 async fn config(State(context): State<Context>) -> Answer {
