@@ -203,7 +203,7 @@ def part_ingest():
 
 def part_range():
     # Four hours of samples: nightbell is told them by a page with timestamps; Prometheus, which takes none older than an hour from a page,
-    # gets a block of them.
+    # gets a block of them. All pages come within a minute: after it, what is older than a block is closed to late samples.
     number, step, count = port(), 15_000, 1250
     begin = (int(time.time()) // 15 - count - 60) * 15_000
     parts = [synthetic.history(1000, begin, step, n, 50) for n in range(0, count, 50)]
@@ -212,7 +212,7 @@ def part_range():
             f.write(re.sub(rb" (\d+)(\d\d\d)\n", rb" \1.\2\n", part))
         f.write(b"# EOF\n")
     threading.Thread(target=synthetic.serve, args=(number, lambda: iter(parts)), daemon=True).start()
-    scrape = f"- {{job_name: demo, scrape_interval: 5s, scrape_timeout: 5s, static_configs: [{{targets: ['127.0.0.1:{number}']}}], metric_relabel_configs: [{{action: labeldrop, regex: 'job|instance'}}]}}\n"
+    scrape = f"- {{job_name: demo, scrape_interval: 2s, scrape_timeout: 2s, static_configs: [{{targets: ['127.0.0.1:{number}']}}], metric_relabel_configs: [{{action: labeldrop, regex: 'job|instance'}}]}}\n"
     block = [f"{peers}/promtool", "tsdb", "create-blocks-from", "openmetrics", "--max-block-duration=24h", f"{work}/history.txt", f"{work}/prometheus/data"]
     sides = both(scrape, block=block)
     last = begin + (count - 1) * step
