@@ -154,17 +154,18 @@ fn info(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
         let candidates = by_entity.get(&entity(labels)).map_or(&[][..], Vec::as_slice);
         for (step, value) in base.row(row).iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
             let mut builder = labels.to_builder();
-            let mut found = false;
+            let mut added = false;
             for candidate in candidates.iter().filter(|c| !is_absent(info.at(**c, step))) {
-                found = true;
                 for (n, v) in &info.rows[*candidate] {
                     let asked = data.is_empty() || data.iter().any(|m| m.name == n);
                     if n != METRIC_NAME && !IDENTIFYING.contains(&n) && asked && builder.get(n).is_none_or(|have| have == v) {
+                        added |= labels.get(n).is_none();
                         builder.set(n, v);
                     }
                 }
             }
-            if found || !required {
+            // An info series that adds nothing is none.
+            if added || !required {
                 out.push(builder.build())[step] = *value;
             }
         }
