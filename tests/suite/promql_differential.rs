@@ -8,6 +8,11 @@
 //!
 //! `NIGHTBELL_TEST_SEED` and `NIGHTBELL_TEST_COUNT` choose what is generated; `NIGHTBELL_TEST_EXPRESSIONS` names a file with an expression a
 //! line to ask instead; `NIGHTBELL_TEST_STRICT=1` wants every bit equal. A difference becomes a case in `tests/promql/`.
+//!
+//! Some of the differences that remain are Prometheus's own: where native histograms follow a stale marker in a range it shows buckets of
+//! another sample (their sum is not the count, or it fails with "index out of range"), a bucket that came later in a chunk stands empty in
+//! the samples before it (seen by `* NaN`, by quantiles in the zero bucket and by `changes`), and `info` takes the labels of another series
+//! at a step at which one is missing.
 
 mod answer;
 mod data;
