@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::column::ColumnId;
 use super::series::Outcome;
 use super::{FUTURE, Inner, SeriesId, Store};
-use crate::model::{HistogramSample, NativeHistogram, Sample, Timestamp, is_histogram};
+use crate::model::{HistogramSample, Labels, NativeHistogram, Sample, Timestamp, is_histogram};
 
 /// How many samples of a batch were taken, and what became of the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +75,13 @@ impl Inner {
         Some(outcome)
     }
 
+    fn append_worth(&mut self, slot: u32, at: i64, worth: &Worth<'_>, current: &mut Option<ColumnId>) -> Option<Outcome> {
+        match worth {
+            Worth::Float(value) => self.append(slot, at, *value, current),
+            Worth::Histogram(histogram) => self.append_histogram(slot, at, histogram, current),
+        }
+    }
+
     /// Ends one call to append.
     fn finish(&mut self) {
         if let Some(log) = &mut self.log {
@@ -83,49 +90,46 @@ impl Inner {
     }
 }
 
+/// The value of a sample.
+enum Worth<'a> {
+    Float(f64),
+    Histogram(&'a Arc<NativeHistogram>),
+}
+
 impl Store {
     /// Appends what one scrape or collection at `at` brought; a sample with a timestamp of its own keeps it.
     pub fn append(&self, at: Timestamp, samples: &[Sample]) -> Appended {
-        let mut result = Appended::default();
-        let mut current = None;
-        let bound = at + FUTURE;
-        let inner = &mut *self.inner.write();
-        for sample in samples {
-            let time = sample.timestamp.unwrap_or(at);
-            if time > bound {
-                result.out_of_bounds += 1;
-                continue;
-            }
-            let outcome = match inner.find_or_create(&sample.labels, &self.limits) {
-                Ok(slot) => inner.append(slot, time.0, sample.value, &mut current),
-                Err(_) => None,
-            };
-            match outcome {
-                Some(outcome) => result.count(outcome),
-                None => result.refused += 1,
-            }
-        }
-        inner.finish();
-        result
+        self.take(at, samples.iter().map(|s| (&s.labels, s.timestamp, Worth::Float(s.value))))
     }
 
     /// Appends the native histograms that one scrape at `at` brought, by the same rules; a histogram with a timestamp of its own keeps it.
     pub fn append_histograms(&self, at: Timestamp, samples: &[HistogramSample]) -> Appended {
+        self.take(at, samples.iter().map(|s| (&s.labels, s.timestamp, Worth::Histogram(&s.histogram))))
+    }
+
+    /// Appends one sample at `at` to each of these series.
+    pub fn append_ids(&self, at: Timestamp, samples: &[(SeriesId, f64)]) -> Appended {
+        self.take_known(at, samples.iter().map(|(id, value)| (*id, Worth::Float(*value))))
+    }
+
+    /// Appends one native histogram at `at` to each of these series.
+    pub fn append_histogram_ids(&self, at: Timestamp, samples: &[(SeriesId, Arc<NativeHistogram>)]) -> Appended {
+        self.take_known(at, samples.iter().map(|(id, histogram)| (*id, Worth::Histogram(histogram))))
+    }
+
+    fn take<'a>(&self, at: Timestamp, samples: impl Iterator<Item = (&'a Labels, Option<Timestamp>, Worth<'a>)>) -> Appended {
         let mut result = Appended::default();
         let mut current = None;
         let bound = at + FUTURE;
         let inner = &mut *self.inner.write();
-        for sample in samples {
-            let time = sample.timestamp.unwrap_or(at);
+        for (labels, timestamp, worth) in samples {
+            let time = timestamp.unwrap_or(at);
             if time > bound {
                 result.out_of_bounds += 1;
                 continue;
             }
-            let outcome = match inner.find_or_create(&sample.labels, &self.limits) {
-                Ok(slot) => inner.append_histogram(slot, time.0, &sample.histogram, &mut current),
-                Err(_) => None,
-            };
-            match outcome {
+            let slot = inner.find_or_create(labels, &self.limits).ok();
+            match slot.and_then(|slot| inner.append_worth(slot, time.0, &worth, &mut current)) {
                 Some(outcome) => result.count(outcome),
                 None => result.refused += 1,
             }
@@ -134,32 +138,15 @@ impl Store {
         result
     }
 
-    /// Appends one sample at `at` to each of these series.
-    pub fn append_ids(&self, at: Timestamp, samples: &[(SeriesId, f64)]) -> Appended {
+    fn take_known<'a>(&self, at: Timestamp, samples: impl Iterator<Item = (SeriesId, Worth<'a>)>) -> Appended {
         let mut result = Appended::default();
         let mut current = None;
         let inner = &mut *self.inner.write();
-        for (id, value) in samples {
+        for (id, worth) in samples {
             let valid = inner.slots.get(id.slot as usize).is_some_and(|slot| slot.version == id.version);
-            match valid.then(|| inner.append(id.slot, at.0, *value, &mut current)).flatten() {
+            match valid.then(|| inner.append_worth(id.slot, at.0, &worth, &mut current)).flatten() {
                 Some(outcome) => result.count(outcome),
-                None => result.forgotten.push(*id),
-            }
-        }
-        inner.finish();
-        result
-    }
-
-    /// Appends one native histogram at `at` to each of these series.
-    pub fn append_histogram_ids(&self, at: Timestamp, samples: &[(SeriesId, Arc<NativeHistogram>)]) -> Appended {
-        let mut result = Appended::default();
-        let mut current = None;
-        let inner = &mut *self.inner.write();
-        for (id, histogram) in samples {
-            let valid = inner.slots.get(id.slot as usize).is_some_and(|slot| slot.version == id.version);
-            match valid.then(|| inner.append_histogram(id.slot, at.0, histogram, &mut current)).flatten() {
-                Some(outcome) => result.count(outcome),
-                None => result.forgotten.push(*id),
+                None => result.forgotten.push(id),
             }
         }
         inner.finish();
