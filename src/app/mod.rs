@@ -25,7 +25,7 @@ use tracing::{error, info, warn};
 use crate::alerting;
 use crate::alerting::self_test::{self, SelfTest};
 use crate::model::{Timestamp, format_duration};
-use crate::promql::Engine;
+use crate::promql::{self, Engine};
 use crate::remote::{alertmanager, heartbeat, peer};
 use crate::rules::dead::DeadRules;
 use crate::rules::scheduler::Scheduler;
@@ -280,6 +280,7 @@ impl Parts {
         let web = self.web.read();
         vec![
             ("config.file", path(&options.config)),
+            ("enable-feature", if promql::language().experimental { "promql-experimental-functions" } else { "" }.to_owned()),
             ("query.lookback-delta", format_duration(self.engine.lookback)),
             ("query.max-concurrency", QUERIES.to_string()),
             ("query.max-samples", self.engine.max_samples.to_string()),

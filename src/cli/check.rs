@@ -102,7 +102,7 @@ fn cardinalities(families: &lint::Families) -> String {
 /// Checks the files; returns the exit status.
 pub fn check_rules(args: &CheckRulesArgs, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
     for option in args.lint.iter().filter(|o| !["all", "duplicate-rules", "none", ""].contains(&o.as_str())) {
-        writeln!(err, "WARNING: unknown lint option: {option:?}")?;
+        writeln!(out, "WARNING: unknown lint option: {option:?}")?;
     }
     let duplicates = args.lint.iter().any(|o| o == "all" || o == "duplicate-rules") && !args.lint.iter().any(|o| o == "none");
     let (mut failed, mut found, mut own) = (false, false, false);

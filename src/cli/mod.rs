@@ -26,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::promql::{ParseOptions, choose_language};
 use crate::telemetry::LogFormat;
 
 /// Watches this machine and its services, judges what it sees with Prometheus rules, and rings the bell.
@@ -43,6 +44,9 @@ pub struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     run: RunArgs,
+    /// Features that are off by default, comma-separated; promql-experimental-functions is the one there is
+    #[arg(long, global = true, value_name = "FEATURE", value_delimiter = ',', env = "NIGHTBELL_ENABLE_FEATURE")]
+    enable_feature: Vec<String>,
 }
 
 /// How the process runs; what it watches stands in the file.
@@ -124,6 +128,7 @@ enum Test {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    enable(&cli.enable_feature);
     match cli.command {
         Some(Command::Check(Check::Config(args))) => config::check(&args),
         Some(Command::Check(Check::Rules(args))) => finished(check::check_rules(&args, &mut std::io::stdout(), &mut std::io::stderr())),
@@ -159,6 +164,22 @@ pub fn main() -> ExitCode {
         Some(Command::Why(args)) => wait_for(why::why(&args)),
         None => run::run(&cli.run),
     }
+}
+
+/// What of Prometheus's `--enable-feature` is always on here.
+const ALWAYS_ON: [&str; 3] = ["promql-duration-expr", "native-histograms", "concurrent-rule-eval"];
+
+/// Switches features on, for everything that this process does.
+fn enable(features: &[String]) {
+    let mut options = ParseOptions::default();
+    for feature in features {
+        match feature.as_str() {
+            "promql-experimental-functions" => options.experimental = true,
+            name if name.is_empty() || ALWAYS_ON.contains(&name) => {}
+            name => eprintln!("WARNING: unknown feature in --enable-feature: {name}"),
+        }
+    }
+    choose_language(options);
 }
 
 /// The exit status of a command that only reads and writes.

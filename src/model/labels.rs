@@ -270,6 +270,16 @@ impl LabelsBuilder {
         self
     }
 
+    /// Sets `name` to a text that may be empty: for what is said about labels, where a label set to nothing is told from one of which
+    /// nothing is said. The set is then no series' set.
+    pub fn put(&mut self, name: &str, text: &str) -> &mut Self {
+        match self.find(name) {
+            Ok(i) => text.clone_into(&mut self.pairs[i].1),
+            Err(i) => self.pairs.insert(i, (name.to_owned(), text.to_owned())),
+        }
+        self
+    }
+
     /// Removes `name`.
     pub fn remove(&mut self, name: &str) -> &mut Self {
         self.set(name, "")

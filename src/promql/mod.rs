@@ -27,7 +27,7 @@ mod value;
 
 pub use ast::{Expr, Span, ValueType};
 pub use engine::Engine;
-pub use parser::{ParseError, ParseOptions, parse, parse_selector, parse_with};
+pub use parser::{ParseError, ParseOptions, choose_language, language, parse, parse_selector, parse_with};
 pub use plan::{Marks, Plan, Results, Sharing};
 pub use series_description::{SeriesDescription, SeriesValue, parse_metric, parse_series};
 pub use value::{Annotation, EvalError, Evaluated, Interrupt, MatrixSeries, Severity, Value, VectorSample};

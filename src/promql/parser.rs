@@ -3,6 +3,8 @@
 //! Only the first mistake is reported. [`parse`] also checks types, so that a returned tree can be evaluated. Refused beyond what
 //! Prometheus refuses: texts longer than [`MAX_LENGTH`], and nesting so deep that recursion over the tree would be unsafe.
 
+use std::sync::OnceLock;
+
 use super::ast::{
     Aggregate, AggregateOp, Binary, BinaryOp, Call, Cardinality, Expr, MAX_DEPTH, Matching, NumberLiteral, Paren, Span, StringLiteral,
     Unary, UnaryOp,
@@ -61,13 +63,26 @@ impl Fault {
 /// Which experimental parts of the language are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ParseOptions {
-    /// Experimental functions, aggregations, and modifiers (`limitk`, `fill`, arithmetic in durations).
+    /// Experimental functions, aggregations, and modifiers (`mad_over_time`, `limitk`, `fill`).
     pub experimental: bool,
 }
 
-/// Reads an expression in the stable language and checks its types.
+/// The language of this process: a rule, a query and a test of that rule must be read alike, so it is chosen once, by the command line.
+static LANGUAGE: OnceLock<ParseOptions> = OnceLock::new();
+
+/// Chooses the language that [`parse`] reads, before anything is read; the first choice holds.
+pub fn choose_language(options: ParseOptions) {
+    let _ = LANGUAGE.set(options);
+}
+
+/// The language that [`parse`] reads: the stable one unless [`choose_language`] said otherwise.
+pub fn language() -> ParseOptions {
+    LANGUAGE.get().copied().unwrap_or_default()
+}
+
+/// Reads an expression in the language of this process and checks its types.
 pub fn parse(text: &str) -> Result<Expr, ParseError> {
-    parse_with(text, ParseOptions::default())
+    parse_with(text, language())
 }
 
 /// Reads an expression and checks its types.

@@ -135,7 +135,7 @@ impl<'a> Parser<'a> {
         Ok(Duration::from_nanos((number.value * 1e9).round() as u64))
     }
 
-    /// A duration; with the experimental switch, an expression of durations, folded.
+    /// A duration, or an expression of durations, folded.
     fn duration(&mut self, floor: u8) -> Result<NumberLiteral, Fault> {
         let mut left = self.duration_operand()?;
         loop {
@@ -151,7 +151,6 @@ impl<'a> Parser<'a> {
             }
             let place = self.next()?.span;
             let right = self.duration(if op == BinaryOp::Pow { strength - 1 } else { strength })?;
-            self.experimental_duration(left.span)?;
             let (a, b) = (left.value, right.value);
             let value = match op {
                 BinaryOp::Add => a + b,
@@ -183,17 +182,12 @@ impl<'a> Parser<'a> {
                 self.next()?;
                 let inner = self.duration(0)?;
                 self.expect(Kind::RightParen)?;
-                self.experimental_duration(inner.span)?;
                 inner
             }
             _ => return self.unexpected(),
         };
         self.shallower();
         Ok(number)
-    }
-
-    fn experimental_duration(&self, span: Span) -> Result<(), Fault> {
-        if self.options.experimental { Ok(()) } else { Err(Fault::new(span, "experimental duration expression is not enabled")) }
     }
 
     fn offset(&mut self, tree: Tree) -> Result<Tree, Fault> {

@@ -154,7 +154,7 @@ fn read_group(reading: &mut Reading<'_>, node: &Node) -> RuleGroup {
     let query_offset = reading.duration(node, "query_offset");
     let limit = reading.integer(node, "limit").map_or(0, |limit| usize::try_from(limit).unwrap_or(0));
     let labels = labels(reading, node, "labels", "invalid label name");
-    let rules = reading.list(node, "rules").iter().enumerate();
+    let rules = reading.list(node, "rules").into_iter().enumerate();
     let rules = rules.filter_map(|(index, rule)| read_rule(reading, &name, index + 1, rule, &labels)).collect();
     RuleGroup { name, file: reading.file().to_owned(), interval, query_offset, limit, labels, shipped: false, rules }
 }
@@ -170,7 +170,7 @@ fn own_keys(document: &Document) -> Vec<OwnKey> {
         _ => String::new(),
     };
     let list = |node: &Node, key: &str| match node.get(key).map(|n| &n.value) {
-        Some(Value::List(items)) => items.clone(),
+        Some(Value::List(items)) => items.iter().filter(|item| !item.is_null()).cloned().collect(),
         _ => Vec::new(),
     };
     let mut found = Vec::new();
@@ -331,16 +331,16 @@ fn labels(reading: &mut Reading<'_>, node: &Node, key: &str, complaint: &str) ->
         if name.is_empty() || (name == METRIC_NAME && key == "labels") {
             reading.error(*position, format!("{complaint}: {name}"));
         }
-        builder.set(name, &reading.scalar(value, name).unwrap_or_default());
+        builder.put(name, &reading.scalar(value, name).unwrap_or_default());
     }
     builder.build()
 }
 
-/// Group labels under rule labels. A rule's empty value takes the group's away.
+/// Group labels under rule labels. An empty value stays: it takes the label away from what the rule finds.
 fn merged(group: &Labels, own: &Labels) -> Labels {
     let mut builder = group.to_builder();
     for (name, value) in own {
-        builder.set(name, value);
+        builder.put(name, value);
     }
     builder.build()
 }

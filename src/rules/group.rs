@@ -12,7 +12,7 @@ use super::evidence::Scene;
 use super::inputs::Inputs;
 use super::recording::{Recorded, record};
 use super::{AlertingRule, Rule, RuleGroup};
-use crate::model::{Alert, Labels, METRIC_NAME, Sample, Stage, Timestamp, stale_nan};
+use crate::model::{Alert, Labels, LabelsBuilder, METRIC_NAME, Sample, Stage, Timestamp, stale_nan};
 use crate::promql::{Marks, Plan, Results, Sharing, VectorSample};
 use crate::state::{DecisionRow, RuleAlertChanges, RuleAlertRow};
 use crate::template::{Queried, Query};
@@ -534,8 +534,8 @@ fn synthetic(rule: &AlertingRule, state: &AlertingState) -> Vec<Sample> {
     let mut samples = Vec::new();
     for alert in state.alerts().filter(|alert| alert.state != AlertState::Inactive) {
         // As in Prometheus, a label that the alert lacks because its text came out empty stands here as the rule writes it.
-        let mut labels = rule.labels.to_builder();
-        for (name, value) in &alert.labels {
+        let mut labels = LabelsBuilder::new();
+        for (name, value) in rule.labels.iter().chain(&alert.labels) {
             labels.set(name, value);
         }
         labels.set("alertname", &rule.name).set(METRIC_NAME, "ALERTS_FOR_STATE");

@@ -65,7 +65,7 @@ pub struct RecordingRule {
     pub expr: Expr,
     /// The expression as Prometheus prints it.
     pub expr_text: String,
-    /// Labels that replace those of the result; the group's included.
+    /// Labels that replace those of the result; an empty one takes it away. The group's included.
     pub labels: Labels,
     /// Where it stands in its file.
     pub position: Position,
@@ -90,7 +90,7 @@ pub struct AlertingRule {
     pub recover_expr: Option<Expr>,
     /// What becomes of alerts whose input is missing; `None`: they stay as they are while their target fails or is not collected.
     pub no_data: Option<NoData>,
-    /// Labels added to the alert, templates not yet expanded; the group's included.
+    /// Labels added to the alert, templates not yet expanded; an empty one takes the result's away. The group's included.
     pub labels: Labels,
     /// Annotations, templates not yet expanded.
     pub annotations: Labels,

@@ -101,14 +101,15 @@ impl<'a> Reading<'a> {
         }
     }
 
-    pub fn list<'n>(&mut self, node: &'n Node, key: &str) -> &'n [Node] {
+    /// The items of `key`. One without a value (a dash alone) is none, as in Go.
+    pub fn list<'n>(&mut self, node: &'n Node, key: &str) -> Vec<&'n Node> {
         match node.get(key).map(|n| (n, &n.value)) {
-            Some((_, Value::List(items))) => items,
+            Some((_, Value::List(items))) => items.iter().filter(|item| !item.is_null()).collect(),
             Some((n, _)) if !n.is_null() => {
                 self.error(n.position, format!("{key}: is {}, not a list", n.kind()));
-                &[]
+                Vec::new()
             }
-            _ => &[],
+            _ => Vec::new(),
         }
     }
 
@@ -147,7 +148,9 @@ impl<'a> Reading<'a> {
 
     pub fn integer(&mut self, node: &Node, key: &str) -> Option<i64> {
         let text = self.text(node, key)?;
-        self.parsed(node, key, text.parse().map_err(|_| format!("{text:?} is not a whole number")))
+        // A fraction is cut off, as Go's reader of YAML does.
+        let number = text.parse().ok().or_else(|| text.parse().ok().filter(|n: &f64| n.is_finite()).map(|n| n as i64));
+        self.parsed(node, key, number.ok_or_else(|| format!("{text:?} is not a whole number")))
     }
 
     /// The value of a result; its error stands at `key`.

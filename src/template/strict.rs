@@ -20,6 +20,12 @@ pub(super) fn balanced(text: &str) -> Result<Vec<usize>, Fault> {
     let (mut at, mut dangling) = (0, Vec::new());
     while let Some(start) = text[at..].find("{{").map(|i| at + i) {
         let inside = text[start + 2..].strip_prefix('-').map_or(&text[start + 2..], |rest| rest);
+        // A comment begins at once, or after the one space that the trim marker needs.
+        let spaced =
+            if inside.len() < text.len() - start - 2 { inside.strip_prefix([' ', '\t', '\r', '\n']).unwrap_or(inside) } else { inside };
+        if inside.trim_start().starts_with("/*") && !spaced.starts_with("/*") {
+            return Err((start, "unexpected \"/\" in command".into()));
+        }
         let end = action_end(text, text.len() - inside.len()).map_err(|why| (start, why.to_owned()))?;
         let words = inside[..end - (text.len() - inside.len())].trim();
         let words = words.strip_suffix(['-']).filter(|rest| rest.ends_with([' ', '\t', '\n', '\r'])).map_or(words, str::trim_end);

@@ -92,12 +92,15 @@ fn what_go_refuses_is_refused_at_load() {
         ("{{ $nope }}", "undefined variable \"$nope\""),
         ("{{ __dot . \"x\" }}", "function \"__dot\" not defined"),
         ("{{ break }}", "{{break}} outside {{range}}"),
+        ("{{ /* no comment */ }}", "unexpected \"/\" in command"),
         ("{{ $labels.x", "unclosed action"),
     ] {
         let error = check("A", written).expect_err(written);
         assert!(error.contains(fault), "{written}: {error}");
     }
-    for written in ["{{/* a }} b */}}", "{{ \"}}\" }}", "{{ range $i, $x := query `up` }}{{ $i }}{{ else }}-{{ end }}", ""] {
+    for written in
+        ["{{/* a }} b */}}", "{{- /* a */ -}}", "{{ \"}}\" }}", "{{ range $i, $x := query `up` }}{{ $i }}{{ else }}-{{ end }}", ""]
+    {
         check("A", written).expect(written);
     }
 }

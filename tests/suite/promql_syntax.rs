@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use nightbell::promql::{ParseOptions, parse, parse_with};
 
@@ -43,6 +44,46 @@ fn experimental_functions_need_the_switch() {
     assert!(count > 10 && wrong.is_empty(), "{} of {count} differ:\n{}", wrong.len(), wrong.join("\n"));
     for (text, valid, _) in cases("experimental.jsonl") {
         assert!(!valid || parse(&text).is_err(), "{text} must need the switch");
+    }
+}
+
+/// SEMANTICS 53: the switch that users have, for every command.
+#[test]
+fn the_command_line_enables_experimental_functions() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("rules.yml");
+    fs::write(&file, "groups:\n- name: g\n  rules:\n  - {alert: A, expr: 'mad_over_time(x[5m]) > 1'}\n").expect("writable");
+    let check = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
+        let output = command.args(words).args(["check", "rules"]).arg(&file).output().expect("nightbell runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (status, error) = check(&[]);
+    assert!(status == Some(1) && error.contains("function \"mad_over_time\" is not enabled"), "{status:?} {error}");
+    assert_eq!(check(&["--enable-feature=promql-experimental-functions,native-histograms"]), (Some(0), String::new()));
+    let (status, error) = check(&["--enable-feature", "time-travel"]);
+    assert!(status == Some(1) && error.contains("unknown feature in --enable-feature: time-travel"), "{status:?} {error}");
+}
+
+/// SEMANTICS 48, 53: stable since 3.14, unlike in the 3.5 that recorded the other cases; printed as the sum that they are.
+#[test]
+fn arithmetic_in_durations_and_first_over_time_need_no_switch() {
+    for (text, printed) in [
+        ("a[5m+1m]", "a[6m]"),
+        ("a[(5m)]", "a[5m]"),
+        ("a[1h:2*30s]", "a[1h:1m]"),
+        ("a offset (5m - 30s)", "a offset 4m30s"),
+        ("a offset -(2 ^ 3 * 1s)", "a offset -8s"),
+        ("first_over_time(a[5m])", "first_over_time(a[5m])"),
+    ] {
+        assert_eq!(parse(text).map(|e| e.to_string()).as_deref(), Ok(printed), "from {text}");
+    }
+    for (text, error) in [
+        ("a[5m / 0]", "1:6: parse error: division by zero"),
+        ("a[5m - 5m]", "1:3: parse error: duration must be greater than 0"),
+        ("a[5m +]", "1:7: parse error: unexpected \"]\" in subquery selector, expected number or duration"),
+    ] {
+        assert_eq!(parse(text).map(|e| e.to_string()).map_err(|e| e.to_string()), Err(error.to_owned()), "from {text}");
     }
 }
 

@@ -162,6 +162,7 @@ fn rule_tests_run_and_report_as_promtool_does() {
         ("fuzzy", vec!["fuzzy.yml"], 1, plain.clone()),
         ("nameless", vec!["nameless.yml"], 1, plain.clone()),
         ("empties", vec!["empties.yml"], 1, plain.clone()),
+        ("emptied", vec!["emptied.yml"], 1, plain.clone()),
         ("unmatched", vec!["unmatched.yml", "empty.yml"], 0, plain.clone()),
         ("globbed", vec!["globbed.yml"], 0, plain.clone()),
         ("extended", vec!["extended.yml"], 0, TestRulesArgs { ignore_unknown_fields: true, ..plain.clone() }),
@@ -195,4 +196,15 @@ fn rule_tests_write_the_junit_file_that_promtool_writes() {
     let files = ["many.yml", "nameless.yml", "globbed.yml"].map(PathBuf::from).to_vec();
     tested(TestRulesArgs { files, junit: Some(junit.clone()), ..TestRulesArgs::default() });
     assert_eq!(without_place(&fs::read(junit).expect("written")), recorded("junit.xml"));
+}
+
+/// SEMANTICS 94: promtool 3.5 passes over a dash alone and cuts the fraction off a limit.
+#[test]
+fn items_without_a_value_are_none_and_a_limit_is_cut_to_a_whole_number() {
+    let text = "groups:\n-\n- name: a\n  limit: 2.9\n  rules:\n  -\n  - {record: b, expr: c}\n";
+    let file = parse_text("a.yml", text).expect("promtool takes it");
+    let found: Vec<_> = file.groups.iter().map(|g| (g.name.as_str(), g.limit, g.rules.len())).collect();
+    assert_eq!(found, [("a", 2, 1)]);
+    let error = parse_text("a.yml", "groups:\n- name: a\n  limit: many\n").expect_err("no number").to_string();
+    assert!(error.contains("a.yml: 3:10: limit: \"many\" is not a whole number"), "{error}");
 }

@@ -15,7 +15,7 @@ pub(super) static FAMILY: &[Function] = &[
     row("absent_over_time", &[Matrix], Body::Special(absent_over_time), "1 when the window has no sample at all."),
     row("avg_over_time", &[Matrix], Body::Range(avg, Native::Taken(mixed::average)), "Mean of the samples of the window."),
     row("count_over_time", &[Matrix], Body::Range(count, Native::Taken(mixed::count)), "Number of samples in the window."),
-    row("first_over_time", &[Matrix], Body::RangeNamed(first, Native::Taken(mixed::first)), "Oldest sample of the window.").experimental(),
+    row("first_over_time", &[Matrix], Body::RangeNamed(first, Native::Taken(mixed::first)), "Oldest sample of the window."),
     row("last_over_time", &[Matrix], Body::RangeNamed(last, Native::Taken(mixed::last)), "Newest sample of the window."),
     row("mad_over_time", &[Matrix], Body::Range(mad, Native::Ignored), "Median absolute deviation of the samples of the window.")
         .experimental(),

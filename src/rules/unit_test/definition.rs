@@ -136,7 +136,11 @@ fn read_group(reading: &mut Reading<'_>, node: &Node, default_interval: Duration
         let metric = reading.text(input, "series").unwrap_or_default();
         let values = reading.text(input, "values").unwrap_or_default();
         match parse_series(&format!("{} {}", metric.trim(), values.trim())) {
-            Ok(description) => series.push(description),
+            Ok(description) => {
+                // Of the same series twice, promtool takes the second.
+                series.retain(|earlier: &SeriesDescription| earlier.labels != description.labels);
+                series.push(description);
+            }
             // promtool reads the series as lines of a script whose first line is its own.
             Err(mut error) => {
                 error.line += index + 1;
@@ -185,7 +189,7 @@ fn read_expr_test(reading: &mut Reading<'_>, node: &Node) -> ExprTest {
         reading.known_keys(sample, &["labels", "value", "histogram"]);
         let written = reading.text(sample, "labels").unwrap_or_default();
         let value = reading.text(sample, "value").unwrap_or_else(|| "0".into());
-        let value = read_float(&value).ok_or(format!("{value:?} is not a number"));
+        let value = read_float(&value).ok_or(format!("{value:?} is not a number; YAML writes .inf and .nan"));
         let value = reading.parsed(sample, "value", value).unwrap_or(f64::NAN);
         let labels = parse_metric(&written).map_err(|e| format!("labels {written:?}: {e}"));
         let histogram = reading.text(sample, "histogram").filter(|text| !text.is_empty()).map(|text| read_histogram(&text)).transpose();
@@ -207,10 +211,21 @@ fn read_histogram(text: &str) -> Result<String, String> {
     }
 }
 
-/// A float in YAML's spellings: `1e3`, `.inf`, `-Inf`, `.nan`.
+/// A number as YAML spells it: `1e3`, `0x1f`, `.inf`, `-.Inf`, `.nan`; without the dot those are words, for promtool too.
 fn read_float(text: &str) -> Option<f64> {
     let plain = text.replace('_', "");
-    plain.parse().ok().or_else(|| plain.replacen('.', "", 1).parse::<f64>().ok().filter(|v| !v.is_finite()))
+    let sign = if plain.starts_with('-') { -1.0 } else { 1.0 };
+    let digits = plain.strip_prefix(['-', '+']).unwrap_or(&plain);
+    match digits {
+        ".inf" | ".Inf" | ".INF" => return Some(sign * f64::INFINITY),
+        ".nan" | ".NaN" | ".NAN" => return Some(f64::NAN),
+        _ => {}
+    }
+    let based = [("0x", 16), ("0o", 8), ("0b", 2)].into_iter().find_map(|(prefix, base)| Some((digits.strip_prefix(prefix)?, base)));
+    match based {
+        Some((digits, base)) => u64::from_str_radix(digits, base).ok().map(|n| sign * n as f64),
+        None => plain.parse().ok().filter(|n: &f64| n.is_finite()),
+    }
 }
 
 fn read_pairs(reading: &mut Reading<'_>, node: &Node, key: &str) -> Pairs {
