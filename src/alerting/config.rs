@@ -40,7 +40,6 @@ pub(super) const GLOBAL_KEYS: &[&str] = &[
     "slack_app_token",
     "slack_app_token_file",
     "slack_app_url",
-    "slack_app_url_file",
     "smtp_auth_identity",
     "smtp_auth_password",
     "smtp_auth_password_file",
@@ -111,11 +110,17 @@ pub struct Integration {
 pub struct Receiver {
     /// Its name.
     pub name: String,
+    /// Its labels, by which the API finds it; its name is one.
+    pub labels: Labels,
     /// Its integrations; none means the alerts end here.
     pub integrations: Vec<Integration>,
 }
 
 impl Receiver {
+    fn new(name: &str, labels: &Labels, integrations: Vec<Integration>) -> Self {
+        Receiver { name: name.to_owned(), labels: labels.with("name", name), integrations }
+    }
+
     /// Who is told next of a critical alert that nobody acknowledges.
     pub fn escalation(&self) -> &[super::escalation::Step] {
         self.integrations.first().map_or(&[], |i| &i.policy.escalation)
@@ -184,8 +189,9 @@ impl Alerting {
             if let Some(global) = global {
                 global.finish();
             }
-            // Alertmanager's tracing of itself: valid there, of no use here.
+            // Alertmanager's tracing and recording of itself: valid there, of no use here.
             root.node("tracing");
+            root.node("event_recorder");
             root.finish();
             alerting
         };
@@ -206,7 +212,7 @@ impl Alerting {
                     read_integration((kind, i, true), (kind.name, policy), s, global)
                 });
                 let integrations = integrations.collect();
-                receivers.push((breadth(kind.name), Receiver { name: kind.name.into(), integrations }));
+                receivers.push((breadth(kind.name), Receiver::new(kind.name, &Labels::empty(), integrations)));
             }
         }
         receivers.sort_by_key(|(breadth, _)| *breadth);
@@ -219,7 +225,7 @@ impl Alerting {
         let routes = default_routes(&receivers);
         let mut receivers: Vec<Receiver> = receivers.into_iter().map(|(_, receiver)| receiver).collect();
         if receivers.is_empty() {
-            receivers.push(Receiver { name: NOBODY.into(), integrations: Vec::new() });
+            receivers.push(Receiver::new(NOBODY, &Labels::empty(), Vec::new()));
         }
         Alerting {
             routes,
@@ -237,7 +243,7 @@ impl Alerting {
     pub fn nobody() -> Self {
         Alerting {
             routes: default_routes(&[]),
-            receivers: vec![Receiver { name: NOBODY.into(), integrations: Vec::new() }],
+            receivers: vec![Receiver::new(NOBODY, &Labels::empty(), Vec::new())],
             inhibit_rules: Vec::new(),
             time_intervals: BTreeMap::new(),
             resolve_timeout: RESOLVE_TIMEOUT,
@@ -269,7 +275,7 @@ impl Alerting {
             route.repeat_interval = repeat_interval.filter(|r| !r.is_zero()).unwrap_or(cool_down);
             route.group_interval = route.repeat_interval.min(Duration::from_secs(30));
             self.routes.add_beside(&name, route);
-            self.receivers.push(Receiver { name, integrations: vec![integration] });
+            self.receivers.push(Receiver::new(&name, &Labels::empty(), vec![integration]));
         }
     }
 
@@ -393,8 +399,9 @@ fn read_receiver(section: &Section<'_>, global: Option<&Section<'_>>, intervals:
             section.error(key, "nightbell has no such notifier yet", format!("known here: {}", known.join(", ")));
         }
     }
+    let labels = section.or("labels", Labels::empty());
     section.finish();
-    Receiver { name, integrations }
+    Receiver::new(&name, &labels, integrations)
 }
 
 fn read_integration(

@@ -4,7 +4,7 @@
 //! As Alertmanager's default mode does, both are tried: the UTF-8 reading counts when the classic one fails or both agree, the classic
 //! one otherwise. Where they disagree, a warning says so.
 
-use crate::model::text::is_legacy_metric_name;
+use crate::model::text::{is_legacy_metric_name, quote};
 use crate::model::{MatchOp, Matcher};
 
 /// The operators, longest first.
@@ -215,7 +215,7 @@ impl Utf8<'_> {
 pub fn canonical(matchers: &[Matcher]) -> String {
     let mut sorted: Vec<&Matcher> = matchers.iter().collect();
     sorted.sort_by(|a, b| (&a.name, &a.value, rank(a.op)).cmp(&(&b.name, &b.value, rank(b.op))));
-    let texts: Vec<String> = sorted.iter().map(ToString::to_string).collect();
+    let texts: Vec<String> = sorted.iter().map(|matcher| shown(matcher)).collect();
     format!("{{{}}}", texts.join(","))
 }
 
@@ -226,6 +226,16 @@ fn rank(op: MatchOp) -> u8 {
         MatchOp::Regex => 2,
         MatchOp::NotRegex => 3,
     }
+}
+
+/// A matcher as Alertmanager's group keys show it: a name in quotes only where it would be read as something else.
+fn shown(matcher: &Matcher) -> String {
+    let is_reserved = |c: char| c.is_whitespace() || "{}!=~,\\\"'`".contains(c);
+    if matcher.name.contains(is_reserved) {
+        return format!("{}{}{}", quote(&matcher.name), matcher.op.as_str(), quote(&matcher.value));
+    }
+    let value = matcher.value.replace('\\', "\\\\").replace('\n', "\\n").replace('"', "\\\"");
+    format!("{}{}\"{value}\"", matcher.name, matcher.op.as_str())
 }
 
 #[cfg(test)]
@@ -252,7 +262,7 @@ mod tests {
             (r#"foo="\"x\"""#, r#"{foo="\"x\""}"#),
             (r#"foo="\d""#, r#"{foo="\\d"}"#),
             (r#""with space"="x""#, r#"{"with space"="x"}"#),
-            ("🙂=x", r#"{"🙂"="x"}"#),
+            ("🙂=x", r#"{🙂="x"}"#),
             (r#"foo="\u00e9""#, r#"{foo="\\u00e9"}"#),
         ] {
             assert_eq!(read(text), wanted, "{text}");

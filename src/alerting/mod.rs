@@ -23,6 +23,7 @@ pub mod matchers;
 pub mod message;
 pub mod metrics;
 pub mod pipeline;
+mod plain;
 pub mod policy;
 pub mod recovery;
 pub mod relief;

@@ -2,7 +2,7 @@
 
 /// Keys of the file.
 pub(super) const ROOT_KEYS: &[&str] =
-    &["global", "route", "inhibit_rules", "receivers", "templates", "mute_time_intervals", "time_intervals", "tracing"];
+    &["global", "route", "inhibit_rules", "receivers", "templates", "mute_time_intervals", "time_intervals", "tracing", "event_recorder"];
 /// Keys of `global` that are nightbell's own.
 pub(super) const OWN_GLOBAL_KEYS: &[&str] = &["language", "timezone"];
 /// Keys of a route.
@@ -85,7 +85,6 @@ pub(super) const KINDS: &[Kind] = &[
             "wont_fix_resolution",
             "reopen_duration",
             "fields",
-            "custom_fields",
         ],
         required: &[&["project"], &["issue_type"], &["api_url", "global.jira_api_url"]],
         exclusive: &[],
@@ -333,8 +332,70 @@ pub(super) const GLOBAL_EXCLUSIVE: &[(&str, &str)] = &[
     ("smtp_auth_secret", "smtp_auth_secret_file"),
     ("rocketchat_token", "rocketchat_token_file"),
     ("rocketchat_token_id", "rocketchat_token_id_file"),
+    ("slack_app_token", "slack_app_token_file"),
+    ("slack_app_token", "slack_api_url"),
+    ("slack_app_token", "slack_api_url_file"),
+    ("slack_app_token_file", "slack_api_url"),
+    ("slack_app_token_file", "slack_api_url_file"),
+    ("telegram_bot_token", "telegram_bot_token_file"),
+    ("wechat_api_secret", "wechat_api_secret_file"),
+    ("mattermost_webhook_url", "mattermost_webhook_url_file"),
 ];
-/// Ways to authenticate in an `http_config`, of which one may be used.
-pub(super) const AUTHENTICATION: &[&str] = &["authorization", "basic_auth", "oauth2", "bearer_token", "bearer_token_file"];
+/// Keys of `tracing`, of `event_recorder`, and of the `sigv4` of SNS.
+pub(super) const TRACING_KEYS: &[&str] =
+    &["client_type", "sampling_fraction", "endpoint", "tls_config", "insecure", "compression", "timeout", "headers"];
+pub(super) const RECORDER_KEYS: &[&str] = &["file_outputs", "webhook_outputs", "kafka_outputs"];
+pub(super) const SIGV4_KEYS: &[&str] =
+    &["region", "access_key", "secret_key", "profile", "role_arn", "external_id", "use_fips_sts_endpoint", "service_name"];
+/// Keys whose values are true or false, and whole numbers, wherever they stand: in quotes they are texts, which Go's reader refuses.
+pub(super) const FLAGS: &[&str] = &[
+    "continue",
+    "disable_notifications",
+    "enable_http2",
+    "enabled",
+    "follow_redirects",
+    "force_implicit_tls",
+    "insecure",
+    "insecure_skip_verify",
+    "link_names",
+    "monospace",
+    "proxy_from_environment",
+    "require_tls",
+    "send_resolved",
+    "short",
+    "short_fields",
+    "smtp_force_implicit_tls",
+    "smtp_require_tls",
+    "update_alerts",
+    "update_message",
+];
+pub(super) const NUMBERS: &[&str] = &["chat_id", "max_alerts", "message_thread_id"];
+/// Keys of a receiver whose values are durations as Go writes them: `1.5s`, no days.
+pub(super) const GO_DURATIONS: &[&str] = &["expire", "retry", "timeout", "ttl"];
+/// Keys of a receiver whose values are URLs, not texts.
+pub(super) const URLS: &[(&str, &str)] = &[
+    ("", "api_url"),
+    ("", "app_url"),
+    ("", "webhook_url"),
+    ("incidentio_configs", "url"),
+    ("pagerduty_configs", "url"),
+    ("webhook_configs", "url"),
+];
+/// Keys under which the file names what it likes.
+pub(super) const FREE: &[&str] = &[
+    "attributes",
+    "claims",
+    "custom_fields",
+    "details",
+    "endpoint_params",
+    "fields",
+    "headers",
+    "labels",
+    "match",
+    "match_re",
+    "metadata",
+    "payload",
+    "props",
+];
 /// Who may respond, in Opsgenie's words.
 pub(super) const RESPONDERS: &[&str] = &["team", "teams", "user", "escalation", "schedule"];

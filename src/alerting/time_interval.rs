@@ -100,7 +100,8 @@ fn zone(location: &str) -> Option<TimeZone> {
     match location {
         "" | "UTC" => Some(TimeZone::UTC),
         "Local" => Some(TimeZone::system()),
-        name => TimeZone::get(name).ok(),
+        // Names differ in case where the zones are files, as they are for Alertmanager.
+        name => TimeZone::get(name).ok().filter(|zone| zone.iana_name() == Some(name)),
     }
 }
 
@@ -126,7 +127,7 @@ fn ranges(section: &Section<'_>, key: &str, wanted: &str, parse: impl Fn(&str) -
     let texts: Vec<String> = section.or(key, Vec::new());
     let read = |text: &String| {
         let (from, to) = text.split_once(':').unwrap_or((text, text));
-        let range = parse(from.trim()).zip(parse(to.trim()));
+        let range = parse(from).zip(parse(to));
         match range {
             // A day counted from the end is compared as in the shortest month, as Alertmanager does.
             Some((from, to)) if to < 0 && from > 0 && from <= 28 + to => Some((from, to)),

@@ -1,16 +1,24 @@
 //! Alertmanager's verdict about an `alertmanager.yml`: a file that passes here passes `amtool check-config` (0.33), and the other way round.
 //!
 //! nightbell's own keys are refused; receivers that nightbell cannot deliver to are checked all the same. What Alertmanager does not look
-//! at, nightbell looks at too, as warnings: files of secrets, inline templates, addresses. One difference is left: a YAML merge
-//! key (`<<`) may be overridden here.
+//! at, nightbell looks at too, as warnings: files of secrets, inline templates, addresses. Left are differences about what cannot be meant:
+//! a YAML merge key (`<<`) may be overridden here, and refused is what Go's reader takes for something else than is written (a lone brace
+//! for no matcher, `1.5` for a chat, `null` for a name, a port beyond 65535).
 
 use std::path::Path;
 
-use super::config::{ALERTMANAGER_KINDS, Alerting, GLOBAL_KEYS};
-use super::schema::{AUTHENTICATION, GLOBAL_EXCLUSIVE, KINDS, Kind, OWN_GLOBAL_KEYS, RESPONDERS, ROOT_KEYS, ROUTE_KEYS, VICTOROPS_FIELDS};
-use crate::config::{ConfigError, ConfigErrors, Document, Environment, Node, Position, ScalarStyle, Value};
+use super::config::{Alerting, GLOBAL_KEYS};
+use super::plain::{http_settings, is_go_duration, is_go_url, is_yaml_flag, simplify, tls_settings};
+use super::schema::{
+    FLAGS, FREE, GLOBAL_EXCLUSIVE, GO_DURATIONS, KINDS, Kind, NUMBERS, OWN_GLOBAL_KEYS, RECORDER_KEYS, RESPONDERS, ROOT_KEYS, ROUTE_KEYS,
+    SIGV4_KEYS, TRACING_KEYS, URLS, VICTOROPS_FIELDS,
+};
+use crate::config::{ConfigError, ConfigErrors, Document, Environment, Loader, Node, Position, ScalarStyle, Section, Value};
+use crate::http::{HttpConfig, TlsConfig};
+use crate::model::parse_duration;
 use crate::model::text::is_legacy_label_name;
 use crate::notify::NOTIFIERS;
+use crate::template::{Library, Template};
 
 /// A file that Alertmanager would take.
 pub struct Checked {
@@ -44,7 +52,9 @@ pub fn check(mut document: Document, folder: &Path) -> Result<Checked, ConfigErr
         Ok(alerting) if inspector.errors.is_empty() => Ok(Checked { alerting, templates, warnings }),
         read => {
             let mut errors = ConfigErrors(inspector.errors);
-            errors.0.extend(read.err().into_iter().flat_map(|e| e.0));
+            let known: Vec<_> = errors.0.iter().map(|e| e.position).collect();
+            let more = read.err().into_iter().flat_map(|e| e.0);
+            errors.0.extend(more.filter(|e| e.position.is_none() || !known.contains(&e.position)));
             errors.0.sort_by_key(|e| e.position);
             errors.0.dedup();
             Err(errors)
@@ -52,95 +62,29 @@ pub fn check(mut document: Document, folder: &Path) -> Result<Checked, ConfigErr
     }
 }
 
-fn entries(node: &Node) -> &[(String, Position, Node)] {
+pub(super) fn entries(node: &Node) -> &[(String, Position, Node)] {
     match &node.value {
         Value::Map(entries) => entries,
         _ => &[],
     }
 }
 
-fn items<'a>(node: &'a Node, key: &str) -> &'a [Node] {
+pub(super) fn items<'a>(node: &'a Node, key: &str) -> &'a [Node] {
     match node.get(key).map(|n| &n.value) {
         Some(Value::List(items)) => items,
         _ => &[],
     }
 }
 
-fn text(node: &Node) -> Option<&str> {
+pub(super) fn text(node: &Node) -> Option<&str> {
     match &node.value {
         Value::Scalar { text, .. } if !node.is_null() => Some(text),
         _ => None,
     }
 }
 
-fn is_delivered(key: &str) -> bool {
+pub(super) fn is_delivered(key: &str) -> bool {
     NOTIFIERS.iter().any(|kind| kind.key == key)
-}
-
-/// Leaves of the file what Alertmanager looks at: kinds that nightbell does not know vanish, a secret in a file becomes one in place,
-/// templates and addresses in receivers become plain words, a dollar sign only a dollar sign.
-fn simplify(root: &mut Node) {
-    let Value::Map(entries) = &mut root.value else { return };
-    for (key, _, node) in entries {
-        literal(node);
-        match (key.as_str(), &mut node.value) {
-            ("global", Value::Map(_)) => plain(node),
-            ("receivers", Value::List(receivers)) => {
-                for receiver in receivers {
-                    if let Value::Map(entries) = &mut receiver.value {
-                        entries.retain(|(key, _, _)| key != "labels" && (is_delivered(key) || !ALERTMANAGER_KINDS.contains(&key.as_str())));
-                        entries.iter_mut().filter(|(key, _, _)| key != "name").for_each(|(_, _, node)| plain(node));
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Nothing is taken from the environment.
-fn literal(node: &mut Node) {
-    match &mut node.value {
-        Value::Scalar { text, .. } => *text = text.replace("${", "$${"),
-        Value::List(items) => items.iter_mut().for_each(literal),
-        Value::Map(entries) => entries.iter_mut().for_each(|(_, _, node)| literal(node)),
-    }
-}
-
-fn plain(node: &mut Node) {
-    match &mut node.value {
-        Value::Scalar { text, .. } if text.contains("{{") => *text = "template".into(),
-        Value::Scalar { text, .. } if text == "<secret>" => *text = "https://secret.invalid/".into(),
-        Value::Scalar { .. } => {}
-        Value::List(items) => items.iter_mut().for_each(plain),
-        Value::Map(entries) => {
-            entries.retain(|(key, _, _)| !["oauth2", "ca_file", "cert_file", "key_file"].contains(&key.as_str()));
-            let present: Vec<String> = entries.iter().map(|(key, _, _)| key.clone()).collect();
-            // Alertmanager takes an e-mail's password both in place and in a file.
-            entries.retain(|(key, _, _)| {
-                !["auth_password_file", "auth_secret_file"].contains(&key.as_str())
-                    || !present.iter().any(|other| Some(other.as_str()) == key.strip_suffix("_file"))
-            });
-            for (key, _, node) in entries {
-                if key.ends_with("url") && text(node).is_some_and(|text| text.contains("{{")) {
-                    node.value = Value::Scalar { text: "https://template.invalid/".into(), style: ScalarStyle::Plain };
-                }
-                plain(node);
-                let Value::Scalar { text, .. } = &mut node.value else { continue };
-                if key == "to" && !text.is_empty() {
-                    *text = "someone@example.org".into();
-                }
-                if let Some(secret) = key.strip_suffix("_file").filter(|secret| !present.iter().any(|other| other == secret)) {
-                    *text = match secret {
-                        "chat_id" => "1".into(),
-                        url if url.ends_with("url") => "https://secret.invalid/".into(),
-                        _ => "secret".into(),
-                    };
-                    *key = secret.to_owned();
-                }
-            }
-        }
-    }
 }
 
 struct Inspector {
@@ -176,11 +120,24 @@ impl Inspector {
         }
         if let Some(route) = root.get("route") {
             self.route(route);
+            self.scalars(route);
+        }
+        if let Some(tracing) = root.get("tracing") {
+            self.tracing(tracing);
+        }
+        if let Some(recorder) = root.get("event_recorder") {
+            self.keys("event_recorder", recorder, RECORDER_KEYS);
         }
         for rule in items(root, "inhibit_rules") {
             self.label_names(rule, &["source_match", "source_match_re", "target_match", "target_match_re"]);
+            if let Some(empty) = items(rule, "equal").iter().find(|name| text(name).unwrap_or("").is_empty()) {
+                self.error(empty.position, "equal", "names no label", "give a label's name");
+            }
         }
         for key in ["time_intervals", "mute_time_intervals"] {
+            for interval in items(root, key).iter().filter(|interval| interval.get("name").and_then(text) == Some("")) {
+                self.error(interval.position, key, "has no name", "give name");
+            }
             for element in items(root, key).iter().flat_map(|named| items(named, "time_intervals")) {
                 let digit = |day: &&Node| text(day).is_some_and(|day| day.contains(|c: char| c.is_ascii_digit()));
                 for day in items(element, "weekdays").iter().filter(digit) {
@@ -189,6 +146,7 @@ impl Inspector {
             }
         }
         for receiver in items(root, "receivers") {
+            self.scalars(receiver);
             for (key, position, blocks) in entries(receiver) {
                 match KINDS.iter().find(|kind| kind.key == key) {
                     Some(kind) => self.blocks(kind, blocks, root),
@@ -206,26 +164,85 @@ impl Inspector {
                 self.own(*position, &format!("global.{key}"));
             }
             let Some(value) = text(node) else { continue };
-            if key.ends_with("_url") && value != "<secret>" && !is_url(value) {
+            if key.ends_with("_url") && value != "<secret>" && !is_go_url(value) {
                 self.error(*position, key, "is not an http or https URL", "give a URL such as https://example.org/path");
             }
             if key == "smtp_smarthost" && !value.contains(':') {
                 self.error(*position, key, "has no port", "give host:port such as mail.example.org:587");
             }
         }
+        self.scalars(global);
         if let Some(http) = global.get("http_config") {
             self.http(http);
+        }
+        if let Some(tls) = global.get("smtp_tls_config") {
+            self.tls("smtp_tls_config", tls);
         }
     }
 
     fn http(&mut self, http: &Node) {
-        if AUTHENTICATION.iter().filter(|key| is_set(http, key)).count() > 1 {
-            self.error(http.position, "http_config", "authenticates in two ways", &format!("keep one of {}", AUTHENTICATION.join(", ")));
+        self.settings("http_config", http_settings(http), |section| drop(HttpConfig::read(section)));
+    }
+
+    fn tls(&mut self, key: &str, tls: &Node) {
+        self.settings(key, tls_settings(tls), |section| drop(TlsConfig::read(section)));
+    }
+
+    /// What nightbell's own reader finds in a block that stands by itself.
+    fn settings(&mut self, key: &str, root: Node, read: impl Fn(&Section<'_>)) {
+        let document = Document { file: self.file.clone(), source: "".into(), root, has_more: false };
+        let environment = Environment::default();
+        let loader = Loader::new(&document, &environment, Path::new("."));
+        let section = loader.root();
+        read(&section);
+        section.finish();
+        drop(section);
+        let path = |inner: &str| if inner.is_empty() { key.to_owned() } else { format!("{key}.{inner}") };
+        self.errors.extend(loader.into_errors().0.into_iter().map(|error| ConfigError { key: path(&error.key), ..error }));
+    }
+
+    /// Go's readers tell a text from a flag or a number: `"true"` is not true.
+    fn scalars(&mut self, node: &Node) {
+        match &node.value {
+            Value::Scalar { .. } => {}
+            Value::List(items) => items.iter().for_each(|item| self.scalars(item)),
+            Value::Map(entries) => {
+                for (key, _, node) in entries.iter().filter(|(key, _, _)| !FREE.contains(&key.as_str())) {
+                    self.scalars(node);
+                    let Value::Scalar { text, style } = &node.value else { continue };
+                    let plain = *style == ScalarStyle::Plain;
+                    if FLAGS.contains(&key.as_str()) && !node.is_null() && !(plain && is_yaml_flag(text)) {
+                        self.error(node.position, key, "is not true or false", "give true or false, without quotes");
+                    }
+                    if NUMBERS.contains(&key.as_str()) && !plain {
+                        self.error(node.position, key, "is a text", "give a number without quotes");
+                    }
+                }
+            }
         }
-        if let Some(proxy) = http.get("proxy_url")
-            && text(proxy).is_some_and(|proxy| !is_url(proxy) && !proxy.starts_with("socks5"))
-        {
-            self.error(proxy.position, "proxy_url", "is not a URL", "give a URL such as http://proxy:3128");
+    }
+
+    fn keys(&mut self, name: &str, block: &Node, known: &[&str]) {
+        for (key, position, _) in entries(block).iter().filter(|(key, _, _)| !known.contains(&key.as_str())) {
+            self.own(*position, &format!("{name}.{key}"));
+        }
+    }
+
+    fn tracing(&mut self, tracing: &Node) {
+        self.keys("tracing", tracing, TRACING_KEYS);
+        if let Some(kind) = tracing.get("client_type").filter(|kind| !text(kind).is_some_and(|t| ["http", "grpc"].contains(&t))) {
+            self.error(kind.position, "client_type", "is not known", "give http or grpc");
+        }
+        if !tracing.is_null() && !is_set(tracing, "endpoint") {
+            self.error(tracing.position, "tracing", "endpoint is missing", "give endpoint");
+        }
+        for (_, position, header) in tracing.get("headers").map(entries).unwrap_or_default() {
+            if !matches!(header.value, Value::Map(_)) {
+                self.error(*position, "headers", "is not a mapping", "give {values: [...]}, {secrets: [...]} or {files: [...]}");
+            }
+        }
+        if let Some(tls) = tracing.get("tls_config") {
+            self.tls("tls_config", tls);
         }
     }
 
@@ -233,11 +250,17 @@ impl Inspector {
         for (key, position, _) in entries(route).iter().filter(|(key, _, _)| !ROUTE_KEYS.contains(&key.as_str())) {
             self.own(*position, key);
         }
-        if let Some(empty) = items(route, "group_by").iter().find(|name| text(name) == Some("")) {
+        if let Some(empty) = items(route, "group_by").iter().find(|name| text(name).unwrap_or("").is_empty()) {
             self.error(empty.position, "group_by", "names no label", "give a label's name");
         }
         self.label_names(route, &["match", "match_re"]);
+        for (name, position, _) in route.get("match_re").map(entries).unwrap_or_default().iter().filter(|(_, _, node)| node.is_null()) {
+            self.error(*position, name, "has no pattern", "give a regular expression");
+        }
         for child in items(route, "routes") {
+            if child.is_null() {
+                self.error(child.position, "routes", "has nothing in it", "give a route, or remove it");
+            }
             self.route(child);
         }
     }
@@ -257,7 +280,8 @@ impl Inspector {
             }
             return;
         };
-        let known = |key: &str| ["send_resolved", "http_config"].contains(&key) || kind.keys.contains(&key);
+        let has_http = kind.key != "email_configs";
+        let known = |key: &str| key == "send_resolved" || (has_http && key == "http_config") || kind.keys.contains(&key);
         for block in list {
             for (key, position, _) in entries(block).iter().filter(|(key, _, _)| !known(key)) {
                 self.own(*position, &format!("{}.{key}", kind.key));
@@ -265,9 +289,35 @@ impl Inspector {
             if let Some(http) = block.get("http_config") {
                 self.http(http);
             }
+            if let Some(tls) = block.get("tls_config").filter(|_| kind.key == "email_configs") {
+                self.tls("tls_config", tls);
+            }
+            self.values(kind, block);
             self.details(kind, block);
             if !is_delivered(kind.key) {
                 self.foreign(kind, block, root);
+            }
+        }
+    }
+
+    /// What Go's readers demand of single values.
+    fn values(&mut self, kind: &Kind, block: &Node) {
+        for (key, _, node) in entries(block) {
+            let Value::Scalar { text, style } = &node.value else { continue };
+            if node.is_null() {
+                continue;
+            }
+            if GO_DURATIONS.contains(&key.as_str()) && !is_go_duration(text, *style) {
+                self.error(node.position, key, "is not a duration here", "give a duration such as 10s or 1m30s");
+            }
+            if !URLS.iter().any(|(only, url)| url == key && [kind.key, ""].contains(only)) || text == "<secret>" {
+                continue;
+            }
+            let may_be_template = kind.key == "webhook_configs" && text.contains("{{");
+            if may_be_template && let Err(problem) = Template::notification(text, &Library::default()) {
+                self.error(node.position, key, problem.to_string(), "write it as Alertmanager's templates are written");
+            } else if !may_be_template && !text.is_empty() && !is_go_url(text) {
+                self.error(node.position, key, "is not an http or https URL", "give a URL such as https://example.org/path");
             }
         }
     }
@@ -319,7 +369,32 @@ impl Inspector {
                     self.error(position, "message_type", "is not known", "give text or markdown");
                 }
             }
+            "jira_configs" => {
+                if let Some(position) = unknown("api_type", &["auto", "cloud", "datacenter"]) {
+                    self.error(position, "api_type", "is not known", "give auto, cloud or datacenter");
+                }
+                if let Some(reopen) = block.get("reopen_duration").filter(|n| text(n).is_some_and(|t| parse_duration(t).is_err())) {
+                    self.error(reopen.position, "reopen_duration", "is not a duration", "give a duration such as 7d");
+                }
+            }
+            "incidentio_configs" => {
+                let tokens = ["alert_source_token", "alert_source_token_file"].iter().any(|key| is_set(block, key));
+                if tokens && block.get("http_config").is_some_and(|http| is_set(http, "authorization")) {
+                    self.error(block.position, "alert_source_token", "stands beside http_config.authorization", "keep one of them");
+                }
+            }
+            "pushover_configs" => {
+                if let Some(html) = block.get("html").filter(|n| !text(n).is_some_and(is_yaml_flag)) {
+                    self.error(html.position, "html", "is not true or false", "give true or false");
+                }
+            }
             "sns_configs" => {
+                if let Some(keys) = block.get("sigv4") {
+                    self.keys("sigv4", keys, SIGV4_KEYS);
+                    if is_set(keys, "external_id") && !is_set(keys, "role_arn") {
+                        self.error(keys.position, "external_id", "is of no use without role_arn", "add role_arn, or remove it");
+                    }
+                }
                 if let Some(keys) = block.get("sigv4").filter(|keys| is_set(keys, "access_key") != is_set(keys, "secret_key")) {
                     self.error(keys.position, "sigv4", "has one of access_key and secret_key", "give both or neither");
                 }
@@ -350,8 +425,4 @@ fn is_set(node: &Node, key: &str) -> bool {
         Value::Scalar { text, .. } => !found.is_null() && !text.is_empty() && text != "false",
         _ => true,
     })
-}
-
-fn is_url(text: &str) -> bool {
-    url::Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
 }

@@ -115,8 +115,7 @@ fn slug(route: &Route, show_continue: bool, show_receiver: bool) -> String {
 
 fn line(text: &str, indent: &str, last: bool, out: &mut String) -> String {
     out.push_str(&format!("{indent}{}── {text}\n", if last { "└" } else { "├" }));
-    // The spaces beside a line are amtool's: two of them do not break.
-    format!("{indent}{}", if last { "    " } else { "│\u{a0}\u{a0} " })
+    format!("{indent}{}", if last { "    " } else { "│   " })
 }
 
 fn branch(routes: &Routes, index: usize, indent: &str, last: bool, out: &mut String, text: &dyn Fn(&Route) -> String) {

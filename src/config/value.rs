@@ -85,8 +85,8 @@ impl FromNode for bool {
             "true" | "True" | "TRUE" => Some(true),
             "false" | "False" | "FALSE" => Some(false),
             // YAML 1.1 spellings, which go-yaml accepts for a boolean field.
-            "yes" | "on" | "Yes" | "On" => Some(true),
-            "no" | "off" | "No" | "Off" => Some(false),
+            "yes" | "on" | "Yes" | "On" | "YES" | "ON" | "y" | "Y" => Some(true),
+            "no" | "off" | "No" | "Off" | "NO" | "OFF" | "n" | "N" => Some(false),
             _ => None,
         })
     }

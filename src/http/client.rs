@@ -1,15 +1,19 @@
 //! A client for one [`HttpConfig`]: every request has a deadline, every body a bound.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use super::config::HttpConfig;
 use super::error::{HttpError, HttpErrorKind};
+use super::oauth2::Tokens;
 use super::tls;
+use crate::config::Secret;
 
 /// Most bytes that are reserved before they come.
 const MAX_RESERVED: usize = 16 << 20;
@@ -18,7 +22,10 @@ const MAX_RESERVED: usize = 16 << 20;
 #[derive(Clone)]
 pub struct Client {
     inner: reqwest::Client,
+    /// `http_headers`, each with all its values.
+    headers: HeaderMap,
     authorization: Option<HeaderValue>,
+    tokens: Option<Arc<Tokens>>,
 }
 
 /// One request.
@@ -49,6 +56,13 @@ impl Request {
         let mut headers = HeaderMap::new();
         headers.insert(reqwest::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Request { method: Method::POST, url, headers, body: Bytes::from(body.to_string()), timeout, max_body: 1 << 20 }
+    }
+
+    /// A POST of a form, whose body is still to be written, with a deadline, 1 MiB of answer at most.
+    pub fn post_form(url: Url, timeout: Duration) -> Self {
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let headers = HeaderMap::from_iter([(reqwest::header::CONTENT_TYPE, form)]);
+        Request { method: Method::POST, url, headers, body: Bytes::new(), timeout, max_body: 1 << 20 }
     }
 
     /// Adds a header whose value may be secret; an invalid value is left out by the caller's validation at build.
@@ -86,16 +100,18 @@ impl Client {
         let mut builder = reqwest::Client::builder()
             .pool_max_idle_per_host(2)
             .redirect(if config.follow_redirects { reqwest::redirect::Policy::limited(10) } else { reqwest::redirect::Policy::none() })
-            .default_headers(default_headers(config)?)
+            .user_agent(concat!("nightbell/", env!("CARGO_PKG_VERSION")))
             .tls_backend_preconfigured(tls::client_config(&config.tls)?);
         if let Some(url) = &config.proxy_url {
             let proxy = reqwest::Proxy::all(url.clone()).map_err(|_| invalid("proxy_url is not usable"))?;
+            let proxy = proxy.headers(header_map(&config.proxy_connect_header, "proxy_connect_header")?);
             builder = builder.proxy(proxy.no_proxy(config.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string)));
         } else if !config.proxy_from_environment {
             builder = builder.no_proxy();
         }
         let inner = builder.build().map_err(HttpError::from)?;
-        Ok(Client { inner, authorization: authorization(config)? })
+        let tokens = config.oauth2.clone().map(Tokens::build).transpose()?.map(Arc::new);
+        Ok(Client { inner, headers: header_map(&config.headers, "http_headers")?, authorization: authorization(config)?, tokens })
     }
 
     /// A client with default settings, for callers that have already recorded why the wanted one cannot be built.
@@ -116,8 +132,25 @@ impl Client {
 
     /// Sends a request and returns as soon as the headers are there, for callers that watch the body arrive. The caller keeps the deadline.
     pub async fn start(&self, request: Request) -> Result<Incoming, HttpError> {
+        let Some(tokens) = self.tokens.as_ref().filter(|_| !request.headers.contains_key(AUTHORIZATION)) else {
+            return self.attempt(request, self.authorization.as_ref()).await;
+        };
+        let token = tokens.authorization().await?;
+        let incoming = self.attempt(request.clone(), Some(&token)).await?;
+        if incoming.status != 401 {
+            return Ok(incoming);
+        }
+        // It was taken back before its time.
+        tokens.refused(&token);
+        self.attempt(request, Some(&tokens.authorization().await?)).await
+    }
+
+    async fn attempt(&self, request: Request, authorization: Option<&HeaderValue>) -> Result<Incoming, HttpError> {
         let mut headers = request.headers;
-        if let Some(authorization) = &self.authorization
+        for (name, value) in self.headers.iter().filter(|(name, _)| !headers.contains_key(*name)).collect::<Vec<_>>() {
+            headers.append(name.clone(), value.clone());
+        }
+        if let Some(authorization) = authorization
             && !headers.contains_key(AUTHORIZATION)
         {
             headers.insert(AUTHORIZATION, authorization.clone());
@@ -164,7 +197,7 @@ fn invalid(message: &str) -> HttpError {
     HttpError::new(HttpErrorKind::Request, message)
 }
 
-fn secret_value(text: &str) -> Result<HeaderValue, HttpError> {
+pub(super) fn secret_value(text: &str) -> Result<HeaderValue, HttpError> {
     let mut value = HeaderValue::from_str(text).map_err(|_| invalid("a header value holds characters that HTTP does not allow"))?;
     value.set_sensitive(true);
     Ok(value)
@@ -182,12 +215,13 @@ fn authorization(config: &HttpConfig) -> Result<Option<HeaderValue>, HttpError> 
     }
 }
 
-fn default_headers(config: &HttpConfig) -> Result<HeaderMap, HttpError> {
-    let mut headers = HeaderMap::new();
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("nightbell/", env!("CARGO_PKG_VERSION"))));
-    for (name, value) in &config.headers {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid("http_headers: not a header name"))?;
-        headers.insert(name, secret_value(value.expose())?);
+fn header_map(headers: &BTreeMap<String, Vec<Secret>>, key: &str) -> Result<HeaderMap, HttpError> {
+    let mut map = HeaderMap::new();
+    for (name, values) in headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(&format!("{key}: not a header name")))?;
+        for value in values {
+            map.append(name.clone(), secret_value(value.expose())?);
+        }
     }
-    Ok(headers)
+    Ok(map)
 }

@@ -1,11 +1,37 @@
 //! The `http_config` block of Prometheus and Alertmanager: authentication, TLS, proxy, redirects, headers.
+//!
+//! What Prometheus refuses is refused here; of what it takes, three things are refused too: a TLS older than 1.2 alone, a JWT as grant of
+//! `oauth2`, and secrets by reference (`*_ref`), which need a manager of secrets.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use url::Url;
 
-use crate::config::{Secret, Section};
+use super::oauth2::OAuth2;
+use crate::config::{Node, Secret, Section, Value};
+
+/// Headers that nobody may set by `http_headers`, as in Prometheus: others of the settings, or the client itself, write them.
+const RESERVED: &[&str] = &[
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "user-agent",
+    "www-authenticate",
+    "x-amz-content-sha256",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-prometheus-remote-read-version",
+    "x-prometheus-remote-write-version",
+    "x-prometheus-scrape-timeout-seconds",
+];
 
 /// How to reach an HTTP server; see Prometheus's `http_config`.
 #[derive(Clone, Debug)]
@@ -14,18 +40,22 @@ pub struct HttpConfig {
     pub basic_auth: Option<(String, Secret)>,
     /// `authorization` (or the older `bearer_token`): type, `Bearer` by default, and credentials.
     pub authorization: Option<(String, Secret)>,
+    /// `oauth2`: who gives the access token.
+    pub oauth2: Option<OAuth2>,
     /// `tls_config`.
     pub tls: TlsConfig,
-    /// `proxy_url`.
+    /// `proxy_url`: http, https, socks5 or socks5h.
     pub proxy_url: Option<Url>,
+    /// `proxy_connect_header`: what the proxy is told when it is asked for a tunnel.
+    pub proxy_connect_header: BTreeMap<String, Vec<Secret>>,
     /// `no_proxy`: hosts, comma separated, that are reached without it.
     pub no_proxy: Option<String>,
     /// `proxy_from_environment`: take HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
     pub proxy_from_environment: bool,
     /// `follow_redirects`, true by default.
     pub follow_redirects: bool,
-    /// `http_headers`: extra headers.
-    pub headers: BTreeMap<String, Secret>,
+    /// `http_headers`: extra headers, each with all its values.
+    pub headers: BTreeMap<String, Vec<Secret>>,
 }
 
 /// The `tls_config` block.
@@ -96,8 +126,10 @@ impl Default for HttpConfig {
         HttpConfig {
             basic_auth: None,
             authorization: None,
+            oauth2: None,
             tls: TlsConfig::default(),
             proxy_url: None,
+            proxy_connect_header: BTreeMap::new(),
             no_proxy: None,
             proxy_from_environment: false,
             follow_redirects: true,
@@ -125,48 +157,86 @@ impl HttpConfig {
             (scheme, credentials)
         });
         let bearer = section.secret("bearer_token").map(|token| ("Bearer".to_owned(), token));
-        if [basic_auth.is_some(), authorization.is_some(), bearer.is_some()].iter().filter(|x| **x).count() > 1 {
-            section.error("authorization", "stands beside another way to log in", "keep one of basic_auth, authorization, bearer_token");
+        let oauth2 = section.section("oauth2");
+        if [basic_auth.is_some(), authorization.is_some(), bearer.is_some(), oauth2.is_some()].iter().filter(|x| **x).count() > 1 {
+            let remedy = "keep one of basic_auth, authorization, bearer_token, oauth2";
+            section.error("authorization", "stands beside another way to log in", remedy);
         }
-        let headers = section.section("http_headers").map(|headers| {
-            let one = |name: &&str| {
-                let header = headers.section(name)?;
-                let value = header.get::<Vec<String>>("values").and_then(|v| v.into_iter().next()).map(Secret::new);
-                let secrets = header.get::<Vec<Secret>>("secrets").and_then(|v| v.into_iter().next());
-                let files = header.get::<Vec<PathBuf>>("files").and_then(|v| v.into_iter().next());
-                let file = files.and_then(|path| match std::fs::read_to_string(&path) {
-                    Ok(text) => Some(Secret::new(text.trim_end())),
-                    Err(e) => {
-                        header.error("files", format!("{}: cannot be read: {e}", path.display()), "check the path and its permissions");
-                        None
-                    }
-                });
-                header.finish();
-                Some(((*name).to_owned(), value.or(secrets).or(file)?))
-            };
-            headers.keys().iter().filter_map(one).collect()
-        });
+        let oauth2 = oauth2.and_then(|section| OAuth2::read(&section));
         // HTTP/2 is never spoken; the key may stand where a Prometheus file has it.
         section.get::<bool>("enable_http2");
-        for (key, remedy) in [
-            ("oauth2", "use authorization with credentials_file, and let a script renew that file's token before a reload"),
-            ("proxy_connect_header", "put a proxy that needs no extra headers in between"),
-        ] {
-            if section.node(key).is_some() {
-                section.error(key, "is not supported", remedy);
-            }
-        }
         HttpConfig {
             basic_auth,
             authorization: authorization.or(bearer),
-            tls: section.section("tls_config").map(|s| TlsConfig::read(&s)).unwrap_or_default(),
-            proxy_url: section.get("proxy_url"),
-            no_proxy: section.get("no_proxy"),
-            proxy_from_environment: section.or("proxy_from_environment", false),
+            oauth2,
             follow_redirects: section.or("follow_redirects", true),
-            headers: headers.unwrap_or_default(),
+            ..Self::read_transport(section)
         }
     }
+
+    /// Reads the keys that say how a server is reached, not who asks: TLS, proxy, headers.
+    pub(super) fn read_transport(section: &Section<'_>) -> Self {
+        let proxy_url = section.get::<String>("proxy_url").filter(|text| !text.is_empty()).and_then(|text| {
+            let known = |url: &Url| ["http", "https", "socks5", "socks5h"].contains(&url.scheme()) && url.has_host();
+            let url = Url::parse(&text).ok().filter(known);
+            if url.is_none() {
+                section.error("proxy_url", "is not the URL of a proxy", "give a URL such as http://proxy:3128 or socks5://proxy:1080");
+            }
+            url
+        });
+        let config = HttpConfig {
+            tls: section.section("tls_config").map(|s| TlsConfig::read(&s)).unwrap_or_default(),
+            no_proxy: section.get::<String>("no_proxy").filter(|hosts| !hosts.is_empty()),
+            proxy_from_environment: section.or("proxy_from_environment", false),
+            proxy_connect_header: section.or("proxy_connect_header", BTreeMap::new()),
+            headers: section.section("http_headers").map(|headers| read_headers(&headers)).unwrap_or_default(),
+            proxy_url,
+            ..HttpConfig::default()
+        };
+        let has_url = section.node("proxy_url").is_some_and(says_something);
+        let beside = |key: &str| section.error(key, "stands beside proxy_from_environment", "keep one of the two");
+        match (config.proxy_from_environment, has_url) {
+            (true, true) => beside("proxy_url"),
+            (true, false) if config.no_proxy.is_some() => beside("no_proxy"),
+            (true, false) if !config.proxy_connect_header.is_empty() => {
+                section.error("proxy_connect_header", "is not sent to a proxy that the environment names", "name the proxy in proxy_url");
+            }
+            (false, false) => {
+                for (key, _) in [("no_proxy", config.no_proxy.is_some()), ("proxy_connect_header", !config.proxy_connect_header.is_empty())]
+                    .iter()
+                    .filter(|(_, set)| *set)
+                {
+                    section.error(key, "is of no use without a proxy", "add proxy_url, or remove it");
+                }
+            }
+            _ => {}
+        }
+        config
+    }
+}
+
+fn says_something(node: &Node) -> bool {
+    !node.is_null() && !matches!(&node.value, Value::Scalar { text, .. } if text.is_empty())
+}
+
+fn read_headers(section: &Section<'_>) -> BTreeMap<String, Vec<Secret>> {
+    let one = |name: &&str| {
+        let header = section.section(name)?;
+        let mut values: Vec<Secret> = header.or("values", Vec::new());
+        values.extend(header.or::<Vec<Secret>>("secrets", Vec::new()));
+        for path in header.or::<Vec<PathBuf>>("files", Vec::new()) {
+            match std::fs::read_to_string(&path) {
+                Ok(text) => values.push(Secret::new(text.trim())),
+                Err(e) => header.error("files", format!("{}: cannot be read: {e}", path.display()), "check the path and its permissions"),
+            }
+        }
+        header.finish();
+        if RESERVED.contains(&name.to_ascii_lowercase().as_str()) {
+            section.error(name, "may not be set here", "use the key that is there for it, such as authorization, or remove it");
+        }
+        Some(((*name).to_owned(), values))
+    };
+    section.keys().iter().filter_map(one).collect()
 }
 
 impl TlsConfig {

@@ -3,11 +3,13 @@
 mod client;
 mod config;
 mod error;
+mod oauth2;
 mod tls;
 
 pub use client::{Client, Incoming, Request, Response};
 pub use config::{HttpConfig, TlsConfig};
 pub use error::{HttpError, HttpErrorKind};
+pub use oauth2::OAuth2;
 pub use reqwest::Method;
 pub use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 pub use tls::client_config;

@@ -26,4 +26,4 @@ pub use metric::{MetricDesc, MetricKind};
 pub use native_histogram::{NativeHistogram, histogram_nan, is_histogram};
 pub use sample::{Batch, Family, Histogram, HistogramSample, STALE_NAN_BITS, Sample, is_stale, stale_nan};
 pub use stage::Stage;
-pub use time::{DurationError, Timestamp, format_duration, parse_duration};
+pub use time::{DurationError, Timestamp, format_duration, parse_duration, parse_go_duration};

@@ -131,6 +131,27 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     if total > (i64::MAX / 1_000_000) as u64 { Err(DurationError::OutOfRange) } else { Ok(Duration::from_millis(total)) }
 }
 
+/// Reads a duration as Go writes them: `1.5s`, `1h0m0.25s`, `0`; fractions are allowed, days are not. Parts of a nanosecond are dropped.
+pub fn parse_go_duration(text: &str) -> Result<Duration, DurationError> {
+    const NANOSECONDS: [(&str, f64); 8] =
+        [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
+    match text {
+        "" => return Err(DurationError::Empty),
+        "0" => return Ok(Duration::ZERO),
+        _ => {}
+    }
+    let (mut rest, mut total) = (text, 0.0);
+    while !rest.is_empty() {
+        let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len()));
+        let (unit, tail) = tail.split_at(tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len()));
+        let number: f64 = number.parse().map_err(|_| DurationError::Invalid(text.to_owned()))?;
+        let unknown = || DurationError::UnknownUnit { unit: unit.to_owned(), text: text.to_owned() };
+        total += number * NANOSECONDS.iter().find(|(name, _)| *name == unit).ok_or_else(unknown)?.1;
+        rest = tail;
+    }
+    if total > i64::MAX as f64 { Err(DurationError::OutOfRange) } else { Ok(Duration::from_nanos(total as u64)) }
+}
+
 /// Writes a duration as Prometheus does: `1h30m`, `1w`, `0s`; years and weeks only when they come out even.
 pub fn format_duration(duration: Duration) -> String {
     let mut ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -181,6 +202,17 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
             assert_eq!(format_duration(Duration::from_millis(ms)), printed);
+        }
+    }
+
+    #[test]
+    fn durations_read_as_go_writes_them() {
+        for (text, ms) in [("0", Some(0)), ("1.5s", Some(1500)), ("1h0m0.25s", Some(3_600_250)), (".5m", Some(30_000)), ("1500us", Some(1))]
+        {
+            assert_eq!(parse_go_duration(text).ok().map(|d| d.as_millis()), ms, "{text}");
+        }
+        for text in ["", "5", "1d", "1.2.3s", "s", "1s ", ".s", "999999999h"] {
+            assert!(parse_go_duration(text).is_err(), "{text}");
         }
     }
 

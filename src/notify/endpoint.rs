@@ -10,9 +10,9 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use crate::config::{Secret, Section};
+use crate::config::{FromNode, Node, Secret, Section, Value as Yaml};
 use crate::http::{Client, HttpConfig, HttpError, HttpErrorKind, Request};
-use crate::model::Timestamp;
+use crate::model::{Timestamp, parse_go_duration};
 
 use super::error::{NotifyError, Reason};
 
@@ -40,7 +40,7 @@ impl Endpoint {
             (None, Some(global)) => built(global),
             (None, None) => (HttpConfig::default(), OnceLock::new()),
         };
-        let timeout = section.get::<Duration>("timeout").filter(|t| !t.is_zero()).unwrap_or(DEFAULT_TIMEOUT);
+        let timeout = section.get::<Timeout>("timeout").map(|timeout| timeout.0).filter(|t| !t.is_zero()).unwrap_or(DEFAULT_TIMEOUT);
         Endpoint { config, client, timeout }
     }
 
@@ -76,6 +76,19 @@ impl Endpoint {
         // A client holds parsed root certificates: one that is never used is never built.
         let client = Client::build(&self.config)?;
         Ok(self.client.get_or_init(|| client))
+    }
+}
+
+/// A duration as anything in Prometheus's family of files writes it: `1m`, `1.5s`.
+struct Timeout(Duration);
+
+impl FromNode for Timeout {
+    fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
+        let written = match &node.value {
+            Yaml::Scalar { text, .. } => parse_go_duration(text).ok(),
+            _ => None,
+        };
+        written.or_else(|| Duration::from_node(section, key, node)).map(Timeout)
     }
 }
 

@@ -49,14 +49,11 @@ struct PagerDuty {
 
 fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
     let key = match (section.secret("routing_key"), section.secret("service_key")) {
+        // Of two keys Alertmanager takes the older one.
+        (_, Some(key)) => Key::V1(key),
         (Some(key), None) => Key::V2(key),
-        (None, Some(key)) => Key::V1(key),
-        (both, _) => {
-            let (problem, remedy) = match both {
-                Some(_) => ("has both routing_key and service_key", "keep one of the two"),
-                None => ("has neither routing_key nor service_key", "add routing_key: …"),
-            };
-            section.error("", problem, remedy);
+        (None, None) => {
+            section.error("", "has neither routing_key nor service_key", "add routing_key: …");
             Key::V2(Secret::default())
         }
     };

@@ -98,7 +98,8 @@ fn routes_are_shown_and_tested_as_amtool_does() {
     let newer = newer();
     let files = corpus().into_iter().filter(|(file, good)| *good && !newer.contains(file)).map(|(file, _)| file);
     let flag = |file: &str| format!("--config.file={file}");
-    let printed = |output: &Output| String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    // Debian's amtool draws with spaces that do not break, 0.33 with ordinary ones.
+    let printed = |output: &Output| String::from_utf8_lossy(&output.stdout).trim().replace('\u{a0}', " ");
     let mut compared = 0;
     for file in files.filter(|f| ["route", "matcher", "match_", "agent", "group", "root", "child"].iter().any(|part| f.contains(part))) {
         let ours = run(NIGHTBELL, &["routes", "show", &file]);

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nightbell::config::Secret;
+use nightbell::config::{Document, Environment, Loader, Secret};
 use nightbell::http::{Client, HttpConfig, HttpErrorKind, Request, TlsConfig};
 use url::Url;
 
 use crate::servers::hostile::{Hostile, Manner, fields};
+use crate::servers::http_sink::{HttpSink, Reply};
 use crate::servers::{Server, free_port, listens, wait_until};
 
 fn get(url: &str) -> Request {
@@ -144,4 +145,103 @@ async fn certificates_are_verified_as_configured() {
         Client::build(&HttpConfig { tls: TlsConfig { ca: Some(Secret::new("no PEM")), ..TlsConfig::default() }, ..HttpConfig::default() })
             .is_err()
     );
+}
+
+/// An `http_config` as it stands in a file.
+fn read_config(text: &str) -> Result<HttpConfig, String> {
+    let document = Document::parse("http.yml", text).expect("YAML");
+    let environment = Environment::default();
+    let loader = Loader::new(&document, &environment, Path::new("."));
+    let section = loader.root();
+    let config = HttpConfig::read(&section);
+    section.finish();
+    drop(section);
+    loader.finish(config).map_err(|errors| errors.to_string())
+}
+
+/// Issue 4.1: `oauth2` gets an access token, in the way that its server wants, keeps it, and gets another one when it is refused.
+#[tokio::test]
+async fn oauth2_brings_an_access_token_and_another_one_when_it_is_refused() {
+    let token = |text| Reply::Answer(200, "Content-Type: application/json\r\n", text);
+    let tokens = HttpSink::start([
+        Reply::Answer(401, "", "not in the header"),
+        token(r#"{"access_token":"first","token_type":"bearer","expires_in":3600}"#),
+        token(r#"{"access_token":"second","expires_in":3600}"#),
+        Reply::Answer(500, "", "hunter2"),
+    ]);
+    let place = HttpSink::start([200, 200, 401, 200, 401].map(|status| Reply::Answer(status, "", "ok")));
+    let config = read_config(&format!(
+        "oauth2: {{client_id: 'me & you', client_secret: hunter2, token_url: '{}', scopes: [a, b], endpoint_params: {{audience: x}}}}",
+        tokens.url
+    ));
+    let client = Client::build(&config.expect("valid")).expect("usable");
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        statuses.push(client.send(get(&place.url)).await.expect("an answer").status);
+    }
+    let Err(error) = client.send(get(&place.url)).await else { panic!("no token, no request") };
+    assert_eq!(statuses, [200, 200, 200]);
+    assert_eq!((error.kind, error.message.as_str()), (HttpErrorKind::Protocol, "oauth2: token_url answered 500"));
+    let sent: Vec<String> = place.requests().iter().map(|r| r.headers["authorization"].clone()).collect();
+    assert_eq!(sent, ["Bearer first", "Bearer first", "Bearer first", "Bearer second", "Bearer second"]);
+    let asked = tokens.requests();
+    let basic = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "me+%26+you:hunter2");
+    assert_eq!(asked[0].headers["authorization"], format!("Basic {basic}"));
+    assert_eq!(asked[0].body, "grant_type=client_credentials&scope=a+b&audience=x");
+    assert!(!asked[1].headers.contains_key("authorization"));
+    assert_eq!(asked[1].body, "grant_type=client_credentials&scope=a+b&audience=x&client_id=me+%26+you&client_secret=hunter2");
+    assert_eq!((asked.len(), &asked[1].body, &asked[1].body), (4, &asked[2].body, &asked[3].body), "what was accepted is kept");
+}
+
+/// Issue 4.1: a header has all its values; a proxy is told what `proxy_connect_header` says, and may speak SOCKS.
+#[tokio::test]
+async fn headers_have_all_values_and_proxies_are_asked_as_configured() {
+    let place = Hostile::start(Manner::Serve("text/plain", b"ok".to_vec()));
+    let client = |text: &str| Client::build(&read_config(text).expect("valid")).expect("usable");
+    client("http_headers: {X-Team: {values: [a], secrets: [b]}}").send(get(&format!("http://{}/", place.address))).await.expect("ok");
+    assert_eq!(place.heads()[0].to_lowercase().matches("x-team: ").count(), 2, "{}", place.heads()[0]);
+    let proxy = Hostile::start(Manner::Raw(b"HTTP/1.1 502 Bad Gateway\r\n\r\n".to_vec()));
+    let through = format!("proxy_url: 'http://{}'\nproxy_connect_header: {{X-Team: [a, b]}}", proxy.address);
+    assert!(client(&through).send(get("https://nightbell.invalid/")).await.is_err());
+    let head = proxy.heads()[0].to_lowercase();
+    assert!(head.starts_with("connect nightbell.invalid:443") && head.contains("x-team: a") && head.contains("x-team: b"), "{head}");
+
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+    let socks = listener.local_addr().expect("its address");
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let mut greeting = [0; 3];
+        stream.read_exact(&mut greeting).expect("a greeting");
+        stream.write_all(&[5, 0]).expect("written");
+        let mut request = [0; 10];
+        stream.read_exact(&mut request).expect("a request for a connection");
+        stream.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 80]).expect("written");
+        stream.read_exact(&mut [0; 3]).expect("GET");
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").expect("written");
+        (greeting, request)
+    });
+    let answer = client(&format!("proxy_url: 'socks5://{socks}'")).send(get("http://192.0.2.7:81/")).await.expect("an answer");
+    assert_eq!(answer.status, 204);
+    assert_eq!(server.join().expect("no panic"), ([5, 1, 0], [5, 1, 0, 1, 192, 0, 2, 7, 0, 81]));
+}
+
+/// Issue 4.1: what Prometheus refuses in an `http_config` is refused, with the place.
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    for (text, problem) in [
+        ("no_proxy: a.b", "1:11: no_proxy: is of no use without a proxy"),
+        ("{proxy_from_environment: true, proxy_url: 'http://p/'}", "1:43: proxy_url: stands beside proxy_from_environment"),
+        ("proxy_url: proxy:3128", "1:12: proxy_url: is not the URL of a proxy"),
+        (
+            "http_headers: {Authorization: {values: [a]}}",
+            "http_headers.Authorization: may not be set here; use the key that is there for it",
+        ),
+        ("oauth2: {client_id: a}", "oauth2: key \"token_url\" is missing"),
+        ("oauth2: {token_url: 'http://t/'}", "oauth2: key \"client_id\" is missing"),
+        ("{oauth2: {client_id: a, token_url: 'http://t/'}, basic_auth: {username: u}}", "stands beside another way to log in"),
+        ("oauth2: {client_id: a, token_url: 'http://t/', scope: x}", "oauth2.scope: unknown key; did you mean \"scopes\"?"),
+    ] {
+        let said = read_config(text).expect_err(text);
+        assert!(said.contains(problem), "{text}: {said}");
+    }
 }

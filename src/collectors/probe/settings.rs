@@ -25,6 +25,9 @@ pub fn read(section: &Section<'_>, deadline: std::time::Duration) -> Probe {
     if http.proxy_url.is_some() || http.proxy_from_environment {
         section.error("proxy_url", "a probe goes straight to its target", "remove it");
     }
+    if http.oauth2.is_some() {
+        section.error("oauth2", "a probe asks nobody for a token", "use authorization");
+    }
     let family = match section.get::<String>("ip_protocol").as_deref() {
         None => Family::Any,
         Some("ip4") => Family::V4,
@@ -81,14 +84,15 @@ fn http_probe(section: &Section<'_>, url: &Url, http: &HttpConfig) -> HttpProbe 
     });
     let mut headers = HeaderMap::new();
     let own: BTreeMap<String, Secret> = section.or("headers", BTreeMap::new());
-    for (name, value) in own.iter().chain(&http.headers) {
+    let more = http.headers.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+    for (name, value) in own.iter().chain(more) {
         let pair = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value.expose()));
         let (Ok(name), Ok(mut value)) = pair else {
             section.error("headers", format!("{name:?} or its value cannot stand in a request"), "use printable ASCII characters");
             continue;
         };
         value.set_sensitive(true);
-        headers.insert(name, value);
+        headers.append(name, value);
     }
     HttpProbe {
         url: url.clone(),

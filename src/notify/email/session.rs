@@ -211,9 +211,11 @@ fn host_and_port(section: &Section<'_>, smarthost: &str) -> (String, u16) {
             "submissions" | "smtps" => SUBMISSIONS,
             digits => digits.parse().ok()?,
         };
-        Some((host.trim_start_matches('[').trim_end_matches(']').to_owned(), port))
+        // Without a host it is this machine, as in Go.
+        let host = if host.is_empty() { "localhost" } else { host.trim_start_matches('[').trim_end_matches(']') };
+        Some((host.to_owned(), port))
     });
-    parts.filter(|(host, port)| !host.is_empty() && *port > 0).unwrap_or_else(|| {
+    parts.filter(|(_, port)| *port > 0).unwrap_or_else(|| {
         section.error("smarthost", "is not of the form host:port", "give for example smtp.example.org:587");
         (String::new(), 0)
     })

@@ -23,8 +23,8 @@ pub fn routes() -> Router<Context> {
 }
 
 async fn list(State(context): State<Context>, filter: Filter) -> axum::Json<Vec<Json>> {
-    let views = context.alerting.alerts(Timestamp::now());
-    let shown = views.iter().filter(|view| filter.takes(view) && view.receivers.iter().any(|name| filter.takes_receiver(name)));
+    let (views, config) = (context.alerting.alerts(Timestamp::now()), context.alerting.config());
+    let shown = views.iter().filter(|view| filter.takes(view) && view.receivers.iter().any(|name| filter.takes_receiver(&config, name)));
     axum::Json(shown.map(alert_json).collect())
 }
 

@@ -5,9 +5,10 @@ use axum::http::request::Parts;
 use regex::Regex;
 
 use crate::alerting::AlertView;
+use crate::alerting::config::Alerting;
 use crate::alerting::matchers::parse_matcher;
+use crate::model::Matcher;
 use crate::model::matcher::anchored;
-use crate::model::{Labels, Matcher};
 
 use super::answer::Problem;
 
@@ -75,10 +76,10 @@ impl Filter {
     }
 
     /// Whether alerts for this receiver are shown.
-    pub fn takes_receiver(&self, name: &str) -> bool {
-        // A receiver's one label is its name.
-        let labels = Labels::from_pairs([("name", name)]);
-        self.receiver.as_ref().is_none_or(|regex| regex.is_match(name)) && self.receiver_matchers.iter().all(|m| m.matches_labels(&labels))
+    pub fn takes_receiver(&self, config: &Alerting, name: &str) -> bool {
+        let labels = config.receiver(name).map(|receiver| &receiver.labels);
+        self.receiver.as_ref().is_none_or(|regex| regex.is_match(name))
+            && self.receiver_matchers.iter().all(|m| labels.is_some_and(|labels| m.matches_labels(labels)))
     }
 
     /// Whether this alert is shown, whoever its receiver is.
@@ -94,7 +95,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Alert, Timestamp};
+    use crate::model::{Alert, Labels, Timestamp};
 
     fn view(silenced: bool, inhibited: bool) -> AlertView {
         let alert = Alert {

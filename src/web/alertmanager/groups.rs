@@ -17,9 +17,9 @@ pub fn routes() -> Router<Context> {
 }
 
 async fn list(State(context): State<Context>, filter: Filter) -> axum::Json<Vec<Json>> {
-    let mut shown = Vec::new();
+    let (mut shown, config) = (Vec::new(), context.alerting.config());
     for mut group in context.alerting.groups(Timestamp::now()) {
-        if !filter.takes_receiver(&group.receiver) {
+        if !filter.takes_receiver(&config, &group.receiver) {
             continue;
         }
         group.alerts.retain(|view| filter.takes(view));

@@ -6,6 +6,7 @@ use axum::routing::get;
 use serde_json::{Value as Json, json};
 
 use super::super::Context;
+use super::answer::labels_json;
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
@@ -19,7 +20,7 @@ async fn list(State(context): State<Context>) -> axum::Json<Vec<Json>> {
             .config()
             .receivers
             .iter()
-            .map(|receiver| json!({ "name": receiver.name, "labels": { "name": receiver.name } }))
+            .map(|receiver| json!({ "name": receiver.name, "labels": labels_json(&receiver.labels) }))
             .collect(),
     )
 }
