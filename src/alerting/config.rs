@@ -175,12 +175,18 @@ impl Alerting {
     }
 
     /// Reads an `alertmanager.yml`.
-    pub fn read_file(path: &Path, environment: &Environment) -> Result<Self, ConfigErrors> {
-        Self::read_document(&Document::read(path)?, path.parent().unwrap_or(Path::new(".")), environment)
+    /// It may be used when all mistakes beside it can be borne.
+    pub fn read_file(path: &Path, environment: &Environment) -> Result<(Self, ConfigErrors), ConfigErrors> {
+        Ok(Self::read_with_mistakes(&Document::read(path)?, path.parent().unwrap_or(Path::new(".")), environment))
     }
 
     /// Reads the document of an `alertmanager.yml` that lies in `folder`.
     pub(super) fn read_document(document: &Document, folder: &Path, environment: &Environment) -> Result<Self, ConfigErrors> {
+        let (alerting, mistakes) = Self::read_with_mistakes(document, folder, environment);
+        if mistakes.0.is_empty() { Ok(alerting) } else { Err(mistakes) }
+    }
+
+    fn read_with_mistakes(document: &Document, folder: &Path, environment: &Environment) -> (Self, ConfigErrors) {
         let loader = Loader::new(document, environment, folder);
         let alerting = {
             let root = loader.root();
@@ -195,7 +201,7 @@ impl Alerting {
             root.finish();
             alerting
         };
-        loader.finish(alerting)
+        (alerting, loader.into_errors())
     }
 
     /// The routing when no `route` is written (N5): `section` maps a notifier's name to its settings, one or a list of them. Critical
@@ -372,7 +378,7 @@ fn read_templates(section: &Section<'_>) {
         }
         for file in found {
             if let Err(problem) = library.add_file(&file) {
-                section.error_at(node.position, &key, problem, "write it as Alertmanager's templates are written".into());
+                section.bearable_at(node.position, &key, problem, "write it as Alertmanager's templates are written".into());
             }
         }
     }

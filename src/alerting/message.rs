@@ -47,7 +47,13 @@ pub fn compose(subject: &Subject<'_>, integration: &Integration, reason: NotifyR
 pub fn test_message(integration: &Integration, external_url: &str, now: Timestamp) -> Notification {
     let labels = Labels::from_pairs([("alertname", "NightbellTest"), ("receiver", &integration.receiver), ("severity", "info")]);
     let text = "This is a test of the way to you, sent on request; nothing is wrong.";
-    let annotations = Labels::from_pairs([("summary", "TEST: nightbell reaches you"), ("description", text)]);
+    let text_zh = "这是按要求发送的通道测试消息，没有任何异常。";
+    let annotations = Labels::from_pairs([
+        ("summary", "TEST: nightbell reaches you"),
+        ("summary_zh", "测试：nightbell 的消息可以送达"),
+        ("description", text),
+        ("description_zh", text_zh),
+    ]);
     let alert = Alert {
         labels: labels.clone(),
         annotations,

@@ -100,6 +100,7 @@ impl Inspector {
             key: key.to_owned(),
             problem: problem.into(),
             remedy: remedy.to_owned(),
+            bearable: false,
         };
         self.errors.push(error);
     }

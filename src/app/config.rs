@@ -250,12 +250,11 @@ fn read_notification(root: &Section<'_>, global: Option<&Section<'_>>, environme
         root.error("", "says more than once who is told", "keep one of alertmanager, route with receivers, notify");
     }
     let mut alerting = match (file, short) {
-        (Some(path), _) => Alerting::read_file(&path, environment).unwrap_or_else(|errors| {
-            for error in errors.0 {
-                root.include(error);
-            }
-            Alerting::nobody()
-        }),
+        (Some(path), _) => {
+            let (alerting, mistakes) = Alerting::read_file(&path, environment).unwrap_or_else(|errors| (Alerting::nobody(), errors));
+            mistakes.0.into_iter().for_each(|mistake| root.include(mistake));
+            alerting
+        }
         _ if inline => return Alerting::read(root, global),
         (None, Some(section)) => Alerting::read_default(&section, global),
         (None, None) => Alerting::nobody(),
@@ -284,6 +283,7 @@ fn rule_files(root: &Section<'_>) -> (Vec<PathBuf>, ConfigErrors) {
                         key,
                         problem: format!("{} does not exist", pattern.display()),
                         remedy: "check the path".into(),
+                        bearable: false,
                     });
                 }
             }

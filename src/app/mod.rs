@@ -109,7 +109,7 @@ impl App {
         let started_at = Timestamp::now();
         // Where files may not grow beyond a limit, a write fails; without a handler the signal would end the process instead.
         drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
-        let mut config = reload::load(&options)?;
+        let mut config = reload::load_for_start(&options)?;
         config.log_warnings();
         let address = listen_address(&options, &config)?;
         let listener = tokio::net::TcpListener::bind(address)

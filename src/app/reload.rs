@@ -7,7 +7,7 @@ use parking_lot::RwLock;
 use prometheus_client::metrics::gauge::Gauge;
 use tracing::{error, info};
 
-use crate::config::Environment;
+use crate::config::{ConfigError, Environment};
 use crate::model::Timestamp;
 use crate::telemetry::Telemetry;
 use crate::web::LastReload;
@@ -101,9 +101,21 @@ pub fn environment(options: &Options) -> anyhow::Result<Environment> {
 
 /// Reads a configuration with everything it names, without starting anything.
 pub fn load(options: &Options) -> anyhow::Result<Config> {
+    load_unless(options, |_| true)
+}
+
+/// As [`load`], for a start: with a mistake that can be borne, such as a template that cannot be read, people are told at least. A reload
+/// with one is refused, because what runs is better.
+pub(super) fn load_for_start(options: &Options) -> anyhow::Result<Config> {
+    load_unless(options, |mistake| !mistake.bearable)
+}
+
+fn load_unless(options: &Options, refused: fn(&ConfigError) -> bool) -> anyhow::Result<Config> {
     let (mut config, mistakes) = Config::load(options.config.as_deref(), &environment(options)?)?;
     let groups = super::rules::load(&config, options.rules.as_deref());
-    let mut said: Vec<String> = mistakes.0.iter().map(ToString::to_string).collect();
+    let (refused, borne): (Vec<ConfigError>, Vec<ConfigError>) = mistakes.0.into_iter().partition(refused);
+    config.warnings.extend(borne.iter().map(ToString::to_string));
+    let mut said: Vec<String> = refused.iter().map(ToString::to_string).collect();
     match groups {
         Ok(groups) => config.groups = groups,
         Err(error) => said.push(error.to_string()),

@@ -20,6 +20,9 @@ const SPAN: u8 = 3;
 const LIMIT: u8 = 4;
 const LINE: u8 = 5;
 
+/// Least width of a span, in points.
+const LEAST_SPAN: f64 = 4.0;
+
 /// The characters that axes need: five rows of three points, the leftmost point first.
 const FONT: [(char, [u8; 5]); 18] = [
     ('0', [7, 5, 5, 5, 7]),
@@ -50,6 +53,8 @@ pub fn png(plot: &Plot<'_>) -> Vec<u8> {
     let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
     for (begin, end) in plot.firing {
         let (x1, x2) = (scale.x(*begin).max(LEFT), scale.x(*end).min(right));
+        // One that has just begun is seen, too.
+        let x1 = x1.min(x2 - LEAST_SPAN).max(LEFT);
         canvas.fill((x1, TOP), (x2, bottom), SPAN);
     }
     for value in [scale.low, scale.low / 2.0 + scale.high / 2.0, scale.high] {
@@ -58,7 +63,7 @@ pub fn png(plot: &Plot<'_>) -> Vec<u8> {
         canvas.write((LEFT - 6.0 - width(&text), y - 4.0), &text);
     }
     for share in [0, 1, 2] {
-        let text = clock(Timestamp(plot.from.0 + (plot.to.0 - plot.from.0) / 2 * share));
+        let text = clock(plot, Timestamp(plot.from.0 + (plot.to.0 - plot.from.0) / 2 * share));
         let x = LEFT + (right - LEFT - width(&text)) / 2.0 * share as f64;
         canvas.write((x, HEIGHT - 16.0), &text);
     }
@@ -172,7 +177,7 @@ mod tests {
     fn drawn(points: &[(Timestamp, f64)], threshold: Option<f64>) -> Vec<u8> {
         let firing = [(Timestamp(3_000_000), Timestamp(3_600_000))];
         let (from, to) = (Timestamp(0), Timestamp(3_600_000));
-        png(&Plot { title: "", from, to, points, gap: Duration::from_secs(120), threshold, firing: &firing })
+        png(&Plot { title: "", from, to, points, gap: Duration::from_secs(120), utc_offset: 0, threshold, firing: &firing })
     }
 
     /// The indices of the picture's points, read back.

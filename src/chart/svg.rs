@@ -35,6 +35,8 @@ pub struct Plot<'a> {
     pub points: &'a [(Timestamp, f64)],
     /// Points further apart than this are not joined.
     pub gap: Duration,
+    /// What the times of the axis add to UTC, in seconds.
+    pub utc_offset: i32,
     /// Where the alert begins.
     pub threshold: Option<f64>,
     /// When it fired: begin and end.
@@ -74,7 +76,7 @@ pub fn svg(plot: &Plot<'_>) -> String {
     for (share, anchor) in [(0, "start"), (1, "middle"), (2, "end")] {
         let moment = Timestamp(plot.from.0 + (plot.to.0 - plot.from.0) / 2 * share);
         let (x, y) = (LEFT + (right - LEFT) / 2.0 * share as f64, HEIGHT - 8.0);
-        push(&mut out, format_args!("<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\">{}</text>\n", clock(moment)));
+        push(&mut out, format_args!("<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\">{}</text>\n", clock(plot, moment)));
     }
     if let Some(threshold) = plot.threshold.filter(|t| t.is_finite()) {
         let y = scale.y(threshold);
@@ -185,9 +187,15 @@ pub(super) fn short(value: f64) -> String {
     format!("{text}{unit}")
 }
 
-/// `11-21 09:00` UTC.
-pub(super) fn clock(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.0).map(|t| t.strftime("%m-%d %H:%M").to_string()).unwrap_or_default()
+/// `09:00`, to the second in a short plot, with the day in a long one.
+pub(super) fn clock(plot: &Plot<'_>, at: Timestamp) -> String {
+    let form = match plot.to.0 - plot.from.0 {
+        ..900_000 => "%H:%M:%S",
+        900_000..=86_400_000 => "%H:%M",
+        _ => "%m-%d %H:%M",
+    };
+    let local = jiff::Timestamp::from_millisecond(at.0 + i64::from(plot.utc_offset) * 1000);
+    local.map(|t| t.strftime(form).to_string()).unwrap_or_default()
 }
 
 fn escape(text: &str) -> String {
@@ -212,6 +220,7 @@ mod tests {
             to: Timestamp(3_600_000),
             points,
             gap: Duration::from_secs(60),
+            utc_offset: 0,
             threshold: Some(90.0),
             firing,
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use url::Url;
 
-use super::server::{authorize, send};
+use super::server::{authorize, send, token_missing};
 use crate::http::Request;
 
 /// Which alerts, and who.
@@ -52,7 +52,7 @@ pub async fn ack(args: &AckArgs) -> ExitCode {
         }
     };
     if response.status != 200 {
-        eprintln!("nightbell: {}", response.text().trim());
+        eprintln!("nightbell: {}{}", response.text().trim(), token_missing(response.status, args.admin_token.as_deref()));
         return ExitCode::FAILURE;
     }
     let json: serde_json::Value = serde_json::from_slice(&response.body).unwrap_or_default();

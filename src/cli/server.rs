@@ -24,6 +24,8 @@ pub struct ServerArgs {
 
 /// What was answered.
 pub struct Answer {
+    /// What to do about a token that is missing.
+    hint: &'static str,
     /// The status code.
     pub status: u16,
     /// The body; nothing when it is empty or not JSON.
@@ -72,7 +74,7 @@ impl ServerArgs {
         authorize(&mut request, self.admin_token.as_deref())?;
         let response = send(request).await?;
         let body = serde_json::from_slice(&response.body).unwrap_or_else(|_| Json::from(response.text().trim()));
-        Ok(Answer { status: response.status, body })
+        Ok(Answer { status: response.status, body, hint: token_missing(response.status, self.admin_token.as_deref()) })
     }
 }
 
@@ -84,6 +86,15 @@ pub fn authorize(request: &mut Request, token: Option<&str>) -> Result<(), Strin
         request.headers.insert("authorization", value);
     }
     Ok(())
+}
+
+/// What to do where the server wants the administrator's token and none was given, `""` elsewhere.
+pub fn token_missing(status: u16, token: Option<&str>) -> &'static str {
+    match (status, token) {
+        (401, None) => "; give --admin-token, or set NIGHTBELL_ADMIN_TOKEN",
+        (401, Some(_)) => "; the token that was given is another one",
+        _ => "",
+    }
 }
 
 /// The answer to a request; the error names the server.
@@ -99,6 +110,6 @@ impl Answer {
             return Ok(self.body);
         }
         let said = self.body.as_str().or_else(|| self.body["message"].as_str()).unwrap_or("").to_owned();
-        Err(format!("status {}{}{said}", self.status, if said.is_empty() { "" } else { ": " }))
+        Err(format!("status {}{}{said}{}", self.status, if said.is_empty() { "" } else { ": " }, self.hint))
     }
 }

@@ -126,6 +126,7 @@ impl Document {
             key: String::new(),
             problem,
             remedy: remedy.into(),
+            bearable: false,
         };
         let bytes = std::fs::read(path).map_err(|e| fail(format!("cannot be read: {e}"), "check the path and its permissions"))?;
         let text = String::from_utf8(bytes).map_err(|_| fail("is not UTF-8 text".into(), "save it as UTF-8"))?;
@@ -196,7 +197,14 @@ impl<'a> Composer<'a> {
     }
 
     fn error(&self, position: Position, problem: String, remedy: &str) -> ConfigError {
-        ConfigError { file: self.file.into(), position: Some(position), key: String::new(), problem, remedy: remedy.into() }
+        ConfigError {
+            file: self.file.into(),
+            position: Some(position),
+            key: String::new(),
+            problem,
+            remedy: remedy.into(),
+            bearable: false,
+        }
     }
 
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, ConfigError> {

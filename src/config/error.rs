@@ -17,6 +17,8 @@ pub struct ConfigError {
     pub problem: String,
     /// What to do about it, `""` when the problem says it.
     pub remedy: String,
+    /// Whether one can run with it: then it is a warning at a start, because nobody would be told anything without one.
+    pub bearable: bool,
 }
 
 impl fmt::Display for ConfigError {

@@ -36,6 +36,7 @@ impl<'a> Loader<'a> {
                 key: String::new(),
                 problem: "holds more than one YAML document".into(),
                 remedy: "remove the line --- and what follows it, or put that into a file of its own".into(),
+                bearable: false,
             });
         }
         Loader {
@@ -235,8 +236,18 @@ impl<'a> Section<'a> {
 
     /// Records a mistake at a place of its own; `key` is relative to this section, `""` for the section itself.
     pub fn error_at(&self, position: Position, key: &str, problem: String, remedy: String) {
+        self.record(position, key, problem, remedy, false);
+    }
+
+    /// As [`Section::error_at`], for a mistake with which one can run.
+    pub fn bearable_at(&self, position: Position, key: &str, problem: String, remedy: String) {
+        self.record(position, key, problem, remedy, true);
+    }
+
+    fn record(&self, position: Position, key: &str, problem: String, remedy: String, bearable: bool) {
         let key = if key.is_empty() { self.path.clone() } else { self.child_path(key) };
-        self.loader.errors.borrow_mut().push(ConfigError { file: self.file().into(), position: Some(position), key, problem, remedy });
+        let error = ConfigError { file: self.file().into(), position: Some(position), key, problem, remedy, bearable };
+        self.loader.errors.borrow_mut().push(error);
     }
 
     /// Records a mistake that was found in another file, which this one names.

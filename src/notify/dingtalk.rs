@@ -91,9 +91,10 @@ impl Notifier for DingTalk {
 impl DingTalk {
     fn payload(&self, n: &Notification, limit: usize) -> Value {
         let mut rendering = Rendering::new(n, &self.style);
-        let title = rendering.text(self.title.as_ref(), || subject(n));
+        let title = rendering.text(self.title.as_ref(), || subject(n, self.style.language));
         let title = cut_chars(&title, MAX_TITLE);
-        let text = rendering.needed(self.text.as_ref(), || format!("### {title}\n\n{}", body(n, &self.style, &ROBOT, limit)));
+        let text =
+            rendering.needed(self.text.as_ref(), || format!("### {}\n\n{}", (ROBOT.escape)(&title), body(n, &self.style, &ROBOT, limit)));
         let mut text = rendering.with_notes(text, limit);
         if !text.contains(&self.keyword) {
             text = format!("{}  \n{text}", self.keyword);

@@ -14,7 +14,7 @@ use crate::http::Request;
 use super::endpoint::{Endpoint, secret_url};
 use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering};
-use super::message::{MARKDOWN, Style, body, cut_chars, subject};
+use super::message::{MARKDOWN, Style, body, cut_chars, cut_text, subject};
 use super::notification::{AlertStatus, Notification};
 use super::robot::Bucket;
 use super::{Digest, Notifier, NotifierKind};
@@ -82,11 +82,11 @@ impl Notifier for Discord {
 impl Discord {
     fn payload(&self, n: &Notification) -> Value {
         let mut rendering = Rendering::new(n, &self.style);
-        let title = rendering.text(self.title.as_ref(), || subject(n));
+        let title = rendering.text(self.title.as_ref(), || subject(n, self.style.language));
         let content = rendering.text(self.content.as_ref(), String::new);
         let message = rendering.text(self.message.as_ref(), || body(n, &self.style, &MARKDOWN, MAX_DESCRIPTION));
         let mut out = json!({
-            "content": cut_chars(&content, MAX_CONTENT),
+            "content": cut_text(&content, MAX_CONTENT, self.style.language),
             "embeds": [{
                 "title": cut_chars(&title, MAX_TITLE),
                 "description": "",

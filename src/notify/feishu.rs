@@ -28,6 +28,8 @@ pub const KIND: NotifierKind = NotifierKind { key: "feishu_configs", name: "feis
 
 /// Largest body, in bytes.
 const MAX_BODY: usize = 20_000;
+/// Time from one message to the next: a bot takes five in a second, and the way takes a little.
+const PACE: Duration = Duration::from_millis(220);
 /// Longest title, in characters: it is what the phone shows first.
 const MAX_TITLE: usize = 256;
 
@@ -40,6 +42,8 @@ struct Feishu {
     text: Option<Field>,
     mentions: Mentions,
     bucket: Bucket,
+    /// When the next message may go: at most five in a second.
+    next: tokio::sync::Mutex<Instant>,
     endpoint: Endpoint,
     style: Style,
 }
@@ -56,6 +60,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         text: Field::read(section, "text"),
         mentions: Mentions::read(section),
         bucket: Bucket::new(100, Duration::from_secs(60)),
+        next: tokio::sync::Mutex::new(Instant::now()),
         endpoint: Endpoint::read(section, global),
         style: Style::read(section, global),
     })
@@ -66,6 +71,10 @@ impl Notifier for Feishu {
         Box::pin(async move {
             let url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
             self.bucket.take(Instant::now())?;
+            let mut next = self.next.lock().await;
+            tokio::time::sleep_until(*next).await;
+            *next = Instant::now() + PACE;
+            drop(next);
             let now = Timestamp::now().0.div_euclid(1000);
             let body = within(MAX_BODY, |limit| self.payload(notification, limit, now));
             CODES.verdict(self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?)
@@ -84,7 +93,7 @@ impl Notifier for Feishu {
 impl Feishu {
     fn payload(&self, n: &Notification, limit: usize, now: i64) -> Value {
         let mut rendering = Rendering::new(n, &self.style);
-        let title = rendering.text(self.title.as_ref(), || subject(n));
+        let title = rendering.text(self.title.as_ref(), || subject(n, self.style.language));
         let title = cut_chars(&title, MAX_TITLE);
         let text = rendering.needed(self.text.as_ref(), || body(n, &self.style, &ROBOT, limit));
         let mut text = rendering.with_notes(text, limit);

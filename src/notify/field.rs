@@ -20,7 +20,8 @@ const MAX_ERROR: usize = 300;
 #[derive(Clone, Debug)]
 pub(super) struct Field {
     key: &'static str,
-    template: Template,
+    /// What is wrong with it, where it cannot be read.
+    template: Result<Template, String>,
     source: String,
     /// Whether what a template prints stands in HTML and is escaped for it.
     html: bool,
@@ -37,14 +38,16 @@ impl Field {
         Field::at(section, section.position(key), key, source)
     }
 
-    /// A text of `key` that stands at `position`; a broken template is a mistake of the configuration.
+    /// A text of `key` that stands at `position`. A template that cannot be read is a mistake of the configuration; who runs with it all the
+    /// same has a template that fails.
     pub(super) fn at(section: &Section<'_>, position: Position, key: &'static str, source: String) -> Self {
         let library = section.given::<Library>().unwrap_or_default();
-        let template = Template::notification(&source, &library).unwrap_or_else(|problem| {
-            section.error_at(position, key, problem.to_string(), "write it as Alertmanager's templates are written".into());
-            Template::default()
+        let template = Template::notification(&source, &library).map_err(|problem| {
+            let problem = problem.to_string();
+            section.bearable_at(position, key, problem.clone(), "write it as Alertmanager's templates are written".into());
+            problem
         });
-        for name in template.undefined() {
+        for name in template.iter().flat_map(Template::undefined) {
             tracing::warn!(file = section.file(), line = position.line, key, template = name, "A template that is called does not exist.");
         }
         Field { key, template, source, html: key == "html" }
@@ -75,7 +78,11 @@ impl Field {
         if !self.is_template() {
             return Ok(Cow::Borrowed(&self.source));
         }
-        self.template.notify(&data(notification, &notification.quoted_receiver()), self.html).map(Cow::Owned)
+        self.template
+            .as_ref()
+            .map_err(Clone::clone)?
+            .notify(&data(notification, &notification.quoted_receiver()), self.html)
+            .map(Cow::Owned)
     }
 }
 

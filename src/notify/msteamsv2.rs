@@ -54,7 +54,7 @@ impl Notifier for Teams {
 impl Teams {
     fn payload(&self, n: &Notification, limit: usize) -> Value {
         let mut rendering = Rendering::new(n, &self.style);
-        let title = rendering.text(self.title.as_ref(), || subject(n));
+        let title = rendering.text(self.title.as_ref(), || subject(n, self.style.language));
         let title = cut_chars(&title, MAX_TITLE);
         let text = rendering.text(self.text.as_ref(), || body(n, &self.style, &ROBOT, limit));
         let text = rendering.with_notes(text, limit);

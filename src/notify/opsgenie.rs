@@ -112,7 +112,7 @@ impl Opsgenie {
     fn open(&self, n: &Notification, alias: &str) -> Value {
         let mut rendering = Rendering::new(n, &self.style);
         let mut out = Map::new();
-        let message = rendering.text(self.message.as_ref(), || subject(n));
+        let message = rendering.text(self.message.as_ref(), || subject(n, self.style.language));
         let mut details: Map<String, Value> = n.common_labels.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
         for (name, field) in &self.details {
             details.insert(name.clone(), rendering.text(Some(field), String::new).into());

@@ -11,7 +11,7 @@ use crate::http::Request;
 use super::endpoint::Endpoint;
 use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering, Tree};
-use super::message::{Style, cut_chars, link, subject};
+use super::message::{PLAIN, Style, body, cut_chars, link, subject};
 use super::notification::{AlertStatus, Notification};
 use super::webhook;
 use super::{Notifier, NotifierKind};
@@ -21,6 +21,8 @@ pub const KIND: NotifierKind = NotifierKind { key: "pagerduty_configs", name: "p
 
 /// Longest summary, in characters.
 const MAX_SUMMARY: usize = 1024;
+/// Largest built-in text among the details, in bytes.
+const MAX_TEXT: usize = 8 << 10;
 /// Largest event, in bytes.
 const MAX_EVENT: usize = 512_000;
 
@@ -114,7 +116,7 @@ impl Notifier for PagerDuty {
 impl PagerDuty {
     fn v2(&self, n: &Notification, key: &Secret) -> Value {
         let mut rendering = Rendering::new(n, &self.style);
-        let summary = rendering.text(self.description.as_ref(), || subject(n));
+        let summary = rendering.text(self.description.as_ref(), || subject(n, self.style.language));
         let mut payload = Map::new();
         payload.insert("summary".into(), cut_chars(&summary, MAX_SUMMARY).into_owned().into());
         // PagerDuty knows four severities; an alert's own is used where it is one of them.
@@ -151,7 +153,7 @@ impl PagerDuty {
 
     fn v1(&self, n: &Notification, key: &Secret) -> Value {
         let mut rendering = Rendering::new(n, &self.style);
-        let description = rendering.text(self.description.as_ref(), || subject(n));
+        let description = rendering.text(self.description.as_ref(), || subject(n, self.style.language));
         json!({
             "service_key": key.expose(),
             "incident_key": n.group_key_hash(),
@@ -163,7 +165,7 @@ impl PagerDuty {
         })
     }
 
-    /// Alertmanager's default details, the configured ones over them, and what failed.
+    /// Alertmanager's default details and the built-in text, or the configured ones over the former, and what failed.
     fn details(&self, n: &Notification, rendering: &mut Rendering<'_>) -> Value {
         let of = |status| n.alerts.iter().filter(|a| a.status == status).map(webhook::alert).collect::<Vec<_>>();
         let mut out = json!({
@@ -174,6 +176,10 @@ impl PagerDuty {
         });
         if let (Some(Value::Object(own)), Some(all)) = (self.details.as_ref().map(|d| d.render(rendering)), out.as_object_mut()) {
             all.extend(own);
+        }
+        // What the on-call person reads on a phone. Over its limit an event loses all details, so this part is bounded.
+        if self.details.is_none() {
+            out["message"] = body(n, &self.style, &PLAIN, MAX_TEXT).into();
         }
         if !rendering.notes().is_empty() {
             out["template_errors"] = rendering.notes().join("\n").into();

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::config::Section;
 
 use super::error::NotifyError;
-use super::message::pictures;
+use super::message::{Style, pictures};
 use super::notification::Notification;
 
 /// Longest time that a picture may take, and the time after the beginning of an attempt beyond which none is begun: the attempt as a whole
@@ -21,8 +21,8 @@ pub(super) fn wanted(section: &Section<'_>) -> bool {
 }
 
 /// The picture of a message: that of its first firing alert that has one. A digest has none.
-pub(super) fn of(n: &Notification) -> Option<Vec<u8>> {
-    if n.digest > 0 { None } else { pictures(n).into_iter().next().map(|(_, png)| png) }
+pub(super) fn of(n: &Notification, style: &Style) -> Option<Vec<u8>> {
+    if n.digest > 0 { None } else { pictures(n, style).into_iter().next().map(|(_, png)| png) }
 }
 
 /// Sends it. A failure is told in the log and returned, for those who then do without.

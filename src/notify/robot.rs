@@ -26,6 +26,17 @@ pub(super) struct Codes {
     pub busy: &'static [i64],
 }
 
+/// What robots say beside a code that means several things. Nothing else of their words is quoted: it may hold what we told them.
+const REASONS: [&str; 7] = [
+    "keywords not in content",
+    "invalid timestamp",
+    "sign not match",
+    "not in whitelist",
+    "token is not exist",
+    "Key Words Not Found",
+    "invalid webhook url",
+];
+
 impl Codes {
     /// HTTP 200 proves nothing (SEMANTICS 217): the code must be there and be 0.
     pub(super) fn verdict(&self, answer: Answer) -> Result<(), NotifyError> {
@@ -35,10 +46,12 @@ impl Codes {
             // A gateway's block page, for example: it passes.
             return Err(NotifyError::retryable(Reason::InvalidResponse, format!("the answer has no {}", self.keys.join(" or "))));
         };
-        let text = format!("answered {} {code}", self.keys[0]);
         if code == 0 {
             return Ok(());
         }
+        let told = ["errmsg", "msg"].iter().find_map(|key| json[*key].as_str()).unwrap_or_default();
+        let reason = REASONS.iter().find(|reason| told.contains(**reason)).map(|reason| format!(": {reason}")).unwrap_or_default();
+        let text = format!("answered {} {code}{reason}", self.keys[0]);
         let (limited, wait) = self.rate_limited;
         Err(if limited.contains(&code) {
             NotifyError::retryable(Reason::RateLimited, text).wait(Some(answer.retry_after.unwrap_or(Duration::from_secs(wait))))

@@ -14,7 +14,7 @@ use crate::http::Request;
 use super::endpoint::Endpoint;
 use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering};
-use super::message::{PLAIN, Style, TELEGRAM, body, cut_chars, subject};
+use super::message::{PLAIN, Style, TELEGRAM, body, cut_chars, cut_text, subject};
 use super::notification::Notification;
 use super::robot::Bucket;
 use super::{Digest, Notifier, NotifierKind};
@@ -125,11 +125,13 @@ impl Telegram {
         let own = self.message.as_ref().map(|field| rendering.needed(Some(field), String::new)).filter(|_| rendering.notes().is_empty());
         match own {
             Some(text) if text.chars().count() <= MAX_MESSAGE => return (text, &self.parse_mode),
-            Some(text) if self.parse_mode != "HTML" => return (cut_chars(&text, MAX_MESSAGE).into_owned(), &self.parse_mode),
+            Some(text) if self.parse_mode != "HTML" => {
+                return (cut_text(&text, MAX_MESSAGE, self.style.language).into_owned(), &self.parse_mode);
+            }
             _ => {}
         }
         let notes: String = rendering.notes().iter().map(|note| format!("\n\n{note}")).collect();
-        let title = subject(n);
+        let title = subject(n, self.style.language);
         let built = |markup, bold: &dyn Fn(&str) -> String, room: usize| {
             let head = bold(&cut_chars(&title, 256));
             format!("{head}\n{}{notes}", body(n, &self.style, markup, room.saturating_sub(head.len() + notes.len() + 1)))
@@ -144,6 +146,6 @@ impl Telegram {
                 }
             }
         }
-        (cut_chars(&built(&PLAIN, &str::to_owned, MAX_MESSAGE), MAX_MESSAGE).into_owned(), "")
+        (cut_text(&built(&PLAIN, &str::to_owned, MAX_MESSAGE), MAX_MESSAGE, self.style.language).into_owned(), "")
     }
 }

@@ -68,7 +68,7 @@ impl Notifier for WeCom {
             self.bucket.take(started)?;
             let request = Request::post_json(url.clone(), &self.payload(notification), self.endpoint.timeout());
             CODES.verdict(self.endpoint.send(request).await?)?;
-            if let Some(png) = Some(notification).filter(|_| self.picture).and_then(picture::of) {
+            if let Some(png) = Some(notification).filter(|_| self.picture).and_then(|n| picture::of(n, &self.style)) {
                 drop(picture::send(notification, started, self.send_picture(url, &png)).await);
             }
             Ok(())
@@ -101,9 +101,9 @@ impl WeCom {
         let as_text = mentions.iter().any(|m| !matches!(m, Mention::Id(_)));
         let (limit, markup) = if as_text { (MAX_TEXT, &PLAIN) } else { (MAX_MARKDOWN, &ROBOT) };
         let colour = if n.status == AlertStatus::Firing { "warning" } else { "info" };
-        let title = subject(n);
+        let title = subject(n, self.style.language);
         let title = cut_bytes(&title, limit / 8, self.style.language);
-        let title = if as_text { title.into_owned() } else { format!("### <font color=\"{colour}\">{title}</font>") };
+        let title = if as_text { title.into_owned() } else { format!("### <font color=\"{colour}\">{}</font>", (ROBOT.escape)(&title)) };
         let mut rendering = Rendering::new(n, &self.style);
         let text = rendering.needed(self.text.as_ref(), || format!("{title}\n{}", body(n, &self.style, markup, limit - title.len() - 1)));
         let text = rendering.with_notes(text, limit);

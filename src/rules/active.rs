@@ -249,7 +249,8 @@ impl ActiveAlert {
             ends_at: self.resolved_at,
             updated_at: now,
             generator_url: format!("{}/graph?g0.expr={}&g0.tab=1", context.external_url.trim_end_matches('/'), url_encode(expr)),
-            value: Some(self.value),
+            // The last value of one that is over is not the value now.
+            value: self.resolved_at.is_none().then_some(self.value),
             peak: Some(self.peak),
             evidence: Vec::new(),
             shipped: context.shipped,

@@ -17,9 +17,14 @@ const BUDGET: Duration = Duration::from_millis(50);
 const MAX_ALERTS: usize = 5;
 /// Most parts of an expression that are shown.
 const MAX_PARTS: usize = 6;
-/// The picture: how far it looks back, how far its points are apart, and of how many series one is drawn.
-const PICTURE: Duration = Duration::from_secs(3600);
-const PICTURE_STEP: Duration = Duration::from_secs(60);
+/// The picture: how far it looks back and how far its points are apart, closer where less than `PICTURE_POINTS` are known: a series that is
+/// new has a curve, too. And of how many series one is drawn.
+const PICTURES: [(Duration, Duration); 3] = [
+    (Duration::from_secs(3600), Duration::from_secs(60)),
+    (Duration::from_secs(600), Duration::from_secs(10)),
+    (Duration::from_secs(60), Duration::from_secs(1)),
+];
+const PICTURE_POINTS: usize = 8;
 const PICTURE_SERIES: usize = 200;
 /// Most users of something that are named.
 const MAX_ITEMS: usize = 3;
@@ -37,8 +42,16 @@ pub(super) struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// Adds evidence to those of `alerts` that began to fire at this evaluation.
+    /// Adds evidence to those of `alerts` that began to fire at this evaluation, and to those that are over the value that all is well with.
     pub(super) fn add(&self, rule: &AlertingRule, alerts: &mut [Alert]) {
+        let mut ended: Vec<&mut Alert> = alerts.iter_mut().filter(|alert| alert.ends_at.is_some()).collect();
+        if !ended.is_empty()
+            && let Ok(found) = self.backend.query(sides(&rule.expr).0, self.at)
+        {
+            for alert in &mut ended {
+                alert.value = at_labels(&found, &alert.labels).and_then(finite);
+            }
+        }
         let mut fresh: Vec<&mut Alert> =
             alerts.iter_mut().filter(|a| a.starts_at == self.now && a.ends_at.is_none()).take(MAX_ALERTS).collect();
         if fresh.is_empty() {
@@ -73,7 +86,7 @@ impl Scene<'_> {
                 }
             }
             if found.len() <= PICTURE_SERIES && in_time() {
-                self.picture(left, &mut fresh);
+                self.picture(left, &mut fresh, &in_time);
             }
         }
         if let Some(selector) = first_selector(&rule.expr)
@@ -101,22 +114,33 @@ impl Scene<'_> {
 }
 
 impl Scene<'_> {
-    /// The series of the last hour, for a picture.
-    fn picture(&self, expr: &Expr, alerts: &mut [&mut Alert]) {
-        let from = self.at - PICTURE;
-        let Ok(found) = self.backend.range(expr, from, self.at, PICTURE_STEP) else { return };
-        for alert in alerts {
-            let mut fitting = found.iter().filter(|(labels, _)| fits(labels, &alert.labels));
-            let (Some((_, points)), None) = (fitting.next(), fitting.next()) else { continue };
-            let step = millis(PICTURE_STEP);
-            let at = |index: i64| {
-                let instant = Timestamp(from.0 + index * step);
-                points.iter().find(|(at, _)| *at == instant).and_then(|(_, value)| finite(*value))
-            };
-            let values: Vec<Option<f64>> = (0..=millis(PICTURE) / step).map(at).collect();
-            if values.iter().flatten().count() > 1 {
-                alert.evidence.push(Clue::Series { from_ms: from.0, step_ms: step, values });
+    /// The series of the last hour, or of the time that is known of it, for a picture.
+    fn picture(&self, expr: &Expr, alerts: &mut [&mut Alert], in_time: &dyn Fn() -> bool) {
+        let mut drawn: Vec<Option<Clue>> = vec![None; alerts.len()];
+        let mut most = vec![1; alerts.len()];
+        for (span, step) in PICTURES {
+            if !in_time() || most.iter().all(|points| *points >= PICTURE_POINTS) {
+                break;
             }
+            let (from, step_ms) = (self.at - span, millis(step));
+            let Ok(found) = self.backend.range(expr, from, self.at, step) else { break };
+            for (index, alert) in alerts.iter().enumerate().filter(|(index, _)| most[*index] < PICTURE_POINTS).collect::<Vec<_>>() {
+                let mut fitting = found.iter().filter(|(labels, _)| fits(labels, &alert.labels));
+                let (Some((_, points)), None) = (fitting.next(), fitting.next()) else { continue };
+                let at = |index: i64| {
+                    let instant = Timestamp(from.0 + index * step_ms);
+                    points.iter().find(|(at, _)| *at == instant).and_then(|(_, value)| finite(*value))
+                };
+                let values: Vec<Option<f64>> = (0..=millis(span) / step_ms).map(at).collect();
+                let known = values.iter().flatten().count();
+                if known > most[index] {
+                    most[index] = known;
+                    drawn[index] = Some(Clue::Series { from_ms: from.0, step_ms, values });
+                }
+            }
+        }
+        for (alert, clue) in alerts.iter_mut().zip(drawn) {
+            alert.evidence.extend(clue);
         }
     }
 }

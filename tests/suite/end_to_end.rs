@@ -249,7 +249,7 @@ fn named_templates_of_files_are_used_and_a_broken_one_does_not_keep_the_message(
     let folder_name = folder.path().display();
     let config = format!(
         "global: {{evaluation_interval: 1s}}\nrules: {{shipped: false}}\nrule_files: ['{folder_name}/rules.yml']\ntemplates: ['{folder_name}/*.tmpl']\n\
-         route: {{receiver: all, group_wait: 0s}}\nreceivers:\n- name: all\n  slack_configs:\n  - api_url: '{}'\n    title: '{{{{ template \"mine.title\" . }}}}'\n    \
+         route: {{receiver: all, group_wait: 0s, group_interval: 1s}}\nreceivers:\n- name: all\n  slack_configs:\n  - api_url: '{}'\n    title: '{{{{ template \"mine.title\" . }}}}'\n    \
          text: '{{{{ template \"mine.bad\" . }}}}'\n    footer: '{{{{ template \"slack.default.username\" . }}}}'\n",
         slack.url
     );
@@ -271,6 +271,24 @@ fn named_templates_of_files_are_used_and_a_broken_one_does_not_keep_the_message(
         Command::new(env!("CARGO_BIN_EXE_nightbell")).args(["check", "config"]).arg(nightbell.config_file()).output().expect("it runs");
     let told = String::from_utf8_lossy(&refused.stderr).into_owned() + &String::from_utf8_lossy(&refused.stdout);
     assert!(!refused.status.success() && told.contains("two.tmpl:2:6: function \"nope\" not defined"), "{told}");
+    // A reload with it is refused; a start tells people all the same, and says why it does not do so in the configured words.
+    let mut nightbell = nightbell;
+    let (status, why) = nightbell.request("POST", "/-/reload", "");
+    assert!(status == 500 && why.contains("two.tmpl:2:6"), "{status} {why}");
+    write("rules.yml", "groups: [{name: g, rules: [{alert: Again, expr: vector(1), annotations: {summary: So it is}}]}]");
+    nightbell.configure(&config.replace("{{ template \"mine.title\" . }}", "{{ .Status"));
+    nightbell.kill();
+    nightbell.restart();
+    let again = |request: &&crate::servers::http_sink::Recorded| request.body.contains("So it is");
+    wait_until("the other alert is told", Duration::from_secs(20), || slack.requests().iter().any(|request| again(&request)));
+    let body: Value = serde_json::from_str(&slack.requests().iter().find(again).expect("it came").body).expect("JSON");
+    let message = &body["attachments"][0];
+    assert_eq!(message["title"], json!("[FIRING:1]  (Again)"), "the built-in title");
+    let text = message["text"].as_str().expect("a text");
+    for error in ["The template of \"title\" failed", "template: :1: unclosed action", "template \"mine.bad\" not defined"] {
+        assert!(text.contains(error), "{error}: {text}");
+    }
+    assert!(nightbell.log().contains("unclosed action"), "{}", nightbell.log());
 }
 
 /// Two instances that watch each other, and what each needs to be asked.
@@ -440,7 +458,7 @@ fn a_message_links_to_a_picture_that_only_its_link_shows() {
     let (start, token) = path.rsplit_once('=').expect("a token");
     let until = path.split("until=").nth(1).and_then(|rest| rest.split('&').next()).expect("a time");
     for forged in [
-        format!("{start}={}0", &token[..token.len() - 1]),
+        format!("{start}={}{}", &token[..token.len() - 1], if token.ends_with('0') { 1 } else { 0 }),
         format!("{start}="),
         path.replace(until, "9999999999999"),
         path.replacen("since=1", "since=2", 1),
@@ -450,6 +468,35 @@ fn a_message_links_to_a_picture_that_only_its_link_shows() {
         let (status, answer) = nightbell.get(&forged);
         assert!(matches!(status, 400 | 403) && !answer.contains("PNG"), "{forged}: {status}");
     }
+}
+
+/// Issue 4.7: a message that tells of the end has the value now, not the last one that was too much; and who began to collect a moment ago
+/// has a picture, too.
+#[test]
+fn the_end_comes_with_the_value_now_and_a_young_series_with_a_picture() {
+    let page = |value: f64| Reply::Answer(200, "Content-Type: text/plain; version=0.0.4\r\n", format!("queue {value}\n").leak());
+    let (app, slack) = (HttpSink::start([page(3.0)]), HttpSink::start([Reply::Answer(200, "", "ok")]));
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("rules.yml"), "groups: [{name: g, rules: [{alert: Long, expr: 'queue * 2 > 40'}]}]")
+        .expect("written");
+    let nightbell = Nightbell::start(&format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\nrules: {{shipped: false}}\nrule_files: ['{}/rules.yml']\n\
+         web: {{external_url: 'https://bell.example.org'}}\nscrape_configs: [{{job_name: app, static_configs: [{{targets: ['{}']}}]}}]\n\
+         route: {{receiver: all, group_wait: 0s, group_interval: 1s}}\nreceivers: [{{name: all, slack_configs: [{{api_url: '{}', send_resolved: true}}]}}]\n",
+        folder.path().display(),
+        app.url.trim_start_matches("http://"),
+        slack.url
+    ));
+    wait_until("it was collected", Duration::from_secs(30), || app.requests().len() > 3);
+    app.answer(page(30.0));
+    let told = |what: &str| slack.requests().into_iter().find(|request| request.body.contains(what)).map(|request| request.body);
+    wait_until("the alert is told", Duration::from_secs(30), || told("Value: 60").is_some());
+    let firing = told("Value: 60").expect("told");
+    assert!(firing.contains("Before: 6 (") && firing.contains("/picture?"), "{firing}\n{}", nightbell.log());
+    app.answer(page(1.5));
+    wait_until("the end is told", Duration::from_secs(30), || told("RESOLVED").is_some());
+    let over = told("RESOLVED").expect("told");
+    assert!(over.contains("Value now: 3\\n") && over.contains("Peak: 60\\n"), "{over}");
 }
 
 /// Issue 4, proof: no secret of any receiver is seen in a log (of every level), in an error, a metric or an answer of the API, whatever the

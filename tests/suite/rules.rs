@@ -190,7 +190,8 @@ fn keep_firing_for_bridges_a_gap() {
         assert_eq!(line.states(), [(AlertState::Firing, 1)], "minute {minute}");
     }
     let told = line.step(6, Ok(vec![]));
-    assert_eq!((told[0].ends_at, told[0].value, told[0].peak), (Some(Timestamp(360_000)), Some(3.0), Some(4.0)));
+    // The value of the end is looked up with the evidence, which is off here.
+    assert_eq!((told[0].ends_at, told[0].value, told[0].peak), (Some(Timestamp(360_000)), None, Some(4.0)));
 }
 
 /// SEMANTICS 119 [choice]: an evaluation error leaves every alert as it was.

@@ -71,7 +71,7 @@ impl Composer {
         let from = self.from.as_ref().ok_or_else(|| malformed("no sender is configured"))?;
         let senders = mailboxes("from", &rendering.address(from)?).map_err(|error| from.unusable(error))?;
         let [sender] = senders.as_slice() else { return Err(malformed("from must be exactly one address")) };
-        let built_in = subject(n);
+        let built_in = subject(n, style.language);
         let subject = rendering.text(self.header("subject"), || built_in.clone());
         let subject = one_line(&subject, MAX_SUBJECT);
         let domain = sender.email.domain();
@@ -110,7 +110,7 @@ impl Composer {
         let own_html = self.html.as_ref().map(|field| rendering.text(Some(field), String::new));
         let own_html = own_html.filter(|_| rendering.notes().len() == before);
         // An own document knows nothing of pictures.
-        let pictures = if own_html.is_none() && with_html { pictures(n) } else { Vec::new() };
+        let pictures = if own_html.is_none() && with_html { pictures(n, style) } else { Vec::new() };
         let ids: Vec<&str> = pictures.iter().map(|(id, _)| id.as_str()).collect();
         let document = own_html.unwrap_or_else(|| html(n, style, subject, rendering.notes(), &ids, MAX_PART));
         let text = rendering.with_notes(text, MAX_PART);

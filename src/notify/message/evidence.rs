@@ -22,13 +22,13 @@ pub(super) fn threshold(alert: &NotifiedAlert) -> Option<String> {
 const MAX_PICTURES: usize = 3;
 
 /// The pictures of a message: content id and PNG, of the first firing alerts that have one.
-pub(crate) fn pictures(n: &Notification) -> Vec<(String, Vec<u8>)> {
-    let drawn = n
+pub(crate) fn pictures(n: &Notification, style: &Style) -> Vec<(String, Vec<u8>)> {
+    let found = n
         .alerts
         .iter()
         .filter(|alert| alert.status == AlertStatus::Firing)
-        .filter_map(|alert| Some((cid(alert), picture(alert, n.at_ms)?)));
-    drawn.take(MAX_PICTURES).collect()
+        .filter_map(|alert| Some((cid(alert), drawn(alert, n.at_ms, style.utc_offset(n.at_ms))?)));
+    found.take(MAX_PICTURES).collect()
 }
 
 /// The content id of an alert's picture.
@@ -36,12 +36,17 @@ pub(super) fn cid(alert: &NotifiedAlert) -> String {
     format!("picture-{}@nightbell", alert.fingerprint)
 }
 
-/// The picture of an alert, if its values over the last hour are known. A fault in drawing costs the picture and nothing else.
+/// The picture of an alert, its times in UTC, if its values over the last hour are known.
 pub fn picture(alert: &NotifiedAlert, now_ms: i64) -> Option<Vec<u8>> {
-    std::panic::catch_unwind(|| draw(alert, now_ms)).ok().flatten()
+    drawn(alert, now_ms, 0)
 }
 
-fn draw(alert: &NotifiedAlert, now_ms: i64) -> Option<Vec<u8>> {
+/// A fault in drawing costs the picture and nothing else.
+fn drawn(alert: &NotifiedAlert, now_ms: i64, utc_offset: i32) -> Option<Vec<u8>> {
+    std::panic::catch_unwind(|| draw(alert, now_ms, utc_offset)).ok().flatten()
+}
+
+fn draw(alert: &NotifiedAlert, now_ms: i64, utc_offset: i32) -> Option<Vec<u8>> {
     let (from, step, values) = alert.evidence.iter().find_map(|clue| match clue {
         Clue::Series { from_ms, step_ms, values } => Some((*from_ms, *step_ms, values)),
         _ => None,
@@ -52,10 +57,15 @@ fn draw(alert: &NotifiedAlert, now_ms: i64) -> Option<Vec<u8>> {
     });
     let at = |index: usize| Timestamp(from + i64::try_from(index).unwrap_or(0) * step);
     let points: Vec<(Timestamp, f64)> = values.iter().enumerate().filter_map(|(index, value)| Some((at(index), (*value)?))).collect();
-    let to = at(values.len().saturating_sub(1)).max(Timestamp(now_ms.min(from + 2 * 3_600_000)));
+    let known_to = at(values.len().saturating_sub(1));
+    // A message that comes later shows that it still fires, up to twice the time.
+    let to = known_to.max(Timestamp(now_ms.min(known_to.0 + (known_to.0 - from))));
+    // Where only the end of the time is known, the picture begins there.
+    let first = points.first().map_or(from, |(at, _)| at.0 - step);
+    let from = if first - from > (to.0 - from) / 4 { first } else { from };
     let gap = Duration::from_millis(u64::try_from(step.saturating_mul(2)).unwrap_or(0));
     let firing = [(Timestamp(alert.starts_at_ms), to)];
-    Some(png(&Plot { title: "", from: Timestamp(from), to, points: &points, gap, threshold, firing: &firing }))
+    Some(png(&Plot { title: "", from: Timestamp(from), to, points: &points, gap, utc_offset, threshold, firing: &firing }))
 }
 
 /// The link to an alert's picture.

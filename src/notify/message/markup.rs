@@ -41,8 +41,9 @@ pub(crate) const MARKDOWN: Markup = Markup {
     bullet: "",
 };
 
-/// The Markdown of group robots (DingTalk, Feishu, Teams): no escapes; two spaces before a line's end keep the break.
-pub(crate) const ROBOT: Markup = Markup { escape: str::to_owned, line_end: "  \n", ..MARKDOWN };
+/// The Markdown of group robots (DingTalk, WeCom, Feishu, Teams): no escapes, so that what would be a tag is made none; two spaces before a
+/// line's end keep the break.
+pub(crate) const ROBOT: Markup = Markup { escape: untag, line_end: "  \n", ..MARKDOWN };
 
 /// Telegram's HTML: <https://core.telegram.org/bots/api#html-style>.
 pub(crate) const TELEGRAM: Markup = Markup {
@@ -55,6 +56,17 @@ pub(crate) const TELEGRAM: Markup = Markup {
 
 pub(super) fn escape_angles(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// No tag begins in a foreign text: `<at id=all></at>` would call everybody. A `<` that is none (`up < 1`) stays.
+fn untag(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let tag = c == '<' && rest.peek().is_some_and(|next| next.is_ascii_alphabetic() || matches!(next, '/' | '!' | '@' | '?'));
+        out.push(if tag { '‹' } else { c });
+    }
+    out
 }
 
 fn escape_markdown(text: &str) -> String {
@@ -87,11 +99,13 @@ pub(crate) fn body(n: &Notification, style: &Style, markup: &Markup, limit: usiz
     fit_named(&head, &entries, &tail, limit, named).unwrap_or_else(|| fit(&head, &entries, &tail, limit, style.language))
 }
 
-/// One line for each alert, for places that carry a few hundred bytes: subject, then headline, place and value.
+/// One line for each alert, for places that carry a few hundred bytes: subject, then headline, place and value. The fewer alerts there are,
+/// the more room has each headline.
 pub(crate) fn brief(n: &Notification, style: &Style, limit: usize) -> String {
-    let head = format!("{}\n", subject(n));
+    let room = limit / 2 / n.alerts.len().clamp(1, 8) * 8;
+    let head = format!("{}\n", subject(n, style.language));
     let line = |alert: &NotifiedAlert| {
-        let entry = entry(alert, style, n.at_ms, limit);
+        let entry = entry(alert, style, n.at_ms, room);
         let said = [alert.label("instance").to_owned(), alert.value.map(format_value).unwrap_or_default()];
         let said: Vec<String> = said.into_iter().filter(|t| !t.is_empty()).collect();
         let detail = if said.is_empty() { String::new() } else { format!(" ({})", said.join(", ")) };

@@ -22,7 +22,7 @@ pub use evidence::picture;
 pub(super) use evidence::pictures;
 pub(super) use html::html;
 pub(super) use markup::{MARKDOWN, PLAIN, ROBOT, SLACK, TELEGRAM, body, brief};
-pub(super) use shorten::{cut_bytes, cut_chars};
+pub(super) use shorten::{cut_bytes, cut_chars, cut_text};
 pub(super) use words::Language;
 use words::Words;
 
@@ -63,6 +63,11 @@ impl Style {
         self.language.words()
     }
 
+    /// What its times add to UTC at an instant, in seconds.
+    fn utc_offset(&self, ms: i64) -> i32 {
+        jiff::Timestamp::from_millisecond(ms).map_or(0, |instant| self.zone.to_offset(instant).seconds())
+    }
+
     /// `2026-11-21 17:00:00 +08:00`, or ` UTC` at the end.
     fn time(&self, ms: i64) -> String {
         let Ok(instant) = jiff::Timestamp::from_millisecond(ms) else { return "?".into() };
@@ -72,12 +77,12 @@ impl Style {
     }
 }
 
-/// Alertmanager's default subject (SEMANTICS 178): `[FIRING:2] HighCPU node1 (critical)`.
-pub(super) fn subject(n: &Notification) -> String {
-    let firing = n.count(AlertStatus::Firing);
-    let mut out = if firing > 0 { format!("[FIRING:{firing}] ") } else { "[RESOLVED] ".to_owned() };
+/// Alertmanager's default subject (SEMANTICS 178): `[FIRING:2] HighCPU node1 (critical)`; in Chinese the same in its words.
+pub(super) fn subject(n: &Notification, language: Language) -> String {
+    let (firing, words) = (n.count(AlertStatus::Firing), language.words());
+    let mut out = if firing > 0 { format!("[{}:{firing}] ", words.firing) } else { format!("[{}] ", words.resolved) };
     if n.digest > 1 {
-        out.push_str(&format!("digest of {} messages ", n.digest));
+        out.push_str(&format!("{} ", language.digest_of(n.digest)));
     }
     let values = |pairs: &[(String, String)], keep: &dyn Fn(&str) -> bool| {
         let mut kept: Vec<&(String, String)> = pairs.iter().filter(|(name, _)| keep(name)).collect();
@@ -120,12 +125,18 @@ fn annotation<'a>(alert: &'a NotifiedAlert, names: &[&str]) -> &'a str {
     names.iter().map(|name| alert.annotation(name)).find(|text| !text.is_empty()).unwrap_or("")
 }
 
+/// As [`annotation`], for a text: in Chinese the one that is written for it (`summary_zh`) where there is one.
+fn told<'a>(alert: &'a NotifiedAlert, language: Language, names: &[&str]) -> &'a str {
+    let chinese = names.iter().filter(|_| language == Language::Zh).map(|name| alert.annotation(&format!("{name}_zh")));
+    chinese.into_iter().find(|text| !text.is_empty()).unwrap_or_else(|| annotation(alert, names))
+}
+
 /// An alert in words. `limit` is the size of the whole message in bytes: no single text takes more than a part of it, so that cutting
 /// happens inside texts and not inside markup.
 fn entry<'a>(alert: &'a NotifiedAlert, style: &Style, now_ms: i64, limit: usize) -> Entry<'a> {
     let words = style.words();
     let cut = |text: &'a str, share: usize| cut_bytes(text, (limit / share).max(60), style.language);
-    let summary = annotation(alert, &["summary", "title"]);
+    let summary = told(alert, style.language, &["summary", "title"]);
     let name = alert.label("alertname");
     let headline = [summary, name, words.alert].into_iter().find(|t| !t.is_empty()).unwrap_or_default();
     let mut facts: Vec<(&'static str, Cow<'a, str>)> = Vec::with_capacity(8);
@@ -166,7 +177,7 @@ fn entry<'a>(alert: &'a NotifiedAlert, style: &Style, now_ms: i64, limit: usize)
     }
     // A description speaks of the trouble in the present tense: once it is over, the headline says what it was.
     let described = alert.status == AlertStatus::Firing || summary.is_empty();
-    let description = if described { annotation(alert, &["description", "message"]).trim() } else { "" };
+    let description = if described { told(alert, style.language, &["description", "message"]).trim() } else { "" };
     let links = [
         (words.acknowledge, annotation(alert, &["acknowledge_url"])),
         (words.runbook, annotation(alert, &["runbook_url", "runbook"])),

@@ -31,6 +31,18 @@ pub(crate) fn cut_chars(text: &str, limit: usize) -> Cow<'_, str> {
     }
 }
 
+/// `text` in at most `limit` characters; a cut text ends with how many are missing.
+pub(crate) fn cut_text(text: &str, limit: usize, language: Language) -> Cow<'_, str> {
+    let total = text.chars().count();
+    if total <= limit {
+        return text.into();
+    }
+    // The note is longest when everything is cut, so this much always suffices.
+    let kept = limit.saturating_sub(language.more_characters(total).chars().count());
+    let note = language.more_characters(total - kept);
+    text.chars().take(kept).chain(note.chars()).take(limit).collect::<String>().into()
+}
+
 /// Head, as many whole entries as fit, a note on the others, tail: in at most `limit` bytes.
 /// An entry that is too large alone is cut, so that something of the first one is always seen.
 pub(super) fn fit(head: &str, entries: &[String], tail: &str, limit: usize, language: Language) -> String {

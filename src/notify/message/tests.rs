@@ -49,13 +49,52 @@ fn style(language: Language) -> Style {
 #[test]
 fn the_subject_is_alertmanagers() {
     let mut n = notification(vec![alert(AlertStatus::Firing), alert(AlertStatus::Firing)]);
-    assert_eq!(subject(&n), "[FIRING:2] Down pg (db1 critical)");
+    assert_eq!(subject(&n, Language::En), "[FIRING:2] Down pg (db1 critical)");
     n.alerts.iter_mut().for_each(|a| a.status = AlertStatus::Resolved);
     n.common_labels.clone_from(&n.group_labels);
-    assert_eq!(subject(&n), "[RESOLVED] Down pg");
+    assert_eq!(subject(&n, Language::En), "[RESOLVED] Down pg");
     n.receiver = "ops.mail".into();
     n.external_url = "http://bell".into();
     assert_eq!(link(&n), "http://bell/#/alerts?receiver=ops%5C.mail");
+}
+
+/// Issue 4.7: a Chinese reader gets the texts that are written for one, and a subject in the same words; others do not see them.
+#[test]
+fn a_chinese_message_has_the_chinese_texts_of_its_alert() {
+    let mut both = alert(AlertStatus::Firing);
+    let pairs = [("description", "It is down."), ("description_zh", "它停了。"), ("summary", "db1 is down"), ("summary_zh", "db1 已停止")];
+    both.annotations = pairs.map(|(name, text)| (name.to_owned(), text.to_owned())).to_vec();
+    let n = notification(vec![both.clone()]);
+    let chinese = body(&n, &style(Language::Zh), &PLAIN, 1000);
+    assert!(chinese.contains("[告警] db1 已停止\n  它停了。\n") && !chinese.contains("is down"), "{chinese}");
+    let english = body(&n, &style(Language::En), &PLAIN, 1000);
+    assert!(english.contains("[FIRING] db1 is down\n  It is down.\n") && !english.contains("停"), "{english}");
+    assert_eq!(subject(&n, Language::Zh), "[告警:1] Down pg (db1 critical)");
+    assert_eq!(subject(&Notification { digest: 3, ..n }, Language::Zh), "[告警:1] 3 条消息合并 Down pg (db1 critical)");
+    // What only says it in English is told in English.
+    both.annotations.retain(|(name, _)| !name.ends_with("_zh"));
+    assert!(body(&notification(vec![both]), &style(Language::Zh), &PLAIN, 1000).contains("[告警] db1 is down\n  It is down.\n"));
+}
+
+/// A robot's Markdown has no escapes, and what stands in an alert must not call people.
+#[test]
+fn the_text_of_an_alert_is_no_tag_in_a_robots_markdown() {
+    let mut hostile = alert(AlertStatus::Firing);
+    let text = "<at id=all></at> <@all> <font color=red> up < 1 and 2<3";
+    hostile.annotations = vec![("summary".into(), text.into())];
+    let text = body(&notification(vec![hostile]), &style(Language::En), &ROBOT, 1000);
+    assert!(text.contains("**‹at id=all>‹/at> ‹@all> ‹font color=red> up < 1 and 2<3**"), "{text}");
+}
+
+/// An SMS with one alert has room for what it is about.
+#[test]
+fn the_fewer_alerts_a_brief_text_has_the_more_it_says_of_each() {
+    let mut long = alert(AlertStatus::Firing);
+    long.annotations = vec![("summary".into(), "数据库 db1 的磁盘已用百分之九十七，一小时后写满，请清理日志或扩容".into())];
+    let one = brief(&notification(vec![long.clone()]), &style(Language::Zh), 400);
+    assert!(one.contains("请清理日志或扩容 (db1)") && one.len() <= 400, "{one}");
+    let many = brief(&notification(vec![long; 8]), &style(Language::Zh), 400);
+    assert!(many.contains("省略") && many.len() <= 400, "{many}");
 }
 
 #[test]
@@ -123,6 +162,9 @@ proptest! {
             prop_assert!(fit("head", &entries, &text, limit, language).len() <= limit);
         }
         prop_assert!(cut_chars(&text, limit.max(1)).chars().count() <= limit.max(1));
+        let cut = cut_text(&text, limit, Language::En);
+        prop_assert!(cut.chars().count() <= limit);
+        prop_assert!(cut == text || limit < 30 || cut.contains("characters cut]"), "{cut}");
     }
 }
 

@@ -157,6 +157,14 @@ impl Language {
         }
     }
 
+    /// What a digest says of itself in its subject.
+    pub(super) fn digest_of(self, messages: usize) -> String {
+        match self {
+            Language::En => format!("digest of {messages} messages"),
+            Language::Zh => format!("{messages} 条消息合并"),
+        }
+    }
+
     /// What stands where `count` characters were left out.
     pub(super) fn more_characters(self, count: usize) -> String {
         match self {

@@ -210,7 +210,7 @@ impl Slack {
         if self.token.is_none() || !self.picture || !self.may_upload.load(Ordering::Relaxed) {
             return;
         }
-        let Some(png) = picture::of(n) else { return };
+        let Some(png) = picture::of(n, &self.style) else { return };
         if let Err(error) = picture::send(n, started, self.upload(png, Thread { channel, ts })).await
             && error.reason == Reason::Auth
         {

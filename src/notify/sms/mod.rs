@@ -24,6 +24,8 @@ pub const KIND: NotifierKind = NotifierKind { key: "sms_configs", name: "sms", s
 
 /// Largest built-in text, in bytes: three messages of the network.
 const MAX_TEXT: usize = 400;
+/// Largest text of somebody's own: Twilio takes 1600 characters.
+const MAX_OWN_TEXT: usize = 1600;
 
 enum Provider {
     Twilio(Twilio),
@@ -72,7 +74,7 @@ impl Notifier for Sms {
         Box::pin(async move {
             let mut rendering = Rendering::new(notification, &self.style);
             let text = rendering.needed(self.text.as_ref(), || brief(notification, &self.style, MAX_TEXT));
-            let text = rendering.with_notes(text, MAX_TEXT);
+            let text = rendering.with_notes(text, if self.text.is_some() { MAX_OWN_TEXT } else { MAX_TEXT });
             let all = rendering.address(&self.to)?;
             let all: Vec<String> = all.split(',').map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).collect();
             if all.is_empty() {

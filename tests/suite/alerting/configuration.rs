@@ -53,7 +53,8 @@ inhibit_rules:
     equal: ['alertname', 'cluster']
 ";
     std::fs::write(&path, text).expect("written");
-    let config = Alerting::read_file(&path, &Environment::default()).unwrap_or_else(|e| panic!("{e}"));
+    let (config, mistakes) = Alerting::read_file(&path, &Environment::default()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(mistakes.to_string(), "");
     let keys: Vec<(&str, bool)> =
         config.receivers.iter().flat_map(|r| &r.integrations).map(|i| (i.key.as_str(), i.send_resolved)).collect();
     let wanted = [
