@@ -237,12 +237,34 @@ fn whole(digits: &[u8]) -> Option<i64> {
     digits.iter().try_fold(0i64, |n, b| if b.is_ascii_digit() { n.checked_mul(10)?.checked_add(i64::from(b - b'0')) } else { None })
 }
 
+/// Most values: digits, perhaps with a decimal point among them. Up to fifteen of them and their power of ten are exact, so that the one
+/// division rounds as it should.
+fn short_float(token: &[u8]) -> Option<f64> {
+    const DIGITS: usize = 15;
+    const POWERS: [f64; DIGITS + 1] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+    if token.len() > DIGITS + 1 {
+        return None;
+    }
+    let (mut number, mut digits, mut before_point) = (0u64, 0, None);
+    for byte in token {
+        match byte {
+            b'0'..=b'9' => {
+                number = number * 10 + u64::from(byte - b'0');
+                digits += 1;
+            }
+            b'.' if before_point.is_none() => before_point = Some(digits),
+            _ => return None,
+        }
+    }
+    let places = digits - before_point.unwrap_or(digits);
+    (1..=DIGITS).contains(&digits).then(|| number as f64 / POWERS[places])
+}
+
 /// A sample's value as Go reads it: decimal, `Inf` and `NaN` in any case; no `_`, no hexadecimal, nothing beyond the range.
 pub(super) fn float(token: &[u8]) -> Result<f64, Problem> {
     const PROBLEM: Problem = "value is not a number";
-    // Most values are short whole numbers, which need no general parser.
-    if !token.is_empty() && token.len() <= 15 && token.iter().all(u8::is_ascii_digit) {
-        return Ok(token.iter().fold(0u64, |n, b| n * 10 + u64::from(b - b'0')) as f64);
+    if let Some(value) = short_float(token) {
+        return Ok(value);
     }
     let text = std::str::from_utf8(token).map_err(|_| PROBLEM)?;
     let value: f64 = text.parse().map_err(|_| PROBLEM)?;
@@ -316,4 +338,18 @@ pub fn help_text(text: &str, format: Format) -> String {
         chars = after;
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::float;
+
+    proptest! {
+        #[test]
+        fn numbers_are_read_as_the_general_parser_reads_them(text in r"[0-9]{0,17}\.?[0-9]{0,9}(e[0-9])?") {
+            prop_assert_eq!(float(text.as_bytes()).ok().map(f64::to_bits), text.parse::<f64>().ok().map(f64::to_bits), "{}", text);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
@@ -121,10 +121,15 @@ impl Client {
 
     /// Sends a request and reads the whole answer.
     pub async fn send(&self, request: Request) -> Result<Response, HttpError> {
+        self.send_into(request, BytesMut::new()).await
+    }
+
+    /// Likewise; the answer's body may use the room of an empty buffer.
+    pub async fn send_into(&self, request: Request, room: BytesMut) -> Result<Response, HttpError> {
         let (timeout, max_body) = (request.timeout, request.max_body);
         let whole = async {
             let mut incoming = self.start(request).await?;
-            let body = incoming.read(max_body).await?;
+            let body = incoming.read(room, max_body).await?;
             Ok(Response { status: incoming.status, headers: incoming.headers, body })
         };
         tokio::time::timeout(timeout, whole).await.unwrap_or_else(|_| Err(HttpError::new(HttpErrorKind::Timeout, "timed out")))
@@ -177,17 +182,21 @@ impl Incoming {
         self.inner.chunk().await.map_err(HttpError::from)
     }
 
-    /// The rest of the body; errs when it is larger than `max_body` bytes.
-    pub async fn read(&mut self, max_body: usize) -> Result<Bytes, HttpError> {
+    /// The rest of the body, behind what is in `body`; errs when that becomes larger than `max_body` bytes.
+    pub async fn read(&mut self, mut body: BytesMut, max_body: usize) -> Result<Bytes, HttpError> {
         // Room for what is announced, within reason: who announces much need not send it.
         let announced = self.inner.content_length().and_then(|length| usize::try_from(length).ok());
-        let mut body = Vec::with_capacity(announced.unwrap_or(0).min(max_body).min(MAX_RESERVED));
+        body.reserve(announced.unwrap_or(0).min(max_body).min(MAX_RESERVED));
         while let Some(part) = self.next().await? {
             if body.len() + part.len() > max_body {
                 return Err(HttpError::new(HttpErrorKind::TooLarge, format!("answer is larger than {max_body} bytes")));
             }
             body.extend_from_slice(&part);
         }
+        if body.capacity() - body.len() <= body.len() / 4 {
+            return Ok(body.freeze());
+        }
+        let mut body = Vec::from(body);
         body.shrink_to_fit();
         Ok(body.into())
     }

@@ -21,7 +21,7 @@ use super::job::Encoding;
 use super::labelling::Labelling;
 use super::metrics::Metrics;
 use super::report::{Figures, Report};
-use super::scan::{Fetched, Hit, PageCache, Place, Slot, scan};
+use super::scan::{Fetched, Hit, PageCache, Place, Slot, emptied, scan};
 use super::target::{Health, LastPage, ScrapedPage, Shared, Status};
 
 /// How far in the future an exposed timestamp may lie (SEMANTICS 11).
@@ -57,6 +57,8 @@ pub(super) struct Collection {
     pub(super) metrics: Metrics,
     /// Told when samples have been stored.
     pub(super) arrivals: watch::Sender<u64>,
+    /// Room for the samples of the next page.
+    pub(super) room: Vec<(SeriesId, f64)>,
 }
 
 /// What one collection brought, ready to be stored.
@@ -93,7 +95,7 @@ impl Collection {
                 };
                 self.take_batch(&batch, error, at)
             }
-            Source::Http(fetch, _) => match fetch.page().await {
+            Source::Http(fetch, cache) => match fetch.page(cache.room()).await {
                 Ok((body, encoding)) => self.take_page(body, encoding, at),
                 Err(error) => self.take_nothing(error),
             },
@@ -187,7 +189,7 @@ impl Collection {
             Err(error) => return self.take_nothing(error),
         };
         let (Source::Http(_, cache) | Source::Own(_, cache)) = &mut self.source else { return Outcome::default() };
-        let (scanned, done) = scan(cache, &mut page, &self.labelling);
+        let (mut scanned, done) = scan(cache, &mut page, &self.labelling);
         let mut figures = Figures { scraped: scanned.scraped, kept: scanned.kept, ..Figures::default() };
         if let Err(error) = done {
             return Outcome { figures, ..self.take_nothing(error) };
@@ -197,22 +199,23 @@ impl Collection {
             let refused = new.labels.is_some() && id.is_none();
             cache.put(&new, Entry::new(id, new.kind, Place::default()).refused_if(refused))
         };
-        let added: Vec<usize> = scanned.new.into_iter().map(put).collect();
-        let (hits, mut values) = (scanned.hits, scanned.histograms);
-        let lines = hits.len() - values.len();
+        let added: Vec<usize> = std::mem::take(&mut scanned.new).into_iter().map(put).collect();
+        let mut values = std::mem::take(&mut scanned.histograms);
+        let lines = scanned.hits.len() - values.len();
         let honor = self.stamps.honor;
         let place = |hit: &Hit| match hit.slot {
             Slot::Known(index) => index as usize,
             Slot::New(index) => added[index as usize],
         };
-        let mut outcome = Outcome { samples: Vec::with_capacity(hits.len() + 8), ..Outcome::default() };
+        let mut outcome = Outcome { samples: std::mem::take(&mut self.room), ..Outcome::default() };
         let mut refused = 0;
         let (samples, stamped, histograms) = (&mut outcome.samples, &mut outcome.stamped, &mut outcome.histograms);
-        let shown = hits.iter().map(|hit| (place(hit), honor && hit.timestamp.is_some()));
+        let timestamp = |position: usize| scanned.timestamp(position).filter(|_| honor);
+        let shown = scanned.hits.iter().enumerate().map(|(position, hit)| (place(hit), timestamp(position).is_some()));
         let changes = cache.series.finish(shown, self.stamps.track, |position, entry| {
-            let hit = &hits[position];
+            let hit = &scanned.hits[position];
             entry.extra = hit.place;
-            let timestamp = hit.timestamp.filter(|_| honor);
+            let timestamp = timestamp(position);
             match (entry.id, timestamp) {
                 (Some(id), _) if position >= lines => {
                     histograms.push((timestamp.unwrap_or(at), id, std::mem::take(&mut values[position - lines])));
@@ -222,6 +225,7 @@ impl Collection {
                 (None, _) => refused += usize::from(entry.refused),
             }
         });
+        cache.done_with(scanned.hits);
         cache.keep(page.body.clone());
         outcome.refused = refused;
         self.metrics.repeated.inc_by(changes.repeated as u64);
@@ -258,6 +262,7 @@ impl Collection {
         }
         let appended = self.store.append_ids(at, &outcome.samples);
         self.account(&appended);
+        self.room = emptied(std::mem::take(&mut outcome.samples));
         let mut histograms = std::mem::take(&mut outcome.histograms);
         self.metrics.native_histograms.inc_by(histograms.len() as u64);
         histograms.sort_by_key(|(timestamp, _, _)| *timestamp);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use url::Url;
 
 use super::job::Encoding;
@@ -37,8 +37,8 @@ impl Fetch {
         Fetch { client, url, headers, timeout, max_body, fallback: job.fallback }
     }
 
-    /// Fetches the page. The error is one line without secrets.
-    pub(super) async fn page(&self) -> Result<(Bytes, Encoding), String> {
+    /// Fetches the page; its body may use `room`. The error is one line without secrets.
+    pub(super) async fn page(&self, room: BytesMut) -> Result<(Bytes, Encoding), String> {
         let request = Request {
             method: Method::GET,
             url: self.url.clone(),
@@ -47,7 +47,7 @@ impl Fetch {
             timeout: self.timeout,
             max_body: self.max_body,
         };
-        let response = self.client.send(request).await.map_err(|e| format!("{}: {e}", e.kind.as_str()))?;
+        let response = self.client.send_into(request, room).await.map_err(|e| format!("{}: {e}", e.kind.as_str()))?;
         if response.status != 200 {
             return Err(format!("server returned HTTP status {}", response.status));
         }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::exposition::protobuf::{Exposed, Options, expand};
 use crate::exposition::{Format, Item, Lines};
@@ -29,6 +29,10 @@ pub(super) struct PageCache {
     body: Bytes,
     /// What the cache called the page that `body` is.
     page: u32,
+    /// The body before it, whose room the next one may have.
+    before: Bytes,
+    /// Room for the hits of a page.
+    hits: Vec<Hit>,
 }
 
 /// Where a series stands in the last page; of no length where it is not text.
@@ -56,7 +60,7 @@ impl Place {
 impl PageCache {
     pub(super) fn new() -> Self {
         let hashers = [ahash::RandomState::new(), ahash::RandomState::new()];
-        PageCache { series: Cache::new(), hashers, body: Bytes::new(), page: 0 }
+        PageCache { series: Cache::new(), hashers, body: Bytes::new(), page: 0, before: Bytes::new(), hits: Vec::new() }
     }
 
     fn fingerprint(&self, series: &[u8]) -> Fingerprint {
@@ -81,8 +85,29 @@ impl PageCache {
 
     /// Makes `body` the last sound page: call it when the cache has finished it.
     pub(super) fn keep(&mut self, body: Bytes) {
-        (self.body, self.page) = (body, self.series.page());
+        self.before = std::mem::replace(&mut self.body, body);
+        self.page = self.series.page();
     }
+
+    /// Room for the next body: that of the page before the last, unless somebody still reads it. Memory that was used a moment ago costs
+    /// nothing; of the kernel's each four kilobytes cost a fault.
+    pub(super) fn room(&mut self) -> BytesMut {
+        let mut room = std::mem::take(&mut self.before).try_into_mut().unwrap_or_default();
+        room.clear();
+        if room.capacity() / 2 > self.body.len() { BytesMut::new() } else { room }
+    }
+
+    /// Gives the room of a page's hits back.
+    pub(super) fn done_with(&mut self, hits: Vec<Hit>) {
+        self.hits = emptied(hits);
+    }
+}
+
+/// The buffer without what is in it, for the next page: room for twice as much as it held is kept at most.
+pub(super) fn emptied<T>(mut buffer: Vec<T>) -> Vec<T> {
+    buffer.shrink_to(buffer.len() * 2);
+    buffer.clear();
+    buffer
 }
 
 /// Where a sample's series stands.
@@ -101,7 +126,6 @@ pub(super) struct Hit {
     pub(super) place: Place,
     /// Of a native histogram the marker that stands for one.
     pub(super) value: f64,
-    pub(super) timestamp: Option<Timestamp>,
 }
 
 /// A series that the cache does not know, or knows under another TYPE.
@@ -117,6 +141,8 @@ pub(super) struct NewSeries<'a> {
 pub(super) struct Scanned<'a> {
     /// The lines in the order of the page, then the native histograms.
     pub(super) hits: Vec<Hit>,
+    /// The timestamps of the first hits; those beyond have none.
+    timestamps: Vec<Option<Timestamp>>,
     pub(super) new: Vec<NewSeries<'a>>,
     /// The values of the last hits, in their order.
     pub(super) histograms: Vec<NativeHistogram>,
@@ -148,8 +174,9 @@ impl Fetched {
 }
 
 /// Reads the page. On an error the counts so far stand in the result beside it; above the sample limit counting goes on (SEMANTICS 26).
-pub(super) fn scan<'a>(cache: &PageCache, page: &'a mut Fetched, labelling: &Labelling) -> (Scanned<'a>, Result<(), String>) {
-    let mut scanned = Scanned { hits: Vec::with_capacity(cache.series.len()), ..Scanned::default() };
+pub(super) fn scan<'a>(cache: &mut PageCache, page: &'a mut Fetched, labelling: &Labelling) -> (Scanned<'a>, Result<(), String>) {
+    let mut scanned = Scanned { hits: std::mem::take(&mut cache.hits), ..Scanned::default() };
+    scanned.hits.reserve(cache.series.len());
     let mut histograms = std::mem::take(&mut page.histograms);
     let mut converter = labelling.native.convert.then(|| Converter::new(&histograms));
     // An empty body is an empty page in every format (SEMANTICS 14).
@@ -160,6 +187,11 @@ pub(super) fn scan<'a>(cache: &PageCache, page: &'a mut Fetched, labelling: &Lab
 }
 
 impl<'a> Scanned<'a> {
+    /// The timestamp with which a hit came.
+    pub(super) fn timestamp(&self, position: usize) -> Option<Timestamp> {
+        self.timestamps.get(position).copied().flatten()
+    }
+
     fn read(
         &mut self,
         cache: &PageCache,
@@ -248,7 +280,11 @@ impl<'a> Scanned<'a> {
         self.kept += usize::from(kept);
         let fits = self.kept <= limit;
         if fits {
-            self.hits.push(Hit { slot, place, value, timestamp });
+            if timestamp.is_some() {
+                self.timestamps.resize(self.hits.len(), None);
+                self.timestamps.push(timestamp);
+            }
+            self.hits.push(Hit { slot, place, value });
         }
         Ok(fits)
     }

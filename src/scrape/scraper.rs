@@ -246,6 +246,7 @@ impl Scraper {
             store: self.store.clone(),
             metrics: self.metrics.clone(),
             arrivals: self.arrivals.clone(),
+            room: Vec::new(),
         };
         let (stop, stopped) = watch::channel(false);
         Running { key, shared, stop, task: tokio::spawn(schedule::run(collection, stopped)), scraped }

@@ -38,8 +38,8 @@ macro_rules! distance {
             const STALE: Self = <$int>::MIN;
             const HISTOGRAM: Self = <$int>::MIN + 1;
             fn of(distance: f64) -> Option<Self> {
-                let fits = distance > f64::from(Self::HISTOGRAM) && distance <= f64::from(<$int>::MAX) && distance.fract() == 0.0;
-                fits.then_some(distance as $int)
+                let whole = distance as $int;
+                (whole > Self::HISTOGRAM && f64::from(whole) == distance).then_some(whole)
             }
             fn is(self, other: Self) -> bool {
                 self == other

@@ -161,7 +161,7 @@ async fn exchange(
 
 /// An error body, or a server that answers in one piece although a stream was asked for: healthy, but without a time to first token.
 async fn whole_answer(mut response: Incoming, provider: &Provider, outcome: &mut CompletionOutcome) -> Result<(), ErrorType> {
-    let body = response.read(MAX_ANSWER).await.map_err(|e| ErrorType::from(&e))?;
+    let body = response.read(bytes::BytesMut::new(), MAX_ANSWER).await.map_err(|e| ErrorType::from(&e))?;
     let status = outcome.status.unwrap_or(0);
     let json = serde_json::from_slice::<serde_json::Value>(&body);
     let answered = json.as_ref().is_ok_and(|j| j["choices"].is_array() || j["content"].is_array());

@@ -24,11 +24,17 @@ pub(super) fn put(last: f64, value: f64, out: &mut Vec<u8>) -> u8 {
     if differing == 0 {
         return SAME;
     }
+    let whole = zigzag((value as i64).wrapping_sub(last as i64));
+    let is_whole = from_whole(last, whole).to_bits() == value.to_bits();
+    // Most are; bytes that differ would take two at least.
+    if is_whole && whole < 1 << 14 {
+        put_uint(out, whole);
+        return WHOLE;
+    }
     let (front, back) = (differing.leading_zeros() / 8, differing.trailing_zeros() / 8);
     let length = 8 - front - back;
     let longest = 1 + length as usize;
-    let whole = zigzag((value as i64).wrapping_sub(last as i64));
-    if from_whole(last, whole).to_bits() == value.to_bits() && uint_length(whole) <= longest {
+    if is_whole && uint_length(whole) <= longest {
         put_uint(out, whole);
         return WHOLE;
     }
@@ -74,8 +80,12 @@ fn from_decimal(last: f64, distance: u64, scale: f64) -> f64 {
     units(last, scale).wrapping_add(unzigzag(distance)) as f64 / scale
 }
 
+/// The number of units, rounded half away from zero; `f64::round` is a call into libm where the processor may be an old one.
 fn units(value: f64, scale: f64) -> i64 {
-    (value * scale).round() as i64
+    let units = value * scale;
+    let whole = units as i64;
+    let rest = units - whole as f64;
+    whole.saturating_add(i64::from(rest >= 0.5) - i64::from(rest <= -0.5))
 }
 
 #[cfg(test)]
@@ -119,6 +129,10 @@ mod tests {
             round_trip(f64::from_bits(last), f64::from_bits(value));
             round_trip(f64::from_bits(last), small as f64 / 10_f64.powi(scale));
             round_trip(small as f64 / 10_f64.powi(scale), f64::from_bits(value));
+            for value in [f64::from_bits(value), small as f64 / 2.0, small as f64 / 10_f64.powi(scale)] {
+                prop_assert_eq!(units(value, 1.0), value.round() as i64);
+                prop_assert_eq!(units(value, 100.0), (value * 100.0).round() as i64);
+            }
         }
 
         #[test]

@@ -125,19 +125,25 @@ impl Encoder {
                 self.next_segment(time);
             }
         }
-        let slot = slot as usize;
+        match self.numbers.get(slot as usize) {
+            Some(number) if *number != UNDECLARED => *number,
+            _ => self.declare(slot as usize, labels),
+        }
+    }
+
+    #[cold]
+    fn declare(&mut self, slot: usize, labels: &Labels) -> u32 {
         if slot >= self.numbers.len() {
             self.numbers.resize(slot + 1, UNDECLARED);
         }
-        if self.numbers[slot] == UNDECLARED {
-            self.numbers[slot] = self.bases.len() as u32;
-            if self.declared.is_empty() {
-                put_uint(&mut self.declared, self.bases.len() as u64);
-            }
-            self.bases.push((0.0, 0));
-            put_labels(&mut self.declared, labels);
+        let number = self.bases.len() as u32;
+        self.numbers[slot] = number;
+        if self.declared.is_empty() {
+            put_uint(&mut self.declared, u64::from(number));
         }
-        self.numbers[slot]
+        self.bases.push((0.0, 0));
+        put_labels(&mut self.declared, labels);
+        number
     }
 
     /// Ends the tick under way, if there is one, and hands out its records.

@@ -23,6 +23,8 @@ use super::metrics::Metrics;
 
 /// Bytes of records that may wait.
 const QUEUE: usize = 16 << 20;
+/// Bytes of room that is kept from one write to the next.
+const FRAMES: usize = 256 << 10;
 /// How often the disk is asked to keep what was written.
 const SYNC: Duration = Duration::from_secs(15);
 /// How long the writer waits after a failure.
@@ -173,11 +175,14 @@ struct Open {
 impl Shared {
     fn run(&self) {
         let mut open: Option<Open> = None;
+        let mut frames = Vec::new();
         let mut failing = false;
         loop {
             let (batch, wanted, stopping) = self.next_batch(open.as_ref().and_then(|o| o.unsynced));
             let flush = wanted > self.queue.lock().flushed;
-            let (rest, result) = self.write(batch, &mut open, flush || stopping);
+            let (rest, result) = self.write(batch, &mut open, &mut frames, flush || stopping);
+            frames.clear();
+            frames.shrink_to(FRAMES);
             let failed = result.is_err();
             if let Err(error) = result {
                 self.metrics.failed();
@@ -224,14 +229,19 @@ impl Shared {
     }
 
     /// Writes the records; gives back those that could not be written.
-    fn write(&self, mut batch: VecDeque<Record>, open: &mut Option<Open>, sync: bool) -> (VecDeque<Record>, io::Result<()>) {
-        let mut frames = Vec::new();
+    fn write(
+        &self,
+        mut batch: VecDeque<Record>,
+        open: &mut Option<Open>,
+        frames: &mut Vec<u8>,
+        sync: bool,
+    ) -> (VecDeque<Record>, io::Result<()>) {
         while let Some(segment) = batch.front().map(|r| r.segment) {
             frames.clear();
             let count = batch.iter().take_while(|r| r.segment == segment).count();
             let result = self.segment(segment, open).and_then(|open| {
-                batch.iter().take(count).try_for_each(|record| record.frame(&mut frames))?;
-                open.file.write_all_at(&frames, open.length)?;
+                batch.iter().take(count).try_for_each(|record| record.frame(frames))?;
+                open.file.write_all_at(frames, open.length)?;
                 open.length += frames.len() as u64;
                 open.unsynced.get_or_insert_with(Instant::now);
                 Ok(open.length)
