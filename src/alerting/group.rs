@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::route::Route;
+use crate::model::text::quote;
 use crate::model::{Alert, Labels, Timestamp};
 use crate::state::GroupRow;
 
@@ -29,9 +30,10 @@ pub fn group_id(route: &Route, labels: &Labels) -> String {
     format!("{}:{}", route.id, labels.braced())
 }
 
-/// Alertmanager's group key: `{}/{severity="page"}:{alertname="X"}`.
+/// Alertmanager's group key: `{}/{severity="page"}:{alertname="X"}`; a label's name is never in quotes there.
 pub fn group_key(route: &Route, labels: &Labels) -> String {
-    format!("{}:{}", route.key, labels.braced())
+    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={}", quote(value))).collect();
+    format!("{}:{{{}}}", route.key, pairs.join(", "))
 }
 
 impl Group {
@@ -59,5 +61,26 @@ impl Group {
     /// As a row of the database.
     pub fn to_row(&self, id: &str) -> GroupRow {
         GroupRow { id: id.into(), next_flush: self.next_flush, flushed: self.flushed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alerting::matchers::{canonical, parse_matchers};
+
+    /// SEMANTICS 146, with names beyond ASCII: as Alertmanager 0.33 writes them into its webhooks.
+    #[test]
+    fn a_group_key_shows_names_as_alertmanager_does() {
+        let matchers = |text| canonical(&parse_matchers(text).expect("matchers"));
+        let mut route = Route::root("r".into());
+        for (text, labels, key) in [
+            (r#""服务 名"="数据库""#, [("服务 名", "数据库")], r#"{}/{"服务 名"="数据库"}:{服务 名="数据库"}"#),
+            (r#"监控=~"是|yes", level!="note""#, [("监控", "是")], r#"{}/{level!="note",监控=~"是|yes"}:{监控="是"}"#),
+            ("a.b=x", [("a.b", "q\"")], r#"{}/{a.b="x"}:{a.b="q\""}"#),
+        ] {
+            route.key = format!("{{}}/{}", matchers(text));
+            assert_eq!(group_key(&route, &Labels::from_pairs(labels)), key);
+        }
     }
 }
