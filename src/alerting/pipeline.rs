@@ -12,7 +12,7 @@ use super::flapping::{Flaps, clue, flapping_id, text};
 use super::group::Group;
 use super::inhibit::Inhibition;
 use super::message::{Subject, compose, notified, order};
-use super::recovery::Recent;
+use super::recovery::{self, Recent};
 use super::route::Route;
 use super::silence::Silences;
 use crate::model::evidence::Clue;
@@ -31,6 +31,8 @@ const PICTURE_LASTS: Duration = Duration::from_secs(86_400);
 const LINK: &str = "acknowledge_url";
 /// The annotation that says how an alert flaps.
 const FLAPPING: &str = "flapping";
+/// The annotation that says what recovery actions did about an alert.
+const RECOVERY: &str = "recovery";
 
 /// What decides about muting.
 pub struct Mutes<'a> {
@@ -252,7 +254,12 @@ fn with_clues(mut shown: NotifiedAlert, alert: &Alert, mutes: &Mutes<'_>, now: T
         let url = mutes.signer.picture_link(&mutes.config.external_url, alert, now + PICTURE_LASTS);
         shown.evidence.push(Clue::Picture { url });
     }
-    shown.evidence.extend(mutes.actions.clues(alert.fingerprint(), alert.starts_at, resolved));
+    let done = mutes.actions.clues(alert.fingerprint(), alert.starts_at, resolved);
+    if !done.is_empty() {
+        shown.annotations.push((RECOVERY.to_owned(), recovery::text(&done)));
+        shown.annotations.sort();
+    }
+    shown.evidence.extend(done);
     shown
 }
 

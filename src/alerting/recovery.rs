@@ -100,6 +100,21 @@ impl Recent {
     }
 }
 
+/// The same as text, for templates and for receivers that show annotations; empty when nothing was done.
+pub fn text(clues: &[Clue]) -> String {
+    let one = |clue: &Clue| {
+        let Clue::Action { target, at_ms, outcome, detail, output, helped } = clue else { return None };
+        let judged = match helped {
+            Some(true) => ", it helped",
+            Some(false) => ", it did not help",
+            None => "",
+        };
+        let printed = if output.is_empty() { String::new() } else { format!(": {output}") };
+        Some(format!("{target} at {} {} ({detail}){judged}{printed}", Timestamp(*at_ms).rfc3339(), outcome.english()))
+    };
+    clues.iter().filter_map(one).collect::<Vec<_>>().join("\n")
+}
+
 fn clue(row: &ActionRow, resolved: bool) -> Clue {
     let output: Vec<&str> = row.body.output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let output = output.join(" | ");

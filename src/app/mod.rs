@@ -184,7 +184,7 @@ impl App {
             dead_rules: tokio::spawn(parts.dead_rules.clone().run()),
             server: tokio::spawn(web::serve::serve(
                 listener,
-                web::router(context),
+                web::router(context, web_metrics.refused.clone()),
                 web::serve::Limits::default(),
                 web_metrics,
                 ended(stop.subscribe()),

@@ -24,6 +24,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -138,8 +139,8 @@ impl Context {
     }
 }
 
-/// Every route.
-pub fn router(context: Context) -> Router {
+/// Every route; `refused` counts what is turned away because too much is asked at once.
+pub fn router(context: Context, refused: Counter) -> Router {
     Router::new()
         .merge(metrics::routes())
         .merge(health::routes())
@@ -149,7 +150,7 @@ pub fn router(context: Context) -> Router {
         .merge(ui::routes())
         .merge(prometheus::federation())
         .nest("/api/v1", prometheus::routes())
-        .nest("/api/v2", alertmanager::routes())
+        .nest("/api/v2", alertmanager::routes(refused))
         .nest("/api/nightbell", why::routes().merge(actions::routes()).merge(dead_letters::routes()).merge(heartbeat::routes()))
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(CompressionLayer::new())

@@ -47,6 +47,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Metrics {
     accepted: Counter,
     full: Counter,
+    /// Requests that were turned away because too many of their kind were being answered.
+    pub refused: Counter,
 }
 
 impl Metrics {
@@ -56,6 +58,11 @@ impl Metrics {
         telemetry.register(|registry| {
             registry.register("http_connections", "Connections that the web server has accepted.", metrics.accepted.clone());
             registry.register("http_connections_full", "Times that all connections of the web server were taken.", metrics.full.clone());
+            registry.register(
+                "http_concurrency_limit_exceeded",
+                "Requests turned away with 503 by a limit of their number.",
+                metrics.refused.clone(),
+            );
         });
         metrics
     }

@@ -429,6 +429,8 @@ fn dead_letters_are_listed_and_sent_again() {
     assert_eq!(command(&["send", &id], "t0ken"), (Some(0), format!("{id}: is sent again\n")));
     wait_until("it is delivered", Duration::from_secs(20), || sink.requests().len() == 2);
     assert_eq!(sink.requests()[1].headers.get("x-nightbell-delivery"), Some(&id), "under its own delivery id");
+    let body: Value = serde_json::from_str(&sink.requests()[1].body).expect("JSON");
+    assert_eq!(body["externalURL"], format!("http://127.0.0.1:{}", nightbell.port), "links lead to where it listens");
     assert_eq!(command(&["send", "--all"], "t0ken"), (Some(0), "0 messages are sent again\n".into()));
 }
 

@@ -366,6 +366,9 @@ async fn an_action_is_judged_by_whether_the_alert_fires_on() {
             _ => None,
         });
         assert_eq!(told, Some(("restarted", ActionOutcome::Succeeded, Some(helps))), "{message:?}");
+        let judged = if helps { "it helped" } else { "it did not help" };
+        let text = format!("echo restarted at 2026-01-01T00:00:01.000Z succeeded (exit status 0), {judged}: restarted");
+        assert_eq!(message.alerts[0].annotation("recovery"), text, "for those who show annotations");
     }
 }
 
