@@ -66,7 +66,7 @@ pub enum SilenceError {
     #[error("silence {0} not found")]
     NotFound(String),
     /// It could not be written down, so it does not mute.
-    #[error(transparent)]
+    #[error("the silence is as it was, because it cannot be written down: {0}")]
     State(#[from] crate::state::Error),
     /// The dispatcher has stopped.
     #[error("alerting has stopped")]

@@ -182,10 +182,14 @@ fn enable(features: &[String]) {
     choose_language(options);
 }
 
+/// The exit status when standard output was closed: that of a program which the signal for it ended.
+pub const NOBODY_READS: u8 = 128 + 13;
+
 /// The exit status of a command that only reads and writes.
 fn finished(result: std::io::Result<u8>) -> ExitCode {
     match result {
         Ok(status) => ExitCode::from(status),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(NOBODY_READS),
         Err(error) => {
             eprintln!("nightbell: {error}");
             ExitCode::FAILURE

@@ -201,6 +201,26 @@ fn a_failing_endpoint_is_a_failed_check() {
     assert_eq!(nightbell.json("/health")["status"], "unhealthy", "one of two checks failed");
 }
 
+/// `nightbell … | head`: a reader that has seen enough is no error, and no panic.
+#[test]
+fn a_reader_that_goes_away_ends_a_command_without_a_word() {
+    let corpus = root().join("tests/config/alertmanager/accepted");
+    let files: Vec<PathBuf> = std::fs::read_dir(corpus).expect("the folder").map(|entry| entry.expect("an entry").path()).collect();
+    let routes = root().join("tests/config/alertmanager/accepted/routes.yml");
+    let mut check = Command::new(env!("CARGO_BIN_EXE_nightbell"));
+    check.args(["check", "alertmanager"]).args(files.iter().filter(|file| file.extension().is_some_and(|e| e == "yml")));
+    let mut show = Command::new(env!("CARGO_BIN_EXE_nightbell"));
+    show.args(["routes", "show"]).arg(routes);
+    for mut command in [check, show] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = command.stdout(writer).stderr(Stdio::piped()).output().expect("the binary runs");
+        let said = stderr(&output);
+        assert!(!said.contains("panicked") && !said.contains("Broken pipe"), "{said}");
+        assert_eq!(output.status.code(), Some(141), "{said}");
+    }
+}
+
 /// The broken configurations again, through the command: place, key, remedy, and exit status 1.
 #[test]
 fn check_config_names_the_place_and_the_remedy() {
