@@ -41,6 +41,10 @@ pub struct AlertingState {
     alerts: BTreeMap<u64, ActiveAlert>,
     labels: Vec<(String, RuleText)>,
     annotations: Vec<(String, RuleText)>,
+    /// Whether annotations may change while the value stays: they ask for other samples, or for the time.
+    texts_move: bool,
+    /// Whether alerts came from before a restart or a reload, with the annotations of that time.
+    adopted: bool,
     /// What has a result when a selector finds nothing, with `no_data: alert`.
     absences: Vec<Expr>,
     /// What the expression read at the last evaluation, while there are alerts.
@@ -95,6 +99,8 @@ impl AlertingState {
             alerts: BTreeMap::new(),
             labels: read(&rule.labels),
             annotations: read(&rule.annotations),
+            texts_move: rule.annotations.iter().any(|(_, text)| text.contains("{{") && (text.contains("query") || text.contains("now"))),
+            adopted: false,
             absences: absences(rule),
             read: None,
             lower_is_worse,
@@ -118,6 +124,7 @@ impl AlertingState {
 
     /// Takes over an alert from before a restart or a reload.
     pub fn adopt(&mut self, alert: ActiveAlert) {
+        self.adopted = true;
         self.alerts.insert(alert.labels.fingerprint(), alert);
     }
 
@@ -150,17 +157,23 @@ impl AlertingState {
             let (mut alert, is_new) = match self.alerts.remove(fingerprint) {
                 Some(alert) if alert.state != AlertState::Inactive => (alert, false),
                 _ => {
-                    let annotations = self.expand(&self.annotations, hit.sample, now, context);
                     let source = hit.sample.labels.without_name();
-                    (ActiveAlert::new(hit.labels.clone(), source, annotations, hit.sample.value, now), true)
+                    (ActiveAlert::new(hit.labels.clone(), source, Labels::empty(), hit.sample.value, now), true)
                 }
             };
             if let Some(held) = alert.held.take() {
                 step.changed.push(*fingerprint);
                 step.decisions.push((alert.outgoing_labels(context), Stage::HoldEnded { since: held.since }));
             }
+            let value_changed = alert.value.to_bits() != hit.sample.value.to_bits();
+            let mut texts_changed = false;
+            if is_new || value_changed || self.adopted || self.texts_move {
+                let annotations = self.expand(&self.annotations, hit.sample, now, context);
+                texts_changed = annotations != alert.annotations;
+                alert.annotations = annotations;
+            }
             let (alert, changed) = self.seen(alert, rule, hit, now);
-            if changed || is_new {
+            if changed || is_new || texts_changed {
                 step.changed.push(*fingerprint);
             }
             if alert.state == AlertState::Pending && alert.active_at == now {
@@ -168,8 +181,9 @@ impl AlertingState {
             }
             self.alerts.insert(*fingerprint, alert);
         }
+        self.adopted = false;
         self.absent(rule, &present, now, context, (&mut step, held));
-        self.hand_on(&present, rule, now, context, &mut step);
+        self.hand_on(rule, now, context, &mut step);
         step.changed.sort_unstable();
         step.changed.dedup();
         Ok(step)
@@ -285,23 +299,12 @@ impl AlertingState {
         });
     }
 
-    /// Collects the alerts that are due to be told, their annotations expanded anew.
-    fn hand_on(
-        &mut self,
-        present: &BTreeMap<u64, Present<'_>>,
-        rule: &AlertingRule,
-        now: Timestamp,
-        context: &Context<'_>,
-        step: &mut Step,
-    ) {
+    /// Collects the alerts that are due to be told.
+    fn hand_on(&mut self, rule: &AlertingRule, now: Timestamp, context: &Context<'_>, step: &mut Step) {
         let due: Vec<u64> =
             self.alerts.iter().filter(|(_, alert)| alert.is_due(now, context.resend_delay)).map(|(fingerprint, _)| *fingerprint).collect();
         for fingerprint in due {
-            let annotations = present.get(&fingerprint).map(|hit| self.expand(&self.annotations, hit.sample, now, context));
             let Some(alert) = self.alerts.get_mut(&fingerprint) else { continue };
-            if let Some(annotations) = annotations {
-                alert.annotations = annotations;
-            }
             alert.last_sent_at = Some(now);
             step.alerts.push(alert.to_model(now, context, &rule.expr_text));
             step.changed.push(fingerprint);

@@ -145,6 +145,41 @@ fn an_alert_fires_when_its_expression_held_for_long_enough() {
     assert_eq!(told[0].generator_url, "http://bell/graph?g0.expr=m&g0.tab=1");
 }
 
+/// SEMANTICS 112: the annotations of an alert that goes on are those of its last value, told or not.
+#[test]
+fn annotations_follow_the_value_from_evaluation_to_evaluation() {
+    let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 120, 120))]));
+    let summary = |line: &Timeline| {
+        let alerting = line.group.rules[0].alerting.as_ref().expect("an alerting rule");
+        alerting.alerts().map(|a| a.annotations.value("summary").to_owned()).collect::<Vec<_>>().join(",")
+    };
+    for (minute, value) in [(1, 5.0), (2, 6.0), (3, 7.0), (4, 8.5), (5, 9.0)] {
+        line.step(minute, Ok(vec![hit("x", value)]));
+        assert_eq!(summary(&line), format!("x is at {value}"), "minute {minute}");
+    }
+    line.step(6, Ok(vec![]));
+    assert_eq!(summary(&line), "x is at 9", "held by keep_firing_for, as it was");
+    let mut changed = alert("A", 120, 120);
+    changed.annotations = Labels::from_pairs([("summary", "new")]);
+    let after = Group::new(group(vec![Rule::Alerting(changed)]), &line.settings);
+    let before = std::mem::replace(&mut line.group, after);
+    line.group.inherit(before, Timestamp(390_000), &line.settings);
+    line.step(7, Ok(vec![hit("x", 9.0)]));
+    assert_eq!(summary(&line), "new", "the same value under a changed rule");
+}
+
+/// SEMANTICS 109, 111: a label set to nothing is taken away from what the rule finds.
+#[test]
+fn a_label_that_a_rule_sets_to_nothing_is_taken_away() {
+    let file = "groups:\n- name: g\n  labels: {tier: web}\n  rules:\n  - {alert: A, expr: m, labels: {i: '', tier: ''}}\n";
+    let groups = nightbell::rules::file::parse_text("f.yml", file).expect("valid").groups;
+    let mut line = Timeline::new(groups.into_iter().next().expect("one group"));
+    let hit = (Labels::from_pairs([(METRIC_NAME, "m"), ("i", "x"), ("tier", "db"), ("job", "j")]), 1.0);
+    assert_eq!(line.step(1, Ok(vec![hit]))[0].labels, Labels::from_pairs([("alertname", "A"), ("job", "j")]));
+    let stored = line.script.stored("ALERTS", 60_000);
+    assert_eq!(stored[0].0.to_string(), r#"ALERTS{alertname="A", alertstate="firing", job="j"}"#);
+}
+
 /// SEMANTICS 113: `for: 0` fires in the first evaluation.
 #[test]
 fn without_for_the_first_evaluation_fires() {

@@ -145,10 +145,14 @@ fn rule(rule: &RuleSnapshot, exclude_alerts: bool) -> Json {
         Some(false) => "err",
     };
     let mut out = json!({
-        "name": rule.name, "query": rule.query, "labels": labels_json(&rule.labels), "health": health,
+        "name": rule.name, "query": rule.query, "health": health,
         "evaluationTime": rule.health.evaluation_time.as_secs_f64(), "lastEvaluation": instant(rule.health.last_evaluation),
         "type": if rule.alerting.is_some() { "alerting" } else { "recording" },
     });
+    // A recording rule without labels has no such member in Prometheus's answer.
+    if rule.alerting.is_some() || !rule.labels.is_empty() {
+        out["labels"] = labels_json(&rule.labels);
+    }
     if let Some(error) = &rule.health.last_error {
         out["lastError"] = json!(error);
     }
