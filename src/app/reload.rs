@@ -142,8 +142,12 @@ fn base_url(address: SocketAddr) -> String {
 /// Reads and checks the configuration file alone: what stands in other files, or whether they exist, does not count.
 pub fn load_alone(options: &Options) -> anyhow::Result<Config> {
     let (config, mistakes) = Config::load(options.config.as_deref(), &environment(options)?)?;
-    let names_files = |key: &str| key.starts_with("rule_files") || key.ends_with("rules.folder");
-    let own = mistakes.0.iter().filter(|mistake| mistake.file == config.name && !names_files(&mistake.key));
+    let about_others = |mistake: &ConfigError| {
+        let key = mistake.key.as_str();
+        let unread = key.ends_with("_file") && mistake.problem.contains("cannot be read");
+        unread || key.starts_with("rule_files") || key.ends_with("rules.folder")
+    };
+    let own = mistakes.0.iter().filter(|mistake| mistake.file == config.name && !about_others(mistake));
     let said: Vec<String> = own.map(ToString::to_string).collect();
     anyhow::ensure!(said.is_empty(), said.join("\n"));
     Ok(config)

@@ -14,6 +14,7 @@ use crate::app::{self, Config, Options};
 use crate::model::format_duration;
 use crate::promql::Engine;
 use crate::rules::RuleGroup;
+use crate::scrape::group_file_problems;
 
 /// What to check.
 #[derive(Args)]
@@ -103,7 +104,11 @@ fn findings(config: &Config, lint: &[String]) -> Vec<String> {
     findings
 }
 
-/// Refuses a configuration that names rule files which are not there: it would start, and judge less than its author thinks.
+/// Refuses a configuration that names rule files which are not there, or group files that cannot be read: it would start, and watch or
+/// judge less than its author thinks.
 fn complete(config: app::Config) -> anyhow::Result<app::Config> {
-    if config.absent.0.is_empty() { Ok(config) } else { Err(config.absent.into()) }
+    let absent = config.absent.0.iter().map(ToString::to_string);
+    let said: Vec<String> = absent.chain(group_file_problems(&config.jobs)).collect();
+    anyhow::ensure!(said.is_empty(), said.join("\n"));
+    Ok(config)
 }

@@ -160,6 +160,15 @@ impl GroupFiles {
     }
 }
 
+/// What is wrong with the group files that jobs name (`file_sd_configs`), as far as they are there.
+pub fn group_file_problems(jobs: &[Job]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for job in jobs {
+        GroupFiles::default().groups(&job.files, &mut problems);
+    }
+    problems
+}
+
 /// A file's groups. JSON is read by the YAML parser, of which it is a subset; `${NAME}` has no meaning in it.
 fn read_groups(path: &Path, size: u64) -> Result<Vec<TargetGroup>, String> {
     if size > MAX_FILE {

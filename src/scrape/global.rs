@@ -111,19 +111,19 @@ impl Global {
     /// Reads the block `global`; absent, it is the default. Does not finish it: Alertmanager's settings may stand there too.
     pub fn read(section: Option<&Section<'_>>) -> Self {
         let Some(section) = section else { return Global::default() };
-        let written = section.get("scrape_interval");
-        let timeout = section.get("scrape_timeout");
-        let scrape_interval = written.unwrap_or(SCRAPE_INTERVAL);
+        let interval = written(section, "scrape_interval");
+        let timeout = written(section, "scrape_timeout");
+        let scrape_interval = interval.unwrap_or(SCRAPE_INTERVAL);
         check_interval(section, "scrape_interval", scrape_interval);
         check_timeout(section, timeout, scrape_interval);
-        let evaluation_interval = section.get("evaluation_interval");
+        let evaluation_interval = written(section, "evaluation_interval");
         if let Some(interval) = evaluation_interval {
             check_interval(section, "evaluation_interval", interval);
         }
         let global = Global {
             scrape_interval,
             scrape_timeout: timeout.unwrap_or(SCRAPE_TIMEOUT).min(scrape_interval),
-            collector_interval: written.unwrap_or(COLLECTOR_INTERVAL),
+            collector_interval: interval.unwrap_or(COLLECTOR_INTERVAL),
             evaluation_interval,
             rule_query_offset: section.or("rule_query_offset", Duration::ZERO),
             external_labels: section.or("external_labels", Labels::empty()),
@@ -140,6 +140,11 @@ impl Global {
 
 /// Shortest interval accepted: below it a target would be asked without pause.
 const SHORTEST: Duration = Duration::from_millis(100);
+
+/// A time that the file gives; 0 is Prometheus's way to say: the default.
+pub(super) fn written(section: &Section<'_>, key: &str) -> Option<Duration> {
+    section.get(key).filter(|time: &Duration| !time.is_zero())
+}
 
 /// Records an error for an interval that is too short to keep.
 pub(super) fn check_interval(section: &Section<'_>, key: &str, interval: Duration) {

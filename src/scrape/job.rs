@@ -13,7 +13,7 @@ use crate::model::Labels;
 use crate::model::text::nearest;
 
 use super::Format;
-use super::global::{Global, Limits, check_interval, check_timeout};
+use super::global::{Global, Limits, check_interval, check_timeout, written};
 use super::native::NativeHistograms;
 use super::relabel::{RelabelRule, read_rules};
 
@@ -206,9 +206,9 @@ fn jobs_of(root: &Section<'_>, global: &Global, known: &[Job]) -> Vec<Job> {
 
 impl Job {
     fn read(section: &Section<'_>, global: &Global) -> Self {
-        let interval = section.or("scrape_interval", global.scrape_interval);
+        let interval = written(section, "scrape_interval").unwrap_or(global.scrape_interval);
         check_interval(section, "scrape_interval", interval);
-        let timeout = section.get("scrape_timeout");
+        let timeout = written(section, "scrape_timeout");
         check_timeout(section, timeout, interval);
         let native = NativeHistograms::read(section, &global.native);
         let protocols = [read_protocols(section), global.scrape_protocols.clone(), default_protocols(native.scrape)];

@@ -22,6 +22,7 @@ mod target;
 
 pub use crate::exposition::Format;
 pub use collecting::{CollectorTarget, read_collectors, read_kinds};
+pub use discovery::group_file_problems;
 pub use global::{Global, Limits};
 pub use job::{Encoding, Job, Protocol, TargetGroup, read_jobs};
 pub use native::NativeHistograms;

@@ -35,3 +35,24 @@ fn mistakes_in_rule_files_are_told_with_those_of_the_configuration() {
     assert_eq!(output.status.code(), Some(1));
     assert!(said.contains("web.lisen: unknown key") && said.contains("could not parse expression"), "{said}");
 }
+
+/// `check config` reads the group files that jobs name, as promtool does; `--syntax-only` reads no file but the one that it is given.
+#[test]
+fn check_config_reads_what_the_file_names_unless_only_its_syntax_counts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("prometheus.yml");
+    let text = "scrape_configs:\n- job_name: a\n  authorization: {credentials_file: CREDENTIALS}\n  file_sd_configs: [{files: [targets.json]}]\n";
+    std::fs::write(folder.path().join("targets.json"), "[{\"targets\": \"a:1\"").expect("writable");
+    std::fs::write(folder.path().join("token"), "x").expect("writable");
+    let check = |credentials: &str, words: &[&str]| {
+        std::fs::write(&file, text.replace("CREDENTIALS", credentials)).expect("writable");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nightbell"));
+        let output = command.args(["check", "config"]).args(words).arg(&file).output().expect("nightbell runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (status, said) = check("token", &[]);
+    assert!(status == Some(1) && said.contains("targets.json"), "{status:?} {said}");
+    let (status, said) = check("absent", &[]);
+    assert!(status == Some(1) && said.contains("credentials_file"), "{status:?} {said}");
+    assert_eq!(check("absent", &["--syntax-only"]), (Some(0), String::new()));
+}
