@@ -19,7 +19,7 @@ use super::cache::{Cache, Entry};
 use super::fetch::Fetch;
 use super::job::Encoding;
 use super::labelling::Labelling;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Refusals};
 use super::report::{Figures, Report};
 use super::scan::{Fetched, Hit, PageCache, Place, Slot, emptied, scan};
 use super::target::{Health, LastPage, ScrapedPage, Shared, Status};
@@ -59,6 +59,8 @@ pub(super) struct Collection {
     pub(super) arrivals: watch::Sender<u64>,
     /// Room for the samples of the next page.
     pub(super) room: Vec<(SeriesId, f64)>,
+    /// What the store refused of it.
+    pub(super) refusals: Refusals,
 }
 
 /// What one collection brought, ready to be stored.
@@ -107,6 +109,7 @@ impl Collection {
         outcome.figures.seconds = start.elapsed().as_secs_f64();
         outcome.figures.up = outcome.error.is_empty();
         self.write(at, &mut outcome);
+        self.refusals.tell(&self.shared.info);
         self.publish(at, outcome);
     }
 
@@ -244,12 +247,13 @@ impl Collection {
         Outcome { error, samples: gone.into_iter().map(|id| (id, stale_nan())).collect(), ..Outcome::default() }
     }
 
-    fn drop_future(&self, outcome: &mut Outcome, at: Timestamp) {
+    fn drop_future(&mut self, outcome: &mut Outcome, at: Timestamp) {
         let before = outcome.stamped.len() + outcome.histograms.len();
         outcome.stamped.retain(|(timestamp, _, _)| *timestamp <= at + MAX_AHEAD);
         outcome.histograms.retain(|(timestamp, _, _)| *timestamp <= at + MAX_AHEAD);
         let kept = outcome.stamped.len() + outcome.histograms.len();
         self.metrics.out_of_bounds.inc_by((before - kept) as u64);
+        self.refusals.out_of_bounds += before - kept;
     }
 
     fn write(&mut self, at: Timestamp, outcome: &mut Outcome) {
@@ -282,6 +286,10 @@ impl Collection {
     fn account(&mut self, appended: &Appended) {
         self.metrics.duplicate.inc_by(appended.duplicate as u64);
         self.metrics.out_of_order.inc_by(appended.out_of_order as u64);
+        self.metrics.out_of_bounds.inc_by(appended.out_of_bounds as u64);
+        self.refusals.duplicate += appended.duplicate;
+        self.refusals.out_of_order += appended.out_of_order;
+        self.refusals.out_of_bounds += appended.out_of_bounds;
         if !appended.forgotten.is_empty() {
             self.forget(&appended.forgotten);
         }

@@ -2,8 +2,11 @@
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use tracing::{info, warn};
 
 use crate::telemetry::Telemetry;
+
+use super::target::TargetInfo;
 
 /// Counters that every target's task shares.
 #[derive(Clone, Default)]
@@ -35,7 +38,7 @@ impl Metrics {
             registry.register("scrape_samples_repeated", "Samples dropped because their series came twice", metrics.repeated.clone());
             registry.register(
                 "scrape_samples_out_of_bounds",
-                "Samples dropped because they are stamped too far in the future",
+                "Samples refused for a time that is too far in the future, or so old that its block is on disk",
                 metrics.out_of_bounds.clone(),
             );
             registry.register(
@@ -60,5 +63,30 @@ impl Metrics {
             );
         });
         metrics
+    }
+}
+
+/// Samples of a target that the store refused in one collection; told when that begins and when it ends (SEMANTICS 10).
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    pub(super) duplicate: usize,
+    pub(super) out_of_order: usize,
+    pub(super) out_of_bounds: usize,
+    told: bool,
+}
+
+impl Refusals {
+    /// Logs a change, and begins to count anew.
+    pub(super) fn tell(&mut self, info: &TargetInfo) {
+        let Refusals { duplicate, out_of_order, out_of_bounds, told } = std::mem::take(self);
+        let (collector, target, job) = (info.kind, info.labels.value("instance"), &info.pool);
+        self.told = duplicate + out_of_order + out_of_bounds > 0;
+        match (told, self.told) {
+            (false, true) => {
+                warn!(collector, target, job, duplicate, out_of_order, out_of_bounds, "Samples are refused for their timestamps.");
+            }
+            (true, false) => info!(collector, target, job, "Samples are taken again."),
+            _ => {}
+        }
     }
 }

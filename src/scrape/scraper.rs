@@ -20,7 +20,7 @@ use super::discovery::{GroupFiles, HttpTarget, targets_of};
 use super::fetch::Fetch;
 use super::job::Job;
 use super::labelling::Labelling;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Refusals};
 use super::report::Report;
 use super::scan::PageCache;
 use super::schedule;
@@ -247,6 +247,7 @@ impl Scraper {
             metrics: self.metrics.clone(),
             arrivals: self.arrivals.clone(),
             room: Vec::new(),
+            refusals: Refusals::default(),
         };
         let (stop, stopped) = watch::channel(false);
         Running { key, shared, stop, task: tokio::spawn(schedule::run(collection, stopped)), scraped }

@@ -10,8 +10,9 @@ use super::series::{Gathered, Scratch};
 use super::{MEMORY_RETENTION, RECORDED_RETENTION, Store};
 use crate::model::{Labels, Timestamp};
 
-/// How long after the end of its span a block is written: samples may come late.
-const MARGIN: Duration = Duration::from_secs(5 * 60);
+/// How long after the end of its span a block is written: samples may come late. As in Prometheus, whose head takes what is up to an hour
+/// old: exporters of cloud services stamp their samples ten minutes back and more.
+const MARGIN: Duration = Duration::from_secs(60 * 60);
 
 impl Store {
     /// Writes blocks and drops what is too old, in memory and on disk. Call it about once a minute, off the async runtime: it reads and

@@ -105,9 +105,14 @@ fn values_mean_what_prometheus_takes_them_for() {
     let read = read_text("n.yml", "scrape_configs: [{job_name: a}, {job_name: b, scrape_interval: 5s}]").unwrap_or_else(|e| panic!("{e}"));
     assert_eq!((read.jobs[0].interval, read.jobs[0].timeout), (Duration::from_secs(60), Duration::from_secs(10)));
     assert_eq!(read.jobs[1].timeout, Duration::from_secs(5), "the default timeout yields to a shorter interval");
-    let zero = "global: {scrape_interval: 0s, scrape_timeout: 0s, evaluation_interval: 0s}\nscrape_configs: [{job_name: a, scrape_interval: 0s}]";
+    let zero =
+        "global: {scrape_interval: 0s, scrape_timeout: 0s, evaluation_interval: 0s}\nscrape_configs: [{job_name: a, scrape_interval: 0s}]";
     let read = read_text("n.yml", zero).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!((read.jobs[0].interval, read.global.evaluation_interval), (Duration::from_secs(60), None), "0 is the default, as in Prometheus");
+    assert_eq!(
+        (read.jobs[0].interval, read.global.evaluation_interval),
+        (Duration::from_secs(60), None),
+        "0 is the default, as in Prometheus"
+    );
 }
 
 /// Collectors share their common keys; a disabled one is checked but not run.

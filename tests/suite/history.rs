@@ -354,13 +354,18 @@ fn between_last(content: &Content) -> Vec<(String, (i64, u64))> {
 /// Half an hour: what a block spans when it is first written.
 const BLOCK: i64 = 120;
 
+/// The upkeep at a time at which a block that ended five minutes before `now` is due: blocks wait an hour for samples that come late.
+fn upkeep(store: &Store, now: i64) {
+    store.maintain(Timestamp(now + 55 * 60_000));
+}
+
 /// Runs through `ticks` with an upkeep every few ticks, in a store with a history and in one without.
 fn live(store: &Store, memory: &Store, ticks: std::ops::Range<i64>) {
     for number in ticks {
         fill(store, number..number + 1);
         fill(memory, number..number + 1);
         if number % 8 == 0 {
-            store.maintain(Timestamp(START + number * STEP));
+            upkeep(store, START + number * STEP);
         }
     }
 }
@@ -444,7 +449,7 @@ fn damaged_blocks_are_set_aside_and_the_rest_is_served() {
         assert_subset(&found, &written);
         assert_eq!(rest(&found), rest(&written), "the other blocks are served");
         assert_ne!(found, written, "the damage cannot be harmless");
-        (0..4).for_each(|_| store.maintain(Timestamp(now)));
+        (0..4).for_each(|_| upkeep(&store, now));
         assert_eq!(content(&store), found, "mending changes no answer");
         assert!(store.history().is_some_and(|h| h.damaged > 0), "the damage is counted");
         let aside: Vec<PathBuf> =
@@ -467,6 +472,24 @@ fn damaged_blocks_are_set_aside_and_the_rest_is_served() {
     }
 }
 
+/// SEMANTICS 10 and issue 3.5: what comes up to an hour late is taken, as Prometheus's head takes it; what comes after its block is counted.
+#[test]
+fn samples_that_come_late_are_taken_for_an_hour() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (minute, hours) = (60_000, 4);
+    let now = START + hours * 60 * minute;
+    let store = open(folder.path(), START);
+    let sample = |name: &str, value: f64| Sample { labels: Labels::from_pairs([("__name__", name)]), value, timestamp: None };
+    (0..=hours * 60).for_each(|m| drop(store.append(Timestamp(START + m * minute), &[sample("on_time", m as f64)])));
+    store.maintain(Timestamp(now));
+    assert!(store.history().is_some_and(|h| !h.blocks.is_empty()), "blocks are written");
+    let late = |age: i64| store.append(Timestamp(now - age * minute), &[sample(&format!("late_{age}"), 1.0)]);
+    for age in [10, 59] {
+        assert_eq!((late(age).appended, late(age).out_of_bounds), (1, 0), "{age} minutes late");
+    }
+    assert_eq!((late(120).appended, late(120).out_of_bounds), (0, 1));
+}
+
 /// Issue 3.5: old blocks go by age and by size, the oldest first.
 #[test]
 fn old_blocks_are_dropped_by_age_and_by_size() {
@@ -477,12 +500,12 @@ fn old_blocks_are_dropped_by_age_and_by_size() {
     {
         let store = open(folder.path(), now);
         // A segment that was the newest when it was last looked at goes first.
-        store.maintain(Timestamp(now));
+        upkeep(&store, now);
         let log = store.history().expect("a history").log_bytes;
         drop(store);
         let settings = HistorySettings { max_size: Some(log + sizes[1] + sizes[2]), ..settings(folder.path()) };
         let store = Store::open(Limits::default(), &settings, Timestamp(now)).expect("opens");
-        store.maintain(Timestamp(now));
+        upkeep(&store, now);
         assert_eq!(oldest(&store), START + BLOCK * STEP, "the oldest block is over the bound");
         assert_subset(&content(&store), &written);
     }
@@ -603,7 +626,7 @@ fn random_appends_and_restarts_answer_as_memory_does() {
                     }
                 }
                 Event::Pause(ticks) => now += i64::from(ticks) * STEP,
-                Event::Upkeep => store.maintain(Timestamp(now)),
+                Event::Upkeep => upkeep(&store, now),
                 Event::Restart => {
                     prop_assert!(store.flush());
                     drop(store);
@@ -638,12 +661,12 @@ fn a_full_disk_leaves_samples_in_memory_until_there_is_room() {
         drop(file);
         // More than the segment's last page has room for, and a block that is due.
         live(&store, &memory, 20..BLOCK + 30);
-        store.maintain(Timestamp(now));
+        upkeep(&store, now);
         wait_until("the failure is known", Duration::from_secs(10), || store.history().is_some_and(|h| !h.writable));
         assert_eq!(content(&store), content(&memory), "memory has all");
         fs::remove_file(filler).expect("removed");
         wait_until("the log is written", Duration::from_secs(10), || store.flush());
-        store.maintain(Timestamp(now));
+        upkeep(&store, now);
         assert!(store.history().is_some_and(|h| h.writable && h.blocks.len() == 1), "{:?}", store.history());
         assert_eq!(content(&store), content(&memory));
     }
@@ -670,7 +693,7 @@ fn recorded_bytes_per_sample() {
         stats.sealed_bytes as f64 / stats.sealed_samples as f64
     );
     let start = std::time::Instant::now();
-    store.maintain(Timestamp(now.0 + 2 * BLOCK * STEP));
+    upkeep(&store, now.0 + 2 * BLOCK * STEP);
     let blocks = store.history().expect("a history").blocks;
     let (samples, bytes) = blocks.iter().fold((0, 0), |(s, b), block| (s + block.samples, b + block.bytes));
     println!(

@@ -41,7 +41,8 @@ fn mistakes_in_rule_files_are_told_with_those_of_the_configuration() {
 fn check_config_reads_what_the_file_names_unless_only_its_syntax_counts() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("prometheus.yml");
-    let text = "scrape_configs:\n- job_name: a\n  authorization: {credentials_file: CREDENTIALS}\n  file_sd_configs: [{files: [targets.json]}]\n";
+    let text =
+        "scrape_configs:\n- job_name: a\n  authorization: {credentials_file: CREDENTIALS}\n  file_sd_configs: [{files: [targets.json]}]\n";
     std::fs::write(folder.path().join("targets.json"), "[{\"targets\": \"a:1\"").expect("writable");
     std::fs::write(folder.path().join("token"), "x").expect("writable");
     let check = |credentials: &str, words: &[&str]| {

@@ -12,9 +12,9 @@ use nightbell::collectors::{CollectError, Collector, CollectorKind};
 use nightbell::config::{ConfigErrors, Document, Environment, Loader};
 use nightbell::exposition::Format;
 use nightbell::exposition::encode::render;
-use nightbell::model::{Batch, MetricKind, Timestamp, is_stale};
+use nightbell::model::{Batch, Labels, MetricKind, Sample, Timestamp, is_stale};
 use nightbell::scrape::{Global, Health, Plan, Scraper, TargetSnapshot, read_jobs, read_kinds};
-use nightbell::store::{Limits, Store};
+use nightbell::store::{HistorySettings, Limits, Store};
 use nightbell::telemetry::Telemetry;
 
 use crate::servers::hostile::{Hostile, Manner, fields};
@@ -502,6 +502,29 @@ async fn the_first_of_two_samples_of_a_series_is_kept() {
     let counted = |name: &str| own.lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap_or(0);
     let (repeated, duplicate) = (counted("nightbell_scrape_samples_repeated_total"), counted("nightbell_scrape_samples_duplicate_total"));
     assert!(repeated + duplicate >= 4, "{own}");
+}
+
+/// SEMANTICS 10, 11: samples that the store refuses for their timestamps are counted, those whose time is in a block already among them.
+#[tokio::test]
+async fn samples_refused_for_their_timestamps_are_counted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let now = Timestamp::now();
+    let settings = HistorySettings { path: folder.path().to_owned(), retention: Duration::from_secs(86_400), max_size: None };
+    let store = Arc::new(Store::open(Limits::default(), &settings, now).expect("opens"));
+    let hours = |count: u64| Duration::from_secs(count * 3600);
+    let stored = Sample { labels: Labels::from_pairs([("__name__", "b")]), value: 1.0, timestamp: None };
+    assert_eq!(store.append(now - hours(4), &[stored]).appended, 1);
+    store.maintain(now);
+    let server = Hostile::page(&format!("early 1 {}\nlate 1 {}\nright 1 {}\n", (now + hours(1)).0, (now - hours(4)).0, now.0));
+    let telemetry = Telemetry::new();
+    let run = Loop { scraper: Scraper::new(store.clone(), &telemetry), written: Written(store), telemetry };
+    run.apply(&format!("scrape_configs:\n{}", job("d", &server.address, "")));
+    run.health(&server.address, Health::Up).await;
+    let own = run.telemetry.encode();
+    let counted = own.lines().find_map(|l| l.strip_prefix("nightbell_scrape_samples_out_of_bounds_total ")?.parse::<u64>().ok());
+    assert!(counted >= Some(2) && counted.is_some_and(|count| count % 2 == 0), "{own}");
+    let names = run.written.series();
+    assert!(names.iter().any(|n| n.starts_with("right{")) && !names.iter().any(|n| n.starts_with("early{")), "{names:?}");
 }
 
 /// Issue 2: `promtool check metrics` finds nothing in what /metrics serves: collectors, a scraped page, our own registry, in both formats.
