@@ -441,7 +441,8 @@ fn check_policies<'a>(section: &Section<'_>, key: &str, receivers: impl Iterator
             let known: Vec<&str> = receivers.clone().map(|r| r.name.as_str()).filter(|name| *name != receiver.name).collect();
             if !known.contains(&named) {
                 let problem = format!("{role} {named:?} of receiver {:?} is not another receiver", receiver.name);
-                section.error(key, problem, format!("there is {}", known.join(", ")));
+                let known = if known.is_empty() { "no other".to_owned() } else { known.join(", ") };
+                section.error(key, problem, format!("there is {known}"));
             }
         }
     }

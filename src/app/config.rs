@@ -1,5 +1,6 @@
 //! The root of the configuration: it only lists the sections, each read by the module that it configures.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -169,6 +170,18 @@ impl Config {
         for warning in self.warnings.iter().cloned().chain(self.absent.0.iter().map(ToString::to_string)) {
             warn!(warning, "The configuration is used, but a part of it has no effect.");
         }
+    }
+
+    /// Where people reach us, if the file does not say: at the address that is listened on, by the host's name where that is every one.
+    pub fn reach_at(&mut self, address: SocketAddr) {
+        if self.alerting.is_public {
+            return;
+        }
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        self.alerting.external_url = match address.ip().is_unspecified() && !name.is_empty() {
+            true => format!("http://{name}:{}", address.port()),
+            false => format!("http://{address}"),
+        };
     }
 
     /// What shall be collected, our own registry included; leaves the configuration without it.

@@ -115,6 +115,7 @@ impl App {
         let listener = tokio::net::TcpListener::bind(address)
             .await
             .with_context(|| format!("{address} cannot be listened on; another nightbell? --listen takes another address"))?;
+        config.reach_at(listener.local_addr()?);
         let telemetry = Telemetry::new();
         let (state, state_name) = open_state(&options, &config).await?;
         state.register(&telemetry);

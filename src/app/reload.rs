@@ -72,6 +72,7 @@ impl Parts {
             }
         };
         config.log_warnings();
+        config.reach_at(self.listen);
         self.scraper.apply(config.take_plan());
         let settings = config.rule_settings();
         if let Err(error) = self.rules.reload(config.groups, settings, Timestamp::now()).await {

@@ -59,6 +59,11 @@ impl Field {
         self
     }
 
+    /// The text itself, a template or not.
+    pub(super) fn written(&self) -> &str {
+        &self.source
+    }
+
     /// Whether nothing is written.
     pub(super) fn is_empty(&self) -> bool {
         self.source.is_empty()
@@ -244,7 +249,7 @@ impl Tree {
         }
     }
 
-    /// The tree with its texts rendered; a template that gives a JSON list or object becomes that (SEMANTICS 179).
+    /// The tree with its texts rendered; a template that gives JSON of any kind but a text becomes that, a number for example (SEMANTICS 179).
     pub(super) fn render(&self, rendering: &mut Rendering<'_>) -> Value {
         match self {
             Tree::Plain(value) => value.clone(),
@@ -252,7 +257,7 @@ impl Tree {
             Tree::Map(entries) => Value::Object(entries.iter().map(|(name, tree)| (name.clone(), tree.render(rendering))).collect()),
             Tree::Text(field) => {
                 let text = rendering.text(Some(field), String::new);
-                let structure = serde_json::from_str::<Value>(&text).ok().filter(|v| v.is_array() || v.is_object());
+                let structure = serde_json::from_str::<Value>(&text).ok().filter(|value| !value.is_string());
                 structure.filter(|_| field.is_template()).unwrap_or(Value::String(text))
             }
         }

@@ -14,7 +14,7 @@ use crate::http::Request;
 use super::endpoint::Endpoint;
 use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering};
-use super::message::{PLAIN, Style, TELEGRAM, body, cut_chars, cut_text, subject};
+use super::message::{PLAIN, Style, TELEGRAM, body, cut_chars, cut_text, subject, units};
 use super::notification::Notification;
 use super::robot::Bucket;
 use super::{Digest, Notifier, NotifierKind};
@@ -22,7 +22,7 @@ use super::{Digest, Notifier, NotifierKind};
 /// The kind's row in the table of notifiers.
 pub const KIND: NotifierKind = NotifierKind { key: "telegram_configs", name: "telegram", send_resolved: true, build };
 
-/// Longest message, in characters.
+/// Longest message, in units of UTF-16.
 const MAX_MESSAGE: usize = 4096;
 
 /// Messages that a group takes in a minute.
@@ -124,7 +124,7 @@ impl Telegram {
         let mut rendering = Rendering::new(n, &self.style);
         let own = self.message.as_ref().map(|field| rendering.needed(Some(field), String::new)).filter(|_| rendering.notes().is_empty());
         match own {
-            Some(text) if text.chars().count() <= MAX_MESSAGE => return (text, &self.parse_mode),
+            Some(text) if units(&text) <= MAX_MESSAGE => return (text, &self.parse_mode),
             Some(text) if self.parse_mode != "HTML" => {
                 return (cut_text(&text, MAX_MESSAGE, self.style.language).into_owned(), &self.parse_mode);
             }
@@ -141,7 +141,7 @@ impl Telegram {
         let fitting = [3 * MAX_MESSAGE, MAX_MESSAGE].map(|room| built(&TELEGRAM, &html, room));
         if notes.is_empty() {
             for text in fitting {
-                if text.chars().count() <= MAX_MESSAGE && text.matches('<').count() == text.matches('>').count() {
+                if units(&text) <= MAX_MESSAGE && text.matches('<').count() == text.matches('>').count() {
                     return (text, "HTML");
                 }
             }

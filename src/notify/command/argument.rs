@@ -1,6 +1,6 @@
 //! One argument of a program. What a label contributes to it must be a name: neither an option, nor a path upwards, nor text for a shell.
 
-use crate::config::{Node, ScalarStyle, Section, Value};
+use crate::config::{Node, ScalarStyle, Secret, Section, Value};
 use crate::notify::error::{NotifyError, Reason};
 use crate::notify::field::{Field, Rendering};
 use crate::notify::message::Style;
@@ -59,6 +59,12 @@ impl Argument {
     /// As it stands in the file.
     pub(super) fn written(&self) -> &str {
         &self.written
+    }
+
+    /// What `${NAME}` put into it, and all around that.
+    pub(super) fn confidential(&self) -> Option<Secret> {
+        let text = self.field.written();
+        (!self.is_template() && text != self.written).then(|| Secret::new(text))
     }
 
     /// The argument for one alert, and how it is shown.

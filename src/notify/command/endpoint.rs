@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use url::Url;
 
-use crate::config::Section;
+use crate::config::{Secret, Section};
 use crate::http::{Method, Request};
 use crate::model::ActionOutcome;
 use crate::notify::endpoint::{Endpoint, secret_url};
@@ -47,6 +47,17 @@ impl Call {
         // Who logs in there is nobody's business either.
         let server = server.split_once('@').map_or(server.clone(), |(_, host)| host.to_owned());
         format!("{} {server}", self.method)
+    }
+
+    /// All of the URL but the server, its parts that may be secrets of their own, and what it logs in with.
+    pub(super) fn confidential(&self) -> Vec<Secret> {
+        let mut out = self.endpoint.secrets();
+        let Some(url) = &self.url else { return out };
+        out.extend([url.as_str(), &url[url::Position::BeforePath..]].map(Secret::new));
+        // A short one is a word such as `true`.
+        out.extend(url.query_pairs().filter(|(_, value)| value.len() >= 8).map(|(_, value)| Secret::new(value)));
+        out.extend(url.query().into_iter().chain(url.password()).map(Secret::new));
+        out
     }
 
     pub(super) async fn run(&self, about: &Notification, style: &Style, limit: Duration) -> Ended {

@@ -170,10 +170,24 @@ impl Action {
 
     /// Does it. The text of the answer is for people.
     pub async fn run(&self, order: &Order) -> Ended {
-        match &self.what {
+        let mut ended = match &self.what {
             What::Call(call) => call.run(&order.about, &self.style, self.limits.timeout).await,
             What::Program(_) => process::run(&order.program, &self.variables(order), self.limits.timeout).await,
+        };
+        // What is printed goes into messages: a program that repeats what it was told in confidence is no reason to pass that on.
+        ended.output = self.confidential().iter().fold(ended.output, |output, secret| secret.redact(&output));
+        ended
+    }
+
+    /// What nobody may see, the longest first, because one may hold another.
+    fn confidential(&self) -> Vec<Secret> {
+        let mut secrets: Vec<Secret> = self.environment.iter().map(|(_, value)| value.clone()).collect();
+        match &self.what {
+            What::Call(call) => secrets.extend(call.confidential()),
+            What::Program(arguments) => secrets.extend(arguments.iter().filter_map(Argument::confidential)),
         }
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
+        secrets
     }
 
     /// Whether it could be taken, as far as that can be known without doing it.

@@ -8,7 +8,7 @@ use crate::model::evidence::{Clue, Top};
 
 use super::super::notification::{AlertStatus, Notification, NotifiedAlert};
 use super::words::{Done, Language};
-use super::{Style, elapsed, format_value};
+use super::{Style, elapsed, format_value, gravest_first};
 
 /// What the value was compared with: `> 90`.
 pub(super) fn threshold(alert: &NotifiedAlert) -> Option<String> {
@@ -23,9 +23,8 @@ const MAX_PICTURES: usize = 3;
 
 /// The pictures of a message: content id and PNG, of the first firing alerts that have one.
 pub(crate) fn pictures(n: &Notification, style: &Style) -> Vec<(String, Vec<u8>)> {
-    let found = n
-        .alerts
-        .iter()
+    let found = gravest_first(n)
+        .into_iter()
         .filter(|alert| alert.status == AlertStatus::Firing)
         .filter_map(|alert| Some((cid(alert), drawn(alert, n.at_ms, style.utc_offset(n.at_ms))?)));
     found.take(MAX_PICTURES).collect()
@@ -84,7 +83,7 @@ pub(super) fn facts(alert: &NotifiedAlert, style: &Style) -> Vec<(&'static str, 
     let mut facts = Vec::new();
     if alert.status == AlertStatus::Firing {
         let part = |clue: &Clue| match clue {
-            Clue::Part { expression, value: Some(value) } => Some(format!("{expression} = {}", format_value(*value))),
+            Clue::Part { expression, value: Some(value) } => Some(format!("{expression} = {}", in_bytes(expression, *value))),
             _ => None,
         };
         let parts: Vec<String> = alert.evidence.iter().filter_map(part).collect();
@@ -121,6 +120,16 @@ pub(super) fn facts(alert: &NotifiedAlert, style: &Style) -> Vec<(&'static str, 
         }
     }
     facts
+}
+
+/// A value as it is, and in a larger unit where the expression is a metric of bytes: `23220215808 (21.63 GiB)`.
+fn in_bytes(expression: &str, value: f64) -> String {
+    let name = &expression[..expression.find(['{', '[', ' ']).unwrap_or(expression.len())];
+    let units = [(f64::from(1 << 30), "GiB"), (f64::from(1 << 20), "MiB"), (1024.0, "KiB")];
+    match units.into_iter().find(|(size, _)| name.ends_with("_bytes") && !expression.contains(' ') && value.abs() >= *size) {
+        Some((size, unit)) => format!("{} ({} {unit})", format_value(value), format_value(value / size)),
+        None => format_value(value),
+    }
 }
 
 /// `93% CPU`, `512 MiB`, `40% of a second`.

@@ -6,7 +6,7 @@ use super::evidence::cid;
 use super::markup::escape_angles;
 use super::names::names;
 use super::shorten::{fit, fit_named};
-use super::{Entry, Style, entry, headcount, link};
+use super::{Entry, Gravity, Style, entry, gravest_first, headcount, link};
 
 /// The document; `notes` stand at its end. At most `limit` bytes, which keeps it below the size at which mail programs clip.
 /// `pictures`: content ids of the pictures that the mail carries.
@@ -21,7 +21,8 @@ pub(crate) fn html(n: &Notification, style: &Style, title: &str, notes: &[String
         title = escape(title),
     );
     let shown = |alert: &NotifiedAlert| pictures.iter().copied().find(|id| *id == cid(alert));
-    let entries: Vec<String> = n.alerts.iter().map(|alert| one(&entry(alert, style, n.at_ms, limit), shown(alert), style)).collect();
+    let alerts = gravest_first(n);
+    let entries: Vec<String> = alerts.iter().map(|alert| one(&entry(alert, style, n.at_ms, limit), shown(alert), style)).collect();
     let mut tail = String::new();
     if !n.external_url.is_empty() {
         tail.push_str(&format!("<p><a href=\"{}\">{}</a></p>\n", escape(&link(n)), words.all_alerts));
@@ -30,13 +31,13 @@ pub(crate) fn html(n: &Notification, style: &Style, title: &str, notes: &[String
         tail.push_str(&format!("<p style=\"opacity:.7\">{}</p>\n", escape(note)));
     }
     tail.push_str("</body></html>\n");
-    let named = |from: usize| match n.alerts.len() - from {
+    let named = |from: usize| match alerts.len() - from {
         0 => String::new(),
         left => format!(
             "<p>{}{}<br>\n{}</p>\n",
             style.language.more_alerts(left),
             words.colon,
-            names(n.alerts[from..].iter(), words, escape, "<br>\n")
+            names(alerts[from..].iter().copied(), words, escape, "<br>\n")
         ),
     };
     fit_named(&head, &entries, &tail, limit, named).unwrap_or_else(|| fit(&head, &entries, &tail, limit, style.language))
@@ -44,9 +45,11 @@ pub(crate) fn html(n: &Notification, style: &Style, title: &str, notes: &[String
 
 fn one(entry: &Entry<'_>, picture: Option<&str>, style: &Style) -> String {
     let words = style.words();
-    let (colour, status) = match entry.status {
-        AlertStatus::Firing => ("#d93f3f", words.firing),
-        AlertStatus::Resolved => ("#2e9e5b", words.resolved),
+    let (colour, status) = match (entry.status, entry.gravity) {
+        (AlertStatus::Firing, Gravity::Critical) => ("#d93f3f", words.firing),
+        (AlertStatus::Firing, Gravity::Warning) => ("#c77700", words.firing),
+        (AlertStatus::Firing, Gravity::Info) => ("#3b82f6", words.firing),
+        (AlertStatus::Resolved, _) => ("#2e9e5b", words.resolved),
     };
     let mut out = format!(
         "<div style=\"border-left:4px solid {colour};padding:0 0 0 12px;margin:0 0 20px\">\

@@ -4,7 +4,7 @@ use crate::notify::notification::{AlertStatus, Notification, NotifiedAlert};
 
 use super::names::names;
 use super::shorten::{fit, fit_named};
-use super::{Entry, Style, entry, format_value, headcount, link, subject};
+use super::{Entry, Style, entry, format_value, gravest_first, headcount, link, subject};
 
 /// How one kind of place writes.
 pub(crate) struct Markup {
@@ -86,8 +86,9 @@ pub(crate) fn body(n: &Notification, style: &Style, markup: &Markup, limit: usiz
     let words = style.words();
     let head = format!("{}{end}{end}", (markup.escape)(&headcount(n, style)), end = markup.line_end);
     let tail = if n.external_url.is_empty() { String::new() } else { reference(words.all_alerts, &link(n), style, markup) };
-    let all_names = |from: usize| names(n.alerts[from..].iter(), words, markup.escape, markup.line_end);
-    let named = |from: usize| match n.alerts.len() - from {
+    let alerts = gravest_first(n);
+    let all_names = |from: usize| names(alerts[from..].iter().copied(), words, markup.escape, markup.line_end);
+    let named = |from: usize| match alerts.len() - from {
         0 => String::new(),
         left => format!("{}{}{}{}", style.language.more_alerts(left), words.colon.trim_end(), markup.line_end, all_names(from)),
     };
@@ -95,7 +96,7 @@ pub(crate) fn body(n: &Notification, style: &Style, markup: &Markup, limit: usiz
         let entries: Vec<String> = all_names(0).split_inclusive(markup.line_end).map(str::to_owned).collect();
         return fit(&head, &entries, &tail, limit, style.language);
     }
-    let entries: Vec<String> = n.alerts.iter().map(|alert| one(&entry(alert, style, n.at_ms, limit), style, markup)).collect();
+    let entries: Vec<String> = alerts.iter().map(|alert| one(&entry(alert, style, n.at_ms, limit), style, markup)).collect();
     fit_named(&head, &entries, &tail, limit, named).unwrap_or_else(|| fit(&head, &entries, &tail, limit, style.language))
 }
 
@@ -111,7 +112,7 @@ pub(crate) fn brief(n: &Notification, style: &Style, limit: usize) -> String {
         let detail = if said.is_empty() { String::new() } else { format!(" ({})", said.join(", ")) };
         format!("{}{detail}\n", entry.headline)
     };
-    let entries: Vec<String> = n.alerts.iter().map(line).collect();
+    let entries: Vec<String> = gravest_first(n).into_iter().map(line).collect();
     fit(&head, &entries, "", limit, style.language).trim_end().to_owned()
 }
 

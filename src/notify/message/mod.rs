@@ -22,7 +22,7 @@ pub use evidence::picture;
 pub(super) use evidence::pictures;
 pub(super) use html::html;
 pub(super) use markup::{MARKDOWN, PLAIN, ROBOT, SLACK, TELEGRAM, body, brief};
-pub(super) use shorten::{cut_bytes, cut_chars, cut_text};
+pub(super) use shorten::{cut_bytes, cut_chars, cut_text, units};
 pub(super) use words::Language;
 use words::Words;
 
@@ -111,9 +111,36 @@ pub(super) fn link(n: &Notification) -> String {
     format!("{}/#/alerts?receiver={receiver}", n.external_url)
 }
 
+/// What a reader must see first: what fires before what is over, and the gravest first; else in the order of the message. A severity that is
+/// not known may be a grave one.
+fn gravest_first(n: &Notification) -> Vec<&NotifiedAlert> {
+    let mut alerts: Vec<&NotifiedAlert> = n.alerts.iter().collect();
+    alerts.sort_by_key(|alert| (alert.status == AlertStatus::Resolved, Gravity::of(alert)));
+    alerts
+}
+
+/// How grave an alert is by its severity.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Gravity {
+    Critical,
+    Warning,
+    Info,
+}
+
+impl Gravity {
+    fn of(alert: &NotifiedAlert) -> Self {
+        match alert.label("severity") {
+            "warning" => Gravity::Warning,
+            "info" | "none" | "debug" => Gravity::Info,
+            _ => Gravity::Critical,
+        }
+    }
+}
+
 /// One alert, ready for any markup.
 struct Entry<'a> {
     status: AlertStatus,
+    gravity: Gravity,
     headline: Cow<'a, str>,
     text: Cow<'a, str>,
     facts: Vec<(&'static str, Cow<'a, str>)>,
@@ -160,7 +187,8 @@ fn entry<'a>(alert: &'a NotifiedAlert, style: &Style, now_ms: i64, limit: usize)
         "" => add(words.threshold, evidence::threshold(alert).unwrap_or_default().into()),
         text => add(words.threshold, cut(text, 16)),
     }
-    if let Some(peak) = alert.peak {
+    // At the beginning the value is the peak.
+    if let Some(peak) = alert.peak.filter(|peak| alert.status == AlertStatus::Resolved || alert.value != Some(*peak)) {
         add(words.peak, format_value(peak).into());
     }
     let lasted = |end: i64| style.language.duration(elapsed(alert.starts_at_ms, end));
@@ -187,6 +215,7 @@ fn entry<'a>(alert: &'a NotifiedAlert, style: &Style, now_ms: i64, limit: usize)
     ];
     Entry {
         status: alert.status,
+        gravity: Gravity::of(alert),
         headline: cut(headline, 8),
         text: cut(description, 4),
         facts,

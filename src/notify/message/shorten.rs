@@ -31,16 +31,28 @@ pub(crate) fn cut_chars(text: &str, limit: usize) -> Cow<'_, str> {
     }
 }
 
-/// `text` in at most `limit` characters; a cut text ends with how many are missing.
+/// The length of a text as Telegram counts it: an emoji is two. Never less than its characters.
+pub(crate) fn units(text: &str) -> usize {
+    text.chars().map(char::len_utf16).sum()
+}
+
+/// `text` in at most `limit` [`units`]; a cut text ends with how many characters are missing.
 pub(crate) fn cut_text(text: &str, limit: usize, language: Language) -> Cow<'_, str> {
-    let total = text.chars().count();
-    if total <= limit {
+    if units(text) <= limit {
         return text.into();
     }
+    let total = text.chars().count();
+    let beginning = |room: usize| {
+        let mut used = 0;
+        text.chars().take_while(move |c| {
+            used += c.len_utf16();
+            used <= room
+        })
+    };
     // The note is longest when everything is cut, so this much always suffices.
-    let kept = limit.saturating_sub(language.more_characters(total).chars().count());
-    let note = language.more_characters(total - kept);
-    text.chars().take(kept).chain(note.chars()).take(limit).collect::<String>().into()
+    let room = limit.saturating_sub(units(&language.more_characters(total)));
+    let note = language.more_characters(total - beginning(room).count());
+    beginning(room).chain(note.chars()).take(limit).collect::<String>().into()
 }
 
 /// Head, as many whole entries as fit, a note on the others, tail: in at most `limit` bytes.

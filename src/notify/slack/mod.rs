@@ -83,7 +83,8 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         (None, Some(own)) => parse_url(section, "api_url", own),
         (None, None) => {
             let inherited = global.and_then(|g| g.secret("slack_api_url"));
-            if inherited.is_none() {
+            let written = ["api_url", "api_url_file", "app_token", "app_token_file"].iter().any(|key| section.node(key).is_some());
+            if inherited.is_none() && !written {
                 section.error(
                     "",
                     "has neither api_url nor app_token",

@@ -95,6 +95,28 @@ fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
+/// What an action prints goes into messages: a program, or an endpoint, that repeats what it was told in confidence does not pass it on.
+#[tokio::test]
+async fn an_action_that_prints_its_secrets_does_not_pass_them_on() {
+    let sink =
+        HttpSink::start([Reply::Answer(200, "", "you said /fix?token=s3cret-of-url, s3cret-of-url and Bearer s3cret-login; force=true")]);
+    for (action, output) in [
+        ("{command: [sh, -c, 'echo it is $TOKEN'], environment: {TOKEN: s3cret-of-env}}".to_owned(), "it is <secret>"),
+        (
+            format!(
+                "{{url: '{}/fix?token=s3cret-of-url&force=true', http_config: {{authorization: {{credentials: s3cret-login}}}}}}",
+                sink.url
+            ),
+            "you said /fix?token=<secret>, <secret> and Bearer <secret>; force=true",
+        ),
+    ] {
+        let mut bench = Bench::new(&action).await;
+        bench.fire("alertname=Down", 0, 0).await;
+        bench.act(1).await;
+        assert_eq!(bench.only().await.body.output, output);
+    }
+}
+
 /// The alert reaches the program as variables; what it prints and how it ends is recorded, with the alert, before and after.
 #[tokio::test]
 async fn an_action_runs_once_with_its_alert_in_variables_and_is_recorded() {

@@ -77,6 +77,10 @@ async fn an_own_payload_takes_the_place_of_the_body() {
     let yaml = format!("receiver: {{url: '{}', payload: {{a: text, b: [1, true, '2'], c: {{d: null}}, e: '[1]'}}}}", sink.url);
     build("webhook", &yaml).notify(&firing()).await.expect("accepted");
     assert_eq!(sink.last().body, r#"{"a":"text","b":[1,true,"2"],"c":{"d":null},"e":"[1]"}"#);
+    // What a template prints is read, as Alertmanager reads it.
+    let payload = "{n: '{{ len .Alerts }}', b: '{{ eq .Status \"firing\" }}', l: '[{{ len .Alerts }}]', t: '{{ .Status }}', s: 'n {{ len .Alerts }}'}";
+    build("webhook", &format!("receiver: {{url: '{}', payload: {payload}}}", sink.url)).notify(&firing()).await.expect("accepted");
+    assert_eq!(sink.last().body, r#"{"n":3,"b":true,"l":[3],"t":"firing","s":"n 3"}"#);
 }
 
 #[test]
