@@ -290,15 +290,9 @@ impl Dispatcher {
         // An alert that flaps stays until it has settled.
         let ended = alerts.iter().filter(|a| a.is_resolved(now)).map(|a| a.fingerprint());
         let ended: Vec<u64> = ended.filter(|fingerprint| self.flaps.flapping(*fingerprint).is_none()).collect();
-        let mutes = Mutes {
-            config: &config,
-            inhibition,
-            silences: &self.silences,
-            flaps: &self.flaps,
-            signer: &self.signer,
-            actions: &self.actions,
-        };
-        let outcome = pipeline::flush(Flush { group, route, alerts, now }, &mutes, &mut self.log);
+        let mut log = std::mem::take(&mut self.log);
+        let outcome = pipeline::flush(Flush { group, route, alerts, now }, &self.mutes(&config, inhibition), &mut log);
+        self.log = log;
 
         let escalates = config.receiver(&route.receiver).is_some_and(|receiver| !receiver.escalation().is_empty());
         let told = outcome.told.iter().filter(|_| escalates).filter_map(|f| Some(&known.get(*f)?.alert)).filter(|alert| is_critical(alert));
@@ -320,20 +314,18 @@ impl Dispatcher {
         ended
     }
 
+    /// What decides about muting, but the notification log.
+    fn mutes<'a>(&'a self, config: &'a Alerting, inhibition: &'a Inhibition<'a>) -> Mutes<'a> {
+        Mutes { config, inhibition, silences: &self.silences, flaps: &self.flaps, signer: &self.signer, actions: &self.actions }
+    }
+
     /// Tells the next contact of each alert that nobody acknowledged in time, and all who were told of its end.
     fn escalate(&mut self, known: &Alerts, inhibition: &Inhibition<'_>, now: Timestamp, transition: &mut Transition) {
         self.escalated_at = now;
         let config = self.config.clone();
         let rows: Vec<EscalationRow> = self.escalations.rows().cloned().collect();
         for mut row in rows {
-            let mutes = Mutes {
-                config: &config,
-                inhibition,
-                silences: &self.silences,
-                flaps: &self.flaps,
-                signer: &self.signer,
-                actions: &self.actions,
-            };
+            let mutes = self.mutes(&config, inhibition);
             let steps = config.receiver(&row.receiver).map_or(&[][..], |receiver| receiver.escalation());
             let alert = known.get(row.fingerprint).map(|known| &known.alert);
             let firing = alert.filter(|alert| !alert.is_resolved(now) || self.flaps.flapping(row.fingerprint).is_some());

@@ -155,7 +155,12 @@ fn transport(http: &mut Node) {
     let flag = |(key, _, node): &(String, Position, Node)| key == "proxy_from_environment" && text(node) == Some("true");
     let by_environment = entries.iter().any(flag);
     entries.retain(|(key, _, node)| {
-        !(key == "proxy_connect_header" && by_environment) && !(key == "proxy_url" && text(node).is_none_or(str::is_empty))
+        let of_no_use = match key.as_str() {
+            "proxy_connect_header" => by_environment,
+            "proxy_url" => text(node).is_none_or(str::is_empty),
+            _ => false,
+        };
+        !of_no_use
     });
     for (key, _, node) in entries.iter_mut() {
         match (key.as_str(), &mut node.value) {
