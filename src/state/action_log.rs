@@ -50,6 +50,13 @@ pub struct ActionBody {
     pub helped: Option<bool>,
 }
 
+/// A query for actions, as [`row`] reads them.
+macro_rules! actions {
+    ($rest:literal) => {
+        concat!("SELECT id, integration, target, begun_ms, outcome, body FROM action_log ", $rest)
+    };
+}
+
 type Columns = (String, String, String, i64, String, String);
 
 /// A row that another version wrote and this one cannot read is left out.
@@ -62,10 +69,10 @@ impl State {
     /// What was done since `since`, youngest first, at most `limit`.
     pub async fn actions(&self, since: Timestamp, limit: i64) -> Result<Vec<ActionRow>, Error> {
         let rows: Vec<Columns> = on_pool!(self, "read action log", |pool| async {
-            sqlx::query_as(
-                "SELECT id, integration, target, begun_ms, outcome, body FROM action_log WHERE begun_ms >= $1 \
-                 ORDER BY begun_ms DESC, id LIMIT $2",
-            )
+            sqlx::query_as(actions!(
+                "WHERE begun_ms >= $1 \
+                 ORDER BY begun_ms DESC, id LIMIT $2"
+            ))
             .bind(since.0)
             .bind(limit)
             .fetch_all(pool)
@@ -77,10 +84,10 @@ impl State {
     /// What an integration did to one target since `since`, youngest first, at most `limit`.
     pub async fn actions_on(&self, integration: &str, target: &str, since: Timestamp, limit: i64) -> Result<Vec<ActionRow>, Error> {
         let rows: Vec<Columns> = on_pool!(self, "read action log", |pool| async {
-            sqlx::query_as(
-                "SELECT id, integration, target, begun_ms, outcome, body FROM action_log WHERE integration = $1 AND target = $2 \
-                 AND begun_ms >= $3 ORDER BY begun_ms DESC, id LIMIT $4",
-            )
+            sqlx::query_as(actions!(
+                "WHERE integration = $1 AND target = $2 \
+                 AND begun_ms >= $3 ORDER BY begun_ms DESC, id LIMIT $4"
+            ))
             .bind(integration)
             .bind(target)
             .bind(since.0)

@@ -37,6 +37,20 @@ pub struct DeadLetter {
     pub error: String,
 }
 
+/// A query for messages on their way, as [`row`] reads them.
+macro_rules! waiting {
+    ($rest:literal) => {
+        concat!("SELECT seq, delivery_id, integration, group_key, created_ms, held, body FROM outbox ", $rest)
+    };
+}
+
+/// A query for dead letters, as [`letter`] reads them.
+macro_rules! dead_letters {
+    ($rest:literal) => {
+        concat!("SELECT delivery_id, integration, group_key, created_ms, died_ms, error, body FROM dead_letters ", $rest)
+    };
+}
+
 type Columns = (i64, String, String, String, i64, i64, String);
 
 fn row((seq, delivery_id, integration, group_key, created, held, body): Columns) -> (i64, OutboxRow) {
@@ -57,10 +71,10 @@ impl State {
     /// The first message of an integration after place `after` (0: the very first), with its own place; `held` ones count only when asked for.
     pub async fn next_message(&self, integration: &str, after: i64, held: bool) -> Result<Option<(i64, OutboxRow)>, Error> {
         let found: Option<Columns> = on_pool!(self, "read outbox", |pool| async {
-            sqlx::query_as(
-                "SELECT seq, delivery_id, integration, group_key, created_ms, held, body FROM outbox WHERE integration = $1 AND seq > $2 \
-                 AND held <= $3 ORDER BY seq LIMIT 1",
-            )
+            sqlx::query_as(waiting!(
+                "WHERE integration = $1 AND seq > $2 \
+                 AND held <= $3 ORDER BY seq LIMIT 1"
+            ))
             .bind(integration)
             .bind(after)
             .bind(i64::from(held))
@@ -74,10 +88,10 @@ impl State {
     /// those that are `held`, or only the others.
     pub async fn next_messages(&self, integration: &str, after: i64, held: bool, limit: i64) -> Result<Vec<(i64, OutboxRow)>, Error> {
         let rows: Vec<Columns> = on_pool!(self, "read outbox", |pool| async {
-            sqlx::query_as(
-                "SELECT seq, delivery_id, integration, group_key, created_ms, held, body FROM outbox WHERE integration = $1 AND seq > $2 \
-                 AND held = $3 ORDER BY seq LIMIT $4",
-            )
+            sqlx::query_as(waiting!(
+                "WHERE integration = $1 AND seq > $2 \
+                 AND held = $3 ORDER BY seq LIMIT $4"
+            ))
             .bind(integration)
             .bind(after)
             .bind(i64::from(held))
@@ -100,10 +114,10 @@ impl State {
     /// asked for.
     pub async fn group_messages(&self, message: &OutboxRow, held: bool, limit: i64) -> Result<Vec<(i64, OutboxRow)>, Error> {
         let rows: Vec<Columns> = on_pool!(self, "read outbox", |pool| async {
-            sqlx::query_as(
-                "SELECT seq, delivery_id, integration, group_key, created_ms, held, body FROM outbox WHERE integration = $1 AND group_key = $2 \
-                 AND delivery_id <> $3 AND held <= $4 ORDER BY seq LIMIT $5",
-            )
+            sqlx::query_as(waiting!(
+                "WHERE integration = $1 AND group_key = $2 \
+                 AND delivery_id <> $3 AND held <= $4 ORDER BY seq LIMIT $5"
+            ))
             .bind(message.integration.as_str())
             .bind(message.group_key.as_str())
             .bind(message.delivery_id.as_str())
@@ -118,10 +132,7 @@ impl State {
     /// Every message, oldest first; for tests and inspection. At most `limit`.
     pub async fn outbox(&self, limit: i64) -> Result<Vec<OutboxRow>, Error> {
         let rows: Vec<Columns> = on_pool!(self, "read outbox", |pool| async {
-            sqlx::query_as("SELECT seq, delivery_id, integration, group_key, created_ms, held, body FROM outbox ORDER BY seq LIMIT $1")
-                .bind(limit)
-                .fetch_all(pool)
-                .await
+            sqlx::query_as(waiting!("ORDER BY seq LIMIT $1")).bind(limit).fetch_all(pool).await
         })?;
         Ok(rows.into_iter().map(|columns| row(columns).1).collect())
     }
@@ -216,12 +227,7 @@ impl State {
     /// The dead letter of this id.
     pub async fn dead_letter(&self, delivery_id: &str) -> Result<Option<DeadLetter>, Error> {
         let row: Option<LetterColumns> = on_pool!(self, "read dead letters", |pool| async {
-            sqlx::query_as(
-                "SELECT delivery_id, integration, group_key, created_ms, died_ms, error, body FROM dead_letters WHERE delivery_id = $1",
-            )
-            .bind(delivery_id)
-            .fetch_optional(pool)
-            .await
+            sqlx::query_as(dead_letters!("WHERE delivery_id = $1")).bind(delivery_id).fetch_optional(pool).await
         })?;
         Ok(row.map(letter))
     }
@@ -229,10 +235,10 @@ impl State {
     /// The dead letters, youngest first, at most `limit`.
     pub async fn dead_letters(&self, limit: i64) -> Result<Vec<DeadLetter>, Error> {
         let rows: Vec<LetterColumns> = on_pool!(self, "read dead letters", |pool| async {
-            sqlx::query_as(
-                "SELECT delivery_id, integration, group_key, created_ms, died_ms, error, body FROM dead_letters \
-                 ORDER BY died_ms DESC, delivery_id LIMIT $1",
-            )
+            sqlx::query_as(dead_letters!(
+                "\
+                 ORDER BY died_ms DESC, delivery_id LIMIT $1"
+            ))
             .bind(limit)
             .fetch_all(pool)
             .await
