@@ -13,7 +13,8 @@ Parts:
 
 DIR holds prometheus, prometheus-alertmanager. Exit status 1 when a figure is missed.
 """
-import argparse, collections, http.server, json, os, random, re, shutil, signal, socket, subprocess, sys, tempfile, threading, time, urllib.request
+import argparse, collections, http.server, json, os, random, re, shutil, signal, subprocess, sys, tempfile, threading, time, urllib.request
+from process import cpu, port, resident
 
 PARTS = ("latency", "flush", "storm")
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -23,7 +24,6 @@ arguments.add_argument("--nightbell", default="target/release/nightbell")
 arguments.add_argument("--repetitions", type=int, default=100)
 options = arguments.parse_args()
 peers, nightbell = os.path.abspath(options.peers), os.path.abspath(options.nightbell)
-TICKS = os.sysconf("SC_CLK_TCK")
 work = tempfile.mkdtemp(prefix="nightbell-bench-")
 processes, missed = [], []
 
@@ -92,12 +92,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 def start(*command):
     child = subprocess.Popen(command, stdout=open(os.path.join(work, "log.txt"), "ab"), stderr=subprocess.STDOUT, cwd=work)
     processes.append(child)
@@ -134,17 +128,6 @@ def until(is_so, limit, complaint):
             stop()
             sys.exit(f"{complaint}\n{open(os.path.join(work, 'log.txt')).read()[-3000:]}")
         time.sleep(0.02)
-
-
-def cpu(child):
-    with open(f"/proc/{child.pid}/stat") as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def resident(child, what="VmRSS"):
-    with open(f"/proc/{child.pid}/status") as f:
-        return next(int(line.split()[1]) / 1024 for line in f if line.startswith(f"{what}:"))
 
 
 def report(name, ours, limit, theirs=None, unit="s"):

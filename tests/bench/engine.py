@@ -14,8 +14,9 @@ Parts, each with the share of Prometheus's cost that nightbell allows itself:
 
 DIR holds prometheus and promtool. Exit status 1 when a share is exceeded.
 """
-import argparse, http.client, json, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time, urllib.parse, urllib.request
+import argparse, http.client, json, os, re, shutil, signal, statistics, subprocess, sys, tempfile, threading, time, urllib.parse, urllib.request
 import synthetic
+from process import cpu, port, resident
 
 PARTS = ("test", "ingest", "small", "large", "mixed", "range")
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -25,7 +26,6 @@ arguments.add_argument("--nightbell", default="target/release/nightbell")
 arguments.add_argument("--seconds", type=int, default=120, help="how long the live parts are measured, after two minutes of warming up")
 options = arguments.parse_args()
 peers, nightbell = os.path.abspath(options.peers), os.path.abspath(options.nightbell)
-TICKS = os.sysconf("SC_CLK_TCK")
 work = tempfile.mkdtemp(prefix="nightbell-bench-")
 processes, exceeded = [], []
 
@@ -51,12 +51,6 @@ EXPRESSIONS = (
     "(1 - avg by (host) (demo_usage / 100)) * 100",
     "max_over_time(sum by (route) (rate(demo_requests_total[1m]))[10m:1m])",
 )
-
-
-def port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def start(*command):
@@ -87,17 +81,6 @@ def wait(url, limit=60):
         except Exception:
             time.sleep(0.1)
     sys.exit(f"{url} does not answer:\n{open(os.path.join(work, 'log.txt')).read()[-2000:]}")
-
-
-def cpu(child):
-    with open(f"/proc/{child.pid}/stat") as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def resident(child):
-    with open(f"/proc/{child.pid}/status") as f:
-        return next(int(line.split()[1]) / 1024 for line in f if line.startswith("VmRSS:"))
 
 
 def row(name, ours, theirs, share, form="{:.2f}"):

@@ -10,6 +10,7 @@ DIR holds the programs prometheus, prometheus-alertmanager, prometheus-node-expo
 prometheus-redis-exporter, prometheus-blackbox-exporter. PostgreSQL and redis-server are Debian's, Chroma is in the tools' environment.
 """
 import argparse, glob, http.server, json, os, shutil, signal, socket, subprocess, sys, tempfile, threading, time, urllib.request
+from process import cpu, port, resident
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 arguments.add_argument("--peers", required=True)
@@ -17,16 +18,9 @@ arguments.add_argument("--nightbell", default="target/release/nightbell")
 arguments.add_argument("--seconds", type=int, default=120, help="how long each side is measured, after 35 s of warming up")
 arguments.add_argument("--tools", default=os.environ.get("NIGHTBELL_TEST_TOOLS", "target/test-tools"))
 options = arguments.parse_args()
-TICKS = os.sysconf("SC_CLK_TCK")
 work = tempfile.mkdtemp(prefix="nightbell-bench-")
 os.chmod(work, 0o755)
 processes = []
-
-
-def port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def start(*command, env=None, user=None, cwd=None):
@@ -56,27 +50,13 @@ def wait_port(number, limit=60):
     sys.exit(f"port {number} does not open; see {work}/log.txt")
 
 
-def cpu(pid):
-    with open(f"/proc/{pid}/stat") as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def resident(pid):
-    with open(f"/proc/{pid}/status") as f:
-        for line in f:
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1024
-    return 0.0
-
-
 def measure(children):
-    before = [cpu(c.pid) for c in children]
+    before = [cpu(c) for c in children]
     begin, peak = time.time(), 0.0
     while time.time() - begin < options.seconds:
         time.sleep(1)
-        peak = max(peak, sum(resident(c.pid) for c in children))
-    used = sum(cpu(c.pid) for c in children) - sum(before)
+        peak = max(peak, sum(resident(c) for c in children))
+    used = sum(cpu(c) for c in children) - sum(before)
     return peak, used * 60 / (time.time() - begin)
 
 

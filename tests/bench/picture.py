@@ -8,13 +8,13 @@ what a client waits for it; both hold the HTTP request, too.
 usage: tests/bench/picture.py [--nightbell target/release/nightbell] [--times 500]
 Exit status 1 when a picture takes more than 20 ms of CPU or 30 KB.
 """
-import argparse, http.server, json, os, re, socket, subprocess, sys, tempfile, threading, time, urllib.request
+import argparse, http.server, json, os, re, subprocess, sys, tempfile, threading, time, urllib.request
+from process import cpu, port
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 arguments.add_argument("--nightbell", default="target/release/nightbell")
 arguments.add_argument("--times", type=int, default=500)
 options = arguments.parse_args()
-TICKS = os.sysconf("SC_CLK_TCK")
 messages = []
 
 
@@ -27,18 +27,6 @@ class Slack(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
-
-
-def port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def cpu(pid):
-    with open(f"/proc/{pid}/stat") as f:
-        fields = f.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 slack = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slack)
@@ -62,12 +50,12 @@ with tempfile.TemporaryDirectory(prefix="nightbell-bench-") as work:
         found = re.search(r"<(http[^|>]*/picture\?[^|>]*)", messages[0]["attachments"][0]["text"].replace("&amp;", "&"))
         if not found:
             sys.exit(f"no link to a picture: {messages[0]}")
-        answers, used, waits = [], cpu(process.pid), []
+        answers, used, waits = [], cpu(process), []
         for _ in range(options.times):
             begun = time.perf_counter()
             answers.append(urllib.request.urlopen(found[1], timeout=10).read())
             waits.append(time.perf_counter() - begun)
-        used = (cpu(process.pid) - used) / options.times * 1000
+        used = (cpu(process) - used) / options.times * 1000
     finally:
         process.terminate()
         process.wait()
