@@ -94,6 +94,25 @@ struct Event {
     set_clock: bool,
 }
 
+/// Since when each alert fires, and when it ended.
+type Lives = BTreeMap<String, (Timestamp, Option<Timestamp>)>;
+
+impl Event {
+    /// Since when and until when the alert with these labels fires, now that this happens.
+    fn life(&self, lives: &mut Lives, labels: &str, now: Timestamp) -> (Timestamp, Timestamp) {
+        let life = lives.entry(labels.to_owned()).or_insert((now, None));
+        match (&self.resolve, life.1) {
+            (Some(_), None) => life.1 = Some(now),
+            (None, Some(_)) => *life = (now, None),
+            _ => {}
+        }
+        if let Some(since) = &self.since {
+            life.0 = now - duration(since);
+        }
+        (life.0, life.1.unwrap_or(now + Duration::from_secs(600)))
+    }
+}
+
 fn duration(text: &str) -> Duration {
     parse_duration(text).unwrap_or_else(|e| panic!("{text}: {e}"))
 }
@@ -103,7 +122,7 @@ struct Player {
     config: Arc<Alerting>,
     state: State,
     dispatch: Dispatch,
-    starts: BTreeMap<String, (Timestamp, Option<Timestamp>)>,
+    lives: Lives,
     told: Vec<String>,
 }
 
@@ -111,7 +130,7 @@ impl Player {
     async fn new(path: PathBuf, config: Arc<Alerting>) -> Self {
         let state = State::open(&path).await.expect("a state file");
         let dispatch = Dispatch::restore(config.clone(), state.clone(), Metrics::default(), START).await;
-        Player { path, config, state, dispatch, starts: BTreeMap::new(), told: Vec::new() }
+        Player { path, config, state, dispatch, lives: Lives::new(), told: Vec::new() }
     }
 
     /// Flushes on every tick up to `until`, and delivers at once what each flush decided.
@@ -128,17 +147,8 @@ impl Player {
 
     async fn happen(&mut self, event: &Event, now: Timestamp) {
         if let Some(labels) = event.fire.as_ref().or(event.resolve.as_ref()) {
-            let life = self.starts.entry(labels.clone()).or_insert((now, None));
-            match (&event.resolve, life.1) {
-                (Some(_), None) => life.1 = Some(now),
-                (None, Some(_)) => *life = (now, None),
-                _ => {}
-            }
-            if let Some(since) = &event.since {
-                life.0 = now - duration(since);
-            }
-            let end = life.1.unwrap_or(now + Duration::from_secs(600));
-            let mut alert = alert(labels, life.0, Some(end), now);
+            let (start, end) = event.life(&mut self.lives, labels, now);
+            let mut alert = alert(labels, start, Some(end), now);
             alert.annotations = Labels::from_pairs([("text", event.text.as_str())]);
             // A rule that fires names no end.
             alert.ends_at = alert.ends_at.filter(|_| event.resolve.is_some());

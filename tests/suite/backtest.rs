@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightbell::model::{HistogramSample, Labels, METRIC_NAME, NativeHistogram, Sample, Timestamp, stale_nan};
-use nightbell::promql::{Engine, Expr, parse};
+use nightbell::promql::Engine;
 use nightbell::rules::active::AlertState;
-use nightbell::rules::backend::{Backend, Hits, hits};
+use nightbell::rules::backend::Backend;
 use nightbell::rules::backtest::{Longer, Options, Report, run};
 use nightbell::rules::file::parse_text;
 use nightbell::rules::group::{Group, Settings};
 use nightbell::rules::{Rule, RuleGroup};
 use nightbell::store::{Limits, Store};
+
+use crate::live::Live;
 
 const START: Timestamp = Timestamp(1_700_000_010_000);
 const STEP: Duration = Duration::from_secs(15);
@@ -96,30 +98,6 @@ const RULES: &str = r#"groups:
   - {alert: Subquery, expr: 'max_over_time(job:level:max[2m:30s]) > 9 and job:level:max @ end() > 3'}
   - {alert: Broken, expr: 'level + on (job) level > 0'}
 "#;
-
-/// The store of a live nightbell whose samples arrive before each evaluation.
-struct Live {
-    engine: Engine,
-    store: Store,
-}
-
-impl Backend for Live {
-    fn query(&self, expr: &Expr, at: Timestamp) -> Hits {
-        hits(self.engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value)
-    }
-
-    fn query_text(&self, text: &str, at: Timestamp) -> Hits {
-        self.query(&parse(text).map_err(|e| e.to_string())?, at)
-    }
-
-    fn append(&self, at: Timestamp, samples: &[Sample]) {
-        self.store.append(at, samples);
-    }
-
-    fn append_histograms(&self, at: Timestamp, samples: &[HistogramSample]) {
-        self.store.append_histograms(at, samples);
-    }
-}
 
 /// Name, labels, begin and end of every firing, as live evaluation shows them.
 type Firings = Vec<(String, String, i64, i64)>;

@@ -24,6 +24,7 @@ mod http;
 mod http_api;
 mod inhibition;
 mod kill;
+mod live;
 mod lost_database;
 mod notify;
 mod program;

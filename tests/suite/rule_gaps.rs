@@ -6,40 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightbell::model::{Alert, Labels, METRIC_NAME, Sample, Stage, Timestamp, stale_nan};
-use nightbell::promql::{Engine, Expr, parse, parse_metric};
+use nightbell::promql::{Engine, parse_metric};
 use nightbell::rules::RuleGroup;
 use nightbell::rules::active::{ActiveAlert, AlertState};
-use nightbell::rules::backend::{Backend, Hits, hits};
+use nightbell::rules::backend::Backend;
 use nightbell::rules::file::parse_text;
 use nightbell::rules::group::{Group, Settings};
 use nightbell::store::{Limits, Store};
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 
+use crate::live::Live;
 use crate::servers::http_sink::{HttpSink, Reply};
 use crate::servers::nightbell::Nightbell;
 use crate::servers::redis::Redis;
 use crate::servers::wait_until;
 
 const STEP: Duration = Duration::from_secs(15);
-
-struct Stored {
-    engine: Engine,
-    store: Store,
-}
-
-impl Backend for Stored {
-    fn query(&self, expr: &Expr, at: Timestamp) -> Hits {
-        hits(self.engine.instant(&self.store, expr, at).map_err(|e| e.to_string())?.value)
-    }
-
-    fn query_text(&self, text: &str, at: Timestamp) -> Hits {
-        self.query(&parse(text).map_err(|e| e.to_string())?, at)
-    }
-
-    fn append(&self, at: Timestamp, samples: &[Sample]) {
-        self.store.append(at, samples);
-    }
-}
 
 /// What a target does at a collection.
 #[derive(Clone, Debug)]
@@ -56,7 +38,7 @@ enum Does {
 /// Rules over targets of the job `app`, one slot after another.
 struct Line {
     group: Group,
-    backend: Arc<Stored>,
+    backend: Arc<Live>,
     settings: Settings,
     now: Timestamp,
     alive: BTreeMap<&'static str, BTreeSet<String>>,
@@ -76,7 +58,7 @@ impl Line {
     }
 
     fn with(rules: &str, settings: Settings) -> Self {
-        let backend = Arc::new(Stored { engine: Engine::default(), store: Store::new(Limits::default()) });
+        let backend = Arc::new(Live { engine: Engine::default(), store: Store::new(Limits::default()) });
         Line {
             group: Group::new(definition(rules), &settings),
             backend,
@@ -150,7 +132,7 @@ impl Line {
     /// A new process, which has only the state database and, if it is kept, the history.
     fn restart(&mut self, history: bool) {
         if !history {
-            self.backend = Arc::new(Stored { engine: Engine::default(), store: Store::new(Limits::default()) });
+            self.backend = Arc::new(Live { engine: Engine::default(), store: Store::new(Limits::default()) });
             self.alive.clear();
         }
         let mut by_rule: BTreeMap<String, Vec<ActiveAlert>> = BTreeMap::new();

@@ -6,14 +6,13 @@
 //! NIGHTBELL_TEST_ALERTMANAGER=/folder/with/prometheus-alertmanager cargo test --test suite alerting::peer -- --ignored --nocapture
 //! ```
 
-use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nightbell::model::{Timestamp, format_duration};
 use serde_json::{Value, json};
 
-use super::{Event, Timeline, duration, timelines};
+use super::{Event, Lives, Timeline, duration, timelines};
 use crate::servers::http_sink::{HttpSink, Reply};
 use crate::servers::{Server, free_port, wait_until};
 
@@ -60,23 +59,14 @@ impl Peer {
 }
 
 /// What an event of a timeline is in requests.
-fn happen(peer: &Peer, event: &Event, lives: &mut BTreeMap<String, (Timestamp, Option<Timestamp>)>) {
+fn happen(peer: &Peer, event: &Event, lives: &mut Lives) {
     let now = Timestamp::now();
     if let Some(labels) = event.fire.as_ref().or(event.resolve.as_ref()) {
-        let life = lives.entry(labels.clone()).or_insert((now, None));
-        match (&event.resolve, life.1) {
-            (Some(_), None) => life.1 = Some(now),
-            (None, Some(_)) => *life = (now, None),
-            _ => {}
-        }
-        if let Some(since) = &event.since {
-            life.0 = now - duration(since);
-        }
-        let end = life.1.filter(|_| event.resolve.is_some()).unwrap_or(now + Duration::from_secs(600));
+        let (start, end) = event.life(lives, labels, now);
         let pairs: serde_json::Map<String, Value> =
             labels.split_whitespace().filter_map(|pair| pair.split_once('=')).map(|(n, v)| (n.to_owned(), json!(v))).collect();
         let alert =
-            json!([{ "labels": pairs, "annotations": { "text": event.text }, "startsAt": life.0.rfc3339(), "endsAt": end.rfc3339() }]);
+            json!([{ "labels": pairs, "annotations": { "text": event.text }, "startsAt": start.rfc3339(), "endsAt": end.rfc3339() }]);
         peer.post("/api/v2/alerts", &alert);
     }
     if let Some(matchers) = &event.silence {
@@ -104,7 +94,7 @@ fn played(program: &std::path::Path, timeline: &Timeline) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder");
     let sink = HttpSink::start([Reply::Answer(200, "", "ok")]);
     let peer = Peer::start(program, folder.path(), &timeline.config.replace("http://127.0.0.1:9/", &sink.url));
-    let (begin, mut lives, mut told) = (Instant::now(), BTreeMap::new(), Vec::new());
+    let (begin, mut lives, mut told) = (Instant::now(), Lives::new(), Vec::new());
     let mut listen = |until: Duration| {
         while begin.elapsed() < until {
             std::thread::sleep(Duration::from_millis(20));
