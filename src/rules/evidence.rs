@@ -100,14 +100,17 @@ impl Scene<'_> {
         }
         let text = rule.expr.to_string();
         for alert in fresh {
-            let Some((of, query)) = users(&text, alert.labels.value("instance")) else { continue };
-            let Some(found) = in_time().then(|| self.backend.query_text(&query, self.at).ok()).flatten() else { continue };
-            let mut items: Vec<(String, f64)> = found.iter().map(|hit| (name(&hit.labels), hit.value)).collect();
-            items.retain(|(_, value)| value.is_finite() && *value > 0.0);
-            items.sort_by(|a, b| b.1.total_cmp(&a.1));
-            items.truncate(MAX_ITEMS);
-            if !items.is_empty() {
-                alert.evidence.push(Clue::Top { of, items });
+            let Some((of, queries)) = users(&text, alert.labels.value("instance")) else { continue };
+            for query in queries {
+                let Some(found) = in_time().then(|| self.backend.query_text(&query, self.at).ok()).flatten() else { break };
+                let mut items: Vec<(String, f64)> = found.iter().map(|hit| (name(&hit.labels), hit.value)).collect();
+                items.retain(|(_, value)| value.is_finite() && *value > 0.0);
+                items.sort_by(|a, b| b.1.total_cmp(&a.1));
+                items.truncate(MAX_ITEMS);
+                if !items.is_empty() {
+                    alert.evidence.push(Clue::Top { of, items });
+                    break;
+                }
             }
         }
     }
@@ -193,21 +196,24 @@ fn at_labels(found: &[VectorSample], alert: &Labels) -> Option<f64> {
     fitting.next().is_none().then_some(first.value)
 }
 
-/// The query for those who use most of what an expression is about, on the alert's instance.
-fn users(expression: &str, instance: &str) -> Option<(Top, String)> {
+/// The queries for those who use most of what an expression is about, on the alert's instance; the first with an answer counts. Of a host, the
+/// collector tells the names of processes; another exporter may tell groups of them.
+fn users(expression: &str, instance: &str) -> Option<(Top, Vec<String>)> {
     let on = if instance.is_empty() { String::new() } else { format!("instance={instance:?}") };
     let about = |names: &[&str]| names.iter().any(|name| expression.contains(name));
     if about(&["pg_"]) {
         let query = format!("topk({MAX_ITEMS}, sum by (datname, queryid) (rate(pg_stat_statements_seconds_total{{{on}}}[5m])))");
-        return Some((Top::Statements, query));
+        return Some((Top::Statements, vec![query]));
     }
     if about(&["node_memory", "node_vmstat", "memory"]) {
-        let query = format!("topk({MAX_ITEMS}, sum by (groupname) (namedprocess_namegroup_memory_bytes{{memtype=\"resident\", {on}}}))");
-        return Some((Top::ProcessMemory, query));
+        let names = format!("topk({MAX_ITEMS}, sum by (process) (host_top_process_resident_memory_bytes{{{on}}}))");
+        let groups = format!("topk({MAX_ITEMS}, sum by (groupname) (namedprocess_namegroup_memory_bytes{{memtype=\"resident\", {on}}}))");
+        return Some((Top::ProcessMemory, vec![names, groups]));
     }
     if about(&["node_", "namedprocess_"]) {
-        let query = format!("topk({MAX_ITEMS}, sum by (groupname) (rate(namedprocess_namegroup_cpu_seconds_total{{{on}}}[5m])))");
-        return Some((Top::ProcessCpu, query));
+        let names = format!("topk({MAX_ITEMS}, sum by (process) (host_top_process_cpu_ratio{{{on}}}))");
+        let groups = format!("topk({MAX_ITEMS}, sum by (groupname) (rate(namedprocess_namegroup_cpu_seconds_total{{{on}}}[5m])))");
+        return Some((Top::ProcessCpu, vec![names, groups]));
     }
     None
 }

@@ -4,7 +4,7 @@ use crate::model::{Batch, MetricDesc, MetricKind};
 
 use super::cpu::CpuTimes;
 use super::kernel::{Kernel, PartError};
-use super::process::Groups;
+use super::process::{Groups, Used};
 use super::settings::Settings;
 
 /// One part. Its name is that of node_exporter's collector where there is one: it is the `collector` label of `node_scrape_collector_*`.
@@ -51,6 +51,8 @@ pub struct Memory {
     pub cpu: CpuTimes,
     /// Process groups.
     pub groups: Groups,
+    /// What processes had used.
+    pub used: Used,
     /// How many objects (disks, interfaces, …) the part that is being read left out for its cap; `None` where it has none.
     pub omitted: Option<usize>,
 }

@@ -19,15 +19,34 @@ pub const PROCESSES: Part = Part { name: "processes", default: true, lane: Lane:
 /// Configured groups.
 pub const GROUPS: Part = Part { name: "process_groups", default: true, lane: Lane::Process, metrics: &GROUP, read: read_groups };
 
-const ALL: [MetricDesc; 5] = [
+const ALL: [MetricDesc; 7] = [
     gauge("node_processes_pids", "", "Processes.", &[], "/proc"),
     gauge("node_processes_threads", "", "Threads of all processes.", &[], "/proc/PID/stat num_threads"),
     gauge("node_processes_max_processes", "", "Processes there can be.", &[], "/proc/sys/kernel/pid_max"),
     gauge("node_processes_max_threads", "", "Threads there can be.", &[], "/proc/sys/kernel/threads-max"),
     STATE,
+    TOP_CPU,
+    TOP_MEMORY,
 ];
 const STATE: MetricDesc =
     gauge("node_processes_state", "", "Processes in each state, by the kernel's letter.", &["state"], "/proc/PID/stat state");
+/// Who uses most, by name: what an alert's evidence shows, whether groups are configured or not.
+const TOP_CPU: MetricDesc = gauge(
+    "host_top_process_cpu_ratio",
+    "ratio",
+    "CPUs used by the processes of a name since the last collection, of the five names that used most.",
+    &["process"],
+    "/proc/PID/stat utime, stime; /proc/uptime",
+);
+const TOP_MEMORY: MetricDesc = gauge(
+    "host_top_process_resident_memory_bytes",
+    "bytes",
+    "Memory in RAM of the processes of a name, of the five names that have most.",
+    &["process"],
+    "/proc/PID/stat rss",
+);
+/// Names of each kind that are told.
+const TOP: usize = 5;
 const NAME: &[&str] = &["groupname"];
 const GROUP: [MetricDesc; 8] = [
     gauge("namedprocess_namegroup_num_procs", "", "Processes of the group.", NAME, "/proc"),
@@ -83,6 +102,10 @@ struct Stat {
     user: u64,
     system: u64,
     faults: u64,
+    /// Clock ticks after the boot at which it started: with the number of the process, which is used again, it names it.
+    start: u64,
+    /// Pages in RAM.
+    resident: u64,
 }
 
 /// `PID (name) S …`; the name may hold anything, so the last parenthesis counts.
@@ -92,26 +115,78 @@ fn stat_of(content: &[u8]) -> Option<Stat> {
     let state = *parts.next()?.first()?;
     let mut rest = parts.map(whole);
     let mut field = |skip: usize| rest.nth(skip)?;
-    // Fields 12, 14, 15 and 20 of proc(5); tpgid (8) may be -1, which is skipped like the others.
+    // Fields 12, 14, 15, 20, 22 and 24 of proc(5); tpgid (8) may be -1, which is skipped like the others.
     let faults = field(8)?;
     let (user, system) = (field(1)?, field(0)?);
     let threads = field(4)?;
-    Some(Stat { state, threads, user, system, faults })
+    let (start, resident) = (field(1)?, field(1)?);
+    Some(Stat { state, threads, user, system, faults, start, resident })
+}
+
+/// The name between the parentheses.
+fn name_of(content: &[u8]) -> Option<String> {
+    let (begin, end) = (memchr::memchr(b'(', content)?, memchr::memrchr(b')', content)?);
+    Some(String::from_utf8_lossy(content.get(begin + 1..end)?).into_owned())
+}
+
+/// What the processes had used at the last collection, and when that was, in seconds after the boot.
+#[derive(Default)]
+pub struct Used {
+    at: Option<f64>,
+    ticks: HashMap<(u64, u64), u64>,
+}
+
+/// The names with the greatest amounts, none that is nothing.
+fn greatest(amounts: HashMap<&str, f64>) -> Vec<(&str, f64)> {
+    let mut all: Vec<(&str, f64)> = amounts.into_iter().filter(|(_, amount)| *amount > 0.0).collect();
+    all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
+    all.truncate(TOP);
+    all
+}
+
+impl Used {
+    /// CPUs used since the last collection, where it is known how long ago that was, and pages in RAM, of the names that use most.
+    fn top<'p>(&mut self, uptime: Option<f64>, processes: &'p [(u64, String, Stat)]) -> [Vec<(&'p str, f64)>; 2] {
+        let elapsed = self.at.zip(uptime).map(|(before, now)| now - before).filter(|elapsed| *elapsed > 0.0);
+        let (mut cpu, mut memory): (HashMap<&str, f64>, HashMap<&str, f64>) = (HashMap::new(), HashMap::new());
+        let mut ticks = HashMap::with_capacity(processes.len());
+        for (pid, name, stat) in processes {
+            let now = stat.user + stat.system;
+            // One that is new began at nothing.
+            let since = now.saturating_sub(self.ticks.get(&(*pid, stat.start)).copied().unwrap_or(0));
+            ticks.insert((*pid, stat.start), now);
+            *cpu.entry(name).or_default() += elapsed.map_or(0.0, |elapsed| since as f64 / USER_HZ / elapsed);
+            *memory.entry(name).or_default() += stat.resident as f64;
+        }
+        (self.at, self.ticks) = (uptime, ticks);
+        [greatest(cpu), greatest(memory)]
+    }
+}
+
+/// Tells who uses most.
+fn push_top(context: &mut Context<'_>, processes: &[(u64, String, Stat)]) {
+    let uptime = context.kernel.proc("uptime").ok().and_then(|text| std::str::from_utf8(text).ok()?.split(' ').next()?.parse::<f64>().ok());
+    let [cpu, memory] = context.memory.used.top(uptime, processes);
+    for (name, cpus) in cpu {
+        context.batch.push(&TOP_CPU, &[("process", name)], cpus);
+    }
+    for (name, pages) in memory {
+        context.batch.push(&TOP_MEMORY, &[("process", name)], pages * rustix::param::page_size() as f64);
+    }
 }
 
 fn read_processes(context: &mut Context<'_>) -> Result<(), PartError> {
     let mut states = [0_u32; 128];
-    let (mut pids, mut threads) = (0_u64, 0);
+    let (mut pids, mut threads, mut processes) = (0_u64, 0, Vec::new());
     let folder = context.kernel.in_proc("");
     let entries = std::fs::read_dir(&folder).map_err(|e| PartError::of_read(&folder, e))?;
     for entry in entries.flatten() {
         let name = entry.file_name();
-        if whole(name.as_encoded_bytes()).is_none() {
-            continue;
-        }
+        let Some(pid) = whole(name.as_encoded_bytes()) else { continue };
         // It may have ended meanwhile.
         let Ok(content) = context.kernel.once(&entry.path().join("stat")) else { continue };
         let Some(stat) = stat_of(content) else { continue };
+        processes.extend(name_of(content).map(|name| (pid, name, stat)));
         pids += 1;
         threads += stat.threads;
         states[usize::from(stat.state & 127)] += 1;
@@ -126,6 +201,7 @@ fn read_processes(context: &mut Context<'_>) -> Result<(), PartError> {
     for (letter, count) in (0_u8..).zip(states).filter(|(_, count)| *count > 0) {
         context.batch.push(&STATE, &[("state", char::from(letter).encode_utf8(&mut [0; 4]))], f64::from(count));
     }
+    push_top(context, &processes);
     Ok(())
 }
 
@@ -240,13 +316,30 @@ fn push(name: &str, sum: &Sum, total: &Stat, batch: &mut Batch) {
 mod tests {
     use super::*;
 
+    /// Issue 4.7: who uses most is known of every host, by name, with a number of series that does not grow.
+    #[test]
+    fn the_names_that_use_most_are_told_since_the_last_collection() {
+        let process = |pid, name: &str, ticks, start, resident| {
+            (pid, name.to_owned(), Stat { user: ticks, system: ticks, start, resident, ..Stat::default() })
+        };
+        let mut used = Used::default();
+        let first = [process(1, "init", 5000, 0, 10), process(2, "db", 100, 7, 500), process(3, "db", 100, 8, 500)];
+        assert_eq!(used.top(Some(100.0), &first), [vec![], vec![("db", 1000.0), ("init", 10.0)]], "since when?");
+        // Two seconds later: one worker used a CPU, 1 did nothing, and number 3 is another process by now.
+        let second = [process(1, "init", 5000, 0, 10), process(2, "db", 200, 7, 600), process(3, "cron", 50, 99, 1)];
+        assert_eq!(used.top(Some(102.0), &second)[0], [("db", 1.0), ("cron", 0.5)]);
+        let many: Vec<_> = (0..50).map(|pid| process(pid, &format!("p{pid}"), pid, 0, pid)).collect();
+        assert_eq!(used.top(Some(103.0), &many).map(|top| top.len()), [TOP, TOP]);
+    }
+
     #[test]
     fn a_process_may_carry_any_name() {
-        let line = b"12 (a) S b) S 1 12 12 0 -1 4194560 100 0 7 0 250 50 0 0 20 0 3 0 5 1 2";
+        let line = b"12 (a) S b) S 1 12 12 0 -1 4194560 100 0 7 0 250 50 0 0 20 0 3 0 500 1 20";
         let line: Vec<u8> = line.iter().copied().chain(*b"\n").collect();
         // tpgid is -1: it is no number here, and nothing asks for it.
         let stat = stat_of(&line).expect("read");
-        assert_eq!(stat, Stat { state: b'S', threads: 3, user: 250, system: 50, faults: 7 });
+        assert_eq!(stat, Stat { state: b'S', threads: 3, user: 250, system: 50, faults: 7, start: 500, resident: 20 });
+        assert_eq!(name_of(&line).as_deref(), Some("a) S b"));
         assert_eq!(stat_of(b"12 (a"), None);
     }
 }
