@@ -11,8 +11,8 @@
 //!
 //! Some of the differences that remain are Prometheus's own: where native histograms follow a stale marker in a range it shows buckets of
 //! another sample (their sum is not the count, or it fails with "index out of range"), a bucket that came later in a chunk stands empty in
-//! the samples before it (seen by `* NaN`, by quantiles in the zero bucket and by `changes`), and `info` takes the labels of another series
-//! at a step at which one is missing.
+//! the samples before it (seen by `* NaN`, by quantiles in the zero bucket and by `changes`), `info` takes the labels of another series
+//! at a step at which one is missing, and `timestamp(x @ t offset d)` looks at `t`, where the samples of `t - d` were fetched.
 
 mod answer;
 mod data;

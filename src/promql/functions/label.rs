@@ -1,6 +1,6 @@
 //! Functions of labels, and the ways between scalar and vector.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Body, Function, Variadic, row};
 use crate::model::matcher::anchored;
@@ -138,12 +138,21 @@ fn info(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
         may_match_all: true,
         span: call.span,
     };
-    let info = evaluator.select(&selector)?;
+    // Of an info series only the time of its sample counts: among several of one metric the newest holds.
+    let info = evaluator.select_with(&selector, |time, _| time as f64)?;
     let entity = |labels: &Labels| labels.filtered(|n| IDENTIFYING.contains(&n));
-    let mut by_entity: HashMap<Labels, Vec<usize>, ahash::RandomState> = HashMap::default();
+    let mut by_entity: HashMap<Labels, BTreeMap<&str, Vec<usize>>, ahash::RandomState> = HashMap::default();
     for (row, labels) in info.rows.iter().enumerate() {
-        by_entity.entry(entity(labels)).or_default().push(row);
+        by_entity.entry(entity(labels)).or_default().entry(labels.metric_name()).or_default().push(row);
     }
+    let newest = |metric: &str, rows: &[usize], step: usize| -> Result<Option<usize>, EvalError> {
+        let present = |row: &&usize| !is_absent(info.at(**row, step));
+        let Some(row) = rows.iter().filter(present).max_by(|a, b| info.at(**a, step).total_cmp(&info.at(**b, step))) else { return Ok(None) };
+        match rows.iter().filter(|other| info.at(**other, step).to_bits() == info.at(*row, step).to_bits()).count() {
+            1 => Ok(Some(*row)),
+            _ => Err(EvalError::new(format!("found duplicate series for info metric {metric}"))),
+        }
+    };
     let required = data.iter().any(|m| !m.matches(""));
     let mut out = Frame::new(base.steps);
     for (row, labels) in base.rows.iter().enumerate() {
@@ -151,17 +160,23 @@ fn info(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
             out.push(labels.clone()).copy_from_slice(base.row(row));
             continue;
         }
-        let candidates = by_entity.get(&entity(labels)).map_or(&[][..], Vec::as_slice);
+        let candidates = by_entity.get(&entity(labels));
         for (step, value) in base.row(row).iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
             let mut builder = labels.to_builder();
             let mut added = false;
-            for candidate in candidates.iter().filter(|c| !is_absent(info.at(**c, step))) {
-                for (n, v) in &info.rows[*candidate] {
+            for (metric, rows) in candidates.into_iter().flatten() {
+                let Some(found) = newest(metric, rows, step)? else { continue };
+                for (n, v) in &info.rows[found] {
                     let asked = data.is_empty() || data.iter().any(|m| m.name == n);
-                    if n != METRIC_NAME && !IDENTIFYING.contains(&n) && asked && builder.get(n).is_none_or(|have| have == v) {
-                        added |= labels.get(n).is_none();
-                        builder.set(n, v);
+                    // What the series says of itself stands.
+                    if n == METRIC_NAME || !asked || labels.get(n).is_some() {
+                        continue;
                     }
+                    if builder.get(n).is_some_and(|other| other != v) {
+                        return Err(EvalError::new(format!("conflicting label: {n}")));
+                    }
+                    added = true;
+                    builder.set(n, v);
                 }
             }
             // An info series that adds nothing is none.
