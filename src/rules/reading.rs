@@ -207,8 +207,9 @@ fn nth_visible(body: &str, n: usize, quote: Option<char>) -> usize {
                         'u' => 4,
                         _ => 8,
                     };
-                    chars.by_ref().take(digits).for_each(drop);
-                    true
+                    let code: String = chars.by_ref().take(digits).map(|(_, digit)| digit).collect();
+                    let meant = u32::from_str_radix(&code, 16).ok().and_then(char::from_u32);
+                    meant.is_none_or(|meant| !meant.is_whitespace())
                 }
                 Some(_) => true,
             },

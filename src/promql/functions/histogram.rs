@@ -67,20 +67,20 @@ fn per_histogram(
     evaluator: &Evaluator<'_>,
     frame: &Frame,
     histograms: &[Histogram],
-    mut compute: impl FnMut(usize, &mut Vec<Bucket>, &str) -> f64,
+    mut compute: impl FnMut(usize, &mut Vec<Bucket>, Option<&str>) -> f64,
 ) -> Frame {
     let mut out = Frame::new(evaluator.steps.count);
     let mut buckets = Vec::new();
     for (labels, rows) in histograms {
         let target = out.push(labels.clone());
         // Prometheus knows the metric name of a histogram only at the first step where there is one.
-        let mut name = rows.first().map_or("", |(row, _)| frame.rows[*row].metric_name());
+        let mut name = rows.first().map(|(row, _)| frame.rows[*row].metric_name());
         for (step, target) in target.iter_mut().enumerate() {
             buckets.clear();
             let here = rows.iter().map(|(row, bound)| Bucket { bound: *bound, count: frame.at(*row, step) });
             buckets.extend(here.filter(|bucket| !is_absent(bucket.count)));
             if !buckets.is_empty() {
-                *target = compute(step, &mut buckets, std::mem::take(&mut name));
+                *target = compute(step, &mut buckets, name.take());
             }
         }
     }
@@ -151,8 +151,8 @@ fn histogram_quantile(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, Ev
     let once = call.is_step_invariant();
     let classic = per_histogram(evaluator, &frame, &histograms, |step, buckets, name| {
         let (value, repaired) = bucket_quantile(q[step], buckets);
-        if repaired && !(once && name.is_empty()) {
-            evaluator.query.remark(Severity::Info, monotonicity(name), call.remarked(1));
+        if repaired && (name.is_some() || !once) {
+            evaluator.query.remark(Severity::Info, monotonicity(name.unwrap_or_default()), call.remarked(1));
         }
         value
     });

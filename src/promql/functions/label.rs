@@ -147,7 +147,9 @@ fn info(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     }
     let newest = |metric: &str, rows: &[usize], step: usize| -> Result<Option<usize>, EvalError> {
         let present = |row: &&usize| !is_absent(info.at(**row, step));
-        let Some(row) = rows.iter().filter(present).max_by(|a, b| info.at(**a, step).total_cmp(&info.at(**b, step))) else { return Ok(None) };
+        let Some(row) = rows.iter().filter(present).max_by(|a, b| info.at(**a, step).total_cmp(&info.at(**b, step))) else {
+            return Ok(None);
+        };
         match rows.iter().filter(|other| info.at(**other, step).to_bits() == info.at(*row, step).to_bits()).count() {
             1 => Ok(Some(*row)),
             _ => Err(EvalError::new(format!("found duplicate series for info metric {metric}"))),
