@@ -57,7 +57,7 @@ pub fn png(plot: &Plot<'_>) -> Vec<u8> {
         let x1 = x1.min(x2 - LEAST_SPAN).max(LEFT);
         canvas.fill((x1, TOP), (x2, bottom), SPAN);
     }
-    for value in [scale.low, scale.low / 2.0 + scale.high / 2.0, scale.high] {
+    for value in scale.ticks() {
         let (y, text) = (scale.y(value), short(value));
         canvas.fill((LEFT, y), (right, y + 1.0), GRID);
         canvas.write((LEFT - 6.0 - width(&text), y - 4.0), &text);

@@ -65,7 +65,7 @@ pub fn svg(plot: &Plot<'_>) -> String {
             );
         }
     }
-    for value in [scale.low, scale.low / 2.0 + scale.high / 2.0, scale.high] {
+    for value in scale.ticks() {
         let (y, x) = (scale.y(value), LEFT - 6.0);
         push(
             &mut out,
@@ -137,6 +137,27 @@ impl Scale {
             low: if low >= 0.0 { (low - margin).max(0.0) } else { (low - margin).max(f64::MIN) },
             high: (high + margin).min(f64::MAX),
         }
+    }
+
+    /// Two to five round numbers between the edges: 1, 2 or 5 with zeros, apart by the same.
+    pub(super) fn ticks(&self) -> Vec<f64> {
+        let plain = || vec![self.low, self.low / 2.0 + self.high / 2.0, self.high];
+        let rough = self.high / 3.0 - self.low / 3.0;
+        let size = 10f64.powf(rough.log10().floor());
+        let step = size
+            * match rough / size {
+                ..1.5 => 1.0,
+                1.5..3.5 => 2.0,
+                3.5..7.5 => 5.0,
+                _ => 10.0,
+            };
+        let first = (self.low / step).ceil();
+        // Numbers that are too large, small or near to each other for round ones between them.
+        if !step.is_normal() || !first.is_finite() || first.abs() > 1e4 {
+            return plain();
+        }
+        let ticks: Vec<f64> = (0..8).map(|index| (first + f64::from(index)) * step).take_while(|tick| *tick <= self.high).collect();
+        if ticks.len() < 2 { plain() } else { ticks }
     }
 
     pub(super) fn x(&self, at: Timestamp) -> f64 {
@@ -223,6 +244,23 @@ mod tests {
             utc_offset: 0,
             threshold: Some(90.0),
             firing,
+        }
+    }
+
+    #[test]
+    fn the_axis_has_round_numbers() {
+        let ticks = |low: f64, high: f64| {
+            let scale = Scale { from: 0.0, span: 1.0, low, high };
+            scale.ticks().into_iter().map(short).collect::<Vec<_>>()
+        };
+        assert_eq!(ticks(3.9, 50.1), ["20", "40"]);
+        assert_eq!(ticks(0.0, 1.05), ["0", "0.5", "1"]);
+        assert_eq!(ticks(0.0, 2.36e10), ["0", "10G", "20G"]);
+        assert_eq!(ticks(-7.0, 12.0), ["-5", "0", "5", "10"]);
+        // Too near to each other for round numbers between them.
+        assert_eq!(ticks(1e9, 1e9 + 10.0).len(), 3);
+        for (low, high) in [(0.0, f64::MIN_POSITIVE), (f64::MIN, f64::MAX), (0.0, f64::MAX), (1.0, 1.0), (99.9, 100.1)] {
+            assert!((2..=8).contains(&ticks(low, high).len()), "{low} {high}");
         }
     }
 

@@ -113,7 +113,9 @@ pub(super) fn facts(alert: &NotifiedAlert, style: &Style) -> Vec<(&'static str, 
             }
             Clue::Top { of, items } => {
                 let word = if *of == Top::Statements { words.top_statements } else { words.top_processes };
-                let items: Vec<String> = items.iter().map(|(name, amount)| format!("{name} {}", amount_of(*of, *amount))).collect();
+                // What would be shown as 0 uses nothing to speak of.
+                let shown = items.iter().filter(|(_, amount)| *of != Top::Statements || *amount >= 5e-5);
+                let items: Vec<String> = shown.map(|(name, amount)| format!("{name} {}", amount_of(*of, *amount))).collect();
                 facts.push((word, items.join(separator)));
             }
             _ => {}
@@ -132,11 +134,11 @@ fn in_bytes(expression: &str, value: f64) -> String {
     }
 }
 
-/// `93% CPU`, `512 MiB`, `40% of a second`.
+/// `93% CPU`, `512 MiB`, `7.1 ms/s`: milliseconds of each second.
 fn amount_of(of: Top, amount: f64) -> String {
     match of {
         Top::ProcessCpu => format!("{}% CPU", format_value((amount * 1000.0).round() / 10.0)),
         Top::ProcessMemory => format!("{} MiB", format_value((amount / 1_048_576.0).round())),
-        Top::Statements => format!("{} s/s", format_value((amount * 1000.0).round() / 1000.0)),
+        Top::Statements => format!("{} ms/s", format_value((amount * 10_000.0).round() / 10.0)),
     }
 }
