@@ -306,7 +306,7 @@ impl Group {
         let context = context(&self.definition, settings, &query);
         let mut outcome = GroupOutcome::default();
         if !self.ended.is_empty() {
-            let markers = Recorded { samples: self.ended.drain(..).map(marker).collect(), histograms: Vec::new() };
+            let markers = Recorded { samples: self.ended.drain(..).map(marker).collect(), ..Recorded::default() };
             write(backend.as_ref(), at, &markers, results);
         }
         for rule in &mut self.rules {
@@ -403,15 +403,16 @@ impl RunningRule {
             Some(results) => backend.query_sharing(self.rule.expr(), at, Sharing::new(results.clone(), self.marks.clone()))?,
             None => backend.query(self.rule.expr(), at)?,
         };
-        let recorded = match &self.rule {
+        let mut recorded = match &self.rule {
             Rule::Recording(rule) => record(rule, hits, context.limit)?,
             Rule::Alerting(_) => {
                 self.judge(hits, backend, (at, now), context, outcome)?;
-                Recorded { samples: self.synthetic(), histograms: Vec::new() }
+                Recorded { samples: self.synthetic(), ..Recorded::default() }
             }
         };
+        let discarded = recorded.discarded.take();
         self.write(recorded, backend, at, results, outcome);
-        Ok(())
+        discarded.map_or(Ok(()), Err)
     }
 
     /// Moves the alerts of an alerting rule.

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use super::RecordingRule;
-use crate::model::{HistogramSample, Labels, METRIC_NAME, Sample};
+use crate::model::text::format_float_g;
+use crate::model::{HistogramSample, Labels, METRIC_NAME, NativeHistogram, Sample};
 use crate::promql::VectorSample;
 
 /// What a recording rule writes at an instant.
@@ -13,6 +14,8 @@ pub struct Recorded {
     pub samples: Vec<Sample>,
     /// Native histograms.
     pub histograms: Vec<HistogramSample>,
+    /// Why one of the native histograms is not among them: no storage takes it.
+    pub discarded: Option<String>,
 }
 
 impl Recorded {
@@ -33,7 +36,7 @@ pub fn record(rule: &RecordingRule, hits: Vec<VectorSample>, limit: usize) -> Re
         return Err(format!("exceeded limit of {limit} with {} series", hits.len()));
     }
     let mut seen: HashSet<Labels, ahash::RandomState> = HashSet::with_capacity_and_hasher(hits.len(), ahash::RandomState::new());
-    let mut recorded = Recorded { samples: Vec::with_capacity(hits.len()), histograms: Vec::new() };
+    let mut recorded = Recorded { samples: Vec::with_capacity(hits.len()), ..Recorded::default() };
     for VectorSample { labels, value, histogram } in hits {
         let mut builder = labels.to_builder();
         builder.set(METRIC_NAME, &rule.name);
@@ -45,9 +48,20 @@ pub fn record(rule: &RecordingRule, hits: Vec<VectorSample>, limit: usize) -> Re
             return Err("vector contains metrics with the same labelset after applying rule labels".into());
         }
         match histogram {
+            Some(histogram) if negative_bucket(&histogram).is_some() => recorded.discarded = negative_bucket(&histogram),
             Some(histogram) => recorded.histograms.push(HistogramSample { labels, histogram, timestamp: None }),
             None => recorded.samples.push(Sample { labels, value, timestamp: None }),
         }
     }
     Ok(recorded)
+}
+
+/// A bucket of fewer than no observations, as differences of histograms have them: Prometheus's storage refuses those, in these words.
+fn negative_bucket(histogram: &NativeHistogram) -> Option<String> {
+    [("negative", &histogram.negative), ("positive", &histogram.positive)].into_iter().find_map(|(side, buckets)| {
+        let (place, count) = buckets.counts().iter().enumerate().find(|(_, count)| **count < 0.0)?;
+        let (number, count) = (place + 1, format_float_g(*count));
+        let reason = "histogram has a bucket whose observation count is negative";
+        Some(format!("{side} side: bucket number {number} has observation count of {count}: {reason}"))
+    })
 }

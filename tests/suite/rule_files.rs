@@ -163,6 +163,7 @@ fn rule_tests_run_and_report_as_promtool_does() {
         ("nameless", vec!["nameless.yml"], 1, plain.clone()),
         ("empties", vec!["empties.yml"], 1, plain.clone()),
         ("emptied", vec!["emptied.yml"], 1, plain.clone()),
+        ("negative", vec!["negative.yml"], 1, plain.clone()),
         ("unmatched", vec!["unmatched.yml", "empty.yml"], 0, plain.clone()),
         ("globbed", vec!["globbed.yml"], 0, plain.clone()),
         ("extended", vec!["extended.yml"], 0, TestRulesArgs { ignore_unknown_fields: true, ..plain.clone() }),
