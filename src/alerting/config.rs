@@ -391,6 +391,9 @@ fn read_receivers(section: &Section<'_>, global: Option<&Section<'_>>, intervals
 
 fn read_receiver(section: &Section<'_>, global: Option<&Section<'_>>, intervals: &Intervals) -> Receiver {
     let name: String = section.require("name");
+    if name.is_empty() && section.node("name").is_some_and(|node| !node.is_null()) {
+        section.error("name", "is empty", "give the receiver a name");
+    }
     let policy = Arc::new(Policy::read(section, intervals));
     let mut integrations = Vec::new();
     for kind in NOTIFIERS {

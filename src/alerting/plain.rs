@@ -128,6 +128,9 @@ pub(super) fn http_settings(node: &Node) -> Node {
         transport(oauth2);
         let Value::Map(entries) = &mut oauth2.value else { continue };
         in_place(entries);
+        for (_, _, url) in entries.iter_mut().filter(|(key, _, node)| key == "token_url" && text(node).is_some_and(|t| !t.is_empty())) {
+            url.value = scalar(ADDRESS);
+        }
         // A JWT is a grant that nightbell does not know; its algorithm is looked at all the same.
         let algorithm = |node: &Node| text(node).is_some_and(|text| ["RS256", "RS384", "RS512"].contains(&text));
         let jwt = entries.iter().any(|(key, _, node)| key == "grant_type" && text(node).is_some_and(|t| t.ends_with(":jwt-bearer")));

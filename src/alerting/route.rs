@@ -84,6 +84,9 @@ impl Routes {
     /// Reads the `route` block and records its mistakes.
     pub fn read(section: &Section<'_>) -> Self {
         let mut nodes = vec![Route::root(section.require("receiver"))];
+        if nodes[0].receiver.is_empty() && section.node("receiver").is_some_and(|node| !node.is_null()) {
+            section.error("receiver", "names nobody", "name a receiver: the root route takes what no other route takes");
+        }
         if ["match", "match_re", "matchers"].iter().any(|key| section.node(key).is_some_and(says_something)) {
             section.error("", "the root route has matchers", "move them to a child under routes: the root takes every alert");
         }

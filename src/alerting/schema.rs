@@ -359,7 +359,9 @@ pub(super) const FLAGS: &[&str] = &[
     "insecure_skip_verify",
     "link_names",
     "monospace",
+    "persistent_notifications",
     "proxy_from_environment",
+    "requested_ack",
     "require_tls",
     "send_resolved",
     "short",
@@ -380,6 +382,41 @@ pub(super) const URLS: &[(&str, &str)] = &[
     ("incidentio_configs", "url"),
     ("pagerduty_configs", "url"),
     ("webhook_configs", "url"),
+];
+/// What is a list, and what a mapping, in kinds that nightbell cannot deliver to; all else is a single value. The last ones are either.
+pub(super) const LISTS: &[(&str, &str)] = &[
+    ("jira_configs", "labels"),
+    ("mattermost_configs", "attachments"),
+    ("mattermost_configs", "fields"),
+    ("rocketchat_configs", "actions"),
+    ("rocketchat_configs", "fields"),
+];
+pub(super) const MAPS: &[(&str, &str)] = &[
+    ("incidentio_configs", "metadata"),
+    ("jira_configs", "fields"),
+    ("mattermost_configs", "priority"),
+    ("mattermost_configs", "props"),
+    ("opsgenie_configs", "details"),
+    ("pagerduty_configs", "details"),
+    ("sns_configs", "attributes"),
+    ("sns_configs", "sigv4"),
+    ("victorops_configs", "custom_fields"),
+];
+pub(super) const TEXTS_OR_MAPS: &[(&str, &str)] = &[("jira_configs", "description"), ("jira_configs", "summary")];
+/// Keys of the elements of lists, and of mappings, in those kinds.
+pub(super) const INNER: &[(&str, &str, &[&str])] = &[
+    ("mattermost_configs", "priority", &["priority", "requested_ack", "persistent_notifications"]),
+    ("mattermost_configs", "props", &["card"]),
+    ("rocketchat_configs", "actions", &["type", "text", "url", "msg"]),
+    ("rocketchat_configs", "fields", &["title", "value", "short"]),
+    ("sns_configs", "sigv4", SIGV4_KEYS),
+];
+/// Of these, one must be there with a value in it.
+pub(super) const ONE_OF: &[(&str, &str, &str)] = &[
+    ("discord_configs", "webhook_url", "webhook_url_file"),
+    ("msteams_configs", "webhook_url", "webhook_url_file"),
+    ("msteamsv2_configs", "webhook_url", "webhook_url_file"),
+    ("webhook_configs", "url", "url_file"),
 ];
 /// Keys under which the file names what it likes.
 pub(super) const FREE: &[&str] = &[

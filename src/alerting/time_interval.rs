@@ -150,7 +150,8 @@ fn time_range(section: &Section<'_>) -> Option<(i64, i64)> {
     section.finish();
     let minute = |key: &str, text: &str| {
         let found = minute_of_day(text);
-        if found.is_none() && !text.is_empty() {
+        // Of one that is missing somebody else told already.
+        if found.is_none() && section.node(key).is_some_and(|node| !node.is_null()) {
             section.error(key, format!("{text:?} is not a time of day"), "give HH:MM from 00:00 to 24:00, in quotes");
         }
         found

@@ -10,8 +10,8 @@ use std::path::Path;
 use super::config::{Alerting, GLOBAL_KEYS};
 use super::plain::{http_settings, is_go_duration, is_go_url, is_yaml_flag, simplify, tls_settings};
 use super::schema::{
-    FLAGS, FREE, GLOBAL_EXCLUSIVE, GO_DURATIONS, KINDS, Kind, NUMBERS, OWN_GLOBAL_KEYS, RECORDER_KEYS, RESPONDERS, ROOT_KEYS, ROUTE_KEYS,
-    SIGV4_KEYS, TRACING_KEYS, URLS, VICTOROPS_FIELDS,
+    FLAGS, FREE, GLOBAL_EXCLUSIVE, GO_DURATIONS, INNER, KINDS, Kind, LISTS, MAPS, NUMBERS, ONE_OF, OWN_GLOBAL_KEYS, RECORDER_KEYS,
+    RESPONDERS, ROOT_KEYS, ROUTE_KEYS, TEXTS_OR_MAPS, TRACING_KEYS, URLS, VICTOROPS_FIELDS,
 };
 use crate::config::{ConfigError, ConfigErrors, Document, Environment, Loader, Node, Position, ScalarStyle, Section, Value};
 use crate::http::{HttpConfig, TlsConfig};
@@ -85,6 +85,13 @@ pub(super) fn text(node: &Node) -> Option<&str> {
 
 pub(super) fn is_delivered(key: &str) -> bool {
     NOTIFIERS.iter().any(|kind| kind.key == key)
+}
+
+#[derive(Clone, Copy)]
+enum Shape {
+    Text,
+    List,
+    Map,
 }
 
 struct Inspector {
@@ -164,6 +171,9 @@ impl Inspector {
             if OWN_GLOBAL_KEYS.contains(&key.as_str()) || !GLOBAL_KEYS.contains(&key.as_str()) {
                 self.own(*position, &format!("global.{key}"));
             }
+            if !["http_config", "smtp_tls_config"].contains(&key.as_str()) {
+                self.shape(key, node, Shape::Text);
+            }
             let Some(value) = text(node) else { continue };
             if key.ends_with("_url") && value != "<secret>" && !is_go_url(value) {
                 self.error(*position, key, "is not an http or https URL", "give a URL such as https://example.org/path");
@@ -210,7 +220,12 @@ impl Inspector {
             Value::Map(entries) => {
                 for (key, _, node) in entries.iter().filter(|(key, _, _)| !FREE.contains(&key.as_str())) {
                     self.scalars(node);
-                    let Value::Scalar { text, style } = &node.value else { continue };
+                    let Value::Scalar { text, style } = &node.value else {
+                        if FLAGS.contains(&key.as_str()) {
+                            self.error(node.position, key, format!("is {}", node.kind()), "give true or false");
+                        }
+                        continue;
+                    };
                     let plain = *style == ScalarStyle::Plain;
                     if FLAGS.contains(&key.as_str()) && !node.is_null() && !(plain && is_yaml_flag(text)) {
                         self.error(node.position, key, "is not true or false", "give true or false, without quotes");
@@ -237,9 +252,11 @@ impl Inspector {
         if !tracing.is_null() && !is_set(tracing, "endpoint") {
             self.error(tracing.position, "tracing", "endpoint is missing", "give endpoint");
         }
-        for (_, position, header) in tracing.get("headers").map(entries).unwrap_or_default() {
-            if !matches!(header.value, Value::Map(_)) {
-                self.error(*position, "headers", "is not a mapping", "give {values: [...]}, {secrets: [...]} or {files: [...]}");
+        if let Some(headers) = tracing.get("headers") {
+            self.shape("headers", headers, Shape::Map);
+            for (_, _, header) in entries(headers) {
+                self.shape("headers", header, Shape::Map);
+                self.keys("headers", header, &["values", "secrets", "files"]);
             }
         }
         if let Some(tls) = tracing.get("tls_config") {
@@ -293,6 +310,11 @@ impl Inspector {
             if let Some(tls) = block.get("tls_config").filter(|_| kind.key == "email_configs") {
                 self.tls("tls_config", tls);
             }
+            for (_, one, other) in ONE_OF.iter().filter(|(only, _, _)| *only == kind.key) {
+                if !is_set(block, one) && !is_set(block, other) {
+                    self.error(block.position, one, "is missing", &format!("give {one} or {other}"));
+                }
+            }
             self.values(kind, block);
             self.details(kind, block);
             if !is_delivered(kind.key) {
@@ -301,9 +323,39 @@ impl Inspector {
         }
     }
 
-    /// What Go's readers demand of single values.
+    fn shape(&mut self, key: &str, node: &Node, shape: Shape) {
+        let remedy = match (shape, &node.value) {
+            _ if node.is_null() => return,
+            (Shape::List, Value::List(_)) | (Shape::Map, Value::Map(_)) | (Shape::Text, Value::Scalar { .. }) => return,
+            (Shape::List, _) => "give a list: each entry begins with \"- \"",
+            (Shape::Map, _) => "give a mapping: indented lines of key: value",
+            (Shape::Text, _) => "give one value",
+        };
+        self.error(node.position, key, format!("is {}", node.kind()), remedy);
+    }
+
+    /// What Go's readers demand of the values of a block: of which shape they are, and the form of single ones.
     fn values(&mut self, kind: &Kind, block: &Node) {
         for (key, _, node) in entries(block) {
+            let is_in = |list: &[(&str, &str)]| list.contains(&(kind.key, key.as_str()));
+            match &node.value {
+                Value::Map(_) if is_in(TEXTS_OR_MAPS) || key == "http_config" => {}
+                _ if is_in(LISTS) => self.shape(key, node, Shape::List),
+                _ if is_in(MAPS) => self.shape(key, node, Shape::Map),
+                _ if !is_delivered(kind.key) || GO_DURATIONS.contains(&key.as_str()) => self.shape(key, node, Shape::Text),
+                _ => {}
+            }
+            if let Some((_, _, inner)) = INNER.iter().find(|(only, outer, _)| (*only, *outer) == (kind.key, key)) {
+                let blocks = match &node.value {
+                    Value::List(blocks) => blocks.as_slice(),
+                    _ => std::slice::from_ref(node),
+                };
+                for block in blocks {
+                    self.shape(key, block, Shape::Map);
+                    self.keys(key, block, inner);
+                    entries(block).iter().for_each(|(inner, _, node)| self.shape(inner, node, Shape::Text));
+                }
+            }
             let Value::Scalar { text, style } = &node.value else { continue };
             if node.is_null() {
                 continue;
@@ -311,13 +363,14 @@ impl Inspector {
             if GO_DURATIONS.contains(&key.as_str()) && !is_go_duration(text, *style) {
                 self.error(node.position, key, "is not a duration here", "give a duration such as 10s or 1m30s");
             }
-            if !URLS.iter().any(|(only, url)| url == key && [kind.key, ""].contains(only)) || text == "<secret>" {
+            let is_url = URLS.iter().any(|(only, url)| url == key && [kind.key, ""].contains(only));
+            if !is_url || text == "<secret>" || kind.key == "sns_configs" {
                 continue;
             }
             let may_be_template = kind.key == "webhook_configs" && text.contains("{{");
             if may_be_template && let Err(problem) = Template::notification(text, &Library::default()) {
                 self.error(node.position, key, problem.to_string(), "write it as Alertmanager's templates are written");
-            } else if !may_be_template && !text.is_empty() && !is_go_url(text) {
+            } else if !may_be_template && !is_go_url(text) && !(text.is_empty() && key != "api_url") {
                 self.error(node.position, key, "is not an http or https URL", "give a URL such as https://example.org/path");
             }
         }
@@ -349,6 +402,11 @@ impl Inspector {
                 }
             }
             "slack_configs" => {
+                for field in items(block, "fields") {
+                    if let Some(missing) = ["title", "value"].into_iter().find(|key| !is_set(field, key)) {
+                        self.error(field.position, "fields", format!("has no {missing}"), &format!("give {missing}"));
+                    }
+                }
                 for action in items(block, "actions") {
                     if !is_set(action, "url") && !is_set(action, "name") {
                         self.error(action.position, "actions", "has neither url nor name", "give one of them");
@@ -385,13 +443,15 @@ impl Inspector {
                 }
             }
             "pushover_configs" => {
-                if let Some(html) = block.get("html").filter(|n| !text(n).is_some_and(is_yaml_flag)) {
+                if let Some(html) = block.get("html").filter(|n| !n.is_null() && !text(n).is_some_and(is_yaml_flag)) {
                     self.error(html.position, "html", "is not true or false", "give true or false");
                 }
             }
             "sns_configs" => {
+                for (key, _, value) in block.get("attributes").map(entries).unwrap_or_default() {
+                    self.shape(key, value, Shape::Text);
+                }
                 if let Some(keys) = block.get("sigv4") {
-                    self.keys("sigv4", keys, SIGV4_KEYS);
                     if is_set(keys, "external_id") && !is_set(keys, "role_arn") {
                         self.error(keys.position, "external_id", "is of no use without role_arn", "add role_arn, or remove it");
                     }

@@ -1,7 +1,6 @@
 //! R2: reading the configuration with everything it names, at start and while running. Everything new is built and checked before
 //! anything running is touched; an invalid file changes nothing.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -114,10 +113,6 @@ pub(super) fn load_for_start(options: &Options) -> anyhow::Result<Config> {
 
 fn load_unless(options: &Options, refused: fn(&ConfigError) -> bool) -> anyhow::Result<Config> {
     let (mut config, mistakes) = Config::load(options.config.as_deref(), &environment(options)?)?;
-    // Links lead to where this process listens, unless the configuration knows better.
-    if let (None, Ok(address)) = (&config.web.external_url, super::listen_address(options, &config)) {
-        config.alerting.external_url = base_url(address);
-    }
     let groups = super::rules::load(&config, options.rules.as_deref());
     let (refused, borne): (Vec<ConfigError>, Vec<ConfigError>) = mistakes.0.into_iter().partition(refused);
     config.warnings.extend(borne.iter().map(ToString::to_string));
@@ -128,16 +123,6 @@ fn load_unless(options: &Options, refused: fn(&ConfigError) -> bool) -> anyhow::
     }
     anyhow::ensure!(said.is_empty(), said.join("\n"));
     Ok(config)
-}
-
-/// Where this machine reaches what listens on `address`: nobody can open "any address".
-fn base_url(address: SocketAddr) -> String {
-    let ip = match address.ip() {
-        ip if !ip.is_unspecified() => ip,
-        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-    };
-    format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
 /// Reads and checks the configuration file alone: what stands in other files, or whether they exist, does not count.

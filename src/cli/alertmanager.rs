@@ -32,7 +32,7 @@ pub fn check_alertmanager(args: &CheckAlertmanagerArgs, out: &mut dyn Write, err
                 writeln!(out, " - {} receivers", checked.alerting.receivers.len())?;
                 writeln!(out, " - {} templates", checked.templates)?;
                 for warning in checked.warnings {
-                    writeln!(err, "  WARNING: {}: {warning}", file.display())?;
+                    writeln!(err, "  WARNING: nightbell would refuse it: {warning}")?;
                 }
             }
             Err(errors) => {

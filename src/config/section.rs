@@ -111,10 +111,12 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The secret under `key`, or the content of the file under `key_file` (without its last line break). Both at once is an error.
+    /// The secret under `key`, or the content of the file under `key_file` (without its last line break). Both at once is an error; an
+    /// empty one is none.
     pub fn secret(&self, key: &str) -> Option<Secret> {
         let file_key = format!("{key}_file");
-        let (inline, file) = (self.get::<Secret>(key), self.get::<PathBuf>(&file_key));
+        let inline = self.get::<Secret>(key).filter(|secret| !secret.expose().is_empty());
+        let file = self.get::<PathBuf>(&file_key);
         match (inline, file) {
             (Some(_), Some(_)) => {
                 self.error(&file_key, format!("stands beside {key:?}"), "keep one of the two");

@@ -157,7 +157,7 @@ impl HttpConfig {
             (scheme, credentials)
         });
         let bearer = section.secret("bearer_token").map(|token| ("Bearer".to_owned(), token));
-        let oauth2 = section.section("oauth2");
+        let oauth2 = section.section("oauth2").filter(|oauth2| !oauth2.own_node().is_null());
         if [basic_auth.is_some(), authorization.is_some(), bearer.is_some(), oauth2.is_some()].iter().filter(|x| **x).count() > 1 {
             let remedy = "keep one of basic_auth, authorization, bearer_token, oauth2";
             section.error("authorization", "stands beside another way to log in", remedy);

@@ -54,16 +54,9 @@ impl OAuth2 {
             section.node(key);
         }
         let oauth2 = OAuth2 {
-            client_id: section.require("client_id"),
+            client_id: filled(section, "client_id").unwrap_or_default(),
             client_secret: section.secret("client_secret").unwrap_or_default(),
-            token_url: match section.get::<Url>("token_url") {
-                Some(url) => url,
-                None if section.node("token_url").is_some_and(|node| !node.is_null()) => return None,
-                None => {
-                    section.error("", "key \"token_url\" is missing", "add token_url: …");
-                    return None;
-                }
-            },
+            token_url: filled(section, "token_url").and_then(|_| section.get("token_url"))?,
             scopes: section.or("scopes", Vec::new()),
             endpoint_params: section.or("endpoint_params", BTreeMap::new()),
             http: Box::new(HttpConfig::read_transport(section)),
@@ -71,6 +64,15 @@ impl OAuth2 {
         section.finish();
         Some(oauth2)
     }
+}
+
+/// A text that must be there, and not empty.
+fn filled(section: &Section<'_>, key: &str) -> Option<String> {
+    let text = section.get::<String>(key).filter(|text| !text.is_empty());
+    if text.is_none() {
+        section.error("", format!("key {key:?} is missing"), format!("add {key}: …"));
+    }
+    text
 }
 
 /// The tokens of one client.
