@@ -367,10 +367,13 @@ impl Inspector {
             if !is_url || text == "<secret>" || kind.key == "sns_configs" {
                 continue;
             }
-            let may_be_template = kind.key == "webhook_configs" && text.contains("{{");
-            if may_be_template && let Err(problem) = Template::notification(text, &Library::default()) {
-                self.error(node.position, key, problem.to_string(), "write it as Alertmanager's templates are written");
-            } else if !may_be_template && !is_go_url(text) && !(text.is_empty() && key != "api_url") {
+            // An empty one is missing, where it may be; an address in `api_url` may not be empty.
+            let missing = text.is_empty() && key != "api_url";
+            if kind.key == "webhook_configs" && text.contains("{{") {
+                if let Err(problem) = Template::notification(text, &Library::default()) {
+                    self.error(node.position, key, problem.to_string(), "write it as Alertmanager's templates are written");
+                }
+            } else if !missing && !is_go_url(text) {
                 self.error(node.position, key, "is not an http or https URL", "give a URL such as https://example.org/path");
             }
         }
@@ -451,13 +454,9 @@ impl Inspector {
                 for (key, _, value) in block.get("attributes").map(entries).unwrap_or_default() {
                     self.shape(key, value, Shape::Text);
                 }
-                if let Some(keys) = block.get("sigv4") {
-                    if is_set(keys, "external_id") && !is_set(keys, "role_arn") {
-                        self.error(keys.position, "external_id", "is of no use without role_arn", "add role_arn, or remove it");
-                    }
-                }
-                if let Some(keys) = block.get("sigv4").filter(|keys| is_set(keys, "access_key") != is_set(keys, "secret_key")) {
-                    self.error(keys.position, "sigv4", "has one of access_key and secret_key", "give both or neither");
+                let lonely = |keys: &&Node| is_set(keys, "external_id") && !is_set(keys, "role_arn");
+                if let Some(keys) = block.get("sigv4").filter(lonely) {
+                    self.error(keys.position, "external_id", "is of no use without role_arn", "add role_arn, or remove it");
                 }
             }
             _ => {}
