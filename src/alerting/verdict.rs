@@ -454,8 +454,11 @@ impl Inspector {
                 for (key, _, value) in block.get("attributes").map(entries).unwrap_or_default() {
                     self.shape(key, value, Shape::Text);
                 }
-                let lonely = |keys: &&Node| is_set(keys, "external_id") && !is_set(keys, "role_arn");
-                if let Some(keys) = block.get("sigv4").filter(lonely) {
+                let sigv4 = block.get("sigv4");
+                if let Some(keys) = sigv4.filter(|keys| is_set(keys, "access_key") != is_set(keys, "secret_key")) {
+                    self.error(keys.position, "sigv4", "has one of access_key and secret_key", "give both or neither");
+                }
+                if let Some(keys) = sigv4.filter(|keys| is_set(keys, "external_id") && !is_set(keys, "role_arn")) {
                     self.error(keys.position, "external_id", "is of no use without role_arn", "add role_arn, or remove it");
                 }
             }
