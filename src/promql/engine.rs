@@ -55,7 +55,7 @@ impl Engine {
                 Node::Vector(frame) => Value::Vector(instant_vector(frame)),
             }
         };
-        Ok(Evaluated { value, annotations: query.into_annotations() })
+        Ok(query.evaluated(value))
     }
 
     /// The value of `expr` at `start`, `start + step`, … up to `end`: always a matrix, sorted by labels.
@@ -90,7 +90,7 @@ impl Engine {
             }
         }
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(Evaluated { value: Value::Matrix(series), annotations: query.into_annotations() })
+        Ok(query.evaluated(Value::Matrix(series)))
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::ast::{At, Expr, Span, Subquery, UnaryOp};
 use super::frame::{Frame, Node, is_absent};
-use super::value::{Annotation, EvalError, Severity};
+use super::value::{Annotation, EvalError, Evaluated, Severity, Value};
 use super::{Engine, aggregate, binary, functions};
 use crate::model::time::millis;
 use crate::store::Store;
@@ -57,12 +57,15 @@ pub(super) struct Query<'a> {
     /// The end that was asked for; it need not fall on a step.
     end: i64,
     samples: Cell<usize>,
+    read: Cell<usize>,
+    held: Cell<usize>,
     annotations: RefCell<Vec<Annotation>>,
 }
 
 impl<'a> Query<'a> {
     pub(super) fn new(engine: &'a Engine, store: &'a Store, outer: Steps, end: i64) -> Self {
-        Query { engine, store, outer, end, samples: Cell::new(0), annotations: RefCell::new(Vec::new()) }
+        let zero = || Cell::new(0);
+        Query { engine, store, outer, end, samples: zero(), read: zero(), held: zero(), annotations: RefCell::new(Vec::new()) }
     }
 
     /// Counts samples that were loaded; errs over the limit, or when the query was ended from outside.
@@ -70,6 +73,8 @@ impl<'a> Query<'a> {
         self.engine.interrupt.as_ref().map_or(Ok(()), |flag| flag.check())?;
         let total = self.samples.get().saturating_add(samples);
         self.samples.set(total);
+        self.read.set(self.read.get().saturating_add(samples));
+        self.held.set(self.held.get().max(total));
         if total > self.engine.max_samples { Err(EvalError::TooManySamples) } else { Ok(()) }
     }
 
@@ -87,8 +92,9 @@ impl<'a> Query<'a> {
         }
     }
 
-    pub(super) fn into_annotations(self) -> Vec<Annotation> {
-        self.annotations.into_inner()
+    /// The end of the query: its value with all that was seen on the way.
+    pub(super) fn evaluated(self, value: Value) -> Evaluated {
+        Evaluated { value, samples_read: self.read.get(), samples_held: self.held.get(), annotations: self.annotations.into_inner() }
     }
 
     /// The instant an `@` modifier names.

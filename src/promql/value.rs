@@ -99,6 +99,10 @@ pub struct Evaluated {
     pub value: Value,
     /// Remarks, each once.
     pub annotations: Vec<Annotation>,
+    /// Samples that were read, in all.
+    pub samples_read: usize,
+    /// Most samples that were held at once.
+    pub samples_held: usize,
 }
 
 impl Evaluated {

@@ -54,6 +54,12 @@ fn answers_and_mistakes_have_prometheus_envelopes() {
     assert_eq!(good, json!({"status": "success", "data": {"resultType": "scalar", "result": [1.5, "2"]}}));
     let remarked = nightbell.json("/api/v1/query?query=quantile(2,jobs_total)");
     assert_eq!(keys(&remarked), ["status", "data", "warnings"]);
+    let counted = nightbell.json("/api/v1/query?query=jobs_total&stats=all");
+    assert_eq!(keys(&counted["data"]), ["resultType", "result", "stats"], "SEMANTICS 200");
+    assert_eq!(counted["data"]["stats"]["samples"]["totalQueryableSamples"], 2, "{counted}");
+    assert!(counted["data"]["stats"]["timings"]["evalTotalTime"].as_f64().is_some_and(|seconds| seconds > 0.0), "{counted}");
+    assert_eq!(nightbell.json("/api/v1/label/U__/values")["error"], "invalid label name: \"\"");
+    assert_eq!(nightbell.json("/api/v1/status/walreplay")["data"], json!({"min": 0, "max": 0, "current": 0}));
     let cut = nightbell.json("/api/v1/series?match[]=jobs_total&limit=1");
     assert_eq!((cut["data"].as_array().map(Vec::len), &cut["warnings"]), (Some(1), &json!(["results truncated due to limit"])));
     assert_eq!(nightbell.json("/api/v1/series?match[]=jobs_total&limit=0")["data"].as_array().map(Vec::len), Some(2));

@@ -114,6 +114,15 @@ impl Answer {
         answer
     }
 
+    /// With figures about the query, as a member of its data.
+    pub fn with_stats(mut self, stats: &Json) -> Self {
+        if self.body.ends_with('}') {
+            self.body.pop();
+            self.body.push_str(&format!(",\"stats\":{stats}}}"));
+        }
+        self
+    }
+
     fn warn_if(&mut self, condition: bool, text: &str) {
         if condition {
             self.warnings.push(text.to_owned());

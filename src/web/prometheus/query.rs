@@ -1,16 +1,16 @@
 //! `/query`, `/query_range`, `/query_exemplars`, `/format_query`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::model::Timestamp;
 use crate::model::time::millis;
-use crate::promql::{Engine, EvalError, Expr, Interrupt};
+use crate::promql::{Engine, EvalError, Evaluated, Expr, Interrupt};
 use crate::store::Store;
 
 use super::super::Context;
@@ -40,12 +40,15 @@ impl Drop for Guard {
     }
 }
 
-/// Evaluates and writes the answer off the runtime's threads, a bounded number at once, within the deadline.
+/// Evaluates and writes the answer, of times up to `at`, off the runtime's threads, a bounded number at once, within the deadline.
 async fn evaluate(
     context: &Context,
     parameters: &Parameters,
-    run: impl FnOnce(&Engine, &Store) -> Result<Answer, EvalError> + Send + 'static,
+    (text, at): (&str, Timestamp),
+    run: impl FnOnce(&Engine, &Store) -> Result<Evaluated, EvalError> + Send + 'static,
 ) -> Result<Answer, Problem> {
+    let asked = Instant::now();
+    let limit = parameters.limit()?;
     let timeout = parameters.duration("timeout")?.unwrap_or(TIMEOUT).min(TIMEOUT);
     if timeout.is_zero() {
         return Err(Problem::parameter("query", "context deadline exceeded"));
@@ -59,9 +62,14 @@ async fn evaluate(
     let guard = Guard(interrupt.clone());
     let permit = context.queries.clone().acquire_owned().await.map_err(|_| Problem::internal("nightbell is stopping"))?;
     let store = context.store.clone();
+    let (text, wants_stats) = (text.to_owned(), parameters.get("stats").is_some_and(|stats| !stats.is_empty()));
     let mut work = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        run(&engine, &store)
+        let begun = Instant::now();
+        let evaluated = run(&engine, &store)?;
+        let stats = wants_stats.then(|| stats(&evaluated, begun - asked, begun.elapsed()));
+        let answer = Answer::evaluated(evaluated, &text, at, limit);
+        Ok::<_, EvalError>(stats.into_iter().fold(answer, |answer, stats| answer.with_stats(&stats)))
     });
     let done = match tokio::time::timeout(timeout, &mut work).await {
         Ok(done) => done,
@@ -74,17 +82,27 @@ async fn evaluate(
     Ok(done.map_err(|_| Problem::internal("the evaluation panicked"))??)
 }
 
+/// What `stats` asks for, in Prometheus's words; what is not told apart here counts as evaluation.
+fn stats(evaluated: &Evaluated, waited: Duration, took: Duration) -> Json {
+    let (waited, took) = (waited.as_secs_f64(), took.as_secs_f64());
+    json!({
+        "timings": {
+            "evalTotalTime": took, "resultSortTime": 0, "queryPreparationTime": 0, "innerEvalTime": took, "execQueueTime": waited,
+            "execTotalTime": waited + took,
+        },
+        "samples": { "totalQueryableSamples": evaluated.samples_read, "peakSamples": evaluated.samples_held },
+    })
+}
+
 async fn instant(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
-    let limit = parameters.limit()?;
+    parameters.limit()?;
     let at = parameters.query_time("time")?.unwrap_or_else(Timestamp::now);
     let (text, expr) = parameters.query()?;
-    let text = text.to_owned();
-    let answer = move |evaluated| Answer::evaluated(evaluated, &text, at, limit);
-    evaluate(&context, &parameters, move |engine, store| engine.instant(store, &expr, at).map(answer)).await
+    evaluate(&context, &parameters, (text, at), move |engine, store| engine.instant(store, &expr, at)).await
 }
 
 async fn range(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
-    let limit = parameters.limit()?;
+    parameters.limit()?;
     let (start, end) = (parameters.range_time("start")?, parameters.range_time("end")?);
     if end < start {
         return Err(Problem::parameter("end", "end timestamp must not be before start time"));
@@ -99,9 +117,7 @@ async fn range(State(context): State<Context>, parameters: Parameters) -> Result
         ));
     }
     let (text, expr) = parameters.query()?;
-    let text = text.to_owned();
-    let answer = move |evaluated| Answer::evaluated(evaluated, &text, end, limit);
-    evaluate(&context, &parameters, move |engine, store| engine.range(store, &expr, start, end, step).map(answer)).await
+    evaluate(&context, &parameters, (text, end), move |engine, store| engine.range(store, &expr, start, end, step)).await
 }
 
 /// Exemplars are read and not kept: none are found.

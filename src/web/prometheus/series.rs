@@ -72,8 +72,11 @@ async fn values(State(context): State<Context>, Path(name): Path<String>, parame
     if name.is_empty() {
         return Ok(not_found().await.into_response());
     }
-    let selection = Selection::read(&parameters, Problem::bad_data)?;
     let name = unescape(&name);
+    if name.is_empty() {
+        return Err(Problem::bad_data("invalid label name: \"\""));
+    }
+    let selection = Selection::read(&parameters, Problem::bad_data)?;
     let values = selection.union(|matchers| context.store.label_values(&name, matchers, selection.from, selection.to));
     Ok(Answer::limited(values, selection.limit).into_response())
 }
