@@ -46,10 +46,11 @@ impl Inner {
         // A marker never stands alone: a float with its bits is any NaN.
         let value = if is_histogram(value) { f64::NAN } else { value };
         let outcome = series.append(at, value, &mut self.columns, current);
-        if outcome == Outcome::Appended
-            && let Some(log) = &mut self.log
-        {
-            log.add(slot, &series.labels, at, value);
+        if outcome == Outcome::Appended {
+            self.late.see(at);
+            if let Some(log) = &mut self.log {
+                log.add(slot, &series.labels, at, value);
+            }
         }
         Some(outcome)
     }
@@ -67,10 +68,11 @@ impl Inner {
             return Some(Outcome::OutOfBounds);
         }
         let outcome = series.append_histogram(at, histogram, &mut self.columns, current);
-        if outcome == Outcome::Appended
-            && let Some(log) = &mut self.log
-        {
-            log.add_histogram(slot, &series.labels, at, histogram);
+        if outcome == Outcome::Appended {
+            self.late.see(at);
+            if let Some(log) = &mut self.log {
+                log.add_histogram(slot, &series.labels, at, histogram);
+            }
         }
         Some(outcome)
     }

@@ -41,6 +41,7 @@ pub use selection::Selection;
 use selection::Selections;
 use series::Series;
 pub use series::{TimedHistogram, Window};
+use upkeep::Late;
 
 /// Samples stamped further than this beyond the time of their scrape are out of bounds (SEMANTICS 11).
 const FUTURE: Duration = Duration::from_secs(600);
@@ -133,6 +134,7 @@ struct Inner {
     refused: u64,
     /// Samples before it are in a block, or in one that is being written.
     floor: i64,
+    late: Late,
     /// Where accepted samples are taken down, when there is a history on disk.
     log: Option<Log>,
 }

@@ -14,26 +14,79 @@ use crate::model::{Labels, Timestamp};
 /// old: exporters of cloud services stamp their samples ten minutes back and more.
 const MARGIN: Duration = Duration::from_secs(60 * 60);
 
+/// A block waits for late samples that are at most so far behind, and for so long for those that are further behind: what waits is in memory.
+const PATIENCE: Duration = Duration::from_secs(2 * 3600);
+
+/// Samples that come long after their time, from a page that carries timestamps: a metrics service that lags, or a history that is fed in.
+/// Their block is not due as long as they come.
+#[derive(Debug)]
+pub(super) struct Late {
+    /// The newest sample of all.
+    newest: i64,
+    /// The oldest late sample since the last upkeep, and between the last two.
+    oldest: [i64; 2],
+    /// When samples began to come that are further behind than [`PATIENCE`].
+    since: Option<Timestamp>,
+}
+
+impl Default for Late {
+    fn default() -> Self {
+        Late { newest: i64::MIN, oldest: [i64::MAX; 2], since: None }
+    }
+}
+
+impl Late {
+    /// A sample was taken.
+    pub(super) fn see(&mut self, at: i64) {
+        if at >= self.newest {
+            self.newest = at;
+        } else if at < (Timestamp(self.newest) - MARGIN).0 {
+            self.oldest[0] = self.oldest[0].min(at);
+        }
+    }
+
+    /// The time from which on samples still come; call it at each upkeep.
+    fn open_from(&mut self, now: Timestamp) -> i64 {
+        let [new, before] = self.oldest;
+        self.oldest = [i64::MAX, new];
+        let oldest = new.min(before);
+        if oldest >= (now - PATIENCE).0 {
+            self.since = None;
+            return oldest;
+        }
+        let since = *self.since.get_or_insert(now);
+        if now <= since + PATIENCE {
+            return oldest;
+        }
+        warn!(
+            "Samples that are hours late have held back the history for two hours; it goes on, and samples older than its last block are refused."
+        );
+        i64::MAX
+    }
+}
+
 impl Store {
     /// Writes blocks and drops what is too old, in memory and on disk. Call it about once a minute, off the async runtime: it reads and
     /// writes files.
     pub fn maintain(&self, now: Timestamp) {
+        let (mut floor, mut open) = (i64::MIN, i64::MAX);
         if let Some(history) = &self.history {
-            let written = self.write_blocks(history, now);
+            open = self.inner.write().late.open_from(now);
+            let written = self.write_blocks(history, open.min((now - MARGIN).0));
             if let Err(error) = &written {
                 warn!(%error, "A block cannot be written; its samples stay in memory.");
             }
             history.written(written.is_ok());
             history.maintain(now);
+            floor = history.floor_for_all();
         }
-        let floor = self.history.as_ref().map_or(i64::MIN, History::floor_for_all);
         // Recorded series are few, and forecasts over days stand on them.
         let age = |labels: &Labels| if labels.metric_name().contains(':') { RECORDED_RETENTION } else { MEMORY_RETENTION };
-        self.retain_by(|labels| Timestamp((now - age(labels)).0.max(floor)));
+        self.retain_by(|labels| Timestamp((now - age(labels)).0.min(open.saturating_sub(BLOCK_TIME)).max(floor)));
     }
 
-    fn write_blocks(&self, history: &History, now: Timestamp) -> io::Result<()> {
-        let due = (now - MARGIN).0;
+    /// Writes the blocks that end by `due`.
+    fn write_blocks(&self, history: &History, due: i64) -> io::Result<()> {
         loop {
             let floor = history.snapshot().floor;
             if floor.saturating_add(BLOCK_TIME) > due {

@@ -80,6 +80,19 @@ SHAPES = (
 )
 
 
+# Over `history`.
+HISTORY_SHAPES = (
+    'sum by (route) (rate(demo_requests_total{{code="500"}}[5m])) / sum by (route) (rate(demo_requests_total[5m])) > {n}e9',
+    'histogram_quantile(0.95, sum by (le) (rate(demo_latency_seconds_bucket{{route="/r{j}"}}[5m]))) > 2',
+    'avg_over_time(demo_usage{{host="h{j}"}}[1{n}m]) > 60',
+    'max by (volume) (demo_usage) > 99.9',
+    'predict_linear(demo_usage{{volume="v{j}"}}[1h], 4 * 3600) < 0',
+    'demo_usage{{host="h{j}"}} > 95',
+    'topk(3, sum by (pod) (rate(demo_requests_total{{route="/r{i}"}}[1m]))) > 1e9',
+    'quantile_over_time(0.9, demo_usage{{volume="v{j}"}}[30m]) < 1',
+)
+
+
 def rules(count, interval="15s", shapes=SHAPES):
     out = ["groups:\n"]
     for i in range(count):
