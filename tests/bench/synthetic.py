@@ -83,13 +83,13 @@ SHAPES = (
 # Over `history`.
 HISTORY_SHAPES = (
     'sum by (route) (rate(demo_requests_total{{code="500"}}[5m])) / sum by (route) (rate(demo_requests_total[5m])) > {n}e9',
-    'histogram_quantile(0.95, sum by (le) (rate(demo_latency_seconds_bucket{{route="/r{j}"}}[5m]))) > 2',
-    'avg_over_time(demo_usage{{host="h{j}"}}[1{n}m]) > 60',
+    'histogram_quantile(0.95, sum by (le) (rate(demo_latency_seconds_bucket{{route="/r{k}"}}[5m]))) > 2',
+    'avg_over_time(demo_usage{{host="h{k}"}}[1{n}m]) > 60',
     'max by (volume) (demo_usage) > 99.9',
-    'predict_linear(demo_usage{{volume="v{j}"}}[1h], 4 * 3600) < 0',
-    'demo_usage{{host="h{j}"}} > 95',
-    'topk(3, sum by (pod) (rate(demo_requests_total{{route="/r{i}"}}[1m]))) > 1e9',
-    'quantile_over_time(0.9, demo_usage{{volume="v{j}"}}[30m]) < 1',
+    'predict_linear(demo_usage{{volume="v{k}"}}[1h], 4 * 3600) < 0',
+    'demo_usage{{host="h{k}"}} > 95',
+    'topk(3, sum by (pod) (rate(demo_requests_total{{route="/r{k}"}}[1m]))) > 1e9',
+    'quantile_over_time(0.9, demo_usage{{volume="v{k}"}}[30m]) < 1',
 )
 
 
@@ -98,7 +98,7 @@ def rules(count, interval="15s", shapes=SHAPES):
     for i in range(count):
         if i % 50 == 0:
             out.append(f"- name: g{i // 50}\n  interval: {interval}\n  rules:\n")
-        expr = shapes[i % len(shapes)].format(i=i % 200, j=i % 100, n=i // len(shapes))
+        expr = shapes[i % len(shapes)].format(i=i % 200, j=i % 100, k=i % 10, n=i // len(shapes))
         out.append(f"  - alert: A{i}\n    expr: '{expr}'\n    for: 1m\n    labels: {{severity: warning}}\n")
         out.append("    annotations: {summary: 'value {{ $value }} on {{ $labels.route }}'}\n")
     return "".join(out)
