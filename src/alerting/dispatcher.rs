@@ -343,7 +343,7 @@ impl Dispatcher {
             let receivers = contacts.iter().filter_map(|step| config.receiver(&step.receiver));
             let integrations = receivers.flat_map(|receiver| &receiver.integrations);
             let over = firing.is_none();
-            for (message, decided) in integrations.filter_map(|one| pipeline::contact((alert?, over), one, &mutes, now)) {
+            for (message, decided) in integrations.filter_map(|one| pipeline::contact((alert?, over, &row), one, &mutes, now)) {
                 transition.messages.push(message);
                 transition.decisions.push(decided);
             }

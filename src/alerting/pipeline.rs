@@ -19,7 +19,7 @@ use crate::model::evidence::Clue;
 use crate::model::stage::{Inhibitor, Silencer, label_map};
 use crate::model::{Alert, Labels, Stage, Timestamp};
 use crate::notify::{AlertStatus, Notification, NotifiedAlert};
-use crate::state::{DecisionRow, FlapRow, LogRow, OutboxRow};
+use crate::state::{DecisionRow, EscalationRow, FlapRow, LogRow, OutboxRow};
 
 /// Longest time an entry of the notification log is kept.
 const RETENTION: Duration = Duration::from_secs(120 * 3600);
@@ -286,9 +286,9 @@ pub fn escalation_key(fingerprint: u64) -> String {
     format!("escalation:{fingerprint:016x}")
 }
 
-/// The message that tells one contact of an escalated alert, or of its end, and what is written down of it.
+/// The message that tells one contact of an escalated alert, or of its end, and what is written down of it. It says who has not answered.
 pub fn contact(
-    (alert, over): (&Alert, bool),
+    (alert, over, row): (&Alert, bool, &EscalationRow),
     integration: &Integration,
     mutes: &Mutes<'_>,
     now: Timestamp,
@@ -300,6 +300,8 @@ pub fn contact(
     let reason = if over { NotifyReason::AllResolved } else { NotifyReason::Escalated };
     if !over {
         with_link(&mut shown, alert, mutes);
+        let unanswered = Clue::Unanswered { receiver: row.receiver.clone(), since_ms: row.told_at.0 };
+        shown.iter_mut().for_each(|alert| alert.evidence.push(unanswered.clone()));
     }
     let group_labels = Labels::from_pairs([("alertname", alert.name())]);
     let key = escalation_key(alert.fingerprint());

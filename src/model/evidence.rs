@@ -42,6 +42,13 @@ pub enum Clue {
         /// When it did last.
         last_ms: Option<i64>,
     },
+    /// Somebody was told of it and has not acknowledged it, so that the next one is told.
+    Unanswered {
+        /// Who was told.
+        receiver: String,
+        /// When.
+        since_ms: i64,
+    },
     /// It begins and ends too often, or did until it settled.
     Flapping {
         /// How often it began to fire.

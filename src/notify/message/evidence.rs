@@ -18,6 +18,14 @@ pub(super) fn threshold(alert: &NotifiedAlert) -> Option<String> {
     })
 }
 
+/// Who was told before and when, where an alert comes because nobody answered.
+pub(super) fn unanswered(alert: &NotifiedAlert) -> Option<(&str, i64)> {
+    alert.evidence.iter().find_map(|clue| match clue {
+        Clue::Unanswered { receiver, since_ms } => Some((receiver.as_str(), *since_ms)),
+        _ => None,
+    })
+}
+
 /// Most pictures of a message.
 const MAX_PICTURES: usize = 3;
 

@@ -101,7 +101,7 @@ pub(crate) fn body(n: &Notification, style: &Style, markup: &Markup, limit: usiz
 }
 
 /// One line for each alert, for places that carry a few hundred bytes: subject, then headline, place and value. The fewer alerts there are,
-/// the more room has each headline.
+/// the more room has each headline; those that have none are named, if that fits, else counted.
 pub(crate) fn brief(n: &Notification, style: &Style, limit: usize) -> String {
     let room = limit / 2 / n.alerts.len().clamp(1, 8) * 8;
     let head = format!("{}\n", subject(n, style.language));
@@ -112,8 +112,11 @@ pub(crate) fn brief(n: &Notification, style: &Style, limit: usize) -> String {
         let detail = if said.is_empty() { String::new() } else { format!(" ({})", said.join(", ")) };
         format!("{}{detail}\n", entry.headline)
     };
-    let entries: Vec<String> = gravest_first(n).into_iter().map(line).collect();
-    fit(&head, &entries, "", limit, style.language).trim_end().to_owned()
+    let alerts = gravest_first(n);
+    let entries: Vec<String> = alerts.iter().copied().map(line).collect();
+    let named = |from: usize| names(alerts[from..].iter().copied(), style.words(), str::to_owned, "\n");
+    let text = fit_named(&head, &entries, "", limit, named).unwrap_or_else(|| fit(&head, &entries, "", limit, style.language));
+    text.trim_end().to_owned()
 }
 
 fn one(entry: &Entry<'_>, style: &Style, markup: &Markup) -> String {

@@ -172,6 +172,9 @@ fn entry<'a>(alert: &'a NotifiedAlert, style: &Style, now_ms: i64, limit: usize)
             facts.push((word, text));
         }
     };
+    if let Some((receiver, since_ms)) = evidence::unanswered(alert) {
+        add(words.escalated, style.language.unanswered(receiver, &style.time(since_ms)).into());
+    }
     if !summary.is_empty() {
         add(words.rule, cut(name, 16));
     }

@@ -119,8 +119,17 @@ fn the_fewer_alerts_a_brief_text_has_the_more_it_says_of_each() {
     long.annotations = vec![("summary".into(), "数据库 db1 的磁盘已用百分之九十七，一小时后写满，请清理日志或扩容".into())];
     let one = brief(&notification(vec![long.clone()]), &style(Language::Zh), 400);
     assert!(one.contains("请清理日志或扩容 (db1)") && one.len() <= 400, "{one}");
-    let many = brief(&notification(vec![long; 8]), &style(Language::Zh), 400);
-    assert!(many.contains("省略") && many.len() <= 400, "{many}");
+    let many: Vec<NotifiedAlert> = (0..20)
+        .map(|index| {
+            let mut one = long.clone();
+            one.labels.iter_mut().filter(|(name, _)| name == "instance").for_each(|(_, value)| *value = format!("db{index}"));
+            one
+        })
+        .collect();
+    let named = brief(&notification(many.clone()), &style(Language::Zh), 1600);
+    assert!((0..20).all(|index| named.contains(&format!("db{index}"))) && named.len() <= 1600, "{named}");
+    let counted = brief(&notification(many), &style(Language::Zh), 160);
+    assert!(counted.contains("条告警") && counted.len() <= 160, "{counted}");
 }
 
 #[test]
@@ -253,6 +262,17 @@ fn evidence_stands_among_the_facts_in_both_languages() {
     hot.ends_at_ms = Some(60_000);
     let text = body(&notification(vec![hot]), &style(Language::En), &PLAIN, 2000);
     assert!(text.contains("  Seen before: 2 times") && !text.contains("Evidence") && !text.contains("Top processes"), "{text}");
+}
+
+/// N9: the next contact reads why the alert comes to them.
+#[test]
+fn an_escalated_alert_says_who_has_not_answered_in_both_languages() {
+    let mut one = alert(AlertStatus::Firing);
+    one.evidence = vec![crate::model::evidence::Clue::Unanswered { receiver: "oncall".into(), since_ms: 60_000 }];
+    let text = |language| body(&notification(vec![one.clone()]), &style(language), &PLAIN, 2000);
+    let wanted = "[FIRING] Down\n  Escalated: oncall was told at 1970-01-01 00:01:00 UTC, and nobody has acknowledged it\n";
+    assert!(text(Language::En).contains(wanted), "{}", text(Language::En));
+    assert!(text(Language::Zh).contains("  升级：已于 1970-01-01 00:01:00 UTC 通知 oncall，至今无人确认\n"), "{}", text(Language::Zh));
 }
 
 /// R1: the next messages tell what was done, how it ended, what it printed and whether it helped; also the one that tells of the end.

@@ -51,6 +51,7 @@ pub(super) struct Words {
     pub top_statements: &'static str,
     pub recovery: &'static str,
     pub flapping: &'static str,
+    pub escalated: &'static str,
     /// Between a word and what it names.
     pub colon: &'static str,
     language: Language,
@@ -85,6 +86,7 @@ static EN: Words = Words {
     top_statements: "Top statements",
     recovery: "Recovery",
     flapping: "Flapping",
+    escalated: "Escalated",
     colon: ": ",
     language: Language::En,
 };
@@ -118,6 +120,7 @@ static ZH: Words = Words {
     top_statements: "耗时最多的语句",
     recovery: "恢复动作",
     flapping: "反复抖动",
+    escalated: "升级",
     colon: "：",
     language: Language::Zh,
 };
@@ -220,6 +223,14 @@ impl Language {
                 let values = if values.is_empty() { String::new() } else { format!("；最近的值 {}", values.join("、")) };
                 format!("自 {since} 起触发 {firings} 次{state}{values}")
             }
+        }
+    }
+
+    /// Why the next contact is told.
+    pub(super) fn unanswered(self, receiver: &str, since: &str) -> String {
+        match self {
+            Language::En => format!("{receiver} was told at {since}, and nobody has acknowledged it"),
+            Language::Zh => format!("已于 {since} 通知 {receiver}，至今无人确认"),
         }
     }
 

@@ -24,8 +24,9 @@ pub const KIND: NotifierKind = NotifierKind { key: "sms_configs", name: "sms", s
 
 /// Largest built-in text, in bytes: three messages of the network.
 const MAX_TEXT: usize = 400;
-/// Largest text of somebody's own: Twilio takes 1600 characters.
-const MAX_OWN_TEXT: usize = 1600;
+/// Largest text that names more than a few alerts, or is somebody's own: Twilio takes 1600 characters.
+const MAX_LONG_TEXT: usize = 1600;
+const FEW: usize = 3;
 
 enum Provider {
     Twilio(Twilio),
@@ -73,8 +74,9 @@ impl Notifier for Sms {
     fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
             let mut rendering = Rendering::new(notification, &self.style);
-            let text = rendering.needed(self.text.as_ref(), || brief(notification, &self.style, MAX_TEXT));
-            let text = rendering.with_notes(text, if self.text.is_some() { MAX_OWN_TEXT } else { MAX_TEXT });
+            let room = if notification.alerts.len() > FEW || self.text.is_some() { MAX_LONG_TEXT } else { MAX_TEXT };
+            let text = rendering.needed(self.text.as_ref(), || brief(notification, &self.style, room));
+            let text = rendering.with_notes(text, room);
             let all = rendering.address(&self.to)?;
             let all: Vec<String> = all.split(',').map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).collect();
             if all.is_empty() {
@@ -94,6 +96,10 @@ impl Notifier for Sms {
     }
 
     fn digest(&self) -> Digest {
-        Digest::Names(MAX_TEXT / 8 * 6)
+        match self.provider {
+            Provider::Twilio(_) => Digest::Names(MAX_LONG_TEXT / 8 * 6),
+            // A variable of a template carries no list, and each further message costs money.
+            Provider::Aliyun(_) => Digest::Names(usize::MAX),
+        }
     }
 }
