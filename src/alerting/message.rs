@@ -107,19 +107,21 @@ pub fn notified(alert: &Alert, now: Timestamp) -> NotifiedAlert {
     }
 }
 
-/// Alertmanager's order: by `job`, then `instance`, alerts without them last; then fewer labels first, then by value, name by name.
+/// Alertmanager's order of alerts: by `job`, then `instance`, those without them last; then as [`before`] says.
 pub fn order(a: &Labels, b: &Labels) -> Ordering {
     let absent_last = |name: &str| match (a.get(name), b.get(name)) {
         (Some(x), Some(y)) => x.cmp(y),
         (x, y) => y.is_some().cmp(&x.is_some()),
     };
-    let by_value = || {
-        // At the first name that only one of the two has, the one without it comes first: the one whose next name is greater.
-        let step =
-            |((name_a, value_a), (name_b, value_b)): ((&str, &str), (&str, &str))| name_b.cmp(name_a).then_with(|| value_a.cmp(value_b));
-        a.iter().zip(b.iter()).map(step).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
-    };
-    absent_last("job").then_with(|| absent_last("instance")).then_with(|| a.len().cmp(&b.len())).then_with(by_value)
+    absent_last("job").then_with(|| absent_last("instance")).then_with(|| before(a, b))
+}
+
+/// Alertmanager's order of label sets: fewer labels first, then by value, name by name.
+pub fn before(a: &Labels, b: &Labels) -> Ordering {
+    // At the first name that only one of the two has, the one without it comes first: the one whose next name is greater.
+    let step = |((name_a, value_a), (name_b, value_b)): ((&str, &str), (&str, &str))| name_b.cmp(name_a).then_with(|| value_a.cmp(value_b));
+    let by_value = || a.iter().zip(b.iter()).map(step).find(|o| o.is_ne()).unwrap_or(Ordering::Equal);
+    a.len().cmp(&b.len()).then_with(by_value)
 }
 
 #[derive(PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use super::dispatcher::Dispatcher;
 use super::inhibit::Inhibition;
+use super::message::before;
 use super::pipeline::muting_intervals;
 use crate::model::{Alert, Labels, Timestamp};
 use crate::state::FlapRow;
@@ -75,7 +76,7 @@ impl Dispatcher {
                 })
             })
             .collect();
-        views.sort_by(|a, b| (&a.labels, &a.receiver).cmp(&(&b.labels, &b.receiver)));
+        views.sort_by(|a, b| before(&a.labels, &b.labels).then_with(|| a.receiver.cmp(&b.receiver)));
         views
     }
 

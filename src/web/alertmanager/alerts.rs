@@ -28,13 +28,20 @@ async fn list(State(context): State<Context>, filter: Filter) -> axum::Json<Vec<
     axum::Json(shown.map(alert_json).collect())
 }
 
+/// Labels or annotations; `null` is an empty text, as for Go.
+type Pairs = BTreeMap<String, Option<String>>;
+
+fn texts(pairs: Pairs) -> impl Iterator<Item = (String, String)> {
+    pairs.into_iter().map(|(name, value)| (name, value.unwrap_or_default()))
+}
+
 /// An alert as it is posted.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Posted {
-    labels: Option<BTreeMap<String, String>>,
+    labels: Option<Pairs>,
     #[serde(default)]
-    annotations: Option<BTreeMap<String, String>>,
+    annotations: Option<Pairs>,
     #[serde(default)]
     starts_at: Option<String>,
     #[serde(default)]
@@ -46,8 +53,8 @@ struct Posted {
 impl Posted {
     fn read(self, index: usize) -> Result<PostedAlert, Problem> {
         Ok(PostedAlert {
-            labels: self.labels.ok_or_else(|| Problem::missing(&format!("{index}.labels")))?.into_iter().collect(),
-            annotations: self.annotations.unwrap_or_default().into_iter().collect(),
+            labels: texts(self.labels.ok_or_else(|| Problem::missing(&format!("{index}.labels")))?).collect(),
+            annotations: texts(self.annotations.unwrap_or_default()).collect(),
             starts_at: time(&format!("{index}.startsAt"), self.starts_at.as_deref())?,
             ends_at: time(&format!("{index}.endsAt"), self.ends_at.as_deref())?,
             generator_url: self.generator_url.map_or(Ok(String::new()), |url| uri(&format!("{index}.generatorURL"), url))?,
