@@ -63,6 +63,9 @@ pub(super) struct Collection {
     pub(super) refusals: Refusals,
 }
 
+/// Pages that come at least so often use each other's room; what would lie idle for longer is given back.
+const OFTEN: Duration = Duration::from_secs(10);
+
 /// What one collection brought, ready to be stored.
 #[derive(Default)]
 struct Outcome {
@@ -111,6 +114,12 @@ impl Collection {
         self.write(at, &mut outcome);
         self.refusals.tell(&self.shared.info);
         self.publish(at, outcome);
+        if self.shared.info.interval > OFTEN {
+            self.room = Vec::new();
+            if let Source::Http(_, cache) | Source::Own(_, cache) = &mut self.source {
+                cache.keep_no_room();
+            }
+        }
     }
 
     /// Marks every series of this target as ended (SEMANTICS 15).

@@ -101,6 +101,11 @@ impl PageCache {
     pub(super) fn done_with(&mut self, hits: Vec<Hit>) {
         self.hits = emptied(hits);
     }
+
+    /// Gives back what room was kept for the next page.
+    pub(super) fn keep_no_room(&mut self) {
+        (self.before, self.hits) = (Bytes::new(), Vec::new());
+    }
 }
 
 /// The buffer without what is in it, for the next page: room for twice as much as it held is kept at most.

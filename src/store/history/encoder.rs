@@ -63,8 +63,10 @@ pub(super) struct Encoder {
     bytes: usize,
     /// By slot: the number of the series in this segment.
     numbers: Vec<u32>,
-    /// By number: what its values are told from, and the key tick that it comes from.
-    bases: Vec<(f64, u32)>,
+    /// By number: what its values are told from.
+    bases: Vec<f64>,
+    /// By number: the key tick that its base comes from.
+    keys: Vec<u32>,
     /// By key tick: how many ticks build upon it.
     uses: Vec<u8>,
     time: i64,
@@ -85,6 +87,7 @@ impl Encoder {
             bytes: 0,
             numbers: Vec::new(),
             bases: Vec::new(),
+            keys: Vec::new(),
             uses: Vec::new(),
             time: 0,
             declared: Vec::new(),
@@ -141,7 +144,8 @@ impl Encoder {
         if self.declared.is_empty() {
             put_uint(&mut self.declared, u64::from(number));
         }
-        self.bases.push((0.0, 0));
+        self.bases.push(0.0);
+        self.keys.push(0);
         put_labels(&mut self.declared, labels);
         number
     }
@@ -181,7 +185,7 @@ impl Encoder {
         let mut payload = Vec::with_capacity(16 + self.samples.len() * 2);
         put_int(&mut payload, self.time);
         // A tick builds upon one key, or is one.
-        let key_of = |number: u32| self.bases[number as usize].1;
+        let key_of = |number: u32| self.keys[number as usize];
         let mut key = key_of(self.samples[0].0);
         let shared = key > 0 && self.samples.iter().all(|(number, _)| key_of(*number) == key);
         let is_key = !shared || self.uses[key as usize - 1] + 1 >= KEY;
@@ -205,13 +209,11 @@ impl Encoder {
         payload.resize(kinds + self.samples.len().div_ceil(4), 0);
         for (place, (number, value)) in self.samples.drain(..).enumerate() {
             let base = &mut self.bases[number as usize];
-            if is_key {
-                *base = (0.0, key);
-            }
-            let kind = delta::put(base.0, value, &mut payload);
+            let kind = delta::put(if is_key { 0.0 } else { *base }, value, &mut payload);
             payload[kinds + place / 4] |= kind << (place % 4 * 2);
             if is_key {
-                base.0 = value;
+                *base = value;
+                self.keys[number as usize] = key;
             }
         }
         payload
@@ -235,6 +237,7 @@ impl Encoder {
         self.end = (time.div_euclid(SEGMENT_TIME) + 1).saturating_mul(SEGMENT_TIME);
         self.numbers.fill(UNDECLARED);
         self.bases.clear();
+        self.keys.clear();
         self.uses.clear();
         self.echo.clear();
     }
