@@ -15,6 +15,7 @@ use crate::model::{Batch, Labels, MetricKind, NativeHistogram, Timestamp, stale_
 use crate::store::{Appended, SeriesId, Store};
 use crate::telemetry::Telemetry;
 
+use super::body::Body;
 use super::cache::{Cache, Entry};
 use super::fetch::Fetch;
 use super::job::Encoding;
@@ -63,7 +64,8 @@ pub(super) struct Collection {
     pub(super) refusals: Refusals,
 }
 
-/// Pages that come at least so often use each other's room; what would lie idle for longer is given back.
+/// Pages that come at least so often use each other's room, and the last one stands ready to be compared with the next; what would lie idle
+/// for longer is given back.
 const OFTEN: Duration = Duration::from_secs(10);
 
 /// What one collection brought, ready to be stored.
@@ -114,12 +116,16 @@ impl Collection {
         self.write(at, &mut outcome);
         self.refusals.tell(&self.shared.info);
         self.publish(at, outcome);
-        if self.shared.info.interval > OFTEN {
+        if !self.is_often() {
             self.room = Vec::new();
             if let Source::Http(_, cache) | Source::Own(_, cache) = &mut self.source {
-                cache.keep_no_room();
+                cache.keep_no_pages();
             }
         }
+    }
+
+    fn is_often(&self) -> bool {
+        self.shared.info.interval <= OFTEN
     }
 
     /// Marks every series of this target as ended (SEMANTICS 15).
@@ -319,7 +325,7 @@ impl Collection {
         let report = self.report.families(&outcome.figures);
         let page = match outcome.scraped {
             Some((body, format)) => LastPage::Scraped(Box::new(ScrapedPage {
-                body,
+                body: if self.is_often() { Body::Plain(body) } else { Body::deflated(body) },
                 format,
                 labelling: self.labelling.clone(),
                 report: Page::new(report.collect()),

@@ -1,5 +1,6 @@
 //! The collection loop: what is measured, when, and how it enters the store.
 
+mod body;
 mod cache;
 mod collecting;
 mod collection;

@@ -19,7 +19,8 @@ use super::target::ScrapedPage;
 /// none that can be scraped.
 pub(super) fn encode_scraped(scraped: &ScrapedPage) -> Page {
     let mut families = Families::default();
-    let mut lines = Lines::new(&scraped.body, scraped.format);
+    let body = scraped.body.text();
+    let mut lines = Lines::new(&body, scraped.format);
     let mut kind = MetricKind::Untyped;
     let mut series = String::new();
     let splice = Splice::of(&scraped.labelling);

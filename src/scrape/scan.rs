@@ -22,7 +22,7 @@ const EXPANDED: u64 = 2;
 /// Stands for the raw bytes of a series: two keyed hashes, so that nobody can make two series look alike.
 type Fingerprint = [u64; 2];
 
-/// Series of scraped pages by their raw bytes. The bytes themselves stand in the last sound page, which is kept for /metrics anyway.
+/// Series of scraped pages by their raw bytes. The bytes themselves stand in the last sound page, while it is kept.
 pub(super) struct PageCache {
     pub(super) series: Cache<Fingerprint, Place>,
     hashers: [ahash::RandomState; 2],
@@ -102,9 +102,9 @@ impl PageCache {
         self.hits = emptied(hits);
     }
 
-    /// Gives back what room was kept for the next page.
-    pub(super) fn keep_no_room(&mut self) {
-        (self.before, self.hits) = (Bytes::new(), Vec::new());
+    /// Gives back the last page and what room was kept for the next one, whose series are then found by their hashes.
+    pub(super) fn keep_no_pages(&mut self) {
+        (self.body, self.before, self.hits) = (Bytes::new(), Bytes::new(), Vec::new());
     }
 }
 

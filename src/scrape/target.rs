@@ -3,12 +3,12 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::exposition::{Format, Page};
 use crate::model::{Labels, Timestamp};
 
+use super::body::Body;
 use super::labelling::Labelling;
 use super::page;
 
@@ -88,7 +88,7 @@ pub(super) enum LastPage {
 
 /// A scraped body, with what is needed to write it again under its target's labels.
 pub(super) struct ScrapedPage {
-    pub(super) body: Bytes,
+    pub(super) body: Body,
     pub(super) format: Format,
     pub(super) labelling: Arc<Labelling>,
     pub(super) report: Page,
