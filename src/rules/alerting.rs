@@ -165,7 +165,8 @@ impl AlertingState {
                 step.changed.push(*fingerprint);
                 step.decisions.push((alert.outgoing_labels(context), Stage::HoldEnded { since: held.since }));
             }
-            let value_changed = alert.value.to_bits() != hit.sample.value.to_bits();
+            // Of a native histogram the value is a marker, always the same.
+            let value_changed = alert.value.to_bits() != hit.sample.value.to_bits() || hit.sample.histogram.is_some();
             let mut texts_changed = false;
             if is_new || value_changed || self.adopted || self.texts_move {
                 let annotations = self.expand(&self.annotations, hit.sample, now, context);

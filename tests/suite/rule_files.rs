@@ -168,6 +168,7 @@ fn rule_tests_run_and_report_as_promtool_does() {
         ("globbed", vec!["globbed.yml"], 0, plain.clone()),
         ("extended", vec!["extended.yml"], 0, TestRulesArgs { ignore_unknown_fields: true, ..plain.clone() }),
         ("native", vec!["native.yml"], 1, plain.clone()),
+        ("followed", vec!["followed.yml"], 0, plain.clone()),
         ("named", vec!["many.yml"], 1, TestRulesArgs { run: regexes(&["fir", "xx"]), ..plain.clone() }),
         ("none", vec!["nameless.yml"], 1, TestRulesArgs { run: regexes(&["^$", "zz"]), ..plain.clone() }),
         ("diff", vec!["many.yml"], 1, TestRulesArgs { diff: true, ..plain.clone() }),
