@@ -9,5 +9,5 @@ pub mod protobuf;
 mod series;
 
 pub use encode::{EncodedFamily, Format, Page};
-pub use parse::{Item, Line, Lines, ParseError};
+pub use parse::{Item, Line, Lines, ParseError, Progress};
 pub use series::{labels, written};

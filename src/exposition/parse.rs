@@ -2,14 +2,14 @@
 //!
 //! Nothing is copied: an [`Item`] borrows from the page. A sample's series stays raw bytes, so that a caller who saw the same bytes on
 //! the previous page parses no label twice; [`super::labels`] reads them when they are new. The scanner allocates nothing and stops at the
-//! first mistake, which fails the page as a whole.
+//! first mistake, which fails the page as a whole. A page may be read part by part while it comes: see [`Lines::part`].
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr_iter, memchr2};
+use memchr::{memchr, memchr_iter, memchr2, memrchr};
 
 use super::encode::Format;
-use super::series::{closing_quote, name_end, skip_blanks, unquoted};
+use super::series::{UNCLOSED_QUOTE, closing_quote, name_end, skip_blanks, unquoted};
 use crate::model::{MetricKind, Timestamp};
 
 /// A mistake in a page.
@@ -50,25 +50,50 @@ pub struct Line<'a> {
 const CANONICAL_NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
 /// What is wrong, in words.
 type Problem = &'static str;
+const UNCLOSED_BRACE: Problem = "labels without closing brace";
 
-/// The lines of a page.
+/// The lines of a page, or of one part of it.
 pub struct Lines<'a> {
     page: &'a [u8],
     at: usize,
     format: Format,
+    before: Progress,
+    last: bool,
+    ended: bool,
+}
+
+/// How far the parts of a page have been read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    lines: usize,
     ended: bool,
 }
 
 impl<'a> Lines<'a> {
-    /// Starts at the beginning of a page.
+    /// Starts at the beginning of a page that is there as a whole.
     pub fn new(page: &'a [u8], format: Format) -> Self {
-        Lines { page, at: 0, format, ended: false }
+        Lines::part(page, format, Progress::default(), true)
+    }
+
+    /// Goes on behind the parts that were read `before`. Of a part that is not the `last` one whole lines are read, up to one whose quotes
+    /// or braces are still open; what is left then ([`Lines::taken`]) must stand before the next part. All parts together give the items,
+    /// and the mistake, of the page as a whole.
+    pub fn part(part: &'a [u8], format: Format, before: Progress, last: bool) -> Self {
+        let end = if last { part.len() } else { memrchr(b'\n', part).map_or(0, |at| at + 1) };
+        Lines { page: &part[..end], at: 0, format, before, last, ended: before.ended }
+    }
+
+    /// How many bytes of the part were read, and what the next one must know.
+    pub fn taken(&self) -> (usize, Progress) {
+        (self.at, Progress { lines: self.line() - 1, ended: self.ended })
     }
 
     /// The next item; `None` at the end. `hint` is the series that probably comes next, `""` for none: if it does, the line is not scanned.
     pub fn next(&mut self, hint: &[u8]) -> Result<Option<Item<'a>>, ParseError> {
         match self.item(hint) {
             Ok(item) => Ok(item),
+            // The rest of the line may be on its way.
+            Err(UNCLOSED_BRACE | UNCLOSED_QUOTE) if !self.last => Ok(None),
             Err(problem) => {
                 let line = self.line();
                 self.at = self.page.len();
@@ -78,9 +103,9 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The line that comes next, from 1. Counts the page so far: for messages, not for every item.
+    /// The line that comes next, from 1. Counts the part so far: for messages, not for every item.
     pub fn line(&self) -> usize {
-        memchr_iter(b'\n', &self.page[..self.at]).count() + 1
+        self.before.lines + memchr_iter(b'\n', &self.page[..self.at]).count() + 1
     }
 
     fn item(&mut self, hint: &[u8]) -> Result<Option<Item<'a>>, Problem> {
@@ -89,7 +114,7 @@ impl<'a> Lines<'a> {
                 self.skip_blanks();
             }
             match self.peek() {
-                None if self.format == Format::OpenMetrics && !self.ended => return Err("the page does not end with # EOF"),
+                None if self.format == Format::OpenMetrics && self.last && !self.ended => return Err("the page does not end with # EOF"),
                 None => return Ok(None),
                 Some(_) if self.ended => return Err("data after # EOF"),
                 Some(b'\n') if self.format == Format::Text => self.at += 1,
@@ -196,7 +221,7 @@ fn series_length(rest: &[u8], format: Format) -> Result<usize, Problem> {
     let mut at = name + blanks + 1;
     loop {
         match memchr2(b'"', b'}', &rest[at..]) {
-            None => return Err("labels without closing brace"),
+            None => return Err(UNCLOSED_BRACE),
             Some(found) if rest[at + found] == b'}' => {
                 let end = at + found + 1;
                 let broken = format == Format::OpenMetrics && memchr(b'\n', &rest[..end]).is_some();

@@ -9,6 +9,7 @@ use crate::model::text::{format_float_g, is_legacy_label_name, is_legacy_metric_
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MetricKind};
 
 type Problem = &'static str;
+pub(super) const UNCLOSED_QUOTE: Problem = "quoted text without closing quote";
 
 /// Labels that a series may write, empty ones included: what reading them costs grows faster than their number.
 const MOST_LABELS: usize = 1024;
@@ -152,7 +153,7 @@ pub(super) fn closing_quote(rest: &[u8], open: usize) -> Result<usize, Problem> 
     let mut at = open + 1;
     loop {
         match rest.get(at..).and_then(|tail| memchr2(b'"', b'\\', tail)) {
-            None => return Err("quoted text without closing quote"),
+            None => return Err(UNCLOSED_QUOTE),
             Some(found) if rest[at + found] == b'"' => return Ok(at + found),
             Some(found) => at += found + 2,
         }

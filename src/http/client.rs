@@ -121,18 +121,13 @@ impl Client {
 
     /// Sends a request and reads the whole answer.
     pub async fn send(&self, request: Request) -> Result<Response, HttpError> {
-        self.send_into(request, BytesMut::new()).await
-    }
-
-    /// Likewise; the answer's body may use the room of an empty buffer.
-    pub async fn send_into(&self, request: Request, room: BytesMut) -> Result<Response, HttpError> {
         let (timeout, max_body) = (request.timeout, request.max_body);
         let whole = async {
             let mut incoming = self.start(request).await?;
-            let body = incoming.read(room, max_body).await?;
+            let body = incoming.read(BytesMut::new(), max_body).await?;
             Ok(Response { status: incoming.status, headers: incoming.headers, body })
         };
-        tokio::time::timeout(timeout, whole).await.unwrap_or_else(|_| Err(HttpError::new(HttpErrorKind::Timeout, "timed out")))
+        within(timeout, whole).await
     }
 
     /// Sends a request and returns as soon as the headers are there, for callers that watch the body arrive. The caller keeps the deadline.
@@ -167,6 +162,11 @@ impl Client {
     }
 }
 
+/// Lets a request and the reading of its answer take so long at most.
+pub async fn within<T>(timeout: Duration, exchange: impl Future<Output = Result<T, HttpError>>) -> Result<T, HttpError> {
+    tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| Err(HttpError::new(HttpErrorKind::Timeout, "timed out")))
+}
+
 /// An answer whose body is still arriving.
 pub struct Incoming {
     /// Status code.
@@ -182,17 +182,25 @@ impl Incoming {
         self.inner.chunk().await.map_err(HttpError::from)
     }
 
-    /// The rest of the body, behind what is in `body`; errs when that becomes larger than `max_body` bytes.
+    /// Passes the rest of the body on part by part; errs when it becomes larger than `max_body` bytes.
+    pub async fn pass(&mut self, max_body: usize, mut take: impl FnMut(&[u8])) -> Result<(), HttpError> {
+        let mut length = 0;
+        while let Some(part) = self.next().await? {
+            length += part.len();
+            if length > max_body {
+                return Err(HttpError::new(HttpErrorKind::TooLarge, format!("answer is larger than {max_body} bytes")));
+            }
+            take(&part);
+        }
+        Ok(())
+    }
+
+    /// The rest of the body, in the room of an empty buffer; errs when it becomes larger than `max_body` bytes.
     pub async fn read(&mut self, mut body: BytesMut, max_body: usize) -> Result<Bytes, HttpError> {
         // Room for what is announced, within reason: who announces much need not send it.
         let announced = self.inner.content_length().and_then(|length| usize::try_from(length).ok());
         body.reserve(announced.unwrap_or(0).min(max_body).min(MAX_RESERVED));
-        while let Some(part) = self.next().await? {
-            if body.len() + part.len() > max_body {
-                return Err(HttpError::new(HttpErrorKind::TooLarge, format!("answer is larger than {max_body} bytes")));
-            }
-            body.extend_from_slice(&part);
-        }
+        self.pass(max_body, |part| body.extend_from_slice(part)).await?;
         if body.capacity() - body.len() <= body.len() / 4 {
             return Ok(body.freeze());
         }

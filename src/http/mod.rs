@@ -6,7 +6,7 @@ mod error;
 mod oauth2;
 mod tls;
 
-pub use client::{Client, Incoming, Request, Response};
+pub use client::{Client, Incoming, Request, Response, within};
 pub use config::{HttpConfig, TlsConfig};
 pub use error::{HttpError, HttpErrorKind};
 pub use oauth2::OAuth2;

@@ -1,7 +1,7 @@
 //! A scraped body that is kept for /metrics until the next one comes.
 
 use std::borrow::Cow;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -19,17 +19,14 @@ pub(super) enum Body {
 }
 
 impl Body {
-    /// The body in little room, where it is large.
-    pub(super) fn deflated(body: Bytes) -> Self {
+    /// What came as a whole.
+    pub(super) fn of(body: Bytes) -> io::Result<Self> {
         if body.len() < LARGE {
-            return Body::Plain(body);
+            return Ok(Body::Plain(body));
         }
-        let mut deflate = DeflateEncoder::new(Vec::new(), Compression::fast());
-        match deflate.write_all(&body).and_then(|()| deflate.finish()) {
-            Ok(bytes) => Body::Deflated { bytes: bytes.into(), length: body.len() },
-            // Nothing that writes into memory fails; if it did, the body is there.
-            Err(_) => Body::Plain(body),
-        }
+        let mut writer = Writer::default();
+        writer.write(&body)?;
+        writer.finish()
     }
 
     /// What came.
@@ -46,6 +43,41 @@ impl Body {
     }
 }
 
+/// Makes a body of what comes part by part, in little room once it is large.
+#[derive(Default)]
+pub(super) struct Writer {
+    plain: Vec<u8>,
+    deflate: Option<DeflateEncoder<Vec<u8>>>,
+    length: usize,
+}
+
+impl Writer {
+    /// Takes the next part.
+    pub(super) fn write(&mut self, part: &[u8]) -> io::Result<()> {
+        self.length += part.len();
+        match &mut self.deflate {
+            Some(deflate) => deflate.write_all(part),
+            None if self.length < LARGE => {
+                self.plain.extend_from_slice(part);
+                Ok(())
+            }
+            None => {
+                let deflate = self.deflate.insert(DeflateEncoder::new(Vec::new(), Compression::fast()));
+                deflate.write_all(&std::mem::take(&mut self.plain))?;
+                deflate.write_all(part)
+            }
+        }
+    }
+
+    /// The body, when it has come to its end.
+    pub(super) fn finish(self) -> io::Result<Body> {
+        Ok(match self.deflate {
+            Some(deflate) => Body::Deflated { bytes: deflate.finish()?.into(), length: self.length },
+            None => Body::Plain(self.plain.into_boxed_slice().into()),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,10 +86,19 @@ mod tests {
     fn a_large_body_takes_little_room_and_comes_back_as_it_was() {
         let text: String =
             (0..10_000).map(|n| format!("app_requests_total{{route=\"/r{}\",pod=\"p{n}\"}} {}\n", n % 200, n * 17)).collect();
-        let body = Body::deflated(Bytes::from(text.clone()));
-        assert!(matches!(&body, Body::Deflated { bytes, .. } if bytes.len() < text.len() / 4));
-        assert!(body.text() == text.as_bytes());
-        let small = Bytes::from_static(b"up 1\n");
-        assert!(matches!(Body::deflated(small), Body::Plain(_)));
+        for size in [1000, 50_000, LARGE - 1, LARGE, text.len()] {
+            let mut writer = Writer::default();
+            text.as_bytes().chunks(size).for_each(|part| writer.write(part).expect("in memory"));
+            let body = writer.finish().expect("in memory");
+            assert!(matches!(&body, Body::Deflated { bytes, .. } if bytes.len() < text.len() / 4));
+            assert!(body.text() == text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_small_body_stays_as_it_is() {
+        let mut writer = Writer::default();
+        writer.write(b"up").and_then(|()| writer.write(b" 1\n")).expect("in memory");
+        assert!(matches!(writer.finish(), Ok(Body::Plain(body)) if body == "up 1\n"));
     }
 }

@@ -121,51 +121,13 @@ impl<K: std::hash::Hash + Eq, V> Cache<K, V> {
         self.first = 0;
     }
 
-    /// Ends a page that showed these entries in this order (index, and whether with a timestamp of its own). `used` is called for each that
-    /// counts, in order: the first showing of an entry (SEMANTICS 27). An empty page ends everything (SEMANTICS 12 to 14).
-    pub(super) fn finish(
-        &mut self,
-        shown: impl Iterator<Item = (usize, bool)>,
-        keep_stamped: bool,
-        mut used: impl FnMut(usize, &mut Entry<V>),
-    ) -> Changes {
+    /// Begins to go through a page that is sound, or through an empty one: that ends everything (SEMANTICS 12 to 14). With `keep_stamped`
+    /// series that come with timestamps of their own are marked when they go, like all others (SEMANTICS 17).
+    pub(super) fn turn(&mut self, keep_stamped: bool) -> Turn<'_, K, V> {
         let before = self.page;
         self.page = self.page.wrapping_add(1).max(2);
-        let mut changes = Changes::default();
-        let (mut previous, mut living): (Option<usize>, usize) = (None, 0);
-        for (position, (index, stamped)) in shown.enumerate() {
-            let next = index as u32;
-            match previous {
-                Some(previous) => self.map[previous].follower = next,
-                None => self.first = next,
-            }
-            previous = Some(index);
-            let page = self.page;
-            let entry = &mut self.map[index];
-            if entry.seen == page && !stamped {
-                changes.repeated += 1;
-                continue;
-            }
-            if entry.seen != page {
-                living += 1;
-                changes.added += usize::from(entry.seen != before && entry.id.is_some());
-            }
-            (entry.seen, entry.stamped) = (page, stamped && !keep_stamped);
-            used(position, entry);
-        }
-        self.living = living;
-        let dead = self.map.len() - living;
-        if dead > 0 {
-            let page = self.page;
-            let went = |e: &&Entry<V>| e.seen == before && !e.stamped;
-            changes.gone = self.map.values().filter(went).filter_map(|e| e.id).collect();
-            self.spare_the_living(&mut changes.gone);
-            if dead > living / 4 + SPARE {
-                self.map.retain(|_, e| e.seen == page);
-                self.follow_in_order();
-            }
-        }
-        changes
+        self.living = 0;
+        Turn { cache: self, before, keep_stamped, previous: None, changes: Changes::default() }
     }
 
     /// Two spellings may stand for one series: one that lives under another spelling is not gone.
@@ -188,6 +150,57 @@ impl<K: std::hash::Hash + Eq, V> Cache<K, V> {
     }
 }
 
+/// A page on its way through the cache.
+pub(super) struct Turn<'a, K, V> {
+    cache: &'a mut Cache<K, V>,
+    /// The page before it.
+    before: u32,
+    keep_stamped: bool,
+    previous: Option<usize>,
+    changes: Changes,
+}
+
+impl<K: std::hash::Hash + Eq, V> Turn<'_, K, V> {
+    /// The entry that the page shows next, and whether it does so with a timestamp. `None` when the sample does not count, because the
+    /// page showed its series before (SEMANTICS 27).
+    pub(super) fn show(&mut self, index: usize, stamped: bool) -> Option<&mut Entry<V>> {
+        let cache = &mut *self.cache;
+        match self.previous {
+            Some(previous) => cache.map[previous].follower = index as u32,
+            None => cache.first = index as u32,
+        }
+        self.previous = Some(index);
+        let entry = &mut cache.map[index];
+        if entry.seen == cache.page && !stamped {
+            self.changes.repeated += 1;
+            return None;
+        }
+        if entry.seen != cache.page {
+            cache.living += 1;
+            self.changes.added += usize::from(entry.seen != self.before && entry.id.is_some());
+        }
+        (entry.seen, entry.stamped) = (cache.page, stamped && !self.keep_stamped);
+        Some(entry)
+    }
+
+    /// The end of the page.
+    pub(super) fn end(self) -> Changes {
+        let Turn { cache, before, mut changes, .. } = self;
+        let dead = cache.map.len() - cache.living;
+        if dead > 0 {
+            let page = cache.page;
+            let went = |e: &&Entry<V>| e.seen == before && !e.stamped;
+            changes.gone = cache.map.values().filter(went).filter_map(|e| e.id).collect();
+            cache.spare_the_living(&mut changes.gone);
+            if dead > cache.living / 4 + SPARE {
+                cache.map.retain(|_, e| e.seen == page);
+                cache.follow_in_order();
+            }
+        }
+        changes
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,6 +212,14 @@ mod tests {
         store.series_id(&Labels::from_pairs([(METRIC_NAME, &name[..1])])).expect("room")
     }
 
+    fn finish<K: std::hash::Hash + Eq>(cache: &mut Cache<K, ()>, shown: &[usize]) -> Changes {
+        let mut turn = cache.turn(false);
+        for index in shown {
+            turn.show(*index, false);
+        }
+        turn.end()
+    }
+
     fn page(store: &Store, cache: &mut Cache<&'static str, ()>, keys: &[&'static str]) -> Changes {
         let mut shown = Vec::new();
         for key in keys {
@@ -206,9 +227,9 @@ mod tests {
                 Some((index, _)) => index,
                 None => cache.put(key, Entry::new(Some(number(store, key)), MetricKind::Untyped, ())),
             };
-            shown.push((index, false));
+            shown.push(index);
         }
-        cache.finish(shown.into_iter(), false, |_, _| {})
+        finish(cache, &shown)
     }
 
     /// SEMANTICS 12, 14, 27.
@@ -247,9 +268,9 @@ mod tests {
         let mut cache: Cache<String, ()> = Cache::new();
         let id = number(&Store::new(Limits::default()), "a");
         for round in 0..50 {
-            let shown: Vec<(usize, bool)> =
-                (0..100).map(|n| (cache.put(format!("{round}-{n}"), Entry::new(Some(id), MetricKind::Untyped, ())), false)).collect();
-            cache.finish(shown.into_iter(), false, |_, _| {});
+            let shown: Vec<usize> =
+                (0..100).map(|n| cache.put(format!("{round}-{n}"), Entry::new(Some(id), MetricKind::Untyped, ()))).collect();
+            finish(&mut cache, &shown);
         }
         assert!(cache.len() < 100 + 100 / 4 + SPARE + 101, "{}", cache.len());
     }

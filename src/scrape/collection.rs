@@ -21,8 +21,9 @@ use super::fetch::Fetch;
 use super::job::Encoding;
 use super::labelling::Labelling;
 use super::metrics::{Metrics, Refusals};
+use super::reader::{Fetched, Reader};
 use super::report::{Figures, Report};
-use super::scan::{Fetched, Hit, PageCache, Place, Slot, emptied, scan};
+use super::scan::{Hit, NewSeries, PageCache, Place, Scanned};
 use super::target::{Health, LastPage, ScrapedPage, Shared, Status};
 
 /// How far in the future an exposed timestamp may lie (SEMANTICS 11).
@@ -64,9 +65,15 @@ pub(super) struct Collection {
     pub(super) refusals: Refusals,
 }
 
-/// Pages that come at least so often use each other's room, and the last one stands ready to be compared with the next; what would lie idle
-/// for longer is given back.
+/// Pages that come at least so often use each other's room, and the last one stands ready to be compared with the next; others are
+/// read while they come, and what would lie idle until the next one is given back.
 const OFTEN: Duration = Duration::from_secs(10);
+
+/// The buffer without what is in it, for items of the same size: room for twice as much as it held is kept at most.
+fn emptied<T, U>(mut buffer: Vec<T>) -> Vec<U> {
+    buffer.shrink_to(buffer.len() * 2);
+    buffer.into_iter().filter_map(|_| None).collect()
+}
 
 /// What one collection brought, ready to be stored.
 #[derive(Default)]
@@ -75,7 +82,7 @@ struct Outcome {
     stamped: Vec<(Timestamp, SeriesId, f64)>,
     histograms: Vec<(Timestamp, SeriesId, NativeHistogram)>,
     families: Vec<EncodedFamily>,
-    scraped: Option<(Bytes, Format)>,
+    scraped: Option<(Body, Format)>,
     /// Samples of series for which the store had no room.
     refused: usize,
     figures: Figures,
@@ -87,6 +94,7 @@ impl Collection {
     pub(super) async fn collect(&mut self, at: Timestamp) {
         let start = Instant::now();
         let timeout = self.shared.info.timeout;
+        let often = self.is_often();
         let mut outcome = match &mut self.source {
             Source::Collector(collector, _) => {
                 let mut batch = Batch::new();
@@ -102,13 +110,15 @@ impl Collection {
                 };
                 self.take_batch(&batch, error, at)
             }
-            Source::Http(fetch, cache) => match fetch.page(cache.room()).await {
-                Ok((body, encoding)) => self.take_page(body, encoding, at),
-                Err(error) => self.take_nothing(error),
-            },
-            Source::Own(telemetry, _) => {
-                let page = telemetry.encode();
-                self.take_page(Bytes::from(page), Encoding::Text(Format::OpenMetrics), at)
+            Source::Http(fetch, cache) => {
+                let reader = Reader { cache, labelling: &self.labelling, often, hits: emptied(std::mem::take(&mut self.room)) };
+                let page = fetch.page(reader).await;
+                self.take_page(page, at)
+            }
+            Source::Own(telemetry, cache) => {
+                let reader = Reader { cache, labelling: &self.labelling, often, hits: emptied(std::mem::take(&mut self.room)) };
+                let page = reader.whole(Bytes::from(telemetry.encode()), Encoding::Text(Format::OpenMetrics));
+                self.take_page(page, at)
             }
         };
         outcome.figures.seconds = start.elapsed().as_secs_f64();
@@ -116,11 +126,8 @@ impl Collection {
         self.write(at, &mut outcome);
         self.refusals.tell(&self.shared.info);
         self.publish(at, outcome);
-        if !self.is_often() {
+        if !often {
             self.room = Vec::new();
-            if let Source::Http(_, cache) | Source::Own(_, cache) = &mut self.source {
-                cache.keep_no_pages();
-            }
         }
     }
 
@@ -176,24 +183,22 @@ impl Collection {
                 hits.push((index, number, sample.value, sample.timestamp));
             }
         }
+        outcome.figures.kept = hits.len();
         let mut series = String::new();
-        let shown = hits.iter().map(|(index, _, _, stamp)| (*index, stamp.is_some()));
-        let (families, samples, stamped) = (&mut outcome.families, &mut outcome.samples, &mut outcome.stamped);
-        let mut refused = 0;
-        let changes = cache.finish(shown, self.stamps.track, |position, entry| {
-            let (_, family, value, timestamp) = hits[position];
+        let mut turn = cache.turn(self.stamps.track);
+        for (index, family, value, timestamp) in hits {
+            let Some(entry) = turn.show(index, timestamp.is_some()) else { continue };
             series.clear();
             crate::exposition::encode::series_text(&mut series, &entry.extra);
-            families[family].push(&series, value, timestamp);
+            outcome.families[family].push(&series, value, timestamp);
             match (entry.id, timestamp) {
-                (Some(id), None) => samples.push((id, value)),
-                (Some(id), Some(timestamp)) => stamped.push((timestamp, id, value)),
-                (None, _) => refused += 1,
+                (Some(id), None) => outcome.samples.push((id, value)),
+                (Some(id), Some(timestamp)) => outcome.stamped.push((timestamp, id, value)),
+                (None, _) => outcome.refused += 1,
             }
-        });
-        outcome.refused = refused;
+        }
+        let changes = turn.end();
         self.metrics.repeated.inc_by(changes.repeated as u64);
-        outcome.figures.kept = hits.len();
         outcome.figures.added = changes.added;
         outcome.samples.extend(changes.gone.into_iter().map(|id| (id, stale_nan())));
         self.drop_future(&mut outcome, at);
@@ -201,63 +206,65 @@ impl Collection {
     }
 
     /// A page that was fetched: all of it or nothing (SEMANTICS 13).
-    fn take_page(&mut self, body: Bytes, encoding: Encoding, at: Timestamp) -> Outcome {
-        let mut page = match Fetched::read(body, encoding, &self.labelling) {
+    fn take_page(&mut self, page: Result<Fetched, String>, at: Timestamp) -> Outcome {
+        let Fetched { mut scanned, format, body } = match page {
             Ok(page) => page,
             Err(error) => return self.take_nothing(error),
         };
-        let (Source::Http(_, cache) | Source::Own(_, cache)) = &mut self.source else { return Outcome::default() };
-        let (mut scanned, done) = scan(cache, &mut page, &self.labelling);
         let mut figures = Figures { scraped: scanned.scraped, kept: scanned.kept, ..Figures::default() };
-        if let Err(error) = done {
-            return Outcome { figures, ..self.take_nothing(error) };
-        }
-        let put = |new: super::scan::NewSeries<'_>| {
+        let body = match body {
+            Ok(body) => body,
+            Err(error) => return Outcome { figures, ..self.take_nothing(error) },
+        };
+        let often = self.is_often();
+        let (Source::Http(_, cache) | Source::Own(_, cache)) = &mut self.source else { return Outcome::default() };
+        let known = cache.series.len();
+        let put = |new: NewSeries| {
             let id = new.labels.as_ref().and_then(|labels| self.store.series_id(labels).ok());
             let refused = new.labels.is_some() && id.is_none();
-            cache.put(&new, Entry::new(id, new.kind, Place::default()).refused_if(refused))
+            cache.series.put(new.fingerprint, Entry::new(id, new.kind, Place::default()).refused_if(refused))
         };
         let added: Vec<usize> = std::mem::take(&mut scanned.new).into_iter().map(put).collect();
-        let mut values = std::mem::take(&mut scanned.histograms);
-        let lines = scanned.hits.len() - values.len();
+        let timestamps = scanned.timestamps();
+        let Scanned { hits, places, histograms: values, .. } = scanned;
+        let lines = hits.len() - values.len();
+        let mut values = values.into_iter();
         let honor = self.stamps.honor;
-        let place = |hit: &Hit| match hit.slot {
-            Slot::Known(index) => index as usize,
-            Slot::New(index) => added[index as usize],
-        };
-        let mut outcome = Outcome { samples: std::mem::take(&mut self.room), ..Outcome::default() };
-        let mut refused = 0;
-        let (samples, stamped, histograms) = (&mut outcome.samples, &mut outcome.stamped, &mut outcome.histograms);
-        let timestamp = |position: usize| scanned.timestamp(position).filter(|_| honor);
-        let shown = scanned.hits.iter().enumerate().map(|(position, hit)| (place(hit), timestamp(position).is_some()));
-        let changes = cache.series.finish(shown, self.stamps.track, |position, entry| {
-            let hit = &scanned.hits[position];
-            entry.extra = hit.place;
-            let timestamp = timestamp(position);
-            match (entry.id, timestamp) {
-                (Some(id), _) if position >= lines => {
-                    histograms.push((timestamp.unwrap_or(at), id, std::mem::take(&mut values[position - lines])));
+        let mut outcome = Outcome::default();
+        let mut turn = cache.series.turn(self.stamps.track);
+        // A sample takes as much room as its hit: the standard library collects them in the same place.
+        outcome.samples = (hits.into_iter().enumerate())
+            .filter_map(|(position, Hit { series, value })| {
+                let histogram = if position < lines { None } else { values.next() };
+                let timestamp = timestamps(position).filter(|_| honor);
+                let index = (series as usize).checked_sub(known).map_or(series as usize, |new| added[new]);
+                let entry = turn.show(index, timestamp.is_some())?;
+                entry.extra = places.get(position).copied().unwrap_or_default();
+                match (entry.id, timestamp, histogram) {
+                    (Some(id), _, Some(histogram)) => outcome.histograms.push((timestamp.unwrap_or(at), id, histogram)),
+                    (Some(id), None, None) => return Some((id, value)),
+                    (Some(id), Some(timestamp), None) => outcome.stamped.push((timestamp, id, value)),
+                    (None, _, _) => outcome.refused += usize::from(entry.refused),
                 }
-                (Some(id), None) => samples.push((id, hit.value)),
-                (Some(id), Some(timestamp)) => stamped.push((timestamp, id, hit.value)),
-                (None, _) => refused += usize::from(entry.refused),
-            }
-        });
-        cache.done_with(scanned.hits);
-        cache.keep(page.body.clone());
-        outcome.refused = refused;
+                None
+            })
+            .collect();
+        let changes = turn.end();
+        if let (true, Body::Plain(text)) = (often, &body) {
+            cache.keep(text.clone());
+        }
         self.metrics.repeated.inc_by(changes.repeated as u64);
         figures.added = changes.added;
         outcome.samples.extend(changes.gone.into_iter().map(|id| (id, stale_nan())));
         self.drop_future(&mut outcome, at);
-        Outcome { figures, scraped: Some((page.body, page.format)), ..outcome }
+        Outcome { figures, scraped: Some((body, format)), ..outcome }
     }
 
     /// A failed scrape counts as an empty page: everything gets markers at once (SEMANTICS 13).
     fn take_nothing(&mut self, error: String) -> Outcome {
         let gone = match &mut self.source {
             Source::Collector(..) => Vec::new(),
-            Source::Http(_, cache) | Source::Own(_, cache) => cache.series.finish(std::iter::empty(), false, |_, _| {}).gone,
+            Source::Http(_, cache) | Source::Own(_, cache) => cache.series.turn(false).end().gone,
         };
         Outcome { error, samples: gone.into_iter().map(|id| (id, stale_nan())).collect(), ..Outcome::default() }
     }
@@ -281,7 +288,7 @@ impl Collection {
         }
         let appended = self.store.append_ids(at, &outcome.samples);
         self.account(&appended);
-        self.room = emptied(std::mem::take(&mut outcome.samples));
+        self.room = std::mem::take(&mut outcome.samples);
         let mut histograms = std::mem::take(&mut outcome.histograms);
         self.metrics.native_histograms.inc_by(histograms.len() as u64);
         histograms.sort_by_key(|(timestamp, _, _)| *timestamp);
@@ -325,7 +332,7 @@ impl Collection {
         let report = self.report.families(&outcome.figures);
         let page = match outcome.scraped {
             Some((body, format)) => LastPage::Scraped(Box::new(ScrapedPage {
-                body: if self.is_often() { Body::Plain(body) } else { Body::deflated(body) },
+                body,
                 format,
                 labelling: self.labelling.clone(),
                 report: Page::new(report.collect()),
@@ -353,6 +360,107 @@ impl Collection {
             }
             _ if before.health == Health::Down => info!(collector, target, job = who.pool, "Collection works again."),
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::{Document, Environment, Loader};
+    use crate::model::is_stale;
+    use crate::scrape::global::Global;
+    use crate::scrape::job::{Job, read_jobs};
+    use crate::scrape::{discovery, scan};
+    use crate::store::Limits;
+
+    fn job(text: &str) -> Job {
+        let (document, environment) = (Document::parse("nightbell.yml", text).expect("YAML"), Environment::default());
+        let loader = Loader::new(&document, &environment, Path::new("."));
+        read_jobs(&loader.root(), &Global::default()).remove(0)
+    }
+
+    fn collection(job: &Job, store: &Arc<Store>) -> Collection {
+        let target = discovery::targets_of(job, &[]).targets.remove(0);
+        let labels = target.info.labels.clone();
+        let fetch = Fetch::new(job.client.clone(), target.url, job, target.info.timeout);
+        Collection {
+            shared: Arc::new(Shared::new(target.info)),
+            source: Source::Http(Box::new(fetch), scan::PageCache::new()),
+            labelling: Arc::new(Labelling { limits: job.limits, ..Labelling::plain(labels.clone()) }),
+            stamps: Stamps { honor: true, track: false },
+            report: Report::new(&labels, None, store),
+            store: store.clone(),
+            metrics: Metrics::default(),
+            arrivals: watch::Sender::new(0),
+            room: Vec::new(),
+            refusals: Refusals::default(),
+        }
+    }
+
+    fn answer(announced: usize, body: &str) -> Vec<u8> {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: {announced}\r\n\r\n");
+        (head + body).into_bytes()
+    }
+
+    /// SEMANTICS 13, 26: whether it is read as a whole or while it comes, a page is taken as a whole or not at all.
+    #[tokio::test]
+    async fn a_page_that_is_not_sound_to_its_end_stores_nothing_and_marks_all() {
+        let long = |end: &str| (0..20_000).map(|n| format!("m{{n=\"{n}\"}} {n}\n")).collect::<String>() + end;
+        let sound = long("");
+        let cut = long("new 1\nm{n=");
+        let cases = [
+            (answer(sound.len(), &sound), ""),
+            (answer(cut.len() + 9, &cut), "protocol: end of file before message length reached"),
+            (answer(sound.len(), &sound), ""),
+            (answer(cut.len(), &cut), "line 20002: labels without closing brace"),
+            (answer(sound.len() + 12, &long("new 1\nlast 2")), "sample limit exceeded: 20002 samples, at most 20001 allowed"),
+            (answer(sound.len() * 2, &sound.repeat(2)), "too_large: answer is larger than 500000 bytes"),
+            (answer(3, "a 1"), ""),
+        ];
+        for interval in ["5s", "1m"] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+            let address = listener.local_addr().expect("its address");
+            let answers: Vec<Vec<u8>> = cases.iter().map(|(answer, _)| answer.clone()).collect();
+            let server = tokio::spawn(async move {
+                for answer in answers {
+                    let (mut stream, _) = listener.accept().await.expect("a connection");
+                    let _ = stream.read(&mut [0; 4096]).await.expect("a request");
+                    // Who finds it too large hangs up.
+                    let _ = stream.write_all(&answer).await;
+                }
+            });
+            let job = job(&format!(
+                "scrape_configs: [{{job_name: j, scrape_interval: {interval}, scrape_timeout: 5s, sample_limit: 20001, body_size_limit: 500000B, \
+                 static_configs: [{{targets: ['{address}']}}]}}]\n"
+            ));
+            let store = Arc::new(Store::new(Limits::default()));
+            let mut collection = collection(&job, &store);
+            for (number, (_, error)) in cases.iter().enumerate() {
+                collection.collect(Timestamp(1000 * number as i64)).await;
+                let status = collection.shared.snapshot().status;
+                assert_eq!((status.error.as_str(), status.health == Health::Up), (*error, error.is_empty()), "{interval}, answer {number}");
+                assert_eq!(collection.shared.page().families().iter().any(|f| f.name == "m"), error.is_empty() && number < 6);
+            }
+            server.await.expect("no panic");
+            let mut values = Vec::new();
+            let all = store.select(&[], Timestamp(-1), Timestamp::MAX, |labels, window| {
+                if !labels.metric_name().starts_with("scrape_") && labels.get("n").is_none_or(|n| n == "7" || n == "19999") {
+                    let shown = window.values.iter().map(|value| (!is_stale(*value)).then_some(*value));
+                    values.push((labels.metric_name().to_owned(), shown.collect::<Vec<_>>()));
+                }
+                std::ops::ControlFlow::Continue(())
+            });
+            all.expect("no damaged chunk");
+            values.sort_by_key(|(name, values)| format!("{name} {values:?}"));
+            let m = |n: f64| ("m".to_owned(), vec![Some(n), None, Some(n), None]);
+            let up = ("up".to_owned(), [1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0].map(Some).to_vec());
+            assert_eq!(values, [("a".to_owned(), vec![Some(1.0)]), m(19999.0), m(7.0), up], "{interval}");
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use url::Url;
 
 use super::job::Encoding;
+use super::reader::{Fetched, Reader};
 use crate::exposition::Format;
-use crate::http::{Client, HeaderMap, HeaderName, HeaderValue, Method, Request};
+use crate::http::{Client, HeaderMap, HeaderName, HeaderValue, Incoming, Method, Request, within};
 
 /// How to fetch one target's page.
 pub(super) struct Fetch {
@@ -37,8 +38,8 @@ impl Fetch {
         Fetch { client, url, headers, timeout, max_body, fallback: job.fallback }
     }
 
-    /// Fetches the page; its body may use `room`. The error is one line without secrets.
-    pub(super) async fn page(&self, room: BytesMut) -> Result<(Bytes, Encoding), String> {
+    /// Fetches the page and reads it. The error is one line without secrets.
+    pub(super) async fn page(&self, mut reader: Reader<'_>) -> Result<Fetched, String> {
         let request = Request {
             method: Method::GET,
             url: self.url.clone(),
@@ -47,16 +48,37 @@ impl Fetch {
             timeout: self.timeout,
             max_body: self.max_body,
         };
-        let response = self.client.send_into(request, room).await.map_err(|e| format!("{}: {e}", e.kind.as_str()))?;
-        if response.status != 200 {
-            return Err(format!("server returned HTTP status {}", response.status));
+        // An answer that does not come to its end is a failure of its own, whatever else is wrong with it.
+        let exchange = async {
+            let mut incoming = self.client.start(request).await?;
+            Ok(match self.encoding(&incoming) {
+                Ok(Encoding::Text(format)) if !reader.often => {
+                    let mut parts = reader.parts(format);
+                    incoming.pass(self.max_body, |part| parts.take(part)).await?;
+                    Ok(parts.finish())
+                }
+                Ok(encoding) => {
+                    let body = incoming.read(reader.room(), self.max_body).await?;
+                    reader.whole(body, encoding)
+                }
+                Err(error) => {
+                    incoming.pass(self.max_body, |_| {}).await?;
+                    Err(error)
+                }
+            })
+        };
+        within(self.timeout, exchange).await.unwrap_or_else(|e| Err(format!("{}: {e}", e.kind.as_str())))
+    }
+
+    fn encoding(&self, answer: &Incoming) -> Result<Encoding, String> {
+        if answer.status != 200 {
+            return Err(format!("server returned HTTP status {}", answer.status));
         }
-        let written = response.header("content-type").unwrap_or("");
-        let encoding = encoding_of(written).or(self.fallback).ok_or_else(|| {
+        let written = answer.headers.get("content-type").and_then(|v| v.to_str().ok()).unwrap_or("");
+        encoding_of(written).or(self.fallback).ok_or_else(|| {
             let shown: String = written.chars().filter(|c| !c.is_control()).take(60).collect();
             format!("unsupported Content-Type {shown:?} and no fallback_scrape_protocol")
-        })?;
-        Ok((response.body, encoding))
+        })
     }
 }
 

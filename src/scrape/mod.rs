@@ -14,6 +14,7 @@ mod labelling;
 mod metrics;
 mod native;
 mod page;
+mod reader;
 mod relabel;
 mod report;
 mod scan;

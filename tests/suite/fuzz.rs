@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nightbell::exposition::protobuf::{Options, expand};
-use nightbell::exposition::{Format, Item, Lines, labels};
+use nightbell::exposition::{Format, Item, Lines, Progress, labels};
 use nightbell::model::native_histogram::{CUSTOM_SCHEMA, ResetHint};
 use nightbell::model::{HistogramSample, Labels, LabelsBuilder, MetricKind, NativeHistogram, Sample, Timestamp};
 use nightbell::promql::{Engine, ParseOptions, parse_metric, parse_selector, parse_series, parse_with};
@@ -324,8 +324,34 @@ fn the_reader_of_pages_survives_anything() {
                     }
                 }
             }
+            let size = 1 + text.len() % 23;
+            assert_eq!(items_of(bytes.chunks(size), format), items_of([&bytes[..]].into_iter(), format), "in parts of {size} bytes");
         }
     });
+}
+
+/// The items of a page that comes in parts, with its mistake.
+fn items_of<'a>(mut parts: impl Iterator<Item = &'a [u8]>, format: Format) -> Vec<String> {
+    let (mut items, mut left, mut progress) = (Vec::new(), Vec::new(), Progress::default());
+    loop {
+        let part = parts.next();
+        left.extend_from_slice(part.unwrap_or_default());
+        let mut lines = Lines::part(&left, format, progress, part.is_none());
+        loop {
+            match lines.next(b"") {
+                Ok(Some(item)) => items.push(format!("{item:?}")),
+                Ok(None) if part.is_some() => break,
+                Ok(None) => return items,
+                Err(error) => {
+                    items.push(error.to_string());
+                    return items;
+                }
+            }
+        }
+        let (taken, so_far) = lines.taken();
+        left.drain(..taken);
+        progress = so_far;
+    }
 }
 
 /// One to four changes of bytes: flips, stretches removed, doubled, taken from elsewhere; lengths that promise what is not there.
