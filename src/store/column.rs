@@ -1,10 +1,12 @@
 //! Time columns: the series that one target exposes at one tick share its timestamp.
 //!
-//! A column is a growing run of instants. A series points into it and keeps only values; the n-th value belongs to the n-th instant after
-//! the one at which the series began. A series that misses a tick leaves the column.
+//! A column is a growing run of instants. A series points into it and has only values, in a row beside it; the n-th value belongs to the
+//! n-th instant after the one at which the series began. A series that misses a tick leaves the column.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+
+use super::rows::Rows;
 
 /// Instants in one column, and values in the head of one series, before the run is sealed.
 pub(super) const RUN: usize = 120;
@@ -24,18 +26,31 @@ impl ColumnId {
 }
 
 /// A column of instants, ascending, in milliseconds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Column {
     /// The instants so far, at most [`RUN`].
     pub(super) times: Vec<i64>,
     /// Series heads that point here.
     users: u32,
+    /// Most of them that there ever were.
+    most: u32,
     /// Only one series may use it.
     pub(super) private: bool,
+    /// The values of these heads.
+    pub(super) rows: Rows,
     frozen: Option<Arc<[i64]>>,
 }
 
 impl Column {
+    fn new(times: Vec<i64>, private: bool) -> Self {
+        Column { times, users: 0, most: 0, private, rows: Rows::new(private), frozen: None }
+    }
+
+    /// Whether most series have left: the others hold the room of all.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.users < self.most / 2
+    }
+
     /// Whether no instant fits any more.
     pub(super) fn is_full(&self) -> bool {
         self.times.len() >= RUN
@@ -68,7 +83,7 @@ impl Columns {
 
     /// A fresh column that holds `times`, with no user yet.
     pub(super) fn create(&mut self, times: &[i64], private: bool) -> ColumnId {
-        let column = Column { times: times.to_vec(), users: 0, private, frozen: None };
+        let column = Column::new(times.to_vec(), private);
         match self.free.pop() {
             Some(id) => {
                 self.columns[id.index()] = column;
@@ -83,7 +98,9 @@ impl Columns {
 
     /// One more series points to `id`.
     pub(super) fn join(&mut self, id: ColumnId) {
-        self.columns[id.index()].users += 1;
+        let column = &mut self.columns[id.index()];
+        column.users += 1;
+        column.most = column.most.max(column.users);
     }
 
     /// One series fewer points to `id`; the last one frees it.
@@ -91,14 +108,14 @@ impl Columns {
         let column = &mut self.columns[id.index()];
         column.users = column.users.saturating_sub(1);
         if column.users == 0 {
-            *column = Column::default();
+            *column = Column::new(Vec::new(), false);
             self.free.push(id);
         }
     }
 
     /// Bytes on the heap.
     pub(super) fn heap_size(&self) -> usize {
-        let each = |c: &Column| c.times.capacity() * 8 + c.frozen.as_ref().map_or(0, |f| f.len() * 8);
+        let each = |c: &Column| c.times.capacity() * 8 + c.frozen.as_ref().map_or(0, |f| f.len() * 8) + c.rows.heap_size();
         self.columns.iter().map(each).sum::<usize>() + self.columns.capacity() * size_of::<Column>()
     }
 }

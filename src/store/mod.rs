@@ -15,6 +15,7 @@ mod history;
 mod index;
 mod lookup;
 mod merged;
+mod rows;
 mod selection;
 mod series;
 mod upkeep;
@@ -373,11 +374,11 @@ impl Store {
         stats.damaged_chunks = self.damaged.load(std::sync::atomic::Ordering::Relaxed);
         for series in inner.slots.iter().filter_map(|slot| slot.series.as_ref()) {
             let (head, sealed) = series.counts();
-            let (head_bytes, sealed_bytes) = series.heap_sizes();
+            let (sealed_bytes, other_bytes) = series.heap_sizes();
             stats.head_samples += head;
             stats.sealed_samples += sealed;
             stats.sealed_bytes += sealed_bytes;
-            stats.bytes += head_bytes + sealed_bytes;
+            stats.bytes += sealed_bytes + other_bytes;
             stats.damaged_chunks += u64::from(series.lost());
         }
         stats.bytes += inner.slots.capacity() * size_of::<Slot>()
@@ -401,6 +402,7 @@ impl Store {
         for number in 0..inner.slots.len() {
             let Some(series) = inner.slots[number].series.as_mut() else { continue };
             let before = before(&series.labels);
+            series.settle(&mut inner.columns);
             if !series.retain(before.0, &mut inner.columns) {
                 continue;
             }

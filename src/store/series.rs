@@ -1,5 +1,6 @@
-//! One series: its labels, a head of raw values, and sealed chunks before it.
+//! One series: its labels, a head of values that still grows, and sealed chunks before it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use thin_vec::ThinVec;
@@ -108,7 +109,6 @@ pub(super) struct Series {
     pub(super) labels: Labels,
     head: Head,
     column: Option<ColumnId>,
-    offset: u16,
     lost: u16,
     chunks: ThinVec<Chunk>,
     /// Native histograms, ascending in time; a marker stands for each among the values. Most series have none.
@@ -116,12 +116,12 @@ pub(super) struct Series {
 }
 
 /// There are many: what few of them need must cost the others nothing.
-const _: () = assert!(size_of::<Series>() <= 72);
+const _: () = assert!(size_of::<Series>() <= 56);
 
 impl Series {
     /// A series without samples.
     pub(super) fn new(labels: Labels) -> Self {
-        Series { labels, head: Head::default(), column: None, offset: 0, lost: 0, chunks: ThinVec::new(), histograms: ThinVec::new() }
+        Series { labels, head: Head::default(), column: None, lost: 0, chunks: ThinVec::new(), histograms: ThinVec::new() }
     }
 
     /// Milliseconds of the newest sample.
@@ -136,7 +136,7 @@ impl Series {
                 return Outcome::OutOfOrder;
             }
             if at == last {
-                return match self.newest() {
+                return match self.newest(columns) {
                     Some(newest) if newest.to_bits() == value.to_bits() => Outcome::Repeated,
                     _ => Outcome::Duplicate,
                 };
@@ -147,7 +147,7 @@ impl Series {
         } else if self.column.is_some_and(|id| !columns.get(id).private) {
             *current = self.column;
         }
-        self.head.push(value);
+        self.push(value, columns);
         Outcome::Appended
     }
 
@@ -177,6 +177,13 @@ impl Series {
         }
     }
 
+    /// Adds a value to the head, in the column that the series is in.
+    fn push(&mut self, value: f64, columns: &mut Columns) {
+        if let Some(id) = self.column {
+            self.head.push(value, &mut columns.get_mut(id).rows);
+        }
+    }
+
     fn newest_histogram(&self) -> Option<&Arc<NativeHistogram>> {
         self.histograms.last().map(|(_, histogram)| histogram)
     }
@@ -184,7 +191,7 @@ impl Series {
     /// Whether the next instant of the series' column is `at`, or can be made so.
     fn extend(&self, at: i64, columns: &mut Columns) -> bool {
         let Some(id) = self.column else { return false };
-        let next = usize::from(self.offset) + self.head.len();
+        let next = self.head.start() + self.head.len();
         let column = columns.get_mut(id);
         match column.times.get(next) {
             Some(time) => *time == at,
@@ -202,8 +209,9 @@ impl Series {
             if short {
                 let mut times = self.head_times(columns).to_vec();
                 times.push(at);
-                columns.leave(id);
+                let values = self.leave(columns);
                 self.enter(columns.create(&times, true), 0, columns);
+                values.into_iter().for_each(|value| self.push(value, columns));
                 return;
             }
             self.seal(columns);
@@ -216,24 +224,32 @@ impl Series {
                 (id, 0)
             }
         };
-        self.enter(id, offset as u16, columns);
+        self.enter(id, offset, columns);
     }
 
-    fn enter(&mut self, id: ColumnId, offset: u16, columns: &mut Columns) {
+    fn enter(&mut self, id: ColumnId, offset: usize, columns: &mut Columns) {
         columns.join(id);
         self.column = Some(id);
-        self.offset = offset;
+        self.head.begin(offset);
+    }
+
+    /// Leaves the column, and with it the values of the head.
+    fn leave(&mut self, columns: &mut Columns) -> Vec<f64> {
+        let Some(id) = self.column.take() else { return Vec::new() };
+        let values = self.head.leave(&mut columns.get_mut(id).rows);
+        columns.leave(id);
+        values
     }
 
     /// Turns the head into a chunk and leaves the column.
     fn seal(&mut self, columns: &mut Columns) {
         let Some(id) = self.column.take() else { return };
         let column = columns.get_mut(id);
-        let values = std::mem::take(&mut self.head).values();
+        let start = self.head.start();
+        let values = self.head.leave(&mut column.rows);
         let chunk = if column.is_full() && !column.private {
-            Chunk::shared(column.freeze(), self.offset, &values)
+            Chunk::shared(column.freeze(), start as u16, &values)
         } else {
-            let start = usize::from(self.offset);
             Chunk::own(&column.times[start..start + values.len()], &values)
         };
         columns.leave(id);
@@ -247,8 +263,15 @@ impl Series {
         }
     }
 
-    fn newest(&self) -> Option<f64> {
-        if let Some(value) = self.head.last() {
+    /// Seals the head if it is one of the few that still hold the room of a column that most series have left.
+    pub(super) fn settle(&mut self, columns: &mut Columns) {
+        if self.column.is_some_and(|id| columns.get(id).is_deserted()) {
+            self.seal(columns);
+        }
+    }
+
+    fn newest(&self, columns: &Columns) -> Option<f64> {
+        if let Some(value) = self.column.and_then(|id| self.head.last(&columns.get(id).rows)) {
             return Some(value);
         }
         let chunk = self.chunks.last()?;
@@ -258,11 +281,18 @@ impl Series {
     }
 
     fn head_times<'a>(&self, columns: &'a Columns) -> &'a [i64] {
-        let start = usize::from(self.offset);
+        let start = self.head.start();
         self.column.map_or(&[], |id| &columns.get(id).times[start..start + self.head.len()])
     }
 
-    /// The samples with `from < timestamp <= to`: borrowed from the head where they all lie there as they are, else copied into `scratch`.
+    /// Appends values of the head to a buffer.
+    fn read_head(&self, places: Range<usize>, columns: &Columns, into: &mut Vec<f64>) {
+        if let Some(id) = self.column {
+            self.head.read(places, &columns.get(id).rows, into);
+        }
+    }
+
+    /// The samples with `from < timestamp <= to`, in `scratch` as far as they do not lie here as they are.
     pub(super) fn window<'a>(
         &'a self,
         from: i64,
@@ -277,8 +307,9 @@ impl Series {
         let start = times[..end].partition_point(|t| *t <= from);
         let first_chunk = self.chunks.partition_point(|c| c.last <= from);
         if self.chunks.get(first_chunk).is_none_or(|c| c.first > to) {
-            let values = self.head.slice(start..end, &mut scratch.values);
-            return Ok(Window { times: &times[start..end], values, histograms: self.histograms(from, to) });
+            scratch.values.clear();
+            self.read_head(start..end, columns, &mut scratch.values);
+            return Ok(Window { times: &times[start..end], values: &scratch.values, histograms: self.histograms(from, to) });
         }
         scratch.times.clear();
         scratch.values.clear();
@@ -286,7 +317,7 @@ impl Series {
             chunk.take(&*decoded.get(chunk)?, from, to, &mut scratch.times, &mut scratch.values);
         }
         scratch.times.extend_from_slice(&times[start..end]);
-        self.head.read(start..end, &mut scratch.values);
+        self.read_head(start..end, columns, &mut scratch.values);
         Ok(Window { times: &scratch.times, values: &scratch.values, histograms: self.histograms(from, to) })
     }
 
@@ -299,11 +330,8 @@ impl Series {
     pub(super) fn retain(&mut self, before: i64, columns: &mut Columns) -> bool {
         let keep = self.chunks.partition_point(|c| c.last < before);
         self.chunks.drain(..keep);
-        if self.head_times(columns).last().is_some_and(|t| *t < before)
-            && let Some(id) = self.column.take()
-        {
-            columns.leave(id);
-            self.head = Head::default();
+        if self.head_times(columns).last().is_some_and(|t| *t < before) {
+            self.leave(columns);
         }
         let oldest = self.chunks.first().map(|c| c.first).or_else(|| self.head_times(columns).first().copied());
         let gone = oldest.map_or(self.histograms.len(), |oldest| self.histograms.partition_point(|(at, _)| *at < oldest));
@@ -334,12 +362,12 @@ impl Series {
         (self.head.len(), self.chunks.iter().map(|c| usize::from(c.count)).sum())
     }
 
-    /// Bytes on the heap: of the head, and of chunks.
+    /// Bytes on the heap, the head's apart, which are the column's: of chunks, and of the rest.
     pub(super) fn heap_sizes(&self) -> (usize, usize) {
         let chunks = self.chunks.iter().map(Chunk::heap_size).sum::<usize>() + self.chunks.capacity() * size_of::<Chunk>();
         let each = size_of::<NativeHistogram>() + size_of::<TimedHistogram>();
         let histograms = self.histograms.iter().map(|(_, h)| each + h.heap_size()).sum::<usize>();
-        (self.labels.heap_size() + self.head.heap_size() + histograms, chunks)
+        (chunks, self.labels.heap_size() + histograms)
     }
 
     /// Runs that could not be compressed and are gone.
@@ -349,11 +377,9 @@ impl Series {
 
     /// Gives the column back; for a series that is about to be dropped.
     pub(super) fn release(&mut self, columns: &mut Columns) {
-        if let Some(id) = self.column.take() {
-            columns.leave(id);
-        }
+        self.leave(columns);
     }
 }
 
 /// A full head seals on the next append, when the column is full too; private columns are bounded by the same length.
-const _: () = assert!(RUN <= u16::MAX as usize);
+const _: () = assert!(RUN <= u8::MAX as usize);
