@@ -39,7 +39,7 @@ impl Appended {
 impl Inner {
     /// `None` when the series is not there any more.
     pub(super) fn append(&mut self, slot: u32, at: i64, value: f64, current: &mut Option<ColumnId>) -> Option<Outcome> {
-        let series = self.slots.get_mut(slot as usize)?.series.as_mut()?;
+        let series = self.slots.get_mut(slot)?;
         if at < self.floor {
             return Some(Outcome::OutOfBounds);
         }
@@ -63,7 +63,7 @@ impl Inner {
         histogram: &Arc<NativeHistogram>,
         current: &mut Option<ColumnId>,
     ) -> Option<Outcome> {
-        let series = self.slots.get_mut(slot as usize)?.series.as_mut()?;
+        let series = self.slots.get_mut(slot)?;
         if at < self.floor {
             return Some(Outcome::OutOfBounds);
         }
@@ -145,7 +145,7 @@ impl Store {
         let mut current = None;
         let inner = &mut *self.inner.write();
         for (id, worth) in samples {
-            let valid = inner.slots.get(id.slot as usize).is_some_and(|slot| slot.version == id.version);
+            let valid = inner.slots.known(id).is_some();
             match valid.then(|| inner.append_worth(id.slot, at.0, &worth, &mut current)).flatten() {
                 Some(outcome) => result.count(outcome),
                 None => result.forgotten.push(id),

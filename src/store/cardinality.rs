@@ -39,7 +39,7 @@ impl Store {
             *bytes.entry(name).or_insert(0) += value.len() * series;
             pairs.insert((name, value), series);
         }
-        for series in inner.slots.iter().filter_map(|slot| slot.series.as_ref()) {
+        for (_, series) in inner.slots.iter() {
             found.chunks += series.chunk_count();
             if let Some((first, last)) = series.span(&inner.columns) {
                 let (oldest, newest) = found.span.unwrap_or((Timestamp(first), Timestamp(last)));

@@ -68,6 +68,8 @@ impl Column {
 pub(super) struct Columns {
     columns: Vec<Column>,
     free: Vec<ColumnId>,
+    /// Runs that could not be compressed and are gone.
+    pub(super) lost: u64,
 }
 
 impl Columns {

@@ -3,7 +3,7 @@
 
 use hashbrown::HashTable;
 
-use super::Slot;
+use super::slots::Slots;
 use crate::model::Labels;
 
 /// The slots in use, by the labels of their series. Each call gets the slots that the numbers mean.
@@ -13,25 +13,21 @@ pub(super) struct Lookup {
     hasher: ahash::RandomState,
 }
 
-fn labels_of(slots: &[Slot], slot: u32) -> Option<&Labels> {
-    slots.get(slot as usize)?.series.as_ref().map(|series| &series.labels)
-}
-
 impl Lookup {
     /// The slot of a series.
-    pub(super) fn find(&self, slots: &[Slot], labels: &Labels) -> Option<u32> {
-        self.slots.find(self.hasher.hash_one(labels), |slot| labels_of(slots, *slot) == Some(labels)).copied()
+    pub(super) fn find(&self, slots: &Slots, labels: &Labels) -> Option<u32> {
+        self.slots.find(self.hasher.hash_one(labels), |slot| slots.labels(*slot) == Some(labels)).copied()
     }
 
     /// Registers a slot that holds a series which is not registered yet.
-    pub(super) fn add(&mut self, slots: &[Slot], slot: u32) {
-        let hash = |slot: &u32| labels_of(slots, *slot).map_or(0, |labels| self.hasher.hash_one(labels));
+    pub(super) fn add(&mut self, slots: &Slots, slot: u32) {
+        let hash = |slot: &u32| slots.labels(*slot).map_or(0, |labels| self.hasher.hash_one(labels));
         self.slots.insert_unique(hash(&slot), slot, hash);
     }
 
     /// Forgets a slot; call it while the slot still holds the series.
-    pub(super) fn remove(&mut self, slots: &[Slot], slot: u32) {
-        let Some(labels) = labels_of(slots, slot) else { return };
+    pub(super) fn remove(&mut self, slots: &Slots, slot: u32) {
+        let Some(labels) = slots.labels(slot) else { return };
         if let Ok(entry) = self.slots.find_entry(self.hasher.hash_one(labels), |other| *other == slot) {
             entry.remove();
         }

@@ -76,7 +76,7 @@ impl Store {
             if let Some(slot) = place.slot {
                 let inner = self.inner.read();
                 // Meanwhile the series may have gone, and another may have its slot.
-                if let Some(series) = inner.series(slot).filter(|s| s.labels == labels[row]) {
+                if let Some(series) = inner.slots.get(slot).filter(|s| s.labels == labels[row]) {
                     let window =
                         series.window(memory_from(snapshot, from), to, &inner.columns, &self.decoded, &mut scratch).inspect_err(|_| {
                             self.damaged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -98,7 +98,7 @@ impl Store {
         for block in snapshot.within(from, to) {
             let found = history.select(block, matchers, |labels| {
                 let inner = self.inner.read();
-                let known = inner.by_labels.find(&inner.slots, &labels).and_then(|slot| inner.series(slot));
+                let known = inner.by_labels.find(&inner.slots, &labels).and_then(|slot| inner.slots.get(slot));
                 known.map_or(labels, |series| series.labels.clone())
             });
             if let Some((part, located)) = found {
@@ -131,7 +131,7 @@ pub(super) fn memory_from(snapshot: &Snapshot, from: i64) -> i64 {
 impl Inner {
     /// The oldest sample at or after `floor`; a sealed chunk may make it seem older than it is.
     pub(super) fn oldest(&self, floor: i64) -> Option<i64> {
-        let spans = self.slots.iter().filter_map(|slot| slot.series.as_ref()?.span(&self.columns));
+        let spans = self.slots.iter().filter_map(|(_, series)| series.span(&self.columns));
         spans.filter(|(_, last)| *last >= floor).map(|(first, _)| first.max(floor)).min()
     }
 }

@@ -18,6 +18,7 @@ mod merged;
 mod rows;
 mod selection;
 mod series;
+mod slots;
 mod upkeep;
 
 use std::collections::HashMap;
@@ -42,6 +43,7 @@ pub use selection::Selection;
 use selection::Selections;
 use series::Series;
 pub use series::{TimedHistogram, Window};
+use slots::Slots;
 use upkeep::Late;
 
 /// Samples stamped further than this beyond the time of their scrape are out of bounds (SEMANTICS 11).
@@ -123,8 +125,7 @@ pub struct Store {
 
 #[derive(Debug, Default)]
 struct Inner {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    slots: Slots,
     by_labels: Lookup,
     index: Index,
     columns: Columns,
@@ -140,17 +141,7 @@ struct Inner {
     log: Option<Log>,
 }
 
-#[derive(Debug)]
-struct Slot {
-    version: u32,
-    series: Option<Series>,
-}
-
 impl Inner {
-    fn series(&self, slot: u32) -> Option<&Series> {
-        self.slots.get(slot as usize)?.series.as_ref()
-    }
-
     fn find_or_create(&mut self, labels: &Labels, limits: &Limits) -> Result<u32, Refused> {
         if let Some(slot) = self.by_labels.find(&self.slots, labels) {
             return Ok(slot);
@@ -166,21 +157,7 @@ impl Inner {
             self.refused += 1;
             return Err(refusal);
         }
-        let series = Some(Series::new(labels.clone()));
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot as usize].series = series;
-                slot
-            }
-            None => {
-                // Growth by an eighth: doubling would leave a quarter of the room unused.
-                if self.slots.len() == self.slots.capacity() {
-                    self.slots.reserve_exact(self.slots.len() / 8 + 64);
-                }
-                self.slots.push(Slot { version: 0, series });
-                (self.slots.len() - 1) as u32
-            }
-        };
+        let slot = self.slots.add(labels.clone());
         self.by_labels.add(&self.slots, slot);
         self.index.add(slot, labels);
         self.changed(labels);
@@ -289,16 +266,16 @@ impl Store {
 
     /// The id of a series, which is created if need be.
     pub fn series_id(&self, labels: &Labels) -> Result<SeriesId, Refused> {
-        let known = |inner: &Inner, slot: u32| SeriesId { slot, version: inner.slots[slot as usize].version };
+        let id = |inner: &Inner, slot: u32| SeriesId { slot, version: inner.slots.get(slot).map_or(0, |series| series.version) };
         {
             let inner = self.inner.read();
             if let Some(slot) = inner.by_labels.find(&inner.slots, labels) {
-                return Ok(known(&inner, slot));
+                return Ok(id(&inner, slot));
             }
         }
         let mut inner = self.inner.write();
         let slot = inner.find_or_create(labels, &self.limits)?;
-        Ok(known(&inner, slot))
+        Ok(id(&inner, slot))
     }
 
     /// Calls `visit` for every series that passes all matchers and has samples in `from < timestamp <= to`, in no particular order but
@@ -320,7 +297,7 @@ impl Store {
     pub fn series(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<Labels> {
         let inner = self.inner.read();
         let known = self.known(&inner, matchers);
-        let here = known.ids.iter().filter_map(|id| inner.series(id.slot));
+        let here = known.ids.iter().filter_map(|id| inner.slots.known(*id));
         let mut found: Vec<Labels> =
             here.filter(|series| series.overlaps(from.0, to.0, &inner.columns)).map(|series| series.labels.clone()).collect();
         found.sort_unstable();
@@ -372,16 +349,16 @@ impl Store {
         let inner = self.inner.read();
         let mut stats = Stats { series: inner.by_labels.len(), refused_series: inner.refused, ..Stats::default() };
         stats.damaged_chunks = self.damaged.load(std::sync::atomic::Ordering::Relaxed);
-        for series in inner.slots.iter().filter_map(|slot| slot.series.as_ref()) {
+        for (_, series) in inner.slots.iter() {
             let (head, sealed) = series.counts();
             let (sealed_bytes, other_bytes) = series.heap_sizes();
             stats.head_samples += head;
             stats.sealed_samples += sealed;
             stats.sealed_bytes += sealed_bytes;
             stats.bytes += sealed_bytes + other_bytes;
-            stats.damaged_chunks += u64::from(series.lost());
         }
-        stats.bytes += inner.slots.capacity() * size_of::<Slot>()
+        stats.damaged_chunks += inner.columns.lost;
+        stats.bytes += inner.slots.heap_size()
             + inner.index.heap_size()
             + inner.columns.heap_size()
             + inner.by_labels.heap_size()
@@ -399,20 +376,16 @@ impl Store {
         self.decoded.clear();
         let inner = &mut *self.inner.write();
         let mut dropped = 0;
-        for number in 0..inner.slots.len() {
-            let Some(series) = inner.slots[number].series.as_mut() else { continue };
+        for slot in 0..inner.slots.end() {
+            let Some(series) = inner.slots.get_mut(slot) else { continue };
             let before = before(&series.labels);
             series.settle(&mut inner.columns);
             if !series.retain(before.0, &mut inner.columns) {
                 continue;
             }
             series.release(&mut inner.columns);
-            let labels = series.labels.clone();
-            let slot = number as u32;
             inner.by_labels.remove(&inner.slots, slot);
-            inner.slots[number].series = None;
-            inner.slots[number].version = inner.slots[number].version.wrapping_add(1);
-            inner.free.push(slot);
+            let Some(Series { labels, .. }) = inner.slots.remove(slot) else { continue };
             if let Some(log) = &mut inner.log {
                 log.forget(slot);
             }

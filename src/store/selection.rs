@@ -9,7 +9,7 @@ use parking_lot::RwLockReadGuard;
 use super::history::Snapshot;
 use super::merged::{Merged, memory_from};
 use super::series::Scratch;
-use super::{ChunkError, Inner, SeriesId, Slot, Store, Window};
+use super::{ChunkError, Inner, SeriesId, Store, Window};
 use crate::model::{LabelSets, METRIC_NAME, MatchOp, Matcher, Timestamp};
 
 /// Selections kept, and the series in all of them together.
@@ -91,10 +91,7 @@ impl Store {
                 RwLockReadGuard::bump(&mut inner);
             }
             // Since the selection was made, a slot may have been emptied or taken over.
-            let Some(series) = inner.slots.get(id.slot as usize).filter(|slot| slot.version == id.version).and_then(|s| s.series.as_ref())
-            else {
-                continue;
-            };
+            let Some(series) = inner.slots.known(*id) else { continue };
             let window = series.window(from, to.0, &inner.columns, &self.decoded, &mut scratch).inspect_err(|_| {
                 self.damaged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             })?;
@@ -114,8 +111,8 @@ impl Store {
         let found = inner.index.select(matchers);
         let (mut ids, mut labels) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
         for slot in found {
-            if let Some(Slot { version, series: Some(series) }) = inner.slots.get(slot as usize) {
-                ids.push(SeriesId { slot, version: *version });
+            if let Some(series) = inner.slots.get(slot) {
+                ids.push(SeriesId { slot, version: series.version });
                 labels.push(series.labels.clone());
             }
         }

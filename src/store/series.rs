@@ -109,19 +109,20 @@ pub(super) struct Series {
     pub(super) labels: Labels,
     head: Head,
     column: Option<ColumnId>,
-    lost: u16,
+    /// Tells it from those that had its number before.
+    pub(super) version: u32,
     chunks: ThinVec<Chunk>,
     /// Native histograms, ascending in time; a marker stands for each among the values. Most series have none.
     histograms: ThinVec<TimedHistogram>,
 }
 
 /// There are many: what few of them need must cost the others nothing.
-const _: () = assert!(size_of::<Series>() <= 56);
+const _: () = assert!(size_of::<Option<Series>>() <= 56);
 
 impl Series {
     /// A series without samples.
-    pub(super) fn new(labels: Labels) -> Self {
-        Series { labels, head: Head::default(), column: None, lost: 0, chunks: ThinVec::new(), histograms: ThinVec::new() }
+    pub(super) fn new(labels: Labels, version: u32) -> Self {
+        Series { labels, head: Head::default(), column: None, version, chunks: ThinVec::new(), histograms: ThinVec::new() }
     }
 
     /// Milliseconds of the newest sample.
@@ -259,7 +260,7 @@ impl Series {
                 self.chunks.reserve_exact(1);
                 self.chunks.push(chunk);
             }
-            Err(_) => self.lost = self.lost.saturating_add(1),
+            Err(_) => columns.lost += 1,
         }
     }
 
@@ -368,11 +369,6 @@ impl Series {
         let each = size_of::<NativeHistogram>() + size_of::<TimedHistogram>();
         let histograms = self.histograms.iter().map(|(_, h)| each + h.heap_size()).sum::<usize>();
         (chunks, self.labels.heap_size() + histograms)
-    }
-
-    /// Runs that could not be compressed and are gone.
-    pub(super) fn lost(&self) -> u16 {
-        self.lost
     }
 
     /// Gives the column back; for a series that is about to be dropped.

@@ -107,8 +107,12 @@ impl Store {
             // From here on nothing can come that the block would miss.
             inner.floor = inner.floor.max(end);
             let columns = &inner.columns;
-            let slots = (0_u32..).zip(&inner.slots).filter_map(|(number, slot)| Some((number, slot.series.as_ref()?)));
-            slots.filter(|(_, s)| s.overlaps(start - 1, end - 1, columns)).map(|(number, s)| (s.labels.clone(), number)).collect()
+            inner
+                .slots
+                .iter()
+                .filter(|(_, s)| s.overlaps(start - 1, end - 1, columns))
+                .map(|(number, s)| (s.labels.clone(), number))
+                .collect()
         };
         series.sort_unstable_by(|(a, _), (b, _)| order(a, b));
         let mut writer = BlockWriter::create(history.blocks_folder(), start, end)?;
@@ -117,7 +121,7 @@ impl Store {
             samples.clear();
             {
                 let inner = self.inner.read();
-                let Some(series) = inner.series(slot).filter(|s| s.labels == labels) else { continue };
+                let Some(series) = inner.slots.get(slot).filter(|s| s.labels == labels) else { continue };
                 match series.window(start - 1, end - 1, &inner.columns, &self.decoded, &mut scratch) {
                     Ok(window) => samples.extend(window),
                     Err(error) => {

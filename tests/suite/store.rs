@@ -188,6 +188,34 @@ fn retention_may_differ_by_series() {
     assert_eq!(store.series(&all(), Timestamp(0), Timestamp(100_000)), [labels("__name__=a:recorded")]);
 }
 
+/// The values of series that share their instants stand together: one that stays behind must not hold the room of the others for hours.
+#[test]
+fn a_series_that_ended_does_not_hold_the_room_of_those_that_go_on() {
+    let store = Store::new(Limits::default());
+    let others: Vec<Sample> = (0..1000).map(|i| sample(&format!("__name__=b,i={i}"), f64::from(i) / 4.0)).collect();
+    let ended = [sample("__name__=a", 1.0), sample("__name__=c", 0.5)];
+    let mut expected = Vec::new();
+    for tick in 1..=125 {
+        if tick <= 50 {
+            store.append(Timestamp(tick * 1000), &[&others[..], &ended[..]].concat());
+            expected.push((tick * 1000, 1.0));
+        } else {
+            store.append(Timestamp(tick * 1000), &others);
+        }
+    }
+    let before = store.stats();
+    assert_eq!(store.retain(Timestamp(0)), 0);
+    let after = store.stats();
+    assert_eq!(after.head_samples, 5 * 1000, "the ended ones are sealed");
+    assert_eq!(after.head_samples + after.sealed_samples, before.head_samples + before.sealed_samples);
+    assert!(after.bytes * 2 < before.bytes, "{} bytes, then {}", before.bytes, after.bytes);
+    let matcher = vec![Matcher::new("__name__", MatchOp::Equal, "a").expect("valid")];
+    assert_eq!(read(&store, &matcher, 0, i64::MAX)[0].1, expected);
+    assert_eq!(store.append(Timestamp(125_000), &ended), Appended { appended: 2, ..Appended::default() }, "and may come again");
+    expected.push((125_000, 1.0));
+    assert_eq!(read(&store, &matcher, 0, i64::MAX)[0].1, expected);
+}
+
 #[test]
 fn retention_drops_series_and_their_ids_stay_dead() {
     let store = Store::new(Limits::default());
