@@ -3,12 +3,13 @@
 //! Regular expressions run over the distinct values of a label, not over series; a pattern that is a list of literals (`a|b|c`) is a
 //! look-up for each of them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::model::{Labels, MatchOp, Matcher};
+use roaring::RoaringBitmap;
 
-/// Sorted slots of series.
-pub(super) type Postings = Vec<u32>;
+use super::postings::{Postings, union};
+use crate::model::{Labels, MatchOp, Matcher};
 
 type Values = HashMap<Box<str>, Postings, ahash::RandomState>;
 
@@ -16,22 +17,25 @@ type Values = HashMap<Box<str>, Postings, ahash::RandomState>;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     names: HashMap<Box<str>, Values, ahash::RandomState>,
-    all: Postings,
+    all: RoaringBitmap,
+    /// Series came or went since the last [`Index::compress`].
+    changed: bool,
 }
 
 impl Index {
     /// Registers a series.
     pub(super) fn add(&mut self, slot: u32, labels: &Labels) {
-        insert(&mut self.all, slot);
+        self.changed = true;
+        self.all.insert(slot);
         for (name, value) in labels {
             if !self.names.contains_key(name) {
                 self.names.insert(name.into(), Values::default());
             }
             let Some(values) = self.names.get_mut(name) else { continue };
             match values.get_mut(value) {
-                Some(postings) => insert(postings, slot),
+                Some(postings) => postings.insert(slot),
                 None => {
-                    values.insert(value.into(), vec![slot]);
+                    values.insert(value.into(), Postings::One(slot));
                 }
             }
         }
@@ -39,11 +43,12 @@ impl Index {
 
     /// Forgets a series.
     pub(super) fn remove(&mut self, slot: u32, labels: &Labels) {
-        erase(&mut self.all, slot);
+        self.changed = true;
+        self.all.remove(slot);
         for (name, value) in labels {
             let Some(values) = self.names.get_mut(name) else { continue };
             if let Some(postings) = values.get_mut(value) {
-                erase(postings, slot);
+                postings.remove(slot);
                 if postings.is_empty() {
                     values.remove(value);
                 }
@@ -51,6 +56,14 @@ impl Index {
             if values.is_empty() {
                 self.names.remove(name);
             }
+        }
+    }
+
+    /// Makes the sets small again after series came or went.
+    pub(super) fn compress(&mut self) {
+        if std::mem::take(&mut self.changed) {
+            self.names.values_mut().flat_map(|values| values.values_mut()).for_each(Postings::compress);
+            self.all.optimize();
         }
     }
 
@@ -78,59 +91,53 @@ impl Index {
         self.names.iter().flat_map(|(name, values)| values.iter().map(move |(value, postings)| (&**name, &**value, postings.len())))
     }
 
-    /// The series that pass every matcher.
-    pub(super) fn select(&self, matchers: &[Matcher]) -> Postings {
+    /// The series that pass every matcher, sorted.
+    pub(super) fn select(&self, matchers: &[Matcher]) -> Vec<u32> {
         // Matchers that no absent label passes narrow the set; the others take series away from it.
-        let mut kept: Option<Postings> = None;
-        let mut taken: Vec<Postings> = Vec::new();
+        let (mut kept, mut taken) = (Vec::new(), Vec::new());
         for matcher in matchers {
             if matcher.matches("") {
                 taken.push(self.refused(matcher));
                 continue;
             }
             let found = self.passing(matcher);
-            kept = Some(match kept {
-                None => found,
-                Some(before) => intersect(&before, &found),
-            });
-            if kept.as_ref().is_some_and(Vec::is_empty) {
+            if found.is_empty() {
                 return Vec::new();
             }
+            kept.push(found);
         }
-        let mut result = kept.unwrap_or_else(|| self.all.clone());
-        for refused in taken {
-            subtract(&mut result, &refused);
-        }
-        result
+        kept.sort_by_key(|found| found.len());
+        let mut kept = kept.into_iter();
+        let mut result = kept.next().unwrap_or(Cow::Borrowed(&self.all)).into_owned();
+        kept.for_each(|found| result &= &*found);
+        taken.iter().for_each(|refused| result -= &**refused);
+        result.iter().collect()
     }
 
     /// Series whose value of the label is present and passes.
-    fn passing(&self, matcher: &Matcher) -> Postings {
-        let Some(values) = self.names.get(matcher.name.as_str()) else { return Vec::new() };
-        match matcher.op {
-            MatchOp::Equal => values.get(matcher.value.as_str()).cloned().unwrap_or_default(),
-            MatchOp::Regex => match literals(&matcher.value) {
-                Some(set) => union(set.iter().filter_map(|v| values.get(*v))),
-                None => union(values.iter().filter(|(v, _)| matcher.matches(v)).map(|(_, p)| p)),
-            },
-            _ => union(values.iter().filter(|(v, _)| matcher.matches(v)).map(|(_, p)| p)),
+    fn passing(&self, matcher: &Matcher) -> Cow<'_, RoaringBitmap> {
+        let Some(values) = self.names.get(matcher.name.as_str()) else { return Cow::default() };
+        match (matcher.op, literals(&matcher.value)) {
+            (MatchOp::Equal, _) => values.get(matcher.value.as_str()).map(Postings::bitmap).unwrap_or_default(),
+            (MatchOp::Regex, Some(set)) => Cow::Owned(union(set.iter().filter_map(|v| values.get(*v)))),
+            _ => Cow::Owned(union(values.iter().filter(|(v, _)| matcher.matches(v)).map(|(_, p)| p))),
         }
     }
 
     /// Series whose value of the label is present and does not pass.
-    fn refused(&self, matcher: &Matcher) -> Postings {
-        let Some(values) = self.names.get(matcher.name.as_str()) else { return Vec::new() };
+    fn refused(&self, matcher: &Matcher) -> Cow<'_, RoaringBitmap> {
+        let Some(values) = self.names.get(matcher.name.as_str()) else { return Cow::default() };
         match (matcher.op, literals(&matcher.value)) {
-            (MatchOp::NotEqual, _) => values.get(matcher.value.as_str()).cloned().unwrap_or_default(),
-            (MatchOp::NotRegex, Some(set)) => union(set.iter().filter_map(|v| values.get(*v))),
-            _ => union(values.iter().filter(|(v, _)| !matcher.matches(v)).map(|(_, p)| p)),
+            (MatchOp::NotEqual, _) => values.get(matcher.value.as_str()).map(Postings::bitmap).unwrap_or_default(),
+            (MatchOp::NotRegex, Some(set)) => Cow::Owned(union(set.iter().filter_map(|v| values.get(*v)))),
+            _ => Cow::Owned(union(values.iter().filter(|(v, _)| !matcher.matches(v)).map(|(_, p)| p))),
         }
     }
 
     /// Bytes on the heap, about.
     pub(super) fn heap_size(&self) -> usize {
-        let values = |values: &Values| values.iter().map(|(text, postings)| text.len() + 48 + postings.capacity() * 4).sum::<usize>();
-        self.names.values().map(|v| 96 + values(v)).sum::<usize>() + self.all.capacity() * 4
+        let values = |values: &Values| values.iter().map(|(text, postings)| text.len() + 48 + postings.heap_size()).sum::<usize>();
+        self.names.values().map(|v| 96 + values(v)).sum::<usize>() + self.all.serialized_size()
     }
 }
 
@@ -145,49 +152,36 @@ fn literals(pattern: &str) -> Option<Vec<&str>> {
     Some(set)
 }
 
-fn insert(postings: &mut Postings, slot: u32) {
-    match postings.last() {
-        Some(last) if *last >= slot => {
-            if let Err(place) = postings.binary_search(&slot) {
-                postings.insert(place, slot);
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_selection_is_what_the_matchers_pass(
+            series in prop::collection::vec((prop::bool::weighted(0.8), prop::option::of(0_u32..3), prop::option::of(0_u32..200)), 1..600),
+            asked in prop::collection::vec((prop::sample::select(vec!["", "x", "few", "many", "unique", "none"]), 0_usize..4, prop::sample::select(vec!["", "0", "1", "1|7", "0|", ".*", ".+", "1.*", "500"])), 1..4),
+        ) {
+            let (mut index, mut all) = (Index::default(), Vec::new());
+            for (slot, (stays, few, many)) in (0_u32..).zip(series) {
+                let value = |of: Option<u32>| of.map_or(String::new(), |n| n.to_string());
+                let labels = Labels::from_pairs([("few", value(few)), ("many", value(many)), ("unique", slot.to_string()), ("x", "0".into())]);
+                index.add(slot, &labels);
+                all.push((slot, labels, stays));
             }
+            index.compress();
+            for (slot, labels, _) in all.iter().filter(|(.., stays)| !stays) {
+                index.remove(*slot, labels);
+            }
+            let ops = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
+            let matchers: Vec<Matcher> = asked.iter().map(|(name, op, value)| Matcher::new(name, ops[*op], value).expect("valid")).collect();
+            let passes = |labels: &Labels| matchers.iter().all(|m| m.matches(labels.value(&m.name)));
+            let expected: Vec<u32> = all.iter().filter(|(_, labels, stays)| *stays && passes(labels)).map(|(slot, ..)| *slot).collect();
+            prop_assert_eq!(&index.select(&matchers), &expected);
+            index.compress();
+            prop_assert_eq!(&index.select(&matchers), &expected);
         }
-        _ => postings.push(slot),
-    }
-}
-
-fn erase(postings: &mut Postings, slot: u32) {
-    if let Ok(place) = postings.binary_search(&slot) {
-        postings.remove(place);
-    }
-}
-
-fn union<'a>(lists: impl Iterator<Item = &'a Postings>) -> Postings {
-    let mut lists = lists.peekable();
-    let Some(first) = lists.next() else { return Vec::new() };
-    let mut all = first.clone();
-    if lists.peek().is_some() {
-        lists.for_each(|list| all.extend_from_slice(list));
-        all.sort_unstable();
-    }
-    all
-}
-
-fn intersect(a: &[u32], b: &[u32]) -> Postings {
-    let (small, large) = if a.len() <= b.len() { (a, b) } else { (b, a) };
-    if small.len() * 16 < large.len() {
-        return small.iter().copied().filter(|slot| large.binary_search(slot).is_ok()).collect();
-    }
-    let mut rest = large.iter().peekable();
-    let mut keep = |slot: &u32| {
-        while rest.next_if(|other| *other < slot).is_some() {}
-        rest.peek() == Some(&slot)
-    };
-    small.iter().copied().filter(|slot| keep(slot)).collect()
-}
-
-fn subtract(from: &mut Postings, other: &[u32]) {
-    if !other.is_empty() {
-        from.retain(|slot| other.binary_search(slot).is_err());
     }
 }

@@ -15,6 +15,7 @@ mod history;
 mod index;
 mod lookup;
 mod merged;
+mod postings;
 mod rows;
 mod selection;
 mod series;
@@ -393,6 +394,7 @@ impl Store {
             inner.changed(&labels);
             dropped += 1;
         }
+        inner.index.compress();
         dropped
     }
 }
