@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 
+use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 
@@ -14,6 +15,10 @@ use crate::model::{Labels, NativeHistogram};
 const SEGMENT_BYTES: usize = 32 << 20;
 /// A declaration is told again after the tick, and once more after so many bytes: more than a page, which is what a disk loses at once.
 const ECHO: usize = 8 << 10;
+/// Milliseconds: ticks that come at least so often use each other's room; what would lie idle for longer is given back.
+const OFTEN: i64 = 10_000;
+/// Samples of which the room may lie idle.
+const IDLE: usize = 4 << 10;
 /// A slot whose series is not declared in this segment.
 const UNDECLARED: u32 = u32::MAX;
 
@@ -25,7 +30,7 @@ pub(super) struct Record {
     /// What it holds.
     pub(super) kind: Kind,
     /// As encoded; all but ticks is deflated when it is written.
-    pub(super) payload: Vec<u8>,
+    pub(super) payload: Bytes,
     /// Instant of what it holds.
     pub(super) time: i64,
 }
@@ -72,9 +77,12 @@ pub(super) struct Encoder {
     time: i64,
     declared: Vec<u8>,
     /// What was declared, and from how many bytes on it is told again: no place in the file is the only one to name a series.
-    echo: Vec<(usize, Vec<u8>)>,
-    /// What the tick under way holds.
-    samples: Vec<(u32, f64)>,
+    echo: Vec<(usize, Bytes)>,
+    /// What the tick under way holds: runs of numbers (the first, and how many), and the value of each.
+    runs: Vec<(u32, u32)>,
+    values: Vec<f64>,
+    /// How many values the tick before held, and when it was.
+    before: (usize, i64),
     histograms: Vec<u8>,
 }
 
@@ -92,7 +100,9 @@ impl Encoder {
             time: 0,
             declared: Vec::new(),
             echo: Vec::new(),
-            samples: Vec::new(),
+            runs: Vec::new(),
+            values: Vec::new(),
+            before: (0, 0),
             histograms: Vec::new(),
         }
     }
@@ -100,7 +110,14 @@ impl Encoder {
     /// Adds a sample to the tick under way; one of another instant than the sample before begins a new tick.
     pub(super) fn add(&mut self, slot: u32, labels: &Labels, time: i64, value: f64, out: &mut impl FnMut(Record)) {
         let number = self.number(slot, labels, time, out);
-        self.samples.push((number, value));
+        if self.values.is_empty() {
+            self.values.reserve_exact(self.before.0);
+        }
+        match self.runs.last_mut() {
+            Some((first, length)) if *first + *length == number => *length += 1,
+            _ => self.runs.push((number, 1)),
+        }
+        self.values.push(value);
     }
 
     /// Likewise a native histogram.
@@ -114,7 +131,7 @@ impl Encoder {
     }
 
     fn is_empty(&self) -> bool {
-        self.samples.is_empty() && self.histograms.is_empty()
+        self.values.is_empty() && self.histograms.is_empty()
     }
 
     /// The number of a series at this instant, declared if need be.
@@ -137,12 +154,21 @@ impl Encoder {
     #[cold]
     fn declare(&mut self, slot: usize, labels: &Labels) -> u32 {
         if slot >= self.numbers.len() {
+            if slot >= self.numbers.capacity() {
+                self.numbers.reserve_exact(slot + slot / 8 + 64 - self.numbers.len());
+            }
             self.numbers.resize(slot + 1, UNDECLARED);
         }
         let number = self.bases.len() as u32;
         self.numbers[slot] = number;
         if self.declared.is_empty() {
             put_uint(&mut self.declared, u64::from(number));
+        }
+        // Growth by an eighth: doubling would leave a quarter of the room unused.
+        if self.bases.len() == self.bases.capacity() {
+            let more = self.bases.len() / 8 + 64;
+            self.bases.reserve_exact(more);
+            self.keys.reserve_exact(more);
         }
         self.bases.push(0.0);
         self.keys.push(0);
@@ -156,8 +182,10 @@ impl Encoder {
         if self.is_empty() {
             return;
         }
-        let declared = std::mem::take(&mut self.declared);
-        let mut tell = |payload: Vec<u8>, bytes: &mut usize| {
+        let mut declared = std::mem::take(&mut self.declared);
+        declared.shrink_to_fit();
+        let declared = Bytes::from(declared);
+        let mut tell = |payload: Bytes, bytes: &mut usize| {
             *bytes += payload.len() / 8;
             out(Record { segment, kind: Kind::Series, payload, time });
         };
@@ -169,25 +197,26 @@ impl Encoder {
             self.echo.extend([(0, declared.clone()), (self.bytes + ECHO, declared.clone())]);
             tell(declared, &mut self.bytes);
         }
-        if !self.samples.is_empty() {
-            let payload = self.tick();
+        if !self.values.is_empty() {
+            let payload = Bytes::from(self.tick());
             self.bytes += MARK.len() + HEADER + payload.len();
             out(Record { segment, kind: Kind::Tick, payload, time });
         }
         if !self.histograms.is_empty() {
-            let payload = std::mem::take(&mut self.histograms);
+            let payload = Bytes::from(std::mem::take(&mut self.histograms));
             self.bytes += payload.len() / 2;
             out(Record { segment, kind: Kind::Histograms, payload, time });
         }
     }
 
     fn tick(&mut self) -> Vec<u8> {
-        let mut payload = Vec::with_capacity(16 + self.samples.len() * 2);
+        let mut payload = Vec::with_capacity(16 + self.values.len() * 2);
         put_int(&mut payload, self.time);
+        let numbers = || self.runs.iter().flat_map(|(first, length)| *first..first + length);
         // A tick builds upon one key, or is one.
-        let key_of = |number: u32| self.keys[number as usize];
-        let mut key = key_of(self.samples[0].0);
-        let shared = key > 0 && self.samples.iter().all(|(number, _)| key_of(*number) == key);
+        let mut keys = numbers().map(|number| self.keys[number as usize]);
+        let mut key = keys.next().unwrap_or(0);
+        let shared = key > 0 && keys.all(|other| other == key);
         let is_key = !shared || self.uses[key as usize - 1] + 1 >= KEY;
         if is_key {
             self.uses.push(0);
@@ -196,27 +225,38 @@ impl Encoder {
             self.uses[key as usize - 1] += 1;
         }
         put_uint(&mut payload, u64::from(key) << 1 | u64::from(is_key));
-        let runs = self.samples.chunk_by(|a, b| a.0 + 1 == b.0);
-        put_uint(&mut payload, runs.clone().count() as u64);
+        put_uint(&mut payload, self.runs.len() as u64);
         let mut next = 0_i64;
-        for run in runs {
-            let first = i64::from(run[0].0);
-            put_int(&mut payload, first - next);
-            put_uint(&mut payload, run.len() as u64);
-            next = first + run.len() as i64;
+        for (first, length) in &self.runs {
+            put_int(&mut payload, i64::from(*first) - next);
+            put_uint(&mut payload, u64::from(*length));
+            next = i64::from(*first) + i64::from(*length);
         }
         let kinds = payload.len();
-        payload.resize(kinds + self.samples.len().div_ceil(4), 0);
-        for (place, (number, value)) in self.samples.drain(..).enumerate() {
+        payload.resize(kinds + self.values.len().div_ceil(4), 0);
+        for (place, (number, value)) in numbers().zip(&self.values).enumerate() {
             let base = &mut self.bases[number as usize];
-            let kind = delta::put(if is_key { 0.0 } else { *base }, value, &mut payload);
+            let kind = delta::put(if is_key { 0.0 } else { *base }, *value, &mut payload);
             payload[kinds + place / 4] |= kind << (place % 4 * 2);
             if is_key {
-                *base = value;
+                *base = *value;
                 self.keys[number as usize] = key;
             }
         }
+        self.clear();
         payload
+    }
+
+    /// Empties the tick under way.
+    fn clear(&mut self) {
+        let (length, time) = (self.values.len(), self.time);
+        self.runs.clear();
+        self.values.clear();
+        if time - self.before.1 > OFTEN {
+            self.runs.shrink_to(IDLE);
+            self.values.shrink_to(IDLE);
+        }
+        self.before = (length, time);
     }
 
     /// The series in `slot` is gone; another may take its place.
@@ -240,5 +280,40 @@ impl Encoder {
         self.keys.clear();
         self.uses.clear();
         self.echo.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The records of a tick of so many series.
+    fn tick(encoder: &mut Encoder, time: i64, series: u32) -> Vec<Record> {
+        let mut records = Vec::new();
+        for slot in 0..series {
+            encoder.add(slot, &Labels::from_pairs([("n", slot.to_string())]), time, 1.0, &mut |record| records.push(record));
+        }
+        encoder.finish(&mut |record| records.push(record));
+        records
+    }
+
+    #[test]
+    fn room_is_kept_for_ticks_that_come_often_only() {
+        let mut encoder = Encoder::new(1);
+        for (time, kept) in [(20_000, false), (21_000, true), (22_000, true), (37_000, false)] {
+            tick(&mut encoder, time, 20_000);
+            assert_eq!(encoder.values.capacity() >= 20_000, kept, "at {time}");
+        }
+        assert!(encoder.bases.capacity() <= 20_000 * 9 / 8 + 64);
+    }
+
+    #[test]
+    fn a_declaration_that_is_told_again_is_not_there_twice() {
+        let mut encoder = Encoder::new(1);
+        let mut told: Vec<Record> = (0..3).flat_map(|time| tick(&mut encoder, time * 1000, 10_000)).collect();
+        told.retain(|record| record.kind == Kind::Series);
+        assert_eq!(told.len(), 3);
+        assert!(told.iter().all(|record| record.payload.as_ptr() == told[0].payload.as_ptr()));
+        assert!(encoder.echo.is_empty());
     }
 }

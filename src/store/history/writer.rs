@@ -24,7 +24,7 @@ use super::metrics::Metrics;
 /// Bytes of records that may wait.
 const QUEUE: usize = 16 << 20;
 /// Bytes of room that is kept from one write to the next.
-const FRAMES: usize = 256 << 10;
+const FRAMES: usize = 32 << 10;
 /// How often the disk is asked to keep what was written.
 const SYNC: Duration = Duration::from_secs(15);
 /// How long the writer waits after a failure.
