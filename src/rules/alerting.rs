@@ -36,11 +36,9 @@ pub struct Context<'a> {
     pub hold_gaps: bool,
 }
 
-/// The alerts of one rule, and its templates, read once.
+/// The alerts of one rule.
 pub struct AlertingState {
     alerts: BTreeMap<u64, ActiveAlert>,
-    labels: Vec<(String, RuleText)>,
-    annotations: Vec<(String, RuleText)>,
     /// Whether annotations may change while the value stays: they ask for other samples, or for the time.
     texts_move: bool,
     /// Whether alerts came from before a restart or a reload, with the annotations of that time.
@@ -85,11 +83,8 @@ struct Present<'h> {
 type HeldFn<'a> = &'a mut dyn FnMut(&ActiveAlert, Option<&Held>) -> Option<Held>;
 
 impl AlertingState {
-    /// A rule without alerts. A template that cannot be read becomes its error's text.
+    /// A rule without alerts.
     pub fn new(rule: &AlertingRule) -> Self {
-        let read = |set: &Labels| -> Vec<(String, RuleText)> {
-            set.iter().map(|(name, text)| (name.to_owned(), RuleText::new(&rule.name, text))).collect()
-        };
         let mut top = &rule.expr;
         while let Expr::Paren(inner) = top {
             top = &inner.expr;
@@ -97,8 +92,6 @@ impl AlertingState {
         let lower_is_worse = matches!(top, Expr::Binary(b) if matches!(b.op, BinaryOp::Less | BinaryOp::LessOrEqual));
         AlertingState {
             alerts: BTreeMap::new(),
-            labels: read(&rule.labels),
-            annotations: read(&rule.annotations),
             texts_move: rule.annotations.iter().any(|(_, text)| text.contains("{{") && (text.contains("query") || text.contains("now"))),
             adopted: false,
             absences: absences(rule),
@@ -153,6 +146,7 @@ impl AlertingState {
             return Ok(step);
         }
         let present = self.present(rule, hits, now, context)?;
+        let texts = texts(rule, &rule.annotations);
         for (fingerprint, hit) in &present {
             let (mut alert, is_new) = match self.alerts.remove(fingerprint) {
                 Some(alert) if alert.state != AlertState::Inactive => (alert, false),
@@ -169,7 +163,7 @@ impl AlertingState {
             let value_changed = alert.value.to_bits() != hit.sample.value.to_bits() || hit.sample.histogram.is_some();
             let mut texts_changed = false;
             if is_new || value_changed || self.adopted || self.texts_move {
-                let annotations = self.expand(&self.annotations, hit.sample, now, context);
+                let annotations = expand(&texts, hit.sample, now, context);
                 texts_changed = annotations != alert.annotations;
                 alert.annotations = annotations;
             }
@@ -198,13 +192,13 @@ impl AlertingState {
         now: Timestamp,
         context: &Context<'_>,
     ) -> Result<BTreeMap<u64, Present<'h>>, String> {
-        let mut present = BTreeMap::new();
+        let (mut present, texts) = (BTreeMap::new(), texts(rule, &rule.labels));
         for (index, sample) in hits.found.iter().enumerate() {
             let mut labels = sample.labels.without_name().to_builder();
             let data = data(sample, now, context);
-            for (name, template) in &self.labels {
+            for (name, text) in &texts {
                 // An empty text removes the sample's own label.
-                labels.set(name, &template.expand(&data));
+                labels.set(name, &text.expand(&data));
             }
             let labels = labels.remove(METRIC_NAME).set("alertname", &rule.name).build();
             let no_data = index + hits.no_data >= hits.found.len();
@@ -219,15 +213,6 @@ impl AlertingState {
             return Err(format!("exceeded limit of {} with {count} alerts", context.limit));
         }
         Ok(present)
-    }
-
-    fn expand(&self, set: &[(String, RuleText)], sample: &VectorSample, now: Timestamp, context: &Context<'_>) -> Labels {
-        let data = data(sample, now, context);
-        let mut out = LabelsBuilder::new();
-        for (name, template) in set {
-            out.set(name, &template.expand(&data));
-        }
-        out.build()
     }
 
     /// One alert whose series is there. Tells whether anything about it changed.
@@ -311,6 +296,20 @@ impl AlertingState {
             step.changed.push(fingerprint);
         }
     }
+}
+
+/// The texts of labels or annotations. One that cannot be read becomes its error's text.
+fn texts<'a>(rule: &'a AlertingRule, set: &'a Labels) -> Vec<(&'a str, RuleText<'a>)> {
+    set.iter().map(|(name, text)| (name, RuleText::new(&rule.name, text))).collect()
+}
+
+fn expand(texts: &[(&str, RuleText<'_>)], sample: &VectorSample, now: Timestamp, context: &Context<'_>) -> Labels {
+    let data = data(sample, now, context);
+    let mut out = LabelsBuilder::new();
+    for (name, text) in texts {
+        out.set(name, &text.expand(&data));
+    }
+    out.build()
 }
 
 /// Whether an alert without a result stays as it is, because something holds it; notes when that begins and ends.

@@ -23,7 +23,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use gotmpl::parse::{ListNode, Parser};
+use gotmpl::parse::{ListNode, Node, Parser};
 use gotmpl::{TemplateError, Value};
 
 use call::{Context, Functions};
@@ -56,7 +56,6 @@ enum Body {
 /// The template and those it calls, under their names.
 struct Tree {
     text: gotmpl::Template,
-    parts: Vec<(String, ListNode)>,
     undefined: Vec<String>,
 }
 
@@ -121,7 +120,14 @@ impl Template {
             return Ok(Template { name: name.to_owned(), body: Body::Plain(text.into()) });
         }
         let whole = format!("{prelude}{text}");
-        let ((tree, _), defines) = read(name, &whole, functions)?;
+        let ((mut tree, _), defines) = read(name, &whole, functions)?;
+        // What the prelude declares and the text never names is neither kept nor computed.
+        tree.nodes.retain(|node| match node {
+            Node::Action(action) if action.pos.offset < prelude.len() => {
+                action.pipe.decl.iter().all(|name| !prelude.contains(name.as_str()) || text.contains(name.as_str()))
+            }
+            _ => true,
+        });
         let mut wanted = library::calls(&tree);
         let mut parts = vec![(name.to_owned(), tree)];
         for (define, _, body) in defines {
@@ -143,8 +149,8 @@ impl Template {
             }
         }
         let text = gotmpl::Template::new(name).max_range_iters(MAX_ITERATIONS);
-        let text = parts.iter().fold(text, |text, (name, tree)| text.add_parse_tree(name, tree.clone()));
-        Ok(Template { name: name.to_owned(), body: Body::Tree(Arc::new(Tree { text, parts, undefined })) })
+        let text = parts.into_iter().fold(text, |text, (name, tree)| text.add_parse_tree(&name, tree));
+        Ok(Template { name: name.to_owned(), body: Body::Tree(Arc::new(Tree { text, undefined })) })
     }
 
     /// Whether expanding gives the text itself, whatever the data.
@@ -197,7 +203,8 @@ impl Template {
 fn html_template(name: &str, tree: &Tree, functions: gotmpl::FuncMap) -> Result<gotmpl::html::Template, TemplateError> {
     // The text that is parsed gives way to the tree of the same name.
     let start = gotmpl::html::Template::new(name).max_range_iters(MAX_ITERATIONS).funcs(functions).parse(".")?;
-    tree.parts.iter().try_fold(start, |template, (name, body)| template.add_parse_tree(name, body.clone()))
+    let mut parts = tree.text.templates().into_iter().filter_map(|name| Some((name, tree.text.lookup(name)?)));
+    parts.try_fold(start, |template, (name, body)| template.add_parse_tree(name, body.clone()))
 }
 
 impl Default for Template {
