@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::alerting;
 use crate::config::glob;
-use crate::model::{Alert, HistogramSample, Sample, Timestamp};
+use crate::model::{Alert, HistogramSample, LabelSets, Sample, Timestamp};
 use crate::promql::{self, Engine, Expr, Sharing, Value};
 use crate::remote::alertmanager::{Metrics, Sender};
 use crate::rules::RuleGroup;
@@ -48,6 +48,10 @@ impl Backend for Judge {
 
     fn query_sharing(&self, expr: &Expr, at: Timestamp, sharing: Sharing) -> Hits {
         self.value(&Engine { sharing: Some(sharing), ..self.engine.clone() }, expr, at)
+    }
+
+    fn series(&self, expr: &Expr, at: Timestamp) -> Result<LabelSets, String> {
+        self.engine.series(&self.store, expr, at).map_err(|e| e.to_string())
     }
 
     fn query_text(&self, text: &str, at: Timestamp) -> Hits {

@@ -9,7 +9,7 @@ use super::frame::{Frame, Node, is_absent};
 use super::plan::Sharing;
 use super::value::{EvalError, Evaluated, Interrupt, MatrixSeries, Value, VectorSample};
 use crate::model::time::millis;
-use crate::model::{Labels, Timestamp};
+use crate::model::{LabelSets, Labels, Timestamp};
 use crate::store::Store;
 
 /// Evaluates expressions within limits. Cheap to clone: a caller that wants other limits or its own interrupt changes a clone.
@@ -56,6 +56,15 @@ impl Engine {
             }
         };
         Ok(query.evaluated(value))
+    }
+
+    /// The series that an expression, an instant vector, has a value for at `at`; a list that is shared with whatever reads the same series.
+    pub fn series(&self, store: &Store, expr: &Expr, at: Timestamp) -> Result<LabelSets, EvalError> {
+        let steps = Steps::new(at.0, at.0, 1);
+        let query = Query::new(self, store, steps, at.0);
+        let mut frame = Evaluator { query: &query, steps }.vector(expr)?;
+        frame.compact();
+        Ok(frame.rows)
     }
 
     /// The value of `expr` at `start`, `start + step`, … up to `end`: always a matrix, sorted by labels.

@@ -10,7 +10,7 @@ use super::alerting::Context;
 use crate::model::{Alert, Labels, Stage, Timestamp};
 
 /// Where an alert is in its life.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AlertState {
     /// Resolved; kept for a while so that its end is told again.
@@ -79,7 +79,7 @@ pub struct ActiveAlert {
     /// The last evaluation that found its input.
     pub fed_at: Timestamp,
     /// What keeps it as it is, though its expression has no result for it.
-    pub held: Option<Held>,
+    pub held: Option<Box<Held>>,
     /// Whether it was raised because there is no data.
     pub no_data: bool,
     /// Whether it comes from before a restart and was not found since.
@@ -170,7 +170,7 @@ impl ActiveAlert {
             keep_firing_since: self.keep_firing_since.map(|t| t.0),
             source: Some(pairs(&self.source)),
             fed_at: Some(self.fed_at.0),
-            held: self.held.as_ref().map(HeldBody::of),
+            held: self.held.as_deref().map(HeldBody::of),
             no_data: self.no_data,
             value: self.value.to_bits(),
             peak: self.peak.to_bits(),
@@ -196,7 +196,7 @@ impl ActiveAlert {
             last_sent_at: body.last_sent_at.map(Timestamp),
             keep_firing_since: body.keep_firing_since.map(Timestamp),
             fed_at: Timestamp(body.fed_at.unwrap_or(body.active_at)),
-            held: body.held.map(HeldBody::read),
+            held: body.held.map(|held| Box::new(held.read())),
             no_data: body.no_data,
             restored: true,
             value: f64::from_bits(body.value),

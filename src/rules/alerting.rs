@@ -4,13 +4,12 @@
 //! Where Prometheus would lose an alert, this keeps it: an error, or more alerts than the limit, leaves every alert as it was.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::AlertingRule;
 use super::active::{ActiveAlert, AlertState, Held, HeldBy};
-use super::inputs::{SeriesSet, absences};
-use crate::model::{Alert, Labels, LabelsBuilder, METRIC_NAME, Stage, Timestamp};
+use super::inputs::absences;
+use crate::model::{Alert, LabelSets, Labels, LabelsBuilder, METRIC_NAME, Stage, Timestamp};
 use crate::promql::ast::BinaryOp;
 use crate::promql::{Expr, VectorSample};
 use crate::template::{Query, RuleData, RuleText};
@@ -38,7 +37,7 @@ pub struct Context<'a> {
 
 /// The alerts of one rule.
 pub struct AlertingState {
-    alerts: BTreeMap<u64, ActiveAlert>,
+    alerts: BTreeMap<u64, Box<ActiveAlert>>,
     /// Whether annotations may change while the value stays: they ask for other samples, or for the time.
     texts_move: bool,
     /// Whether alerts came from before a restart or a reload, with the annotations of that time.
@@ -46,7 +45,7 @@ pub struct AlertingState {
     /// What has a result when a selector finds nothing, with `no_data: alert`.
     absences: Vec<Expr>,
     /// What the expression read at the last evaluation, while there are alerts.
-    pub(super) read: Option<Arc<SeriesSet>>,
+    pub(super) read: Option<Vec<LabelSets>>,
     /// Whether the expression asks for values below a threshold.
     lower_is_worse: bool,
 }
@@ -107,18 +106,18 @@ impl AlertingState {
 
     /// The alerts, by fingerprint of their labels; resolved ones included for a while.
     pub fn alerts(&self) -> impl Iterator<Item = &ActiveAlert> {
-        self.alerts.values()
+        self.alerts.values().map(|alert| &**alert)
     }
 
     /// The alert with this fingerprint.
     pub fn alert(&self, fingerprint: u64) -> Option<&ActiveAlert> {
-        self.alerts.get(&fingerprint)
+        self.alerts.get(&fingerprint).map(|alert| &**alert)
     }
 
     /// Takes over an alert from before a restart or a reload.
     pub fn adopt(&mut self, alert: ActiveAlert) {
         self.adopted = true;
-        self.alerts.insert(alert.labels.fingerprint(), alert);
+        self.alerts.insert(alert.labels.fingerprint(), Box::new(alert));
     }
 
     /// Whether an alert is pending or fires.
@@ -128,7 +127,7 @@ impl AlertingState {
 
     /// Gives up all alerts.
     pub fn take(&mut self) -> Vec<ActiveAlert> {
-        std::mem::take(&mut self.alerts).into_values().collect()
+        std::mem::take(&mut self.alerts).into_values().map(|alert| *alert).collect()
     }
 
     /// Judges the result of the rule's expression at `now`; `held` is asked about alerts that it has nothing for. When it errs, nothing has
@@ -152,7 +151,7 @@ impl AlertingState {
                 Some(alert) if alert.state != AlertState::Inactive => (alert, false),
                 _ => {
                     let source = hit.sample.labels.without_name();
-                    (ActiveAlert::new(hit.labels.clone(), source, Labels::empty(), hit.sample.value, now), true)
+                    (Box::new(ActiveAlert::new(hit.labels.clone(), source, Labels::empty(), hit.sample.value, now)), true)
                 }
             };
             if let Some(held) = alert.held.take() {
@@ -167,7 +166,7 @@ impl AlertingState {
                 texts_changed = annotations != alert.annotations;
                 alert.annotations = annotations;
             }
-            let (alert, changed) = self.seen(alert, rule, hit, now);
+            let changed = self.seen(&mut alert, rule, hit, now);
             if changed || is_new || texts_changed {
                 step.changed.push(*fingerprint);
             }
@@ -216,7 +215,7 @@ impl AlertingState {
     }
 
     /// One alert whose series is there. Tells whether anything about it changed.
-    fn seen(&self, mut alert: ActiveAlert, rule: &AlertingRule, hit: &Present<'_>, now: Timestamp) -> (ActiveAlert, bool) {
+    fn seen(&self, alert: &mut ActiveAlert, rule: &AlertingRule, hit: &Present<'_>, now: Timestamp) -> bool {
         let value = hit.sample.value;
         let mut changed = alert.value.to_bits() != value.to_bits() || alert.keep_firing_since.is_some() || alert.no_data != hit.no_data;
         (alert.fed_at, alert.restored, alert.no_data) = (now, false, hit.no_data);
@@ -240,7 +239,7 @@ impl AlertingState {
             }
             _ => {}
         }
-        (alert, changed)
+        changed
     }
 
     /// The alerts whose series is not there.
@@ -321,8 +320,8 @@ fn stays(
     (step, held): (&mut Step, HeldFn<'_>),
 ) -> bool {
     let before = alert.held.take();
-    alert.held = held(alert, before.as_ref());
-    let since = |held: &Option<Held>| held.as_ref().map(|held| (held.why, held.since));
+    alert.held = held(alert, before.as_deref()).map(Box::new);
+    let since = |held: &Option<Box<Held>>| held.as_ref().map(|held| (held.why, held.since));
     let changed = since(&before) != since(&alert.held);
     if changed {
         step.changed.push(alert.labels.fingerprint());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{HistogramSample, Labels, Sample, Timestamp};
+use crate::model::{HistogramSample, LabelSets, Labels, Sample, Timestamp};
 use crate::promql::{Expr, Sharing, Value, VectorSample};
 
 /// A series of a range query.
@@ -29,6 +29,11 @@ pub trait Backend: Send + Sync {
     fn query_sharing(&self, expr: &Expr, at: Timestamp, sharing: Sharing) -> Hits {
         let _ = sharing;
         self.query(expr, at)
+    }
+
+    /// The series that `expr` has a result for, as a list that others may share.
+    fn series(&self, expr: &Expr, at: Timestamp) -> Result<LabelSets, String> {
+        Ok(self.query(expr, at)?.into_iter().map(|sample| sample.labels).collect())
     }
 
     /// The same for an expression in a template.

@@ -41,7 +41,7 @@ impl Group {
         settings: &Settings,
     ) -> Vec<Standing> {
         let standing = |running: &RunningRule| {
-            let Rule::Alerting(rule) = &running.rule else { return None };
+            let Rule::Alerting(rule) = &*running.rule else { return None };
             if rule.name != name {
                 return None;
             }

@@ -1,6 +1,6 @@
 //! One group at one instant: its rules in order, each seeing what those before it wrote.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,8 +11,9 @@ use super::backend::Backend;
 use super::evidence::Scene;
 use super::inputs::Inputs;
 use super::recording::{Recorded, record};
-use super::{AlertingRule, Rule, RuleGroup};
-use crate::model::{Alert, Labels, LabelsBuilder, METRIC_NAME, Sample, Stage, Timestamp, stale_nan};
+use super::written::{Written, marker};
+use super::{Rule, RuleGroup};
+use crate::model::{Alert, Labels, Stage, Timestamp};
 use crate::promql::{Marks, Plan, Results, Sharing, VectorSample};
 use crate::state::{DecisionRow, RuleAlertChanges, RuleAlertRow};
 use crate::template::{Queried, Query};
@@ -77,12 +78,24 @@ impl Health {
     }
 }
 
-type SeriesSet = HashSet<Labels, ahash::RandomState>;
+/// A rule of a group's definition.
+#[derive(Clone)]
+pub struct GroupRule {
+    group: Arc<RuleGroup>,
+    index: usize,
+}
+
+impl std::ops::Deref for GroupRule {
+    type Target = Rule;
+    fn deref(&self) -> &Rule {
+        &self.group.rules[self.index]
+    }
+}
 
 /// A rule with what it remembers.
 pub struct RunningRule {
     /// Its definition.
-    pub rule: Rule,
+    pub rule: GroupRule,
     /// How its last evaluation went.
     pub health: Health,
     /// Its alerts, when it is an alerting rule.
@@ -90,7 +103,7 @@ pub struct RunningRule {
     /// Identity across restarts: file, group, name, labels, and a number among equals.
     key: String,
     /// Series it wrote at its last evaluation.
-    written: SeriesSet,
+    written: Written,
     /// Where what it shares with other rules stands in its expression.
     marks: Arc<Marks>,
 }
@@ -135,7 +148,7 @@ impl Group {
     pub fn new(definition: impl Into<Arc<RuleGroup>>, settings: &Settings) -> Self {
         let definition = definition.into();
         let mut keys: BTreeMap<String, usize> = BTreeMap::new();
-        let rules = definition.rules.iter().map(|rule| {
+        let rules = definition.rules.iter().enumerate().map(|(index, rule)| {
             let plain = format!("{};{};{};{}", definition.file, definition.name, rule.name(), rule.labels().braced());
             let number = keys.entry(plain.clone()).or_default();
             let key = if *number == 0 { plain } else { format!("{plain};{number}") };
@@ -145,11 +158,11 @@ impl Group {
                 Rule::Recording(_) => None,
             };
             RunningRule {
-                rule: rule.clone(),
+                rule: GroupRule { group: Arc::clone(&definition), index },
                 health: Health::default(),
                 alerting,
                 key,
-                written: SeriesSet::default(),
+                written: Written::Nothing,
                 marks: Arc::default(),
             }
         });
@@ -228,8 +241,8 @@ impl Group {
         let mut outcome = GroupOutcome::default();
         let mut series = std::mem::take(&mut self.ended);
         for rule in &mut self.rules {
-            series.extend(rule.written.drain());
-            let (Some(state), Rule::Alerting(definition)) = (&mut rule.alerting, &rule.rule) else { continue };
+            series.extend(rule.written.series(&rule.rule));
+            let (Some(state), Rule::Alerting(definition)) = (&mut rule.alerting, &*rule.rule) else { continue };
             for alert in state.take() {
                 outcome.changes.gone.push((rule.key.clone(), alert.labels.fingerprint()));
                 outcome.alerts.extend(resolved(alert, now, &context, &definition.expr_text));
@@ -238,9 +251,9 @@ impl Group {
         (outcome, series)
     }
 
-    /// Whether one of its rules wrote this series at its last evaluation.
-    pub(super) fn writes(&self, labels: &Labels) -> bool {
-        self.rules.iter().any(|rule| rule.written.contains(labels))
+    /// The series that its rules wrote at their last evaluation.
+    pub(super) fn written(&self) -> impl Iterator<Item = Labels> {
+        self.rules.iter().flat_map(|rule| rule.written.series(&rule.rule))
     }
 
     /// Adds the expressions of its rules to what is evaluated at one instant.
@@ -403,15 +416,25 @@ impl RunningRule {
             Some(results) => backend.query_sharing(self.rule.expr(), at, Sharing::new(results.clone(), self.marks.clone()))?,
             None => backend.query(self.rule.expr(), at)?,
         };
-        let mut recorded = match &self.rule {
-            Rule::Recording(rule) => record(rule, hits, context.limit)?,
+        let (mut recorded, ended) = match &*self.rule {
+            Rule::Recording(rule) => {
+                let recorded = record(rule, hits, context.limit)?;
+                let ended = self.written.record(&recorded);
+                (recorded, ended)
+            }
             Rule::Alerting(_) => {
                 self.judge(hits, backend, (at, now), context, outcome)?;
-                Recorded { samples: self.synthetic(), ..Recorded::default() }
+                let (Rule::Alerting(rule), Some(state)) = (&*self.rule, &self.alerting) else { return Ok(()) };
+                let (samples, ended) = self.written.alerts(rule, state);
+                (Recorded { samples, ..Recorded::default() }, ended)
             }
         };
         let discarded = recorded.discarded.take();
-        self.write(recorded, backend, at, results, outcome);
+        outcome.samples += recorded.samples.len() + recorded.histograms.len();
+        recorded.samples.extend(ended);
+        if !recorded.is_empty() {
+            write(backend, at, &recorded, results);
+        }
         discarded.map_or(Ok(()), Err)
     }
 
@@ -424,7 +447,7 @@ impl RunningRule {
         context: &Context<'_>,
         outcome: &mut GroupOutcome,
     ) -> Result<(), String> {
-        let (Rule::Alerting(rule), Some(state)) = (&self.rule, &mut self.alerting) else { return Ok(()) };
+        let (Rule::Alerting(rule), Some(state)) = (&*self.rule, &mut self.alerting) else { return Ok(()) };
         let found = hits.len();
         for absence in state.absences() {
             for VectorSample { labels, .. } in backend.query(absence, at)? {
@@ -446,7 +469,7 @@ impl RunningRule {
 
     /// Adds what was seen to the alerts that it tells.
     fn add_evidence(&self, scene: &Scene<'_>, told: &mut [Alert]) {
-        if let Rule::Alerting(definition) = &self.rule {
+        if let Rule::Alerting(definition) = &*self.rule {
             scene.add(definition, told);
         }
     }
@@ -457,33 +480,6 @@ impl RunningRule {
         outcome.failures += u64::from(result.is_err());
         self.health =
             Health { ok: Some(result.is_ok()), last_error: result.err(), last_evaluation: Some(now), evaluation_time: begun.elapsed() };
-    }
-
-    /// `ALERTS` and `ALERTS_FOR_STATE` of every pending and firing alert.
-    fn synthetic(&self) -> Vec<Sample> {
-        match (&self.rule, &self.alerting) {
-            (Rule::Alerting(rule), Some(state)) => synthetic(rule, state),
-            _ => Vec::new(),
-        }
-    }
-
-    /// Stores the samples, and a stale marker for each series that was there last time and is not now.
-    fn write(
-        &mut self,
-        mut recorded: Recorded,
-        backend: &dyn Backend,
-        at: Timestamp,
-        results: Option<&Arc<Results>>,
-        outcome: &mut GroupOutcome,
-    ) {
-        if recorded.is_empty() && self.written.is_empty() {
-            return;
-        }
-        let now: SeriesSet = recorded.labels().cloned().collect();
-        outcome.samples += recorded.samples.len() + recorded.histograms.len();
-        recorded.samples.extend(self.written.difference(&now).cloned().map(marker));
-        write(backend, at, &recorded, results);
-        self.written = now;
     }
 }
 
@@ -524,26 +520,4 @@ fn note(key: &str, state: &AlertingState, step: &Step, now: Timestamp, changes: 
         paths: Vec::new(),
     };
     changes.decisions.extend(step.decisions.iter().map(decision));
-}
-
-fn marker(labels: Labels) -> Sample {
-    Sample { labels, value: stale_nan(), timestamp: None }
-}
-
-/// `ALERTS` and `ALERTS_FOR_STATE` of every pending and firing alert.
-fn synthetic(rule: &AlertingRule, state: &AlertingState) -> Vec<Sample> {
-    let mut samples = Vec::new();
-    for alert in state.alerts().filter(|alert| alert.state != AlertState::Inactive) {
-        // As in Prometheus, a label that the alert lacks because its text came out empty stands here as the rule writes it.
-        let mut labels = LabelsBuilder::new();
-        for (name, value) in rule.labels.iter().chain(&alert.labels) {
-            labels.set(name, value);
-        }
-        labels.set("alertname", &rule.name).set(METRIC_NAME, "ALERTS_FOR_STATE");
-        let since = alert.active_at.0.div_euclid(1000) as f64;
-        samples.push(Sample { labels: labels.build(), value: since, timestamp: None });
-        labels.set(METRIC_NAME, "ALERTS").set("alertstate", alert.state.as_str());
-        samples.push(Sample { labels: labels.build(), value: 1.0, timestamp: None });
-    }
-    samples
 }

@@ -11,13 +11,12 @@
 //! held until then, for a lookback at most.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::active::{ActiveAlert, AlertState, Held, HeldBy};
 use super::backend::Backend;
 use super::{AlertingRule, NoData};
-use crate::model::{Labels, METRIC_NAME, Timestamp};
+use crate::model::{LabelSets, Labels, METRIC_NAME, Timestamp};
 use crate::promql::ast::{MatrixSelector, ValueType, VectorSelector};
 use crate::promql::{Expr, VectorSample, parse};
 
@@ -29,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 const MAX_MISSING: usize = 16;
 
 /// Some series.
-pub(super) type SeriesSet = HashSet<Labels, ahash::RandomState>;
+type SeriesSet = HashSet<Labels, ahash::RandomState>;
 
 /// Functions that have no result for a series with one sample.
 const OF_TWO_SAMPLES: [&str; 8] =
@@ -57,12 +56,14 @@ pub(super) struct Inputs<'a> {
     /// What the rule says of missing input, `None` where a gap holds an alert.
     no_data: Option<NoData>,
     /// What the selectors find now.
-    found: Option<Arc<SeriesSet>>,
+    found: Option<Vec<LabelSets>>,
+    /// The same, to look one up.
+    there: Option<SeriesSet>,
     /// What the expression read at the evaluation before this one. It is kept, not asked for again: the end of a series may come in late,
     /// with an instant that was judged already.
-    before: Option<Arc<SeriesSet>>,
+    before: Option<Vec<LabelSets>>,
     /// What it read before a restart, by instant, as far as history has it.
-    then: BTreeMap<Timestamp, Arc<SeriesSet>>,
+    then: BTreeMap<Timestamp, Vec<LabelSets>>,
     targets: HashMap<Labels, Target>,
     /// Labels, without the name, of series with too few samples for the function that reads them.
     thin: Option<SeriesSet>,
@@ -77,7 +78,7 @@ impl<'a> Inputs<'a> {
         backend: &'a dyn Backend,
         rule: &'a AlertingRule,
         (at, now): (Timestamp, Timestamp),
-        before: Option<Arc<SeriesSet>>,
+        before: Option<Vec<LabelSets>>,
         hold_gaps: bool,
     ) -> Self {
         let no_data = rule.no_data.or((!hold_gaps).then_some(NoData::Resolve));
@@ -88,6 +89,7 @@ impl<'a> Inputs<'a> {
             now,
             no_data,
             found: None,
+            there: None,
             before,
             then: BTreeMap::new(),
             targets: HashMap::new(),
@@ -142,6 +144,7 @@ impl<'a> Inputs<'a> {
             self.no_data == Some(NoData::Hold) || self.is_gap(series, alert, before)
         });
         missing.sort_unstable();
+        missing.dedup();
         missing.truncate(MAX_MISSING);
         missing
     }
@@ -151,14 +154,14 @@ impl<'a> Inputs<'a> {
         let at = self.then(alert);
         let known = self.before.clone().or_else(|| self.then.get(&at).cloned());
         let then = known.unwrap_or_else(|| {
-            let read = Arc::new(self.read_at(at));
+            let read = self.read_at(at);
             self.then.insert(at, read.clone());
             read
         });
-        let mut fed_by: Vec<Labels> = then.iter().filter(|series| agree(series, &alert.source)).cloned().collect();
+        let mut fed_by: Vec<Labels> = each(&then).filter(|series| agree(series, &alert.source)).cloned().collect();
         if fed_by.is_empty() && self.before.is_none() {
             // A collection that fails ends its series at the instant when it began, which an evaluation meanwhile has passed.
-            fed_by = self.read_before(at).into_iter().filter(|series| agree(series, &alert.source)).collect();
+            fed_by = each(&self.read_before(at)).filter(|series| agree(series, &alert.source)).cloned().collect();
         }
         let target = target_of(&alert.source);
         if fed_by.is_empty() && alert.restored && target.len() == 2 { vec![target] } else { fed_by }
@@ -171,60 +174,65 @@ impl<'a> Inputs<'a> {
 
     /// Whether any of the alert's input is there.
     fn is_fed(&mut self, alert: &ActiveAlert) -> bool {
-        self.rule.expr.selectors().is_empty() || self.series().iter().any(|series| agree(series, &alert.source))
+        self.rule.expr.selectors().is_empty() || each(self.series()).any(|series| agree(series, &alert.source))
     }
 
     /// The series that its selectors find now. What cannot be read is not known to be missing.
-    fn series(&mut self) -> Arc<SeriesSet> {
-        let found = self.found.get_or_insert_with(|| {
+    fn series(&mut self) -> &[LabelSets] {
+        self.found.get_or_insert_with(|| {
             let selectors = self.rule.expr.selectors().into_iter();
-            let found = selectors.filter_map(|selector| self.backend.query(&Expr::VectorSelector(selector.clone()), self.at).ok());
-            Arc::new(found.flatten().map(|sample| sample.labels).collect())
-        });
-        found.clone()
+            selectors.filter_map(|selector| self.backend.series(&Expr::VectorSelector(selector.clone()), self.at).ok()).collect()
+        })
     }
 
     /// What the expression reads now, for the next evaluation; `None` where nobody will ask.
-    pub fn read_now(&mut self) -> Option<Arc<SeriesSet>> {
+    pub fn read_now(&mut self) -> Option<Vec<LabelSets>> {
         if self.no_data == Some(NoData::Resolve) {
             return None;
         }
         let mut reads = Vec::new();
         reach(&self.rule.expr, Duration::ZERO, &mut reads);
         let is_instant = reads.iter().all(|(_, range)| range.is_zero());
-        Some(if is_instant { self.series() } else { Arc::new(self.read_at(self.at)) })
+        Some(if is_instant { self.series().to_vec() } else { self.read_at(self.at) })
     }
 
     /// The series that the expression read at an instant: of a range, those that had ended within it too.
-    fn read_at(&self, at: Timestamp) -> SeriesSet {
+    fn read_at(&self, at: Timestamp) -> Vec<LabelSets> {
         let mut reads = Vec::new();
         reach(&self.rule.expr, Duration::ZERO, &mut reads);
         let read = reads.into_iter().filter_map(|(selector, range)| {
             let selector = selector.clone();
             if range.is_zero() {
-                return self.backend.query(&Expr::VectorSelector(selector), at).ok();
+                return self.backend.series(&Expr::VectorSelector(selector), at).ok();
             }
             let range = Expr::MatrixSelector(MatrixSelector { span: selector.span, selector, range });
-            self.backend.query_text(&format!("last_over_time({range})"), at).ok()
+            self.series_of(&format!("last_over_time({range})"), at)
         });
-        read.flatten().map(|sample| sample.labels).collect()
+        read.collect()
     }
 
     /// The series that its selectors would have found within the lookback before an instant, ended or not.
-    fn read_before(&self, at: Timestamp) -> SeriesSet {
+    fn read_before(&self, at: Timestamp) -> Vec<LabelSets> {
         let selectors = self.rule.expr.selectors().into_iter();
         let read = selectors.filter_map(|selector| {
             let selector = Expr::VectorSelector(selector.clone());
-            self.backend.query_text(&format!("last_over_time({selector}[{LOOKBACK}])"), at).ok()
+            self.series_of(&format!("last_over_time({selector}[{LOOKBACK}])"), at)
         });
-        read.flatten().map(|sample| sample.labels).collect()
+        read.collect()
+    }
+
+    fn series_of(&self, text: &str, at: Timestamp) -> Option<LabelSets> {
+        self.backend.series(&parse(text).ok()?, at).ok()
     }
 
     fn is_there(&mut self, series: &Labels) -> bool {
         if series.metric_name().is_empty() {
             return self.target(series) == Target::Healthy;
         }
-        self.series().contains(series)
+        if self.there.is_none() {
+            self.there = Some(each(self.series()).cloned().collect());
+        }
+        self.there.as_ref().is_some_and(|there| there.contains(series))
     }
 
     /// Whether a series that is there has too few samples for the function that reads it.
@@ -325,6 +333,10 @@ fn reach<'e>(expr: &'e Expr, back: Duration, found: &mut Vec<(&'e VectorSelector
         Expr::Call(call) if call.function.name.starts_with("absent") => {}
         other => other.children().into_iter().for_each(|child| reach(child, back, found)),
     }
+}
+
+fn each(lists: &[LabelSets]) -> impl Iterator<Item = &Labels> {
+    lists.iter().flat_map(|list| list.iter())
 }
 
 /// Whether two label sets are equal in those labels, the name aside, that both have.

@@ -18,6 +18,7 @@ mod recording;
 pub mod scheduler;
 pub mod snapshot;
 pub mod unit_test;
+mod written;
 
 use std::time::Duration;
 
@@ -87,7 +88,7 @@ pub struct AlertingRule {
     /// How long the alert goes on firing after the expression ceased to hold.
     pub keep_firing_for: Duration,
     /// When the alert has recovered, as soon as the expression holds no longer; `None`: at once.
-    pub recover_expr: Option<Expr>,
+    pub recover_expr: Option<Box<Expr>>,
     /// What becomes of alerts whose input is missing; `None`: they stay as they are while their target fails or is not collected.
     pub no_data: Option<NoData>,
     /// Labels added to the alert, templates not yet expanded; an empty one takes the result's away. The group's included.
@@ -181,7 +182,7 @@ impl Rule {
     pub fn selectors(&self) -> Vec<(&VectorSelector, Position)> {
         let (recovery, places) = match self {
             Rule::Recording(rule) => (None, &rule.selectors),
-            Rule::Alerting(rule) => (rule.recover_expr.as_ref(), &rule.selectors),
+            Rule::Alerting(rule) => (rule.recover_expr.as_deref(), &rule.selectors),
         };
         let selectors = self.expr().selectors().into_iter().chain(recovery.into_iter().flat_map(Expr::selectors));
         let places = places.iter().copied().chain(std::iter::repeat(self.position()));

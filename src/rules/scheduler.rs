@@ -3,7 +3,7 @@
 //! All groups of one interval are evaluated at one instant, a multiple of the interval plus a small phase, so that every rule judges the
 //! same collection, and what they share is computed once. Critical rules without `for` are also evaluated when samples arrive. Evaluation runs on the blocking pool, one group at a time, and never holds up collection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -317,9 +317,8 @@ impl Scheduler {
     }
 
     /// The groups as they were read, with their intervals.
-    pub fn definitions(&self) -> Vec<(RuleGroup, Duration)> {
-        let slots = self.inner.lock().groups.clone();
-        slots.iter().map(|slot| ((*slot.definition).clone(), slot.interval)).collect()
+    pub fn definitions(&self) -> Vec<(Arc<RuleGroup>, Duration)> {
+        self.inner.lock().groups.iter().map(|slot| (Arc::clone(&slot.definition), slot.interval)).collect()
     }
 
     /// Labels of this instance, for what leaves it.
@@ -366,10 +365,9 @@ impl Scheduler {
         let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.ended).into_iter().partition(|(at, _)| *at <= now);
         inner.ended = later;
         let mut series: Vec<Labels> = due.into_iter().flat_map(|(_, series)| series).collect();
-        for slot in &inner.groups {
-            let group = slot.group.lock();
-            series.retain(|labels| !group.writes(labels));
-        }
+        let written: HashSet<Labels, ahash::RandomState> =
+            inner.groups.iter().flat_map(|slot| slot.group.lock().written().collect::<Vec<_>>()).collect();
+        series.retain(|labels| !written.contains(labels));
         let markers: Vec<Sample> = series.into_iter().map(|labels| Sample { labels, value: stale_nan(), timestamp: None }).collect();
         self.backend.append(now, &markers);
     }

@@ -79,7 +79,7 @@ impl GroupSnapshot {
 
 impl RuleSnapshot {
     fn new(running: &RunningRule) -> Self {
-        let alerting = match (&running.rule, &running.alerting) {
+        let alerting = match (&*running.rule, &running.alerting) {
             (Rule::Alerting(rule), Some(state)) => Some(AlertingSnapshot {
                 state: running.state(),
                 hold: rule.hold,

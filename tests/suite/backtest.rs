@@ -134,7 +134,7 @@ fn live(history: &Store, groups: &[RuleGroup], from: Timestamp, to: Timestamp) -
             failures += group.eval(&as_backend, now, &settings).failures;
             *next = now + group.interval;
             for rule in &group.rules {
-                let (Rule::Alerting(definition), Some(state)) = (&rule.rule, &rule.alerting) else { continue };
+                let (Rule::Alerting(definition), Some(state)) = (&*rule.rule, &rule.alerting) else { continue };
                 if rule.health.ok == Some(false) {
                     continue;
                 }

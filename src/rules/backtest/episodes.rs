@@ -160,7 +160,7 @@ impl Watch {
             if watch.errors > 0 {
                 errors.push((running.rule.name().to_owned(), watch.errors, watch.last_error.clone()));
             }
-            let Rule::Alerting(rule) = &running.rule else { continue };
+            let Rule::Alerting(rule) = &*running.rule else { continue };
             let only_pending = watch.runs.values().map(|runs| pending_only(runs, rule.hold, rule.keep_firing_for, group.interval)).sum();
             let longer = HOLDS.map(Duration::from_secs).into_iter().filter(|hold| *hold > rule.hold);
             let longer = longer.map(|hold| watch.longer(hold, rule.keep_firing_for, group.interval, end)).collect();

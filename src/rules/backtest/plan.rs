@@ -50,7 +50,7 @@ impl Plan {
         let rules: Vec<(RuleId, &Rule)> = groups
             .iter()
             .enumerate()
-            .flat_map(|(group, one)| one.rules.iter().enumerate().map(move |(rule, running)| ((group, rule), &running.rule)))
+            .flat_map(|(group, one)| one.rules.iter().enumerate().map(move |(rule, running)| ((group, rule), &*running.rule)))
             .collect();
         let mut producers: HashMap<&str, Vec<usize>> = HashMap::new();
         for (index, (_, rule)) in rules.iter().enumerate() {

@@ -237,7 +237,7 @@ impl<'a> Run<'a> {
         let rules = self.groups.iter().flat_map(|g| &g.rules);
         let mut firing: Vec<ExpectedAlert> = Vec::new();
         for running in rules {
-            let (Rule::Alerting(rule), Some(state)) = (&running.rule, &running.alerting) else { continue };
+            let (Rule::Alerting(rule), Some(state)) = (&*running.rule, &running.alerting) else { continue };
             for alert in state.alerts().filter(|alert| rule.name == test.alertname && alert.state == AlertState::Firing) {
                 let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
                 let annotations = rule.annotations.iter().map(|(name, _)| pair((name, alert.annotations.value(name)))).collect();
