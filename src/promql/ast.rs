@@ -14,7 +14,7 @@ use crate::model::{Matcher, Timestamp};
 pub const MAX_DEPTH: usize = 500;
 
 /// A half-open range of bytes in the text of the expression.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Span {
     /// First byte.
     pub start: usize,

@@ -303,7 +303,8 @@ impl<'a> Parser<'a> {
             return fail(format!("function {:?} is not enabled", name.text));
         }
         let height = args.iter().map(|a| a.height).max().unwrap_or(0);
-        let args = args.into_iter().map(|a| a.expr).collect();
+        // Made anew: the list that was read has room for more, and a rule keeps its expression for as long as it runs.
+        let args = args.into_iter().map(|a| a.expr).collect::<Box<[Expr]>>().into_vec();
         grown(Expr::Call(Call { function, args, span: Span::new(name.span.start, end) }), height)
     }
 

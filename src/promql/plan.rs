@@ -41,9 +41,10 @@ struct Reads {
     names: BTreeSet<String>,
 }
 
-/// Where the nodes of one expression stand in its text.
+/// Where the nodes of one expression stand in its text, in the order of the places. Two nodes at one place cannot be told apart: neither is
+/// there.
 #[derive(Clone, Debug, Default)]
-pub struct Marks(HashMap<Span, Option<NodeId>, ahash::RandomState>);
+pub struct Marks(Box<[(Span, NodeId)]>);
 
 /// What was computed at one instant and will be read again.
 #[derive(Debug)]
@@ -69,10 +70,20 @@ pub struct Sharing {
 impl Plan {
     /// Adds an expression that is evaluated once an instant.
     pub fn add(&mut self, expr: &Expr) -> Marks {
-        let mut marks = Marks::default();
+        let mut marks = Vec::new();
         let root = self.node(expr, &mut marks);
         self.nodes[root as usize].readers += 1;
-        marks
+        marks.sort_unstable();
+        marks.dedup();
+        let told_apart = marks.chunk_by(|a, b| a.0 == b.0).filter(|nodes| nodes.len() == 1);
+        Marks(told_apart.map(|nodes| nodes[0]).collect())
+    }
+
+    /// Ends the adding: what only that needs is given up.
+    pub fn finish(&mut self) {
+        self.forms = HashMap::default();
+        self.nodes.shrink_to_fit();
+        self.nodes.iter_mut().filter(|node| node.readers < 2).for_each(|node| node.reads = Reads::default());
     }
 
     /// Number of nodes: equal subexpressions count once.
@@ -85,7 +96,7 @@ impl Plan {
         self.nodes.is_empty()
     }
 
-    fn node(&mut self, expr: &Expr, marks: &mut Marks) -> NodeId {
+    fn node(&mut self, expr: &Expr, marks: &mut Vec<(Span, NodeId)>) -> NodeId {
         if let Expr::Paren(paren) = expr {
             return self.node(&paren.expr, marks);
         }
@@ -109,8 +120,7 @@ impl Plan {
             }
         };
         if matches!(expr.value_type(), ValueType::Vector | ValueType::Scalar) && !matches!(expr, Expr::Number(_)) {
-            // Two nodes at one place cannot be told apart: neither is shared.
-            marks.0.entry(expr.span()).and_modify(|known| *known = known.filter(|known| *known == id)).or_insert(Some(id));
+            marks.push((expr.span(), id));
         }
         id
     }
@@ -131,6 +141,13 @@ fn form(expr: &Expr) -> String {
         // `info` reads a selector that may match everything in its own way.
         Expr::VectorSelector(selector) => format!("{expr} {}", selector.may_match_all),
         Expr::Paren(_) | Expr::String(_) | Expr::MatrixSelector(_) | Expr::Subquery(_) => expr.to_string(),
+    }
+}
+
+impl Marks {
+    /// Those of nodes that more than one reads.
+    pub fn shared(&self, plan: &Plan) -> Self {
+        Marks(self.0.iter().filter(|(_, id)| plan.nodes[*id as usize].readers > 1).copied().collect())
     }
 }
 
@@ -183,7 +200,8 @@ impl Sharing {
 
     /// The node of the expression that stands at `span`, if it is read more than once at this instant.
     pub(super) fn node(&self, span: Span, at: i64) -> Option<NodeId> {
-        let id = (*self.marks.0.get(&span)?)?;
+        let marks = &self.marks.0;
+        let id = marks[marks.binary_search_by_key(&span, |(span, _)| *span).ok()?].1;
         (self.results.at.0 == at && self.results.plan.nodes[id as usize].readers > 1).then_some(id)
     }
 

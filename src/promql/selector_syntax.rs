@@ -44,6 +44,7 @@ impl<'a> Parser<'a> {
         if !name.is_empty() {
             matchers.push(Matcher::equal(METRIC_NAME, &name));
         }
+        matchers.shrink_to_fit();
         Ok(VectorSelector { name, matchers, offset: 0, at: None, may_match_all: false, span: span.unwrap_or_default() })
     }
 

@@ -155,7 +155,8 @@ fn read_group(reading: &mut Reading<'_>, node: &Node) -> RuleGroup {
     let limit = reading.integer(node, "limit").map_or(0, |limit| usize::try_from(limit).unwrap_or(0));
     let labels = labels(reading, node, "labels", "invalid label name");
     let rules = reading.list(node, "rules").into_iter().enumerate();
-    let rules = rules.filter_map(|(index, rule)| read_rule(reading, &name, index + 1, rule, &labels)).collect();
+    let mut rules: Vec<Rule> = rules.filter_map(|(index, rule)| read_rule(reading, &name, index + 1, rule, &labels)).collect();
+    rules.shrink_to_fit();
     RuleGroup { name, file: reading.file().to_owned(), interval, query_offset, limit, labels, shipped: false, rules }
 }
 

@@ -1,6 +1,6 @@
 //! One group at one instant: its rules in order, each seeing what those before it wrote.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -92,6 +92,14 @@ impl std::ops::Deref for GroupRule {
     }
 }
 
+impl GroupRule {
+    /// Identity across restarts: file, group, name, labels, and a number among equals.
+    fn key(&self, number: usize) -> String {
+        let plain = format!("{};{};{};{}", self.group.file, self.group.name, self.name(), self.labels().braced());
+        if number == 0 { plain } else { format!("{plain};{number}") }
+    }
+}
+
 /// A rule with what it remembers.
 pub struct RunningRule {
     /// Its definition.
@@ -100,8 +108,8 @@ pub struct RunningRule {
     pub health: Health,
     /// Its alerts, when it is an alerting rule.
     pub alerting: Option<AlertingState>,
-    /// Identity across restarts: file, group, name, labels, and a number among equals.
-    key: String,
+    /// Which one it is among those of the group with the same name and labels.
+    number: usize,
     /// Series it wrote at its last evaluation.
     written: Written,
     /// Where what it shares with other rules stands in its expression.
@@ -147,12 +155,10 @@ impl Group {
     /// A group that remembers nothing.
     pub fn new(definition: impl Into<Arc<RuleGroup>>, settings: &Settings) -> Self {
         let definition = definition.into();
-        let mut keys: BTreeMap<String, usize> = BTreeMap::new();
+        let mut equals: HashMap<(&str, &Labels), usize> = HashMap::new();
         let rules = definition.rules.iter().enumerate().map(|(index, rule)| {
-            let plain = format!("{};{};{};{}", definition.file, definition.name, rule.name(), rule.labels().braced());
-            let number = keys.entry(plain.clone()).or_default();
-            let key = if *number == 0 { plain } else { format!("{plain};{number}") };
-            *number += 1;
+            let equal = equals.entry((rule.name(), rule.labels())).or_default();
+            let number = std::mem::replace(equal, *equal + 1);
             let alerting = match rule {
                 Rule::Alerting(rule) => Some(AlertingState::new(rule)),
                 Rule::Recording(_) => None,
@@ -161,7 +167,7 @@ impl Group {
                 rule: GroupRule { group: Arc::clone(&definition), index },
                 health: Health::default(),
                 alerting,
-                key,
+                number,
                 written: Written::Nothing,
                 marks: Arc::default(),
             }
@@ -206,7 +212,7 @@ impl Group {
     /// Takes over the alerts of its rules from the state database; gives back the rows that belong to no rule here.
     pub fn restore(&mut self, rows: &mut BTreeMap<String, Vec<ActiveAlert>>) {
         for rule in &mut self.rules {
-            if let (Some(state), Some(alerts)) = (&mut rule.alerting, rows.remove(&rule.key)) {
+            if let (Some(state), Some(alerts)) = (&mut rule.alerting, rows.remove(&rule.rule.key(rule.number))) {
                 for mut alert in alerts {
                     // Whether the process before this one came to hand it on is not known: tell it again.
                     alert.last_sent_at = None;
@@ -220,7 +226,10 @@ impl Group {
     /// over is ended: its alerts are resolved, its series marked stale.
     pub fn inherit(&mut self, mut old: Group, now: Timestamp, settings: &Settings) -> GroupOutcome {
         for rule in &mut self.rules {
-            let same = |o: &&mut RunningRule| o.key == rule.key && o.alerting.is_some() == rule.alerting.is_some();
+            let identity = |rule: &RunningRule| (rule.number, rule.alerting.is_some());
+            let same = |o: &&mut RunningRule| {
+                identity(o) == identity(rule) && (o.rule.name(), o.rule.labels()) == (rule.rule.name(), rule.rule.labels())
+            };
             let Some(before) = old.rules.iter_mut().find(same) else { continue };
             rule.written = std::mem::take(&mut before.written);
             rule.health = before.health.clone();
@@ -243,8 +252,9 @@ impl Group {
         for rule in &mut self.rules {
             series.extend(rule.written.series(&rule.rule));
             let (Some(state), Rule::Alerting(definition)) = (&mut rule.alerting, &*rule.rule) else { continue };
+            let key = rule.rule.key(rule.number);
             for alert in state.take() {
-                outcome.changes.gone.push((rule.key.clone(), alert.labels.fingerprint()));
+                outcome.changes.gone.push((key.clone(), alert.labels.fingerprint()));
                 outcome.alerts.extend(resolved(alert, now, &context, &definition.expr_text));
             }
         }
@@ -259,6 +269,11 @@ impl Group {
     /// Adds the expressions of its rules to what is evaluated at one instant.
     pub fn plan(&mut self, plan: &mut Plan) {
         self.rules.iter_mut().for_each(|rule| rule.marks = Arc::new(plan.add(rule.rule.expr())));
+    }
+
+    /// Keeps of the places of its expressions those that matter, once all groups are in the plan.
+    pub(super) fn planned(&mut self, plan: &Plan) {
+        self.rules.iter_mut().for_each(|rule| rule.marks = Arc::new(rule.marks.shared(plan)));
     }
 
     /// Evaluates every rule at the slot `now`. Samples go to the backend at once, so that the next rule sees them.
@@ -461,7 +476,7 @@ impl RunningRule {
         let mut inputs = Inputs::new(backend, rule, (at, now), state.read.clone(), context.hold_gaps);
         let step = state.step(rule, &hits, now, context, &mut |alert, before| inputs.held(alert, before))?;
         state.read = if state.is_active() { inputs.read_now() } else { None };
-        note(&self.key, state, &step, now, &mut outcome.changes);
+        note((&self.rule, self.number), state, &step, now, &mut outcome.changes);
         outcome.alerts.extend(step.alerts);
         // Alerts that wait for their recovery have stayed as they were; all else has been judged.
         inputs.error().map_or(Ok(()), Err)
@@ -503,13 +518,17 @@ fn template_query(backend: &Arc<dyn Backend>, now: Timestamp) -> Query {
 }
 
 /// Adds what a step changed to what goes into the state database.
-fn note(key: &str, state: &AlertingState, step: &Step, now: Timestamp, changes: &mut RuleAlertChanges) {
+fn note((rule, number): (&GroupRule, usize), state: &AlertingState, step: &Step, now: Timestamp, changes: &mut RuleAlertChanges) {
+    if step.changed.is_empty() && step.gone.is_empty() && step.decisions.is_empty() {
+        return;
+    }
+    let key = rule.key(number);
     for fingerprint in &step.changed {
         if let Some(alert) = state.alert(*fingerprint) {
-            changes.put.push(RuleAlertRow { rule: key.to_owned(), fingerprint: *fingerprint, body: alert.to_json() });
+            changes.put.push(RuleAlertRow { rule: key.clone(), fingerprint: *fingerprint, body: alert.to_json() });
         }
     }
-    changes.gone.extend(step.gone.iter().map(|fingerprint| (key.to_owned(), *fingerprint)));
+    changes.gone.extend(step.gone.iter().map(|fingerprint| (key.clone(), *fingerprint)));
     let decision = |(labels, stage): &(Labels, Stage)| DecisionRow {
         scope: labels.value("alertname").to_owned(),
         at: now,

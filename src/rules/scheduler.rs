@@ -103,6 +103,10 @@ impl Inner {
         for slot in &self.groups {
             slot.group.lock().plan(plans.entry((slot.interval, slot.offset)).or_default());
         }
+        plans.values_mut().for_each(Plan::finish);
+        for slot in &self.groups {
+            slot.group.lock().planned(plans.entry((slot.interval, slot.offset)).or_default());
+        }
         self.plans = plans.into_iter().map(|(key, plan)| (key, Arc::new(plan))).collect();
     }
 }
