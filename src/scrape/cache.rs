@@ -2,10 +2,11 @@
 //!
 //! The same page comes every interval, so the successor of the line before is tried first: no hash, no label is parsed twice.
 
-use indexmap::IndexMap;
+use std::hash::Hash;
+
+use hashbrown::HashTable;
 
 use crate::model::MetricKind;
-
 use crate::store::SeriesId;
 
 /// Dead entries that are kept for series that may come back, beside a quarter of the living ones.
@@ -24,19 +25,22 @@ pub(super) struct Entry<V> {
     pub(super) extra: V,
     /// Whether it last came with a timestamp of its own, and so gets no stale marker (SEMANTICS 17).
     stamped: bool,
-    seen: u32,
+    seen: Seen,
     follower: u32,
+}
+
+/// When an entry was shown last: never or long ago, or on one of two pages of which each follows the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Never,
+    Odd,
+    Even,
 }
 
 impl<V> Entry<V> {
     /// An entry that no page has shown yet.
     pub(super) fn new(id: Option<SeriesId>, kind: MetricKind, extra: V) -> Self {
-        Entry { id, refused: false, kind, extra, stamped: false, seen: 0, follower: 0 }
-    }
-
-    /// Whether the last page that showed it is the one that [`Cache::page`] called so.
-    pub(super) fn was_shown_on(&self, page: u32) -> bool {
-        self.seen == page
+        Entry { id, refused: false, kind, extra, stamped: false, seen: Seen::Never, follower: 0 }
     }
 
     /// The same, marked as refused by the store.
@@ -46,14 +50,17 @@ impl<V> Entry<V> {
     }
 }
 
-/// The series of one target.
+/// The series of one target. An entry stands once, in the order of coming; the table holds numbers only.
 pub(super) struct Cache<K, V> {
-    map: IndexMap<K, Entry<V>, ahash::RandomState>,
-    /// Number of the last finished page.
-    page: u32,
+    rows: Vec<(K, Entry<V>)>,
+    table: HashTable<u32>,
+    hasher: ahash::RandomState,
+    /// The last finished page.
+    page: Seen,
     /// Entries seen on it.
     living: usize,
     first: u32,
+    renumbered: u32,
 }
 
 /// How a page differed from the one before.
@@ -67,65 +74,96 @@ pub(super) struct Changes {
     pub(super) gone: Vec<SeriesId>,
 }
 
-impl<K: std::hash::Hash + Eq, V> Cache<K, V> {
+impl<K: Hash + Eq, V> Cache<K, V> {
     pub(super) fn new() -> Self {
-        Cache { map: IndexMap::default(), page: 1, living: 0, first: 0 }
-    }
-
-    /// What the last finished page is called here.
-    pub(super) fn page(&self) -> u32 {
-        self.page
+        let (table, hasher) = (HashTable::new(), ahash::RandomState::new());
+        Cache { rows: Vec::new(), table, hasher, page: Seen::Odd, living: 0, first: 0, renumbered: 0 }
     }
 
     /// Number of entries, dead ones included.
     pub(super) fn len(&self) -> usize {
-        self.map.len()
+        self.rows.len()
+    }
+
+    /// Changes whenever entries get other indices.
+    pub(super) fn renumbered(&self) -> u32 {
+        self.renumbered
+    }
+
+    /// Whether the last page showed the entry, and was sound.
+    pub(super) fn is_alive(&self, entry: &Entry<V>) -> bool {
+        entry.seen == self.page
     }
 
     /// The entry that probably comes after `previous` (at the start: `None`).
     pub(super) fn probable(&self, previous: Option<usize>) -> Option<(usize, &K, &Entry<V>)> {
         let index = match previous {
-            Some(previous) => self.map.get_index(previous)?.1.follower,
+            Some(previous) => self.rows.get(previous)?.1.follower,
             None => self.first,
         } as usize;
-        self.map.get_index(index).map(|(key, entry)| (index, key, entry))
+        self.rows.get(index).map(|(key, entry)| (index, key, entry))
     }
 
     /// The entry of a key.
-    pub(super) fn find<Q: std::hash::Hash + indexmap::Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<(usize, &Entry<V>)> {
-        self.map.get_full(key).map(|(index, _, entry)| (index, entry))
+    pub(super) fn find(&self, key: &K) -> Option<(usize, &Entry<V>)> {
+        let index = *self.table.find(self.hasher.hash_one(key), |index| self.rows[*index as usize].0 == *key)? as usize;
+        Some((index, &self.rows[index].1))
+    }
+
+    /// Makes room for so many more entries: no less than an eighth, so that growing costs little, and not twice as much as there are.
+    pub(super) fn reserve(&mut self, more: usize) {
+        if self.rows.capacity() - self.rows.len() < more {
+            self.rows.reserve_exact(more.max(self.rows.len() / 8));
+            let (rows, hasher) = (&self.rows, &self.hasher);
+            self.table.reserve(more, |index| hasher.hash_one(&rows[*index as usize].0));
+        }
     }
 
     /// Adds an entry, or replaces it in its place; returns its index.
     pub(super) fn put(&mut self, key: K, mut entry: Entry<V>) -> usize {
-        if let Some((index, _, old)) = self.map.get_full(&key) {
+        if let Some((index, old)) = self.find(&key) {
             (entry.seen, entry.follower) = (old.seen, old.follower);
-            self.map[index] = entry;
+            self.rows[index].1 = entry;
             return index;
         }
-        entry.follower = u32::try_from(self.map.len() + 1).unwrap_or(0);
-        self.map.insert_full(key, entry).0
+        self.reserve(1);
+        let index = self.rows.len();
+        entry.follower = index as u32 + 1;
+        self.rows.push((key, entry));
+        let (rows, hasher) = (&self.rows, &self.hasher);
+        let hash = |index: &u32| hasher.hash_one(&rows[*index as usize].0);
+        self.table.insert_unique(hash(&(index as u32)), index as u32, hash);
+        index
     }
 
     /// Forgets entries, so that the next page asks the store for them again.
     pub(super) fn forget(&mut self, which: impl Fn(&Entry<V>) -> bool) {
-        let before = self.map.len();
-        self.map.retain(|_, entry| !which(entry));
-        if self.map.len() != before {
-            self.follow_in_order();
-        }
+        self.retain(|entry| !which(entry));
     }
 
-    fn follow_in_order(&mut self) {
-        self.map.values_mut().enumerate().for_each(|(i, e)| e.follower = i as u32 + 1);
+    fn retain(&mut self, keep: impl Fn(&Entry<V>) -> bool) {
+        let before = self.rows.len();
+        self.rows.retain(|(_, entry)| keep(entry));
+        if self.rows.len() == before {
+            return;
+        }
+        self.rows.shrink_to(self.rows.len() + self.rows.len() / 8);
+        self.renumbered = self.renumbered.wrapping_add(1);
         self.first = 0;
+        self.rows.iter_mut().enumerate().for_each(|(index, (_, entry))| entry.follower = index as u32 + 1);
+        let (rows, hasher) = (&self.rows, &self.hasher);
+        let hash = |index: &u32| hasher.hash_one(&rows[*index as usize].0);
+        self.table = HashTable::with_capacity(rows.len());
+        for index in 0..rows.len() as u32 {
+            self.table.insert_unique(hash(&index), index, hash);
+        }
     }
 
     /// Begins to go through a page that is sound, or through an empty one: that ends everything (SEMANTICS 12 to 14). With `keep_stamped`
     /// series that come with timestamps of their own are marked when they go, like all others (SEMANTICS 17).
     pub(super) fn turn(&mut self, keep_stamped: bool) -> Turn<'_, K, V> {
         let before = self.page;
-        self.page = self.page.wrapping_add(1).max(2);
+        self.page = if before == Seen::Odd { Seen::Even } else { Seen::Odd };
         self.living = 0;
         Turn { cache: self, before, keep_stamped, previous: None, changes: Changes::default() }
     }
@@ -138,7 +176,7 @@ impl<K: std::hash::Hash + Eq, V> Cache<K, V> {
         gone.sort_unstable();
         gone.dedup();
         let mut alive: Vec<SeriesId> = Vec::new();
-        for entry in self.map.values().filter(|e| e.seen == self.page) {
+        for (_, entry) in self.rows.iter().filter(|(_, e)| e.seen == self.page) {
             alive.extend(entry.id.filter(|id| gone.binary_search(id).is_ok()));
         }
         gone.retain(|id| !alive.contains(id));
@@ -146,7 +184,7 @@ impl<K: std::hash::Hash + Eq, V> Cache<K, V> {
 
     /// Numbers of the series of the last page: what must be marked when the target goes away.
     pub(super) fn alive(&self) -> Vec<SeriesId> {
-        self.map.values().filter(|e| e.seen == self.page && !e.stamped).filter_map(|e| e.id).collect()
+        self.rows.iter().filter(|(_, e)| e.seen == self.page && !e.stamped).filter_map(|(_, e)| e.id).collect()
     }
 }
 
@@ -154,23 +192,23 @@ impl<K: std::hash::Hash + Eq, V> Cache<K, V> {
 pub(super) struct Turn<'a, K, V> {
     cache: &'a mut Cache<K, V>,
     /// The page before it.
-    before: u32,
+    before: Seen,
     keep_stamped: bool,
     previous: Option<usize>,
     changes: Changes,
 }
 
-impl<K: std::hash::Hash + Eq, V> Turn<'_, K, V> {
+impl<K: Hash + Eq, V> Turn<'_, K, V> {
     /// The entry that the page shows next, and whether it does so with a timestamp. `None` when the sample does not count, because the
     /// page showed its series before (SEMANTICS 27).
     pub(super) fn show(&mut self, index: usize, stamped: bool) -> Option<&mut Entry<V>> {
         let cache = &mut *self.cache;
         match self.previous {
-            Some(previous) => cache.map[previous].follower = index as u32,
+            Some(previous) => cache.rows[previous].1.follower = index as u32,
             None => cache.first = index as u32,
         }
         self.previous = Some(index);
-        let entry = &mut cache.map[index];
+        let entry = &mut cache.rows[index].1;
         if entry.seen == cache.page && !stamped {
             self.changes.repeated += 1;
             return None;
@@ -186,15 +224,16 @@ impl<K: std::hash::Hash + Eq, V> Turn<'_, K, V> {
     /// The end of the page.
     pub(super) fn end(self) -> Changes {
         let Turn { cache, before, mut changes, .. } = self;
-        let dead = cache.map.len() - cache.living;
+        let dead = cache.rows.len() - cache.living;
         if dead > 0 {
-            let page = cache.page;
-            let went = |e: &&Entry<V>| e.seen == before && !e.stamped;
-            changes.gone = cache.map.values().filter(went).filter_map(|e| e.id).collect();
+            for (_, entry) in cache.rows.iter_mut().filter(|(_, e)| e.seen == before) {
+                entry.seen = Seen::Never;
+                changes.gone.extend(entry.id.filter(|_| !entry.stamped));
+            }
             cache.spare_the_living(&mut changes.gone);
             if dead > cache.living / 4 + SPARE {
-                cache.map.retain(|_, e| e.seen == page);
-                cache.follow_in_order();
+                let page = cache.page;
+                cache.retain(|e| e.seen == page);
             }
         }
         changes
@@ -212,7 +251,7 @@ mod tests {
         store.series_id(&Labels::from_pairs([(METRIC_NAME, &name[..1])])).expect("room")
     }
 
-    fn finish<K: std::hash::Hash + Eq>(cache: &mut Cache<K, ()>, shown: &[usize]) -> Changes {
+    fn finish<K: Hash + Eq>(cache: &mut Cache<K, ()>, shown: &[usize]) -> Changes {
         let mut turn = cache.turn(false);
         for index in shown {
             turn.show(*index, false);
@@ -273,5 +312,26 @@ mod tests {
             finish(&mut cache, &shown);
         }
         assert!(cache.len() < 100 + 100 / 4 + SPARE + 101, "{}", cache.len());
+    }
+
+    /// An entry of a page takes 38 bytes all in all, the table's share included.
+    #[test]
+    fn fifty_thousand_entries_take_two_megabytes() {
+        let mut cache: Cache<[u32; 3], ()> = Cache::new();
+        let id = number(&Store::new(Limits::default()), "a");
+        let fill = |cache: &mut Cache<[u32; 3], ()>, keys: std::ops::Range<u32>| {
+            cache.reserve(keys.len().saturating_sub(cache.len()));
+            let shown: Vec<usize> = keys.map(|n| cache.put([n, 0, 0], Entry::new(Some(id), MetricKind::Untyped, ()))).collect();
+            finish(cache, &shown);
+        };
+        let bytes =
+            |cache: &Cache<[u32; 3], ()>| cache.rows.capacity() * size_of::<([u32; 3], Entry<()>)>() + cache.table.allocation_size();
+        fill(&mut cache, 0..50_000);
+        assert!(bytes(&cache) <= 1_940_000, "{}", bytes(&cache));
+        fill(&mut cache, 0..51_000);
+        assert!(bytes(&cache) <= 2_150_000, "{}", bytes(&cache));
+        fill(&mut cache, 0..100);
+        assert!(bytes(&cache) <= 10_000, "{}", bytes(&cache));
+        assert!((0..100).all(|n| cache.find(&[n, 0, 0]).is_some_and(|(index, entry)| index == n as usize && cache.is_alive(entry))));
     }
 }

@@ -219,10 +219,11 @@ impl Collection {
         let often = self.is_often();
         let (Source::Http(_, cache) | Source::Own(_, cache)) = &mut self.source else { return Outcome::default() };
         let known = cache.series.len();
+        cache.series.reserve(scanned.new.len());
         let put = |new: NewSeries| {
             let id = new.labels.as_ref().and_then(|labels| self.store.series_id(labels).ok());
             let refused = new.labels.is_some() && id.is_none();
-            cache.series.put(new.fingerprint, Entry::new(id, new.kind, Place::default()).refused_if(refused))
+            cache.series.put(new.fingerprint, Entry::new(id, new.kind, ()).refused_if(refused))
         };
         let added: Vec<usize> = std::mem::take(&mut scanned.new).into_iter().map(put).collect();
         let timestamps = scanned.timestamps();
@@ -231,6 +232,8 @@ impl Collection {
         let mut values = values.into_iter();
         let honor = self.stamps.honor;
         let mut outcome = Outcome::default();
+        let mut last = cache.turn();
+        last.places.resize(if often { cache.series.len() } else { 0 }, Place::default());
         let mut turn = cache.series.turn(self.stamps.track);
         // A sample takes as much room as its hit: the standard library collects them in the same place.
         outcome.samples = (hits.into_iter().enumerate())
@@ -239,7 +242,9 @@ impl Collection {
                 let timestamp = timestamps(position).filter(|_| honor);
                 let index = (series as usize).checked_sub(known).map_or(series as usize, |new| added[new]);
                 let entry = turn.show(index, timestamp.is_some())?;
-                entry.extra = places.get(position).copied().unwrap_or_default();
+                if let Some(place) = last.places.get_mut(index) {
+                    *place = places.get(position).copied().unwrap_or_default();
+                }
                 match (entry.id, timestamp, histogram) {
                     (Some(id), _, Some(histogram)) => outcome.histograms.push((timestamp.unwrap_or(at), id, histogram)),
                     (Some(id), None, None) => return Some((id, value)),
@@ -251,7 +256,8 @@ impl Collection {
             .collect();
         let changes = turn.end();
         if let (true, Body::Plain(text)) = (often, &body) {
-            cache.keep(text.clone());
+            last.body = text.clone();
+            cache.keep(last, places);
         }
         self.metrics.repeated.inc_by(changes.repeated as u64);
         figures.added = changes.added;

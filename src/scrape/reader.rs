@@ -52,8 +52,9 @@ impl<'a> Reader<'a> {
                 (Bytes::from(expanded.text), Format::Text, expanded.histograms)
             }
         };
+        let places = often.then(|| cache.spare());
         let mut scanner = Scanner::new(cache, labelling, format, native, hits);
-        scanner.read_whole(&text, often);
+        scanner.read_whole(&text, places);
         let (scanned, done) = scanner.finish();
         let body = done.and_then(|()| if often { Ok(Body::Plain(text)) } else { Body::of(text).map_err(not_kept) });
         Ok(Fetched { scanned, format, body })
@@ -127,7 +128,6 @@ mod tests {
     use super::*;
     use crate::model::{Labels, MetricKind};
     use crate::scrape::cache::Entry;
-    use crate::scrape::scan::Place;
 
     const TEXT: &[&str] = &[
         "",
@@ -200,7 +200,7 @@ mod tests {
         let mut cache = PageCache::new();
         for series in ["a", "a{x=\"2\"}", "b"] {
             let fingerprint = cache.fingerprint(series.as_bytes());
-            cache.series.put(fingerprint, Entry::new(None, MetricKind::Untyped, Place::default()));
+            cache.series.put(fingerprint, Entry::new(None, MetricKind::Untyped, ()));
         }
         cache
     }

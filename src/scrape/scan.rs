@@ -13,18 +13,28 @@ use super::labelling::Labelling;
 /// A page may bring this many times its sample limit where relabelling drops the rest.
 const DROPPED: usize = 10;
 
-/// Stands for the raw bytes of a series: two keyed hashes, so that nobody can make two series look alike.
-pub(super) type Fingerprint = [u64; 2];
+/// Stands for the raw bytes of a series: 96 bits of keyed hashes, so that nobody can make two series look alike.
+pub(super) type Fingerprint = [u32; 3];
 
-/// Series of scraped pages by their raw bytes. The bytes themselves stand in the last sound page, while it is kept.
+/// Series of scraped pages by their raw bytes. Of pages that come often the bytes themselves stand in the last sound one.
 pub(super) struct PageCache {
-    pub(super) series: Cache<Fingerprint, Place>,
+    pub(super) series: Cache<Fingerprint, ()>,
     hashers: [ahash::RandomState; 2],
-    body: Bytes,
-    /// What the cache called the page that `body` is.
-    page: u32,
-    /// The body before it, whose room the next one may have.
+    last: Last,
+    /// The body before the last, whose room the next one may have.
     before: Bytes,
+    /// Room for the places of the next page.
+    spare: Vec<Place>,
+}
+
+/// The last sound page, where it is kept to be compared with the next one.
+#[derive(Default)]
+pub(super) struct Last {
+    pub(super) body: Bytes,
+    /// Where its series stand in it, by the index of their entries; for entries that are alive.
+    pub(super) places: Vec<Place>,
+    /// What [`Cache::renumbered`] said when these indices were good.
+    pub(super) numbered: u32,
 }
 
 /// Where a series stands in the last page; of no length where it is not text.
@@ -52,24 +62,39 @@ impl Place {
 impl PageCache {
     pub(super) fn new() -> Self {
         let hashers = [ahash::RandomState::new(), ahash::RandomState::new()];
-        PageCache { series: Cache::new(), hashers, body: Bytes::new(), page: 0, before: Bytes::new() }
+        PageCache { series: Cache::new(), hashers, last: Last::default(), before: Bytes::new(), spare: Vec::new() }
     }
 
     pub(super) fn fingerprint(&self, series: &[u8]) -> Fingerprint {
-        [self.hashers[0].hash_one(series), self.hashers[1].hash_one(series)]
+        let [one, other] = [self.hashers[0].hash_one(series), self.hashers[1].hash_one(series)];
+        [one as u32, (one >> 32) as u32, other as u32]
     }
 
-    /// The entry that probably comes next, and its bytes.
-    fn probable(&self, previous: Option<usize>) -> Option<(usize, &[u8], &Entry<Place>)> {
-        let (index, _, entry) = self.series.probable(previous)?;
-        let bytes = if entry.was_shown_on(self.page) { entry.extra.bytes(&self.body) } else { &[] };
-        Some((index, bytes, entry))
+    /// The entry that probably comes next, with what stands for its bytes, and these where they are there.
+    fn probable(&self, previous: Option<usize>) -> Option<Probable<'_>> {
+        let (index, fingerprint, entry) = self.series.probable(previous)?;
+        let known = self.last.numbered == self.series.renumbered() && self.series.is_alive(entry);
+        let place = self.last.places.get(index).filter(|_| known);
+        Some(Probable { index, fingerprint, entry, bytes: place.map_or(&[], |place| place.bytes(&self.last.body)) })
     }
 
-    /// Makes `body` the last sound page: call it when the cache has finished it.
-    pub(super) fn keep(&mut self, body: Bytes) {
-        self.before = std::mem::replace(&mut self.body, body);
-        self.page = self.series.page();
+    /// The last page, to be made over into the one that comes after it.
+    pub(super) fn turn(&mut self) -> Last {
+        self.before = std::mem::take(&mut self.last.body);
+        self.last.numbered = self.series.renumbered();
+        std::mem::take(&mut self.last)
+    }
+
+    /// Keeps the last page, and the room of its places in the order of lines for the next one.
+    pub(super) fn keep(&mut self, last: Last, spare: Vec<Place>) {
+        (self.last, self.spare) = (last, spare);
+    }
+
+    /// Room for the places of the next page.
+    pub(super) fn spare(&mut self) -> Vec<Place> {
+        let mut spare = std::mem::take(&mut self.spare);
+        spare.clear();
+        spare
     }
 
     /// Room for the next body: that of the page before the last, unless somebody still reads it. Memory that was used a moment ago costs
@@ -77,8 +102,18 @@ impl PageCache {
     pub(super) fn room(&mut self) -> BytesMut {
         let mut room = std::mem::take(&mut self.before).try_into_mut().unwrap_or_default();
         room.clear();
-        if room.capacity() / 2 > self.body.len() { BytesMut::new() } else { room }
+        if room.capacity() / 2 > self.last.body.len() { BytesMut::new() } else { room }
     }
+}
+
+/// The entry that a page probably shows next.
+#[derive(Clone, Copy)]
+struct Probable<'a> {
+    index: usize,
+    fingerprint: &'a Fingerprint,
+    entry: &'a Entry<()>,
+    /// The bytes of its series; of no length where they are not there.
+    bytes: &'a [u8],
 }
 
 /// One sample: of a line, or a native histogram.
@@ -131,10 +166,14 @@ enum Series {
 }
 
 impl Series {
-    fn of(cache: &PageCache, bytes: &[u8], kind: MetricKind) -> Self {
+    fn of(cache: &PageCache, bytes: &[u8], kind: MetricKind, probable: Option<Probable<'_>>) -> Self {
         let fingerprint = cache.fingerprint(bytes);
+        let found = match probable {
+            Some(probable) if *probable.fingerprint == fingerprint => Some((probable.index, probable.entry)),
+            _ => cache.series.find(&fingerprint),
+        };
         // A known series stands for the same labels only under the same TYPE (SEMANTICS 40).
-        match cache.series.find(&fingerprint).filter(|(_, entry)| entry.kind == kind) {
+        match found.filter(|(_, entry)| entry.kind == kind) {
             Some((index, entry)) => Series::Known { index, kept: entry.id.is_some() },
             None => Series::New(fingerprint),
         }
@@ -185,9 +224,10 @@ impl<'a> Scanner<'a> {
         self.done.is_ok()
     }
 
-    /// Reads a whole page; with `placed` it is to be compared with the next one.
-    pub(super) fn read_whole(&mut self, page: &[u8], placed: bool) {
-        self.placed = placed;
+    /// Reads a whole page; with room for places it is to be compared with the next one.
+    pub(super) fn read_whole(&mut self, page: &[u8], places: Option<Vec<Place>>) {
+        self.placed = places.is_some();
+        self.scanned.places = places.unwrap_or_default();
         self.read(page, true);
     }
 
@@ -222,8 +262,8 @@ impl<'a> Scanner<'a> {
     fn lines(&mut self, lines: &mut Lines<'_>, part: &[u8]) -> Result<(), String> {
         let cache = self.cache;
         loop {
-            let probable = cache.probable(self.previous).filter(|(_, _, entry)| entry.kind == self.kind);
-            let hint = probable.map_or(&[][..], |(_, bytes, _)| bytes);
+            let probable = cache.probable(self.previous).filter(|probable| probable.entry.kind == self.kind);
+            let hint = probable.map_or(&[][..], |probable| probable.bytes);
             let line = match lines.next(hint).map_err(|e| e.to_string())? {
                 None => return Ok(()),
                 Some(Item::Help(..)) => continue,
@@ -241,8 +281,8 @@ impl<'a> Scanner<'a> {
                 continue;
             }
             let series = match probable {
-                Some((index, _, entry)) if line.expected => Series::Known { index, kept: entry.id.is_some() },
-                _ => Series::of(cache, line.series, self.kind),
+                Some(Probable { index, entry, .. }) if line.expected => Series::Known { index, kept: entry.id.is_some() },
+                _ => Series::of(cache, line.series, self.kind, probable),
             };
             if let Series::Known { index, .. } = series {
                 self.previous = Some(index);
@@ -258,7 +298,7 @@ impl<'a> Scanner<'a> {
     fn histograms(&mut self, histograms: Vec<Exposed>) -> Result<(), String> {
         let kind = MetricKind::Histogram;
         for Exposed { series, timestamp, histogram } in histograms {
-            let known = Series::of(self.cache, series.as_bytes(), kind);
+            let known = Series::of(self.cache, series.as_bytes(), kind, None);
             if self.take(known, series.as_bytes(), kind, (histogram_nan(), timestamp))? {
                 self.scanned.histograms.push(self.labelling.native.fit(histogram)?);
             }
