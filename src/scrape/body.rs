@@ -29,14 +29,20 @@ impl Body {
         writer.finish()
     }
 
+    /// Whether it is kept in little room.
+    pub(super) fn is_deflated(&self) -> bool {
+        matches!(self, Body::Deflated { .. })
+    }
+
     /// What came.
     pub(super) fn text(&self) -> Cow<'_, [u8]> {
         match self {
             Body::Plain(body) => Cow::Borrowed(body),
             Body::Deflated { bytes, length } => {
                 let mut text = Vec::with_capacity(*length);
-                // A page that is cut short is still one of whole lines: whoever reads it leaves the last one out.
-                let _ = DeflateDecoder::new(&**bytes).read_to_end(&mut text);
+                // A `Writer` made these bytes and nothing changes them: only broken memory could, and whoever asks then gets no page.
+                let inflated = DeflateDecoder::new(&**bytes).read_to_end(&mut text);
+                assert_eq!(inflated.ok(), Some(*length), "what was deflated here can be inflated");
                 Cow::Owned(text)
             }
         }
@@ -93,6 +99,15 @@ mod tests {
             assert!(matches!(&body, Body::Deflated { bytes, .. } if bytes.len() < text.len() / 4));
             assert!(body.text() == text.as_bytes());
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "what was deflated here can be inflated")]
+    fn a_damaged_body_is_no_page() {
+        let Ok(Body::Deflated { mut bytes, length }) = Body::of(vec![b'a'; LARGE].into()) else { panic!("large") };
+        let middle = bytes.len() / 2;
+        bytes[middle..].fill(0xff);
+        Body::Deflated { bytes, length }.text();
     }
 
     #[test]

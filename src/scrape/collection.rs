@@ -450,8 +450,10 @@ mod tests {
             for (number, (_, error)) in cases.iter().enumerate() {
                 collection.collect(Timestamp(1000 * number as i64)).await;
                 let status = collection.shared.snapshot().status;
+                let page = collection.shared.page();
+                assert_eq!(Arc::ptr_eq(&page, &collection.shared.page()), interval == "5s" || number >= 6 || !error.is_empty(), "kept");
                 assert_eq!((status.error.as_str(), status.health == Health::Up), (*error, error.is_empty()), "{interval}, answer {number}");
-                assert_eq!(collection.shared.page().families().iter().any(|f| f.name == "m"), error.is_empty() && number < 6);
+                assert_eq!(page.families().iter().any(|f| f.name == "m"), error.is_empty() && number < 6);
             }
             server.await.expect("no panic");
             let mut values = Vec::new();

@@ -92,6 +92,7 @@ pub(super) struct ScrapedPage {
     pub(super) format: Format,
     pub(super) labelling: Arc<Labelling>,
     pub(super) report: Page,
+    /// Unless the body is deflated: what was made of it would lie there until the next page comes.
     pub(super) encoded: OnceLock<Arc<Page>>,
 }
 
@@ -118,11 +119,12 @@ impl Shared {
         std::mem::replace(&mut *self.status.lock(), status)
     }
 
-    /// The last page; encodes a scraped one on first demand.
+    /// The last page; encodes a scraped one on first demand, a large one that comes seldom on each.
     pub(super) fn page(&self) -> Arc<Page> {
         let page = self.page.lock().clone();
         match &*page {
             LastPage::Encoded(page) => page.clone(),
+            LastPage::Scraped(scraped) if scraped.body.is_deflated() => Arc::new(page::encode_scraped(scraped)),
             LastPage::Scraped(scraped) => scraped.encoded.get_or_init(|| Arc::new(page::encode_scraped(scraped))).clone(),
         }
     }
