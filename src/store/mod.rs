@@ -75,8 +75,11 @@ impl Default for Limits {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct SeriesId {
     slot: u32,
-    version: u32,
+    version: Version,
 }
+
+/// Which of the series that had a slot one after the other; never zero, so that an `Option<SeriesId>` takes no more room than an id.
+type Version = std::num::NonZeroU32;
 
 /// Why a series was not created.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -267,7 +270,7 @@ impl Store {
 
     /// The id of a series, which is created if need be.
     pub fn series_id(&self, labels: &Labels) -> Result<SeriesId, Refused> {
-        let id = |inner: &Inner, slot: u32| SeriesId { slot, version: inner.slots.get(slot).map_or(0, |series| series.version) };
+        let id = |inner: &Inner, slot: u32| SeriesId { slot, version: inner.slots.get(slot).map_or(Version::MIN, |series| series.version) };
         {
             let inner = self.inner.read();
             if let Some(slot) = inner.by_labels.find(&inner.slots, labels) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use thin_vec::ThinVec;
 
+use super::Version;
 use super::chunk::{Chunk, ChunkError};
 use super::column::{ColumnId, Columns, RUN};
 use super::decoded::Decoded;
@@ -110,7 +111,7 @@ pub(super) struct Series {
     head: Head,
     column: Option<ColumnId>,
     /// Tells it from those that had its number before.
-    pub(super) version: u32,
+    pub(super) version: Version,
     chunks: ThinVec<Chunk>,
     /// Native histograms, ascending in time; a marker stands for each among the values. Most series have none.
     histograms: ThinVec<TimedHistogram>,
@@ -121,7 +122,7 @@ const _: () = assert!(size_of::<Option<Series>>() <= 56);
 
 impl Series {
     /// A series without samples.
-    pub(super) fn new(labels: Labels, version: u32) -> Self {
+    pub(super) fn new(labels: Labels, version: Version) -> Self {
         Series { labels, head: Head::default(), column: None, version, chunks: ThinVec::new(), histograms: ThinVec::new() }
     }
 

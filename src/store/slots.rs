@@ -1,8 +1,8 @@
 //! The series by number. They stand in blocks that never move: room that grows by copying would lie idle in part, and be there twice
 //! meanwhile.
 
-use super::SeriesId;
 use super::series::Series;
+use super::{SeriesId, Version};
 use crate::model::Labels;
 
 /// Series in a block.
@@ -13,7 +13,7 @@ const BLOCK: usize = 256;
 pub(super) struct Slots {
     blocks: Vec<Vec<Option<Series>>>,
     /// Free numbers, and the version of the series that comes next.
-    free: Vec<(u32, u32)>,
+    free: Vec<(u32, Version)>,
 }
 
 impl Slots {
@@ -46,12 +46,12 @@ impl Slots {
         let full = self.blocks.len() * BLOCK;
         let place = match self.blocks.last_mut().filter(|block| block.len() < BLOCK) {
             Some(block) => {
-                block.push(Some(Series::new(labels, 0)));
+                block.push(Some(Series::new(labels, Version::MIN)));
                 full - BLOCK + block.len() - 1
             }
             None => {
                 let mut block = Vec::with_capacity(BLOCK);
-                block.push(Some(Series::new(labels, 0)));
+                block.push(Some(Series::new(labels, Version::MIN)));
                 self.blocks.push(block);
                 full
             }
@@ -62,7 +62,7 @@ impl Slots {
     /// Forgets a series.
     pub(super) fn remove(&mut self, slot: u32) -> Option<Series> {
         let series = self.blocks.get_mut(slot as usize / BLOCK)?.get_mut(slot as usize % BLOCK)?.take()?;
-        self.free.push((slot, series.version.wrapping_add(1)));
+        self.free.push((slot, series.version.checked_add(1).unwrap_or(Version::MIN)));
         Some(series)
     }
 
@@ -78,7 +78,7 @@ impl Slots {
 
     /// Bytes on the heap, without what the series themselves have there.
     pub(super) fn heap_size(&self) -> usize {
-        self.blocks.len() * BLOCK * size_of::<Option<Series>>() + self.free.capacity() * size_of::<(u32, u32)>()
+        self.blocks.len() * BLOCK * size_of::<Option<Series>>() + self.free.capacity() * size_of::<(u32, Version)>()
     }
 }
 
@@ -94,7 +94,7 @@ mod tests {
             assert_eq!(slots.add(labels(n)) as usize, n);
         }
         assert_eq!((slots.end() as usize, slots.iter().count()), (BLOCK * 2 + 1, BLOCK * 2 + 1));
-        let gone = SeriesId { slot: 300, version: 0 };
+        let gone = SeriesId { slot: 300, version: Version::MIN };
         assert_eq!(slots.known(gone).map(|series| series.labels.clone()), Some(labels(300)));
         assert!(slots.remove(300).is_some_and(|series| series.labels == labels(300)));
         assert!(slots.remove(300).is_none() && slots.get(300).is_none());
