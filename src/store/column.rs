@@ -6,6 +6,8 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use thin_vec::ThinVec;
+
 use super::rows::Rows;
 
 /// Instants in one column, and values in the head of one series, before the run is sealed.
@@ -25,11 +27,14 @@ impl ColumnId {
     }
 }
 
+/// Some series have one each.
+const _: () = assert!(size_of::<Column>() <= 88);
+
 /// A column of instants, ascending, in milliseconds.
 #[derive(Debug)]
 pub(super) struct Column {
     /// The instants so far, at most [`RUN`].
-    pub(super) times: Vec<i64>,
+    pub(super) times: ThinVec<i64>,
     /// Series heads that point here.
     users: u32,
     /// Most of them that there ever were.
@@ -42,8 +47,17 @@ pub(super) struct Column {
 }
 
 impl Column {
-    fn new(times: Vec<i64>, private: bool) -> Self {
+    fn new(times: ThinVec<i64>, private: bool) -> Self {
         Column { times, users: 0, most: 0, private, rows: Rows::new(private), frozen: None }
+    }
+
+    /// Adds an instant.
+    pub(super) fn push(&mut self, at: i64) {
+        // Growth by a few: doubling would leave a quarter of the room unused.
+        if self.times.len() == self.times.capacity() {
+            self.times.reserve_exact(8);
+        }
+        self.times.push(at);
     }
 
     /// Whether most series have left: the others hold the room of all.
@@ -85,13 +99,16 @@ impl Columns {
 
     /// A fresh column that holds `times`, with no user yet.
     pub(super) fn create(&mut self, times: &[i64], private: bool) -> ColumnId {
-        let column = Column::new(times.to_vec(), private);
+        let column = Column::new(times.into(), private);
         match self.free.pop() {
             Some(id) => {
                 self.columns[id.index()] = column;
                 id
             }
             None => {
+                if self.columns.len() == self.columns.capacity() {
+                    self.columns.reserve_exact(self.columns.len() / 8 + 8);
+                }
                 self.columns.push(column);
                 ColumnId::of(self.columns.len() - 1)
             }
@@ -110,7 +127,7 @@ impl Columns {
         let column = &mut self.columns[id.index()];
         column.users = column.users.saturating_sub(1);
         if column.users == 0 {
-            *column = Column::new(Vec::new(), false);
+            *column = Column::new(ThinVec::new(), false);
             self.free.push(id);
         }
     }

@@ -1,67 +1,58 @@
 //! Where the heads of the series that share a column keep their values: a row each, in tables as wide as their values need.
 //!
 //! A table is cut along time into groups of a few instants, and a group holds all rows one after another: no series has a place of its own
-//! on the heap, nothing is copied when a run grows, and what lies idle is at most one group.
+//! on the heap, nothing is copied when a run grows, and what lies idle is at most one group. Where there is but one row it stands as it is.
 
 use std::ops::Range;
 
 use thin_vec::ThinVec;
 
-/// Binary logarithm of the instants in a group.
-const GROUP: u32 = 3;
-/// Likewise where there is but one row: one group holds its whole run, and grows by what [`GROUP`] says.
-const SINGLE: u32 = 7;
+/// Instants in a group.
+const GROUP: usize = 8;
 
 /// Rows of values of one width. Places are those of the column's instants.
 #[derive(Debug)]
-pub(super) struct Table<T> {
+pub(super) enum Table<T> {
+    /// The only row there is, from the column's first instant on.
+    Single(ThinVec<T>),
+    Many(Option<Box<Groups<T>>>),
+}
+
+/// Series that come and go at times of their own have a column each.
+const _: () = assert!(size_of::<Table<f64>>() <= 16);
+
+/// Rows cut along time.
+#[derive(Debug, Default)]
+pub(super) struct Groups<T> {
     groups: ThinVec<Vec<T>>,
     /// Rows that were handed out, and those of them that came back.
     rows: u32,
     free: ThinVec<u32>,
-    /// There is but one row.
-    single: bool,
 }
 
-impl<T: Copy + Default> Table<T> {
-    fn new(single: bool) -> Self {
-        Table { groups: ThinVec::new(), rows: 0, free: ThinVec::new(), single }
-    }
+/// The group of a place, and where in it a row's value stands.
+fn find(row: u32, place: usize) -> (usize, usize) {
+    (place / GROUP, row as usize * GROUP + place % GROUP)
+}
 
-    /// Hands out a row.
-    pub(super) fn take(&mut self) -> u32 {
+impl<T: Copy + Default> Groups<T> {
+    fn take(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
             self.rows += 1;
             self.rows - 1
         })
     }
 
-    /// Takes a row back.
-    pub(super) fn give(&mut self, row: u32) {
-        self.free.push(row);
-    }
-
-    fn bits(&self) -> u32 {
-        if self.single { SINGLE } else { GROUP }
-    }
-
-    /// The group of a place, and where in it a row's value stands.
-    fn find(&self, row: u32, place: usize) -> (usize, usize) {
-        let bits = self.bits();
-        (place >> bits, ((row as usize) << bits) + (place & ((1 << bits) - 1)))
-    }
-
-    /// Writes a value; values before it need not have been written.
-    pub(super) fn set(&mut self, row: u32, place: usize, value: T) {
-        let (group, at) = self.find(row, place);
+    fn set(&mut self, row: u32, place: usize, value: T) {
+        let (group, at) = find(row, place);
         while self.groups.len() <= group {
+            self.groups.reserve_exact(1);
             self.groups.push(Vec::new());
         }
         let values = &mut self.groups[group];
         if at >= values.capacity() {
             // All rows that are there; beyond them growth by an eighth, since doubling would leave a quarter of the room unused.
-            let rows = if self.single { 0 } else { (self.rows as usize) << GROUP };
-            let room = rows.max(at + 1 + if self.single { (1 << GROUP) - 1 } else { values.len() / 8 });
+            let room = (self.rows as usize * GROUP).max(at + 1 + values.len() / 8);
             values.reserve_exact(room - values.len());
         }
         if at >= values.len() {
@@ -69,27 +60,82 @@ impl<T: Copy + Default> Table<T> {
         }
         values[at] = value;
     }
+}
+
+impl<T: Copy + Default> Table<T> {
+    fn new(single: bool) -> Self {
+        if single { Table::Single(ThinVec::new()) } else { Table::Many(None) }
+    }
+
+    /// Hands out a row.
+    pub(super) fn take(&mut self) -> u32 {
+        match self {
+            Table::Single(_) => 0,
+            Table::Many(groups) => groups.get_or_insert_default().take(),
+        }
+    }
+
+    /// Takes a row back.
+    pub(super) fn give(&mut self, row: u32) {
+        match self {
+            Table::Single(values) => *values = ThinVec::new(),
+            Table::Many(groups) => groups.get_or_insert_default().free.push(row),
+        }
+    }
+
+    /// Writes a value; values before it need not have been written.
+    pub(super) fn set(&mut self, row: u32, place: usize, value: T) {
+        match self {
+            Table::Single(values) => {
+                if place >= values.capacity() {
+                    values.reserve_exact(place + GROUP - values.len());
+                }
+                if place >= values.len() {
+                    values.resize(place + 1, T::default());
+                }
+                values[place] = value;
+            }
+            Table::Many(groups) => groups.get_or_insert_default().set(row, place, value),
+        }
+    }
 
     /// One value that was written.
     pub(super) fn get(&self, row: u32, place: usize) -> T {
-        let (group, at) = self.find(row, place);
-        self.groups[group][at]
+        match self {
+            Table::Single(values) => values[place],
+            Table::Many(groups) => {
+                let (group, at) = find(row, place);
+                groups.as_ref().map_or_else(T::default, |groups| groups.groups[group][at])
+            }
+        }
     }
 
     /// Calls `visit` with the values in these places, which were written, piece by piece.
     pub(super) fn read(&self, row: u32, places: Range<usize>, mut visit: impl FnMut(&[T])) {
-        let mut next = places.start;
-        while next < places.end {
-            let (group, at) = self.find(row, next);
-            let length = (((group + 1) << self.bits()) - next).min(places.end - next);
-            visit(&self.groups[group][at..at + length]);
-            next += length;
+        match self {
+            Table::Single(_) if places.is_empty() => {}
+            Table::Single(values) => visit(&values[places]),
+            Table::Many(groups) => {
+                let Some(groups) = groups else { return };
+                let mut next = places.start;
+                while next < places.end {
+                    let (group, at) = find(row, next);
+                    let length = (GROUP - next % GROUP).min(places.end - next);
+                    visit(&groups.groups[group][at..at + length]);
+                    next += length;
+                }
+            }
         }
     }
 
     fn heap_size(&self) -> usize {
-        let groups = self.groups.iter().map(|group| size_of::<Vec<T>>() + group.capacity() * size_of::<T>()).sum::<usize>();
-        groups + self.free.capacity() * size_of::<u32>()
+        match self {
+            Table::Single(values) => values.capacity() * size_of::<T>(),
+            Table::Many(groups) => groups.as_ref().map_or(0, |groups| {
+                let values = groups.groups.iter().map(|group| size_of::<Vec<T>>() + group.capacity() * size_of::<T>()).sum::<usize>();
+                size_of::<Groups<T>>() + values + groups.free.capacity() * size_of::<u32>()
+            }),
+        }
     }
 }
 
@@ -149,7 +195,7 @@ mod tests {
         let mut table = Table::<i16>::new(false);
         let rows: Vec<u32> = (0..5000).map(|_| table.take()).collect();
         (0..16).for_each(|place| rows.iter().for_each(|row| table.set(*row, place, 7)));
-        assert!(table.heap_size() < 5000 * 16 * 2 + 200, "{}", table.heap_size());
+        assert!(table.heap_size() < 5000 * 16 * 2 + 250, "{}", table.heap_size());
         table.give(4321);
         assert_eq!((table.take(), table.take()), (4321, 5000));
         let mut single = Table::<i16>::new(true);

@@ -199,7 +199,7 @@ impl Series {
             Some(time) => *time == at,
             None if column.is_full() => false,
             None => {
-                column.times.push(at);
+                column.push(at);
                 true
             }
         }
