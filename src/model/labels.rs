@@ -6,7 +6,8 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
+
+use arcstr::ArcStr;
 
 use super::text::quote;
 
@@ -15,12 +16,12 @@ pub const METRIC_NAME: &str = "__name__";
 
 /// A sorted label set; cheap to clone, hash and compare. A label with an empty value is the same as no label.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Labels(Arc<str>);
+pub struct Labels(ArcStr);
 
 impl Labels {
     /// The set with no labels.
     pub fn empty() -> Self {
-        Labels(Arc::from(""))
+        Labels(ArcStr::new())
     }
 
     /// Builds a set from pairs in any order; the last value of a repeated name wins, empty values vanish.
@@ -89,7 +90,7 @@ impl Labels {
             }
             rest = after;
         }
-        Labels(Arc::from(text))
+        Labels(ArcStr::from(text))
     }
 
     /// This set with `name` set to `value` (removed when empty).
@@ -333,7 +334,7 @@ impl LabelsBuilder {
             put_name(&mut text, name);
             put(&mut text, value, DIGIT);
         }
-        Labels(Arc::from(text))
+        Labels(ArcStr::from(text))
     }
 
     fn find(&self, name: &str) -> Result<usize, usize> {

@@ -273,7 +273,7 @@ mod tests {
         for number in 0..12 {
             let (start, times) = (number * 1000, [number * 1000, number * 1000 + 500]);
             let mut writer = BlockWriter::create(folder.path(), start, start + 1000).expect("a file");
-            for series in 0..8000 {
+            for series in 0..9000 {
                 let path = format!("/a/rather/long/path/{series:05}");
                 let labels = Labels::from_pairs([("__name__", "m"), ("path", &path)]);
                 let window = Window { times: &times, values: &[series as f64, number as f64], histograms: &[] };
