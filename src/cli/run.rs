@@ -55,11 +55,20 @@ pub fn run(args: &RunArgs) -> ExitCode {
         listen: args.listen,
         rules: args.rules.clone(),
     };
-    match runtime.block_on(async { App::start(options).await?.run().await }) {
+    match start(&runtime, options).and_then(|app| runtime.block_on(app.run())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("nightbell: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Starts on a thread of its own: its stack is deep and goes with it.
+fn start(runtime: &tokio::runtime::Runtime, options: Options) -> anyhow::Result<App> {
+    let begun = std::thread::Builder::new().name("start".into());
+    std::thread::scope(|scope| {
+        let started = begun.spawn_scoped(scope, || runtime.block_on(App::start(options)))?.join();
+        started.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }

@@ -244,13 +244,14 @@ async fn open_file(path: &Path) -> Result<SqlitePool, sqlx::Error> {
     sqlite_pool(SqliteConnectOptions::new().filename(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal)).await
 }
 
-/// One connection: writers queue in the pool instead of meeting SQLite's lock, and one page cache of 1 MB is all the memory it takes.
+/// One connection: writers queue in the pool instead of meeting SQLite's lock, and one page cache of 256 KB is about all the memory it takes:
+/// what does not fit is in the kernel's cache, a copy away.
 async fn sqlite_pool(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
     let options = options
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY)
         .statement_cache_capacity(32)
-        .pragma("cache_size", "-1024")
+        .pragma("cache_size", "-256")
         .pragma("journal_size_limit", "4194304");
     SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None).acquire_timeout(DEADLINE).connect_with(options).await
 }
