@@ -114,8 +114,6 @@ pub struct Groups {
     rows: Vec<u32>,
     /// Where each group ends in `rows`.
     ends: Vec<u32>,
-    /// The group of each row.
-    pub of: Vec<u32>,
 }
 
 impl Groups {
@@ -128,7 +126,9 @@ impl Groups {
     /// Numbers the groups of label sets.
     fn new<'a>(sets: impl Iterator<Item = &'a Labels>, grouping: &Grouping) -> Self {
         let mut index: HashMap<Labels, u32, ahash::RandomState> = HashMap::default();
-        let (mut labels, mut of, mut sizes): (Vec<Labels>, Vec<u32>, Vec<u32>) = Default::default();
+        let (mut labels, mut sizes): (Vec<Labels>, Vec<u32>) = Default::default();
+        // The group of each row.
+        let mut of: Vec<u32> = Vec::with_capacity(sets.size_hint().0);
         for set in sets {
             let group = *index.entry(grouping.of(set)).or_insert_with_key(|set| {
                 labels.push(set.clone());
@@ -150,7 +150,9 @@ impl Groups {
             rows[*place as usize] = row as u32;
             *place += 1;
         }
-        Groups { labels: LabelSets::from(labels), rows, ends, of }
+        labels.shrink_to_fit();
+        ends.shrink_to_fit();
+        Groups { labels: LabelSets::from(labels), rows, ends }
     }
 }
 
@@ -312,7 +314,7 @@ mod tests {
         let sets = sets(&[("a", "y"), ("b", "x"), ("c", "y")]);
         let groups = sets.groups(&Grouping { without: false, labels: vec!["job".into()] });
         assert_eq!(groups.labels.iter().map(|l| l.value("job")).collect::<Vec<_>>(), ["y", "x"]);
-        assert_eq!((groups.rows(0), groups.rows(1), &groups.of[..]), (&[0, 2][..], &[1][..], &[0, 1, 0][..]));
+        assert_eq!((groups.rows(0), groups.rows(1)), (&[0, 2][..], &[1][..]));
     }
 
     #[test]
@@ -346,7 +348,7 @@ mod tests {
         let by = |labels: &[&str]| Grouping { without: false, labels: labels.iter().map(|l| (*l).to_owned()).collect() };
         for grouping in [by(&["job"]), by(&[]), by(&["__name__", "job"]), Grouping { without: true, labels: Vec::new() }] {
             let (seen, expected) = (view.groups(&grouping), made.groups(&grouping));
-            assert_eq!((&seen.of, &seen.labels[..]), (&expected.of, &expected.labels[..]), "{grouping:?}");
+            assert_eq!((&seen.rows, &seen.ends, &seen.labels[..]), (&expected.rows, &expected.ends, &expected.labels[..]), "{grouping:?}");
         }
         assert_eq!(view.are_distinct(), made.are_distinct());
         assert!(view.part(&[1, 2]).are_distinct());
