@@ -249,6 +249,18 @@ mod tests {
         assert_eq!(all.nodes.iter().filter(|node| node.readers > 1).count(), 2, "x[5m] and its rate, nothing else: {all:?}");
     }
 
+    #[test]
+    fn a_finished_plan_knows_the_places_of_what_is_shared() {
+        let (first, second) = (parse("sum(rate(x[5m])) > 1").expect("valid"), parse("max(y) > sum(rate(x[5m]))").expect("valid"));
+        let mut plan = Plan::default();
+        let marks = [plan.add(&first), plan.add(&second)];
+        plan.finish();
+        let places = |marks: &Marks| marks.shared(&plan).0.iter().map(|(span, _)| (span.start, span.end)).collect::<Vec<_>>();
+        assert_eq!(marks.each_ref().map(places), [vec![(0, 16)], vec![(9, 25)]]);
+        let reads: Vec<bool> = plan.nodes.iter().map(|node| node.reads.may_read("x")).collect();
+        assert_eq!(reads.iter().filter(|reads| **reads).count(), 1, "what nobody shares is never kept, so never forgotten: {plan:?}");
+    }
+
     /// A node inside a shared node is read once, however many rules there are.
     #[test]
     fn readers_are_counted_node_by_node() {

@@ -272,7 +272,7 @@ impl Group {
     }
 
     /// Keeps of the places of its expressions those that matter, once all groups are in the plan.
-    pub(super) fn planned(&mut self, plan: &Plan) {
+    pub fn planned(&mut self, plan: &Plan) {
         self.rules.iter_mut().for_each(|rule| rule.marks = Arc::new(rule.marks.shared(plan)));
     }
 

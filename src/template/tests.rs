@@ -61,6 +61,7 @@ fn functions_print_what_prometheus_prints() {
         ("{{ graphLink \"up == 0\" }}", 0.0, "/graph?g0.expr=up+%3D%3D+0&g0.tab=0"),
         ("{{ title \"aLPHA beta\" }}", 0.0, "ALPHA Beta"),
         ("{{ externalURL }} {{ pathPrefix }} {{ $externalLabels.region }}", 0.0, "http://bell.example.org/x /x eu"),
+        ("{{ $externalURL }}", 0.0, "http://bell.example.org/x"),
         ("{{ if gt $value 1.0 }}high{{ else }}low{{ end }}", 2.0, "high"),
         ("{{ define \"x\" }}<{{ .arg0 }}{{ .arg1 }}>{{ end }}{{ template \"x\" (args 1 \"b\") }}", 0.0, "<1b>"),
         ("{{ if match \"^db\" $labels.instance }}yes{{ end }}", 0.0, "yes"),

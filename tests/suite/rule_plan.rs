@@ -129,6 +129,8 @@ fn run(choices: &[usize], values: &[u32], together: bool) -> (Stored, Vec<String
     let mut groups = groups(&file(choices), &settings);
     let mut plan = Plan::default();
     groups.iter_mut().for_each(|group| group.plan(&mut plan));
+    plan.finish();
+    groups.iter_mut().for_each(|group| group.planned(&plan));
     let (plan, mut told) = (Arc::new(plan), Vec::new());
     let mut totals = [0.0; 6];
     for (tick, value) in values.iter().enumerate() {
@@ -185,6 +187,8 @@ fn a_shared_result_lives_until_its_last_reader() {
     let mut groups = groups(text, &settings);
     let mut plan = Plan::default();
     groups.iter_mut().for_each(|group| group.plan(&mut plan));
+    plan.finish();
+    groups.iter_mut().for_each(|group| group.planned(&plan));
     let results = Arc::new(Results::new(Arc::new(plan), Timestamp(0)));
     groups[0].eval_sharing(&backend, Timestamp(0), &settings, &results);
     assert_eq!(results.kept(), 1, "sum(x), for the second group");

@@ -110,6 +110,8 @@ impl<'a> Run<'a> {
         let mut groups: Vec<Group> = groups.iter().map(|g| Group::new((*g).clone(), &settings)).collect();
         let mut plan = Plan::default();
         groups.iter_mut().for_each(|group| group.plan(&mut plan));
+        plan.finish();
+        groups.iter_mut().for_each(|group| group.planned(&plan));
         let backend = Arc::new(TestBackend { store: Store::new(Limits::default()), engine });
         Run { file, test, options, coverage, groups, plan: Arc::new(plan), settings, backend, ids: Vec::new(), loaded: 0 }
     }
