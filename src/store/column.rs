@@ -13,6 +13,9 @@ use super::rows::Rows;
 /// Instants in one column, and values in the head of one series, before the run is sealed.
 pub(super) const RUN: usize = 120;
 
+/// Series that left a column whose room is worth a chunk for each that did not.
+const DESERTED: u32 = 100;
+
 /// Which column; never zero, so that a series without one needs no room to say so.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ColumnId(NonZeroU32);
@@ -60,9 +63,9 @@ impl Column {
         self.times.push(at);
     }
 
-    /// Whether most series have left: the others hold the room of all.
+    /// Whether most series have left, and they were many: the others hold the room of all.
     pub(super) fn is_deserted(&self) -> bool {
-        self.users < self.most / 2
+        self.users < self.most / 2 && self.most - self.users >= DESERTED
     }
 
     /// Whether no instant fits any more.
