@@ -1,5 +1,7 @@
 //! The collection loop: labels, staleness, limits, hostile targets, reload; and the configuration that drives it.
 
+mod hostile;
+
 use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -214,96 +216,6 @@ async fn series_that_go_are_marked_and_a_failure_marks_all() {
     // An empty page is a success with nothing on it.
     server.become_(Manner::Serve("text/plain", Vec::new()));
     run.health(&server.address, Health::Up).await;
-}
-
-/// Issue 2, proof 3; SEMANTICS 32, 33: a target that hangs, streams without end, sends too much or garbage loses its own `up` and nothing
-/// else; so does one that is scraped so seldom that its page is read while it comes.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hostile_target_loses_only_its_own_up() {
-    let good = Hostile::page("fine 1\n");
-    let million: String = (0..250_000).map(|n| format!("m{{n=\"{n}\"}} 1\n")).collect();
-    let bomb = gzip(&vec![b'#'; 80 << 20]);
-    let gzipped = [
-        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", bomb.len())
-            .into_bytes(),
-        bomb,
-    ]
-    .concat();
-    let cases = [
-        ("silent", Manner::Silent, "timeout: timed out", ""),
-        ("slow_head", Manner::SlowHead, "timeout: timed out", ""),
-        ("stalls", Manner::Stalls, "timeout: timed out", ""),
-        ("endless", Manner::Endless, "too_large: answer is larger than 1048576 bytes", ", body_size_limit: 1MB"),
-        ("million", Manner::Serve("text/plain", million.into_bytes()), "sample limit exceeded: 250000 samples, at most 200000 allowed", ""),
-        ("bomb", Manner::Raw(gzipped), "too_large: answer is larger than 67108864 bytes", ""),
-        (
-            "few",
-            Manner::Serve("text/plain", b"a 1\nb 1\nc 1\n".to_vec()),
-            "sample limit exceeded: 3 samples, at most 2 allowed",
-            ", sample_limit: 2",
-        ),
-        ("garbage", Manner::Serve("text/plain", b"\x00\xff{{{".to_vec()), "line 1: expected a metric name", ""),
-        (
-            "page_of_html",
-            Manner::Serve("text/html", b"<html>".to_vec()),
-            "unsupported Content-Type \"text/html\" and no fallback_scrape_protocol",
-            "",
-        ),
-        ("no_http", Manner::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), "protocol: ", ""),
-        ("truncated", Manner::Truncated, "protocol: ", ""),
-        ("loops", Manner::RedirectLoop, "protocol: too many redirects", ""),
-        (
-            "long_label",
-            Manner::Serve("text/plain", format!("a{{l=\"{}\"}} 1\n", "x".repeat(20_000)).into_bytes()),
-            "a label value is longer than label_value_length_limit",
-            "",
-        ),
-    ];
-    let servers: Vec<Hostile> = cases.iter().map(|(_, manner, _, _)| Hostile::start(manner.clone())).collect();
-    let mut text = format!(
-        "global: {{scrape_interval: 2s, scrape_timeout: 2s}}\nscrape_configs:\n{}",
-        job("good", &good.address, "").replace("200ms", "1s")
-    );
-    for ((name, manner, _, more), server) in cases.iter().zip(&servers) {
-        let targets = format!("static_configs: [{{targets: [\"{}\"]}}]", server.address);
-        text += &format!("- {{job_name: {name}, {targets}{more}}}\n");
-        if !is_large(manner) {
-            text += &format!("- {{job_name: {name}_seldom, scrape_interval: 60s, {targets}{more}}}\n");
-        }
-    }
-    let run = Loop::new();
-    run.apply(&text);
-    for ((name, manner, error, _), server) in cases.iter().zip(&servers) {
-        for job in [(*name).to_owned(), format!("{name}_seldom")].iter().take(if is_large(manner) { 1 } else { 2 }) {
-            let got = run.failure(job).await;
-            assert!(got.starts_with(error), "{job}: {got}");
-            assert!(!got.contains("hunter2"), "{job}: {got}");
-            let up = format!("up{{instance=\"{}\", job=\"{job}\"}}", server.address);
-            assert!(run.written.values(&up).iter().all(|v| *v == Some(0.0)), "{job}");
-        }
-    }
-    let good_up = || run.written.values(&format!("up{{instance=\"{}\", job=\"good\"}}", good.address));
-    until("the good target was collected", || good_up().len() >= 3).await;
-    assert!(good_up().iter().all(|v| *v == Some(1.0)), "{:?}", good_up());
-    let start = Instant::now();
-    let page = run.metrics();
-    assert!(start.elapsed() < Duration::from_millis(500), "/metrics took {:?}", start.elapsed());
-    assert!(page.contains("fine{") && !page.contains("endless{"));
-    assert!(!run.written.series().iter().any(|s| s.starts_with("m{") || s.starts_with("endless{")), "an unsound page leaves no series");
-}
-
-/// Whether what comes is so much that once must do.
-fn is_large(manner: &Manner) -> bool {
-    match manner {
-        Manner::Serve(_, bytes) | Manner::Raw(bytes) => bytes.len() > 50_000,
-        _ => matches!(manner, Manner::Endless),
-    }
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).expect("in memory");
-    encoder.finish().expect("in memory")
 }
 
 /// SEMANTICS 19: a collector's failure keeps what it pushed; a hang and a panic end only that collection.
