@@ -11,6 +11,7 @@ pub mod config;
 pub mod exposition;
 pub mod http;
 pub mod model;
+pub mod net;
 pub mod notify;
 pub mod promql;
 pub mod remote;

@@ -8,6 +8,7 @@ mod reload;
 mod rules;
 mod shipped;
 mod storage;
+mod threads;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use parking_lot::RwLock;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -25,16 +27,18 @@ use tracing::{error, info, warn};
 use crate::alerting;
 use crate::alerting::self_test::{self, SelfTest};
 use crate::model::{Timestamp, format_duration};
+use crate::net;
 use crate::promql::{self, Engine};
 use crate::remote::{alertmanager, heartbeat, peer};
 use crate::rules::dead::DeadRules;
 use crate::rules::scheduler::Scheduler;
-use crate::scrape::{Health, Plan, Scraper};
+use crate::scrape::{Health, Plan, Scraper, TaskEnded};
 use crate::state::State;
 use crate::store::Store;
 use crate::telemetry::Telemetry;
 use crate::web;
 use reload::ReloadMetrics;
+use threads::Threads;
 
 pub use config::Config;
 pub use reload::{environment, load, load_alone};
@@ -48,6 +52,8 @@ const FIRST_COLLECTION: Duration = Duration::from_millis(200);
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 /// Queries of the HTTP API that run at once.
 const QUERIES: usize = 2;
+/// How long a start or a reload waits for the folders of `file_sd_configs`.
+const GROUP_FILES: Duration = Duration::from_secs(5);
 /// How long the last deliveries and answers may take after a signal to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -76,6 +82,7 @@ pub struct App {
     alerting_loop: Loop<String>,
     telling_loop: Loop<String>,
     ready: Arc<AtomicBool>,
+    threads: Threads,
 }
 
 /// What a reload changes.
@@ -105,23 +112,26 @@ struct Parts {
 
 impl App {
     /// Builds everything and restores what the state database remembers. Nothing is collected before [`App::run`].
+    ///
+    /// The caller's runtime only starts, reloads and stops the rest, which runs on [`Threads`].
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         let started_at = Timestamp::now();
+        let threads = Threads::start().context("the threads cannot be started")?;
         // Where files may not grow beyond a limit, a write fails; without a handler the signal would end the process instead.
         drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
         let mut config = reload::load_for_start(&options)?;
         config.log_warnings();
         let address = listen_address(&options, &config)?;
-        let listener = tokio::net::TcpListener::bind(address)
-            .await
+        let listener = (threads.web.spawn(tokio::net::TcpListener::bind(address)).await?)
             .with_context(|| format!("{address} cannot be listened on; another nightbell? --listen takes another address"))?;
         config.reach_at(listener.local_addr()?);
         let telemetry = Telemetry::new();
-        let (state, state_name) = open_state(&options, &config).await?;
+        telemetry.register(net::register);
+        let (state, state_name) = open_state(&options, &config, threads.delivery.handle()).await?;
         state.register(&telemetry);
         let (store, history_name) = storage::open(&options, &config, started_at);
         store.register(&telemetry);
-        let scraper = Arc::new(Scraper::new(store.clone(), &telemetry));
+        let scraper = Arc::new(Scraper::new(store.clone(), &telemetry, threads.collection.handle().clone()));
         let reloads = ReloadMetrics::register(&telemetry);
         reloads.succeeded(started_at);
         // Whoever wants quiet sends standard output away; the lines say where to look, so they are not a log.
@@ -131,12 +141,13 @@ impl App {
         let judge = Arc::new(rules::Judge { engine: engine.clone(), store: store.clone() });
         let rules = Arc::new(Scheduler::new(judge, state.clone(), found, &telemetry));
         let dead_rules = Arc::new(DeadRules::new(rules.clone(), store.clone(), &telemetry));
-        let outside = rules::Outside::start(std::mem::take(&mut config.outside), alertmanager::Metrics::register(&telemetry));
+        let outside = std::mem::take(&mut config.outside);
+        let outside = rules::Outside::start(outside, alertmanager::Metrics::register(&telemetry), threads.delivery.handle().clone());
         let (plan, settings) = (config.take_plan(), config.rule_settings());
         let (stop, stopped) = watch::channel(false);
         let (alerting, alerting_loop) = alerting::start(config.alerting, state.clone(), &telemetry, stopped).await;
-        let alerting_loop = tokio::spawn(alerting_loop);
-        let telling_loop = tokio::spawn(rules::tell(alerts, alerting.clone(), outside.clone()));
+        let alerting_loop = threads.delivery.spawn(alerting_loop);
+        let telling_loop = threads.delivery.spawn(rules::tell(alerts, alerting.clone(), outside.clone()));
         rules.reload(config.groups, settings, started_at).await?;
         rules.restore(started_at).await?;
         let (web, config_text) = (Arc::new(RwLock::new(config.web)), Arc::new(RwLock::new(config.text)));
@@ -166,24 +177,27 @@ impl App {
         };
         let (parts, ready) = (Arc::new(parts), Arc::new(AtomicBool::new(false)));
         let web_metrics = web::serve::Metrics::register(&telemetry);
-        Ok(App { parts, plan, listener, web_metrics, stop, alerting_loop, telling_loop, ready })
+        Ok(App { parts, plan, listener, web_metrics, stop, alerting_loop, telling_loop, ready, threads })
     }
 
     /// Runs until SIGINT or SIGTERM, then stops in reverse order. Errs when a loop ends by itself: no quiet half-life.
     pub async fn run(self) -> anyhow::Result<()> {
-        let App { parts, plan, listener, web_metrics, stop, alerting_loop, telling_loop, ready } = self;
-        parts.scraper.apply(plan);
+        let App { parts, plan, listener, web_metrics, stop, alerting_loop, telling_loop, ready, threads } = self;
+        let Threads { rules, delivery, web, upkeep, .. } = &threads;
+        parts.apply(plan).await?;
         let context = parts.clone().context(&ready);
+        let discovery = parts.scraper.clone();
         let mut loops = Loops {
-            rules: tokio::spawn(parts.clone().judge(ready)),
+            discovery: upkeep.spawn(discovery.run()),
+            rules: rules.spawn(parts.clone().judge(ready)),
             telling: telling_loop,
             alerting: alerting_loop,
-            upkeep: tokio::spawn(storage::maintain(parts.store.clone())),
-            heartbeat: tokio::spawn(heartbeat::run(parts.heartbeat.clone(), parts.heartbeat_metrics.clone())),
-            peers: tokio::spawn(parts.peers.clone().run()),
-            self_test: tokio::spawn(self_test::run(parts.self_test.clone(), parts.alerting.clone(), parts.self_test_metrics.clone())),
-            dead_rules: tokio::spawn(parts.dead_rules.clone().run()),
-            server: tokio::spawn(web::serve::serve(
+            upkeep: upkeep.spawn(storage::maintain(parts.store.clone())),
+            heartbeat: delivery.spawn(heartbeat::run(parts.heartbeat.clone(), parts.heartbeat_metrics.clone())),
+            peers: delivery.spawn(parts.peers.clone().run()),
+            self_test: delivery.spawn(self_test::run(parts.self_test.clone(), parts.alerting.clone(), parts.self_test_metrics.clone())),
+            dead_rules: upkeep.spawn(parts.dead_rules.clone().run()),
+            server: web.spawn(web::serve::serve(
                 listener,
                 web::router(context, web_metrics.refused.clone()),
                 web::serve::Limits::default(),
@@ -215,6 +229,7 @@ impl App {
 
 /// The loops that must not end.
 struct Loops {
+    discovery: JoinHandle<TaskEnded>,
     rules: Loop<anyhow::Error>,
     telling: Loop<String>,
     alerting: Loop<String>,
@@ -227,6 +242,16 @@ struct Loops {
 }
 
 impl Parts {
+    /// Gives the scraper its targets, on a thread that may hang in a folder of group files: what is found there then comes when it answers.
+    async fn apply(&self, plan: Plan) -> Result<(), tokio::task::JoinError> {
+        let scraper = self.scraper.clone();
+        let applied = tokio::task::spawn_blocking(move || scraper.apply(plan));
+        tokio::time::timeout(GROUP_FILES, applied).await.unwrap_or_else(|_| {
+            warn!("A folder of file_sd_configs does not answer; its targets are collected once it does.");
+            Ok(())
+        })
+    }
+
     /// Waits for a signal to stop, or for the end of a loop that must not end.
     async fn supervise(self: Arc<Self>, loops: &mut Loops) -> anyhow::Result<()> {
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -241,7 +266,7 @@ impl Parts {
                     let parts = self.clone();
                     tokio::spawn(async move { parts.reload().await });
                 }
-                ended = self.scraper.run() => return Err(ended.into()),
+                ended = &mut loops.discovery => return Err(ended?.into()),
                 ended = &mut loops.rules => anyhow::bail!("the rule loop ended: {}", reason(ended)),
                 ended = &mut loops.telling => anyhow::bail!("the loop between rules and receivers ended: {}", reason(ended)),
                 ended = &mut loops.alerting => anyhow::bail!("the alerting loop ended: {}", reason(ended)),
@@ -297,7 +322,7 @@ impl Parts {
 
     /// What the web's answers are made of.
     fn context(self: Arc<Self>, ready: &Arc<AtomicBool>) -> web::Context {
-        let parts = self.clone();
+        let (parts, control) = (self.clone(), Handle::current());
         web::Context {
             store: self.store.clone(),
             engine: self.engine.clone(),
@@ -317,7 +342,8 @@ impl Parts {
             ready: ready.clone(),
             reload: Arc::new(move || {
                 let parts = parts.clone();
-                Box::pin(async move { parts.reload().await })
+                let reloaded = control.spawn(async move { parts.reload().await });
+                Box::pin(async move { reloaded.await.unwrap_or_else(|error| Err(format!("the reload ended early: {error}"))) })
             }),
         }
     }
@@ -352,11 +378,12 @@ fn listen_address(options: &Options, config: &Config) -> anyhow::Result<SocketAd
 }
 
 /// Opens the state database. A broken one must not silence us: then the state lives in memory, and that is said.
-async fn open_state(options: &Options, config: &Config) -> anyhow::Result<(State, String)> {
+async fn open_state(options: &Options, config: &Config, home: &Handle) -> anyhow::Result<(State, String)> {
     let (opened, name) = match &config.state.url {
         Some(url) => {
             let name = "PostgreSQL (state.url)";
-            match State::connect_when_there(url.expose()).await {
+            let url = url.clone();
+            match home.spawn(async move { State::connect_when_there(url.expose()).await }).await? {
                 Ok((state, Some(error))) => {
                     error!(state = name, %error, "The state database does not answer; alerts are kept in memory until it does.");
                     return Ok((state, format!("in memory until {name} answers: {error}")));

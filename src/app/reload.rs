@@ -62,7 +62,10 @@ impl Parts {
     /// Reads the configuration again and puts it in force; the error is for people, and then nothing has changed.
     pub(super) async fn reload(&self) -> Result<(), String> {
         let _one_at_a_time = self.reloading.lock().await;
-        let mut config = match load(&self.options) {
+        let options = self.options.clone();
+        // Files may hang, and a large configuration takes its time.
+        let loaded = tokio::task::spawn_blocking(move || load(&options)).await;
+        let mut config = match loaded.map_err(anyhow::Error::from).flatten() {
             Ok(config) => config,
             Err(refused) => {
                 self.reloads.failed(Timestamp::now());
@@ -72,7 +75,9 @@ impl Parts {
         };
         config.log_warnings();
         config.reach_at(self.listen);
-        self.scraper.apply(config.take_plan());
+        if let Err(error) = self.apply(config.take_plan()).await {
+            return Err(error.to_string());
+        }
         let settings = config.rule_settings();
         if let Err(error) = self.rules.reload(config.groups, settings, Timestamp::now()).await {
             // The loop of the rules ends with the same error, and the process with it.

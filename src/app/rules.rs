@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::alerting;
@@ -109,6 +110,8 @@ fn built_in(rules: &ShippedRules) -> Result<crate::rules::file::RuleFile, crate:
 pub struct Outside {
     current: RwLock<Servers>,
     metrics: Metrics,
+    /// Where the sending runs.
+    runtime: Handle,
 }
 
 struct Servers {
@@ -116,16 +119,23 @@ struct Servers {
     relabel: Vec<RelabelRule>,
 }
 
+impl Servers {
+    fn start(config: OutsideAlertmanagers, metrics: &Metrics, runtime: &Handle) -> Self {
+        let _there = runtime.enter();
+        Servers { sender: Sender::start(config.endpoints, metrics.clone()), relabel: config.relabel }
+    }
+}
+
 impl Outside {
     /// Starts sending to these servers.
-    pub fn start(config: OutsideAlertmanagers, metrics: Metrics) -> Arc<Self> {
-        let current = RwLock::new(Servers { sender: Sender::start(config.endpoints, metrics.clone()), relabel: config.relabel });
-        Arc::new(Outside { current, metrics })
+    pub fn start(config: OutsideAlertmanagers, metrics: Metrics, runtime: Handle) -> Arc<Self> {
+        let current = RwLock::new(Servers::start(config, &metrics, &runtime));
+        Arc::new(Outside { current, metrics, runtime })
     }
 
     /// Sends to these servers from now on; what was queued for the old ones is still sent.
     pub fn replace(&self, config: OutsideAlertmanagers) {
-        *self.current.write() = Servers { sender: Sender::start(config.endpoints, self.metrics.clone()), relabel: config.relabel };
+        *self.current.write() = Servers::start(config, &self.metrics, &self.runtime);
     }
 
     /// A firing alert gets an end, so that it resolves elsewhere should we fall silent (SEMANTICS 122).

@@ -7,9 +7,6 @@ use crate::telemetry::start_logs;
 
 use super::RunArgs;
 
-/// Threads of the runtime: one keeps collecting while the other evaluates or serves.
-const WORKERS: usize = 2;
-
 /// What glibc's allocator is told (<https://man7.org/linux/man-pages/man3/mallopt.3.html>): a page or a query takes megabytes for a moment,
 /// which go back to the kernel at once instead of being kept for each thread. A fifth less memory with 50,000 series, at no cost in time.
 const ALLOCATOR: [(&str, &str); 3] =
@@ -40,7 +37,8 @@ pub fn run(args: &RunArgs) -> ExitCode {
         eprintln!("nightbell: {error}");
         return ExitCode::from(2);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).max_blocking_threads(8).enable_all().build();
+    // It only starts, reloads and stops: everything else has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -55,7 +53,10 @@ pub fn run(args: &RunArgs) -> ExitCode {
         listen: args.listen,
         rules: args.rules.clone(),
     };
-    match start(&runtime, options).and_then(|app| runtime.block_on(app.run())) {
+    let ended = start(&runtime, options).and_then(|app| runtime.block_on(app.run()));
+    // A thread that hangs in a file system must not keep the process.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("nightbell: {error:#}");

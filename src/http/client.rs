@@ -1,6 +1,7 @@
 //! A client for one [`HttpConfig`]: every request has a deadline, every body a bound.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::error::{HttpError, HttpErrorKind};
 use super::oauth2::Tokens;
 use super::tls;
 use crate::config::Secret;
+use crate::net;
 
 /// Most bytes that are reserved before they come.
 const MAX_RESERVED: usize = 16 << 20;
@@ -94,12 +96,26 @@ impl Response {
     }
 }
 
+/// The process's own resolver, for the HTTP client.
+struct Names;
+
+impl reqwest::dns::Resolve for Names {
+    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        Box::pin(async move {
+            let addresses = net::resolve(name.as_str()).await?;
+            let addresses: Vec<SocketAddr> = addresses.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
+            Ok(Box::new(addresses.into_iter()) as reqwest::dns::Addrs)
+        })
+    }
+}
+
 impl Client {
     /// Builds a client; errs on unusable certificates, headers or proxy.
     pub fn build(config: &HttpConfig) -> Result<Self, HttpError> {
         let mut builder = reqwest::Client::builder()
             .pool_max_idle_per_host(2)
             .redirect(if config.follow_redirects { reqwest::redirect::Policy::limited(10) } else { reqwest::redirect::Policy::none() })
+            .dns_resolver(Arc::new(Names))
             .user_agent(concat!("nightbell/", env!("CARGO_PKG_VERSION")))
             .tls_backend_preconfigured(tls::client_config(&config.tls)?);
         if let Some(url) = &config.proxy_url {

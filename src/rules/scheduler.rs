@@ -1,7 +1,8 @@
 //! The loop: every group at its slots, alert state durable before alerts are handed on, reload without losing state.
 //!
 //! All groups of one interval are evaluated at one instant, a multiple of the interval plus a small phase, so that every rule judges the
-//! same collection, and what they share is computed once. Critical rules without `for` are also evaluated when samples arrive. Evaluation runs on the blocking pool, one group at a time, and never holds up collection.
+//! same collection, and what they share is computed once. Critical rules without `for` are also evaluated when samples arrive. The loop evaluates on the
+//! thread that runs it, one group at a time, so it wants a thread of its own ([`Scheduler::run`]).
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -30,15 +31,12 @@ const ARRIVAL_PAUSE: Duration = Duration::from_millis(250);
 /// Most decisions that are held in memory when the database cannot take them.
 const MAX_UNWRITTEN: usize = 1000;
 
-/// The loop cannot go on: nobody takes alerts any more, or an evaluation panicked.
+/// The loop cannot go on: nobody takes alerts any more.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The receiving side of the alerts is gone.
     #[error("rule evaluation: nobody takes alerts any more")]
     Closed,
-    /// An evaluation panicked: a bug, after which the process must not live on quietly.
-    #[error("rule evaluation ended unexpectedly: {0}")]
-    Panicked(tokio::task::JoinError),
 }
 
 /// All groups, and the loop that evaluates them.
@@ -241,12 +239,10 @@ impl Scheduler {
         let urgent: Vec<Slot> = self.inner.lock().groups.iter().filter(|slot| slot.urgent).cloned().collect();
         for slot in urgent {
             let settings = Arc::clone(&self.inner.lock().settings);
-            let (group, backend) = (Arc::clone(&slot.group), Arc::clone(&self.backend));
-            let evaluate = move || {
-                let mut group = group.lock();
-                (group.eval_urgent(&backend, now, &settings), GroupLabel::new(&group))
+            let (outcome, label) = {
+                let mut group = slot.group.lock();
+                (group.eval_urgent(&self.backend, now, &settings), GroupLabel::new(&group))
             };
-            let (outcome, label) = tokio::task::spawn_blocking(evaluate).await.map_err(Error::Panicked)?;
             self.metrics.counted(&label, &outcome);
             self.hand_on(outcome).await?;
         }
@@ -301,7 +297,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Evaluates one group at `at` on the blocking pool and hands its alerts on.
+    /// Evaluates one group at `at` and hands its alerts on.
     async fn evaluate(&self, slot: &Slot, at: Timestamp, missed: u64, computed: &mut Computed) -> Result<(), Error> {
         let (settings, plan) = {
             let inner = self.inner.lock();
@@ -309,13 +305,11 @@ impl Scheduler {
         };
         let results =
             computed.entry((slot.interval, slot.offset, at)).or_insert_with(|| Arc::new(Results::new(plan, at - slot.offset))).clone();
-        let (group, backend) = (Arc::clone(&slot.group), Arc::clone(&self.backend));
-        let evaluate = move || {
-            let mut group = group.lock();
-            let outcome = group.eval_sharing(&backend, at, &settings, &results);
+        let (outcome, label, took) = {
+            let mut group = slot.group.lock();
+            let outcome = group.eval_sharing(&self.backend, at, &settings, &results);
             (outcome, GroupLabel::new(&group), group.evaluation_time)
         };
-        let (outcome, label, took) = tokio::task::spawn_blocking(evaluate).await.map_err(Error::Panicked)?;
         self.metrics.evaluated(&label, &outcome, took, missed);
         self.hand_on(outcome).await
     }

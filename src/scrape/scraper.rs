@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::warn;
@@ -61,18 +62,20 @@ pub struct TaskEnded {
 
 /// Runs one task for each target.
 pub struct Scraper {
+    runtime: Handle,
     store: Arc<Store>,
     telemetry: Telemetry,
     metrics: Metrics,
     /// Counts collections whose samples are stored.
     arrivals: watch::Sender<u64>,
     state: Mutex<State>,
+    /// Apart from the state, which nobody shall wait for because a folder hangs.
+    files: Mutex<GroupFiles>,
 }
 
 #[derive(Default)]
 struct State {
-    jobs: Vec<Job>,
-    files: GroupFiles,
+    jobs: Arc<Vec<Job>>,
     running: Vec<Running>,
     dropped: Vec<DroppedTarget>,
     problems: Vec<String>,
@@ -88,14 +91,16 @@ struct Running {
 }
 
 impl Scraper {
-    /// Nothing runs until [`Scraper::apply`].
-    pub fn new(store: Arc<Store>, telemetry: &Telemetry) -> Self {
+    /// Nothing runs until [`Scraper::apply`], and then in `runtime`.
+    pub fn new(store: Arc<Store>, telemetry: &Telemetry, runtime: Handle) -> Self {
         Scraper {
+            runtime,
             store,
             telemetry: telemetry.clone(),
             metrics: Metrics::register(telemetry),
             arrivals: watch::Sender::new(0),
             state: Mutex::default(),
+            files: Mutex::default(),
         }
     }
 
@@ -104,8 +109,8 @@ impl Scraper {
         self.arrivals.subscribe()
     }
 
-    /// Makes the running targets those of the plan: equal ones keep running untouched, others stop, new ones start at once. Must be called
-    /// inside the runtime; does no I/O but reading group files.
+    /// Makes the running targets those of the plan: equal ones keep running untouched, others stop, new ones start at once. Does no
+    /// I/O but reading group files.
     pub fn apply(&self, plan: Plan) {
         let mut state = self.state.lock();
         let own = plan.own.map(|(instance, interval)| own_info(instance, interval));
@@ -125,21 +130,27 @@ impl Scraper {
             let source = Source::Own(self.telemetry.clone(), PageCache::new());
             state.running.push(self.start(key, info, source, labelling, Stamps { honor: false, track: false }, false));
         }
-        state.jobs = plan.jobs;
-        self.discover(&mut state);
+        state.jobs = Arc::new(plan.jobs);
+        drop(state);
+        self.discover();
     }
 
-    /// Looks at group files every few seconds; returns only when a target's task ended by itself.
-    pub async fn run(&self) -> TaskEnded {
+    /// Looks at group files every few seconds, on a thread that may hang in their folder; returns only when a target's task ended by itself.
+    pub async fn run(self: Arc<Self>) -> TaskEnded {
+        let mut look: Option<JoinHandle<()>> = None;
         loop {
             tokio::time::sleep(WATCH_INTERVAL).await;
-            let mut state = self.state.lock();
-            if let Some(ended) = state.running.iter().find(|r| r.task.is_finished()) {
-                let info = &ended.shared.info;
-                return TaskEnded { job: info.pool.clone(), target: info.labels.value("instance").to_owned() };
-            }
-            if state.jobs.iter().any(|job| !job.files.is_empty()) {
-                self.discover(&mut state);
+            let reads_files = {
+                let state = self.state.lock();
+                if let Some(ended) = state.running.iter().find(|r| r.task.is_finished()) {
+                    let info = &ended.shared.info;
+                    return TaskEnded { job: info.pool.clone(), target: info.labels.value("instance").to_owned() };
+                }
+                state.jobs.iter().any(|job| !job.files.is_empty())
+            };
+            if reads_files && look.as_ref().is_none_or(JoinHandle::is_finished) {
+                let this = self.clone();
+                look = Some(tokio::task::spawn_blocking(move || this.discover()));
             }
         }
     }
@@ -179,10 +190,11 @@ impl Scraper {
         self.pages().iter().flat_map(|page| page.families().iter().map(bare).collect::<Vec<_>>()).collect()
     }
 
-    fn discover(&self, state: &mut State) {
+    fn discover(&self) {
+        let mut files = self.files.lock();
+        let jobs = self.state.lock().jobs.clone();
         let (mut wanted, mut problems, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
         let mut starts: Vec<(usize, HttpTarget)> = Vec::new();
-        let State { jobs, files, .. } = state;
         for (number, job) in jobs.iter().enumerate() {
             let groups = files.groups(&job.files, &mut problems);
             let found = targets_of(job, &groups);
@@ -191,6 +203,11 @@ impl Scraper {
             wanted.extend(found.targets.iter().map(|t| t.key));
             starts.extend(found.targets.into_iter().map(|t| (number, t)));
         }
+        let state = &mut *self.state.lock();
+        if !Arc::ptr_eq(&state.jobs, &jobs) {
+            // A reload came between; it looks for itself.
+            return;
+        }
         for problem in problems.iter().filter(|p| !state.problems.contains(p)) {
             warn!(error = problem, "Discovery found a mistake.");
         }
@@ -198,7 +215,7 @@ impl Scraper {
         state.stop_unless(|running| !running.scraped || wanted.contains(&running.key));
         for (number, target) in starts {
             if !state.runs(target.key) {
-                let running = self.start_http(&state.jobs[number], target);
+                let running = self.start_http(&jobs[number], target);
                 state.running.push(running);
             }
         }
@@ -250,7 +267,7 @@ impl Scraper {
             refusals: Refusals::default(),
         };
         let (stop, stopped) = watch::channel(false);
-        Running { key, shared, stop, task: tokio::spawn(schedule::run(collection, stopped)), scraped }
+        Running { key, shared, stop, task: self.runtime.spawn(schedule::run(collection, stopped)), scraped }
     }
 }
 

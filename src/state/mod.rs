@@ -35,6 +35,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use tokio::runtime::Handle;
 
 use crate::telemetry::Telemetry;
 
@@ -65,6 +66,8 @@ struct Inner {
     /// Where SQLite's file is.
     file: Mutex<Option<PathBuf>>,
     reach: reach::Reach,
+    /// The runtime in which the database was opened: its connections live there.
+    home: Handle,
     errors: Counter,
     healthy: AtomicBool,
     /// When a database that was damaged or removed was replaced; 0: never.
@@ -187,6 +190,7 @@ impl State {
             pool: RwLock::new(pool),
             file: Mutex::default(),
             reach: reach::Reach::new(waits),
+            home: Handle::current(),
             errors: Counter::default(),
             healthy: AtomicBool::new(true),
             replaced_at: Gauge::default(),

@@ -2,12 +2,14 @@
 //! again, so that a message is not late because of it. A file that was removed is written anew from what its connection still sees.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use sqlx::Executor as _;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
 use super::{Error, Pool, State, close, open_file};
@@ -42,9 +44,29 @@ impl Reach {
     }
 }
 
+/// Polls in the runtime in which the database was opened, so that sockets and timers belong to it, whoever asks: a connection must not
+/// wait for a runtime whose only thread is busy with something else.
+async fn at_home<T>(home: &Handle, mut run: Pin<Box<impl Future<Output = T>>>) -> T {
+    std::future::poll_fn(|context| {
+        let _there = home.enter();
+        run.as_mut().poll(context)
+    })
+    .await
+}
+
 impl State {
     /// Runs an operation under its deadline, unless the database is known not to answer; counts a failure.
     pub(super) async fn within<T>(
+        &self,
+        operation: &'static str,
+        deadline: Duration,
+        run: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, Error> {
+        // On the heap: the state's methods are large already.
+        at_home(&self.0.home, Box::pin(self.attempt(operation, deadline, run))).await
+    }
+
+    async fn attempt<T>(
         &self,
         operation: &'static str,
         deadline: Duration,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Modules by floor, lowest first; a module imports only from floors below its own.
 const FLOORS: [&[&str]; 8] = [
     &["model"],
-    &["config", "exposition", "telemetry"],
+    &["config", "exposition", "net", "telemetry"],
     &["store", "state", "template", "chart", "http"],
     &["collectors", "promql", "notify", "remote"],
     &["scrape", "rules", "alerting", "report"],

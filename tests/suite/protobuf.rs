@@ -190,7 +190,7 @@ struct Run {
 impl Run {
     fn new(configuration: &str) -> Self {
         let (store, telemetry) = (Arc::new(Store::new(Limits::default())), Telemetry::new());
-        let run = Run { scraper: Scraper::new(store.clone(), &telemetry), store, telemetry };
+        let run = Run { scraper: Scraper::new(store.clone(), &telemetry, tokio::runtime::Handle::current()), store, telemetry };
         let document = Document::parse("nightbell.yml", configuration).expect("YAML");
         let environment = Environment::default();
         let loader = Loader::new(&document, &environment, std::path::Path::new("."));

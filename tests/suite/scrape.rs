@@ -50,7 +50,7 @@ impl Written {
 }
 
 struct Loop {
-    scraper: Scraper,
+    scraper: Arc<Scraper>,
     written: Written,
     telemetry: Telemetry,
 }
@@ -58,7 +58,11 @@ struct Loop {
 impl Loop {
     fn new() -> Self {
         let (store, telemetry) = (Arc::new(Store::new(Limits::default())), Telemetry::new());
-        Loop { scraper: Scraper::new(store.clone(), &telemetry), written: Written(store), telemetry }
+        Loop {
+            scraper: Arc::new(Scraper::new(store.clone(), &telemetry, tokio::runtime::Handle::current())),
+            written: Written(store),
+            telemetry,
+        }
     }
 
     fn apply(&self, text: &str) {
@@ -294,7 +298,7 @@ async fn group_files_are_followed() {
     assert_eq!(info.labels.value("env"), "prod");
     assert_eq!(info.discovered.value("__meta_filepath"), file.display().to_string());
     let watching = run.clone();
-    let watch = tokio::spawn(async move { watching.scraper.run().await });
+    let watch = tokio::spawn(async move { watching.scraper.clone().run().await });
     std::fs::write(&file, format!("[{{\"targets\": [\"{}\", \"{}\"]}}]", one.address, two.address)).expect("written");
     run.health(&two.address, Health::Up).await;
     std::fs::write(&file, "[{").expect("written");
@@ -451,7 +455,11 @@ async fn samples_refused_for_their_timestamps_are_counted() {
     store.maintain(now);
     let server = Hostile::page(&format!("early 1 {}\nlate 1 {}\nright 1 {}\n", (now + hours(1)).0, (now - hours(4)).0, now.0));
     let telemetry = Telemetry::new();
-    let run = Loop { scraper: Scraper::new(store.clone(), &telemetry), written: Written(store), telemetry };
+    let run = Loop {
+        scraper: Arc::new(Scraper::new(store.clone(), &telemetry, tokio::runtime::Handle::current())),
+        written: Written(store),
+        telemetry,
+    };
     run.apply(&format!("scrape_configs:\n{}", job("d", &server.address, "")));
     run.health(&server.address, Health::Up).await;
     let own = run.telemetry.encode();

@@ -5,11 +5,13 @@
 use std::io;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _, SqlStr};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
+
+use crate::net;
 
 use super::config::{Config, socket_folder};
 use super::part::{Grant, Part, Query, Scope};
@@ -95,11 +97,13 @@ const LEARN: &str = "SELECT current_setting('server_version_num')::int4, current
 impl Session {
     /// Connects to `database`, or to the one that the DSN names, and learns what there is.
     pub async fn open(config: &Config, database: Option<&str>, parts: &[&'static Part], deadline: Instant) -> Result<Self, Error> {
-        let options: PgConnectOptions = match database {
-            Some(name) => config.options.clone().database(name),
-            None => config.options.clone(),
-        };
         let lost = || Error::Lost("connect: timed out".into());
+        let options = timeout_at(deadline, addressed(config.options.clone())).await.map_err(|_| lost())?;
+        let options = options.map_err(|e| Error::Lost(format!("connect: {e}")))?;
+        let options = match database {
+            Some(name) => options.database(name),
+            None => options,
+        };
         if database.is_none() {
             let known = timeout_at(deadline, knock(&options)).await.map_err(|_| lost())?;
             known.map_err(|e| Error::Lost(format!("connect: {e}")))?;
@@ -149,6 +153,20 @@ impl Session {
     }
 }
 
+/// The options with the server's address in place of its name, so that the client library need not resolve it. With TLS the name stays,
+/// which the certificate or a proxy may ask for; the library then looks up what was just found.
+async fn addressed(options: PgConnectOptions) -> io::Result<PgConnectOptions> {
+    if socket_folder(&options).is_some() {
+        return Ok(options);
+    }
+    let found = net::resolve(options.get_host()).await.map_err(io::Error::other)?;
+    let plain = matches!(options.get_ssl_mode(), PgSslMode::Disable);
+    Ok(match found.as_ref() {
+        [address] if plain => options.host(&address.to_string()),
+        _ => options,
+    })
+}
+
 /// Asks whether the server speaks TLS, which PostgreSQL answers with exactly one byte. The client library believes any length that a
 /// server announces and would buffer gigabytes of whatever else listens there.
 async fn knock(options: &PgConnectOptions) -> io::Result<()> {
@@ -157,7 +175,7 @@ async fn knock(options: &PgConnectOptions) -> io::Result<()> {
             let path = folder.join(format!(".s.PGSQL.{}", options.get_port()));
             answers_as_postgres(UnixStream::connect(path).await?).await
         }
-        None => answers_as_postgres(TcpStream::connect((options.get_host(), options.get_port())).await?).await,
+        None => answers_as_postgres(net::connect(options.get_host(), options.get_port()).await?).await,
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a name to an open connection, each step timed: resolve, connect, TLS.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::http::{TlsConfig, client_config};
+use crate::net;
 
 use super::certificate::Chain;
 use super::report::{Failure, Reason, Report, TlsUsed};
@@ -54,9 +55,9 @@ impl Connector {
     pub async fn open(&self, host: &str, port: u16, encrypted: bool, report: &mut Report) -> Result<Box<dyn Stream>, Failure> {
         let addresses = self.resolve(host, port, report).await?;
         let start = Instant::now();
-        let connected = connect(&addresses).await;
+        let connected = net::connect_any(&addresses).await;
         report.phases.connect += start.elapsed();
-        let (stream, address) = connected?;
+        let (stream, address) = connected.map_err(|error| Failure::new(Reason::Connect, error.to_string()))?;
         report.ip = Some(address.ip());
         if encrypted { self.encrypt(stream, address, host, report).await } else { Ok(Box::new(stream)) }
     }
@@ -64,12 +65,9 @@ impl Connector {
     async fn resolve(&self, host: &str, port: u16, report: &mut Report) -> Result<Vec<SocketAddr>, Failure> {
         let start = Instant::now();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let found: Vec<SocketAddr> = match bare.parse::<IpAddr>() {
-            Ok(ip) => vec![SocketAddr::new(ip, port)],
-            Err(_) => match tokio::net::lookup_host((bare, port)).await {
-                Ok(found) => found.collect(),
-                Err(error) => return Err(Failure::new(Reason::Dns, format!("`{bare}` cannot be resolved: {error}"))),
-            },
+        let found = match net::resolve_now(bare).await {
+            Ok(found) => found,
+            Err(error) => return Err(Failure::new(Reason::Dns, format!("`{bare}` cannot be resolved: {error}"))),
         };
         let took = start.elapsed();
         report.phases.resolve += took;
@@ -79,7 +77,7 @@ impl Connector {
             Family::V4 => address.is_ipv4(),
             Family::V6 => address.is_ipv6(),
         };
-        let wanted: Vec<SocketAddr> = found.into_iter().filter(fits).collect();
+        let wanted: Vec<SocketAddr> = found.iter().map(|ip| SocketAddr::new(*ip, port)).filter(fits).collect();
         let first = wanted.first().ok_or_else(|| Failure::new(Reason::Dns, format!("`{bare}` has no address of the wanted family")))?;
         report.ip = Some(first.ip());
         Ok(wanted)
@@ -119,21 +117,6 @@ impl Connector {
             learn(stream.get_ref().1, report);
         }
     }
-}
-
-async fn connect(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Failure> {
-    let mut last = String::from("no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                // A request is one small write: waiting for more would be measured as the server's time.
-                drop(stream.set_nodelay(true));
-                return Ok((stream, *address));
-            }
-            Err(error) => last = format!("{address}: {error}"),
-        }
-    }
-    Err(Failure::new(Reason::Connect, last))
 }
 
 fn learn(connection: &rustls::ClientConnection, report: &mut Report) {

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
+
+use crate::net::connect;
 
 use super::client::{Connection, Reply, Stream};
 use super::config::{Config, Place};
@@ -17,11 +19,11 @@ use super::config::{Config, Place};
 pub async fn open(config: &Config, tls: Option<&Arc<ClientConfig>>) -> io::Result<Connection> {
     let stream: Box<dyn Stream> = match (&config.place, tls) {
         (Place::Unix(path), _) => Box::new(UnixStream::connect(path).await?),
-        (Place::Tcp(host, port), None) => Box::new(tcp(host, *port).await?),
+        (Place::Tcp(host, port), None) => Box::new(connect(host, *port).await?),
         (Place::Tcp(host, port), Some(tls)) => {
             let name = config.tls.as_ref().and_then(|t| t.server_name.clone()).unwrap_or_else(|| host.clone());
             let name = ServerName::try_from(name).map_err(|_| other("the host is no valid server name"))?;
-            Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, tcp(host, *port).await?).await?)
+            Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, connect(host, *port).await?).await?)
         }
     };
     let mut connection = Connection::new(stream).await?;
@@ -38,12 +40,6 @@ pub async fn open(config: &Config, tls: Option<&Arc<ClientConfig>>) -> io::Resul
     // A server that knows no names, or does not let us have one, is watched all the same.
     let _name = connection.call(&[&["CLIENT", "SETNAME", "nightbell"]]).await?;
     Ok(connection)
-}
-
-async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 fn other(problem: &str) -> io::Error {

@@ -1,5 +1,7 @@
 //! One SMTP conversation: connect, TLS, login, recipients one by one, message.
 
+use std::net::SocketAddr;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -12,6 +14,7 @@ use lettre::transport::smtp::extension::ClientId;
 
 use crate::config::{Secret, Section};
 use crate::http::TlsConfig;
+use crate::net;
 use crate::notify::error::{NotifyError, Reason};
 
 use super::tls;
@@ -115,9 +118,12 @@ impl Server {
     async fn connect(&self) -> Result<AsyncSmtpConnection, NotifyError> {
         let parameters = || tls::parameters(&self.tls, &self.host).map_err(|problem| NotifyError::permanent(Reason::Rejected, problem));
         let at_once = if self.implicit_tls { Some(parameters()?) } else { None };
-        let address = (self.host.as_str(), self.port);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(address, None, &self.hello, at_once, None).await.map_err(|e| self.error("connect", &e))?;
+        let found = net::resolve(&self.host).await;
+        let found = found.map_err(|e| NotifyError::retryable(Reason::Unreachable, format!("smtp: connect: {:?}: {e}", self.host)))?;
+        let addresses: Vec<SocketAddr> = found.iter().map(|ip| SocketAddr::new(*ip, self.port)).collect();
+        let mut connection = AsyncSmtpConnection::connect_tokio1(addresses.as_slice(), None, &self.hello, at_once, None)
+            .await
+            .map_err(|e| self.error("connect", &e))?;
         if !self.implicit_tls && self.require_tls {
             if !connection.can_starttls() {
                 return Err(NotifyError::retryable(Reason::Rejected, "smtp: STARTTLS is required (require_tls) but not offered"));
