@@ -245,6 +245,11 @@ pub fn read_matchers(section: &Section<'_>, equal: &str, regex: &str, list: &str
             continue;
         };
         for (name, position, node) in entries {
+            if op == MatchOp::Regex && node.is_null() {
+                let remedy = "give a regular expression; ^$ is one that only a missing label matches".into();
+                section.error_at(*position, &format!("{key}.{name}"), "has no pattern".into(), remedy);
+                continue;
+            }
             let Some(value) = String::from_node(section, &format!("{key}.{name}"), node) else { continue };
             // Alertmanager's group keys show the anchors of such a pattern.
             let value = if op == MatchOp::Regex { format!("^(?:{value})$") } else { value };

@@ -138,6 +138,7 @@ impl Inspector {
         }
         for rule in items(root, "inhibit_rules") {
             self.label_names(rule, &["source_match", "source_match_re", "target_match", "target_match_re"]);
+            self.patterns(rule, &["source_match_re", "target_match_re"]);
             if let Some(empty) = items(rule, "equal").iter().find(|name| text(name).unwrap_or("").is_empty()) {
                 self.error(empty.position, "equal", "names no label", "give a label's name");
             }
@@ -272,14 +273,20 @@ impl Inspector {
             self.error(empty.position, "group_by", "names no label", "give a label's name");
         }
         self.label_names(route, &["match", "match_re"]);
-        for (name, position, _) in route.get("match_re").map(entries).unwrap_or_default().iter().filter(|(_, _, node)| node.is_null()) {
-            self.error(*position, name, "has no pattern", "give a regular expression");
-        }
+        self.patterns(route, &["match_re"]);
         for child in items(route, "routes") {
             if child.is_null() {
                 self.error(child.position, "routes", "has nothing in it", "give a route, or remove it");
             }
             self.route(child);
+        }
+    }
+
+    /// A pattern that was forgotten would match every alert without the label.
+    fn patterns(&mut self, node: &Node, keys: &[&str]) {
+        let pairs = keys.iter().filter_map(|key| node.get(key)).flat_map(entries);
+        for (name, position, _) in pairs.filter(|(_, _, node)| node.is_null()) {
+            self.error(*position, name, "has no pattern", "give a regular expression");
         }
     }
 

@@ -77,7 +77,33 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     hides(r#"alertname="PostgresConnectionsNearLimit""#, r#"alertname="PostgresConnectionsMany""#, TARGET),
     hides(r#"alertname="AppErrorRateHigh""#, r#"alertname="AppErrorRateRaised""#, TARGET),
     hides(r#"alertname="AppResponseVerySlow""#, r#"alertname="AppResponseSlow""#, TARGET),
-    hides(r#"alertname="LLMChatMemoryCritical""#, r#"alertname="LLMChatMemoryRaised""#, TARGET),
+    hides(
+        r#"alertname=~"AppResponseVerySlow|AppResponseSlow""#,
+        r#"alertname=~"AppResponseBeyondBuckets|LLMChatMeanResponseSlow""#,
+        TARGET,
+    ),
+    hides(r#"alertname="AppResponseVerySlow""#, r#"alertname="MultiAgentMeanResponseSlow""#, TARGET),
+    hides(r#"alertname="MultiAgentMeanResponseSlow""#, r#"alertname=~"AppResponseSlow|AppResponseBeyondBuckets""#, TARGET),
+    hides(r#"alertname="PostgresReplicaAlone""#, r#"alertname="PostgresReplicationLag""#, TARGET),
+    hides(r#"alertname="SqliteWriteLockHeld""#, r#"alertname="SqliteBusy""#, TARGET),
+    // An application's own figure and the standard one speak of one fact: its own is told, unless the other is worse.
+    hides(r#"alertname="LLMChatMemoryCritical""#, r#"alertname=~"LLMChatMemoryRaised|HostMemoryHigh|HostMemoryCritical""#, TARGET),
+    hides(r#"alertname="HostMemoryCritical""#, r#"alertname=~"LLMChatMemoryRaised|MultiAgentMemoryRaised""#, TARGET),
+    hides(r#"alertname=~"LLMChatMemoryRaised|MultiAgentMemoryRaised""#, r#"alertname=~"HostMemoryHigh|HostMemoryForecastHigh""#, TARGET),
+    hides(
+        r#"alertname="HostDiskSpaceCritical""#,
+        r#"alertname=~"IntentDiskSpaceLow|LLMChatDiskUsedHigh""#,
+        &["job", "instance", "mountpoint"],
+    ),
+    hides(
+        r#"alertname=~"IntentDiskSpaceLow|LLMChatDiskUsedHigh""#,
+        r#"alertname=~"HostDiskSpaceLow|HostDiskFillsUp""#,
+        &["job", "instance", "mountpoint"],
+    ),
+    hides(r#"alertname="IntentErrorRateHigh""#, r#"alertname=~"AppErrorRateHigh|AppErrorRateRaised""#, TARGET),
+    hides(r#"alertname="AppErrorRateHigh""#, r#"alertname="LLMChatErrorRateReport""#, TARGET),
+    hides(r#"alertname="LLMChatErrorRateReport""#, r#"alertname="AppErrorRateRaised""#, TARGET),
+    hides(r#"alertname="IntentResponseSlow""#, r#"alertname=~"AppResponseVerySlow|AppResponseSlow|AppResponseBeyondBuckets""#, TARGET),
 ];
 
 /// The rules of [`INHIBITIONS`]. A test reads every one; should one be none, more is told, not less.

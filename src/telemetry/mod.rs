@@ -3,6 +3,7 @@
 //! Metrics live in a prometheus-client [`Registry`](prometheus_client::registry::Registry) that is made once and passed to whoever counts; there is no global one.
 
 mod logs;
+mod process;
 mod registry;
 
 pub use logs::{LogFormat, start_logs};

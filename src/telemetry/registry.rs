@@ -5,24 +5,34 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 
+use super::process::Process;
+
 /// A shared registry with the prefix `nightbell_`; cheap to clone. Register at start, encode at each collection.
 #[derive(Clone)]
-pub struct Telemetry(Arc<Mutex<Registry>>);
+pub struct Telemetry {
+    own: Arc<Mutex<Registry>>,
+    /// Of the process itself: standard names, which have no prefix.
+    process: Arc<Registry>,
+}
 
 impl Telemetry {
-    /// An empty registry.
+    /// A registry that holds only what the process uses.
     pub fn new() -> Self {
-        Telemetry(Arc::new(Mutex::new(Registry::with_prefix("nightbell"))))
+        let mut process = Registry::default();
+        process.register_collector(Box::new(Process));
+        Telemetry { own: Arc::new(Mutex::new(Registry::with_prefix("nightbell"))), process: Arc::new(process) }
     }
 
     /// Registers a component's metrics.
     pub fn register<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
-        register(&mut self.0.lock())
+        register(&mut self.own.lock())
     }
 
     /// All metrics as OpenMetrics text.
     pub fn encode(&self) -> String {
-        encode_registry(&self.0.lock())
+        let mut page = encode_registry(&self.own.lock());
+        page.truncate(page.len().saturating_sub("# EOF\n".len()));
+        page + &encode_registry(&self.process)
     }
 }
 
@@ -52,6 +62,6 @@ mod tests {
     fn a_help_ends_in_one_full_stop() {
         let telemetry = Telemetry::new();
         telemetry.register(|registry| registry.register("a", "A sentence.", Gauge::<i64>::default()));
-        assert_eq!(telemetry.encode(), "# HELP nightbell_a A sentence.\n# TYPE nightbell_a gauge\nnightbell_a 0\n# EOF\n");
+        assert!(telemetry.encode().starts_with("# HELP nightbell_a A sentence.\n# TYPE nightbell_a gauge\nnightbell_a 0\n# HELP process_"));
     }
 }

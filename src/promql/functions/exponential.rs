@@ -19,13 +19,17 @@ pub(super) fn exp(x: f64) -> f64 {
         // Some that would still fit: the power of two alone does not.
         return f64::INFINITY;
     }
+    if whole < -1100.0 {
+        // Below the smallest number, and so far below that the rest below would be no small one.
+        return 0.0;
+    }
     let rest = LN_2_PARTS.into_iter().fold(x, |rest, part| (-whole).mul_add(part, rest)) * 0.0625;
     let series = TERMS.into_iter().fold(1.0 / 40320.0, |sum: f64, term| rest.mul_add(sum, term));
     let mut part = rest * series;
     for _ in 0..3 {
         part *= part + 2.0;
     }
-    libm::ldexp((part + 2.0).mul_add(part, 1.0), whole.max(-4000.0) as i32)
+    libm::ldexp((part + 2.0).mul_add(part, 1.0), whole as i32)
 }
 
 /// Hyperbolic sine.
@@ -102,6 +106,7 @@ mod tests {
             assert_eq!([exp(x), sinh(x), cosh(x), tanh(x)], expected, "of {x}");
         }
         assert!(exp(f64::NAN).is_nan() && sinh(f64::NAN).is_nan() && cosh(f64::NAN).is_nan() && tanh(f64::NAN).is_nan());
+        assert_eq!([-745.2, -800.0, -1e20, -1e22, -1e300].map(exp), [0.0; 5]);
         assert_eq!((exp(f64::NEG_INFINITY), tanh(f64::NEG_INFINITY), sinh(-0.0).to_bits()), (0.0, -1.0, (-0.0_f64).to_bits()));
     }
 }

@@ -50,7 +50,9 @@ fn names_that_cannot_be_resolved_hold_up_neither_rules_nor_messages_nor_other_ta
     let seen = page.requests().len();
     wait_until("the healthy target is collected on", PATIENCE, || page.requests().len() >= seen + 10);
     let query = "/api/v1/query?query=count_over_time(tick%5B1m%5D)%20%3E%3D%2010";
-    wait_until("the rules are evaluated on", PATIENCE, || !nightbell.json(query)["data"]["result"].as_array().expect("a vector").is_empty());
+    wait_until("the rules are evaluated on", PATIENCE, || {
+        !nightbell.json(query)["data"]["result"].as_array().expect("a vector").is_empty()
+    });
     assert_eq!(sink.last().path, "/", "the alert was delivered");
     // All of that within the minute that the first lookups take.
     assert_eq!(lookups("failed"), 0.0);
@@ -69,7 +71,9 @@ fn a_name_that_was_known_goes_on_while_name_servers_are_away() {
     let nightbell = Nightbell::start_with(Some(&config), &variables);
     wait_until("the target is collected", PATIENCE, || page.requests().len() >= 2);
     std::fs::write(&switch, "").expect("written");
-    wait_until("an old address serves", PATIENCE, || nightbell.metric("nightbell_name_lookups_stale_total").is_some_and(|count| count >= 2.0));
+    wait_until("an old address serves", PATIENCE, || {
+        nightbell.metric("nightbell_name_lookups_stale_total").is_some_and(|count| count >= 2.0)
+    });
     let seen = page.requests().len();
     wait_until("the target is still collected", PATIENCE, || page.requests().len() >= seen + 3);
 }
