@@ -5,10 +5,12 @@
 //! Missing is a series that was there at the last evaluation that had all it needs and is not there now. Whether that is a gap says the
 //! series `up` of its target: 0, the target fails (SEMANTICS 13); no sample and no stale marker, it is not collected; a stale marker, the
 //! target was removed on purpose (SEMANTICS 15); 1, a healthy target stopped exposing the series (SEMANTICS 12). The last two end an alert,
-//! as in Prometheus. A series that names neither `job` nor `instance`, or whose target never had `up`, belongs to no target.
+//! as in Prometheus. A collector whose target answers may fail in part, which it says of itself ([`PART_FAILS`]): what that part measured is
+//! missing by a gap too. A series that names neither `job` nor `instance`, or whose target never had `up`, belongs to no target.
 //!
 //! After a gap the input may come back in part: what a rate needs two samples of has one, and what rules record comes later. An alert is
-//! held until then, for a lookback at most.
+//! held until then, for a lookback at most. Where other series of the same metric and target are there, that metric has come back, or was
+//! never lost: a series that is not among them has gone, as the sessions of a database that was restarted have.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -20,6 +22,9 @@ use crate::model::{LabelSets, Labels, METRIC_NAME, Timestamp};
 use crate::promql::ast::{MatrixSelector, ValueType, VectorSelector};
 use crate::promql::{Expr, VectorSample, parse};
 
+/// What collectors say of parts that they could not read; the first is of any collector, the others are the exporters' own.
+const PART_FAILS: &str = r#"{__name__=~"nightbell_collector_success|(node|pg)_scrape_collector_success"@} == 0
+    or {__name__=~"(redis|pg)_exporter_last_scrape_error"@} == 1"#;
 /// How far an instant selector looks back.
 const LOOKBACK: &str = "5m";
 /// How long a target that is not collected is waited for: after a restart it may have been removed from the configuration meanwhile.
@@ -65,6 +70,8 @@ pub(super) struct Inputs<'a> {
     /// What it read before a restart, by instant, as far as history has it.
     then: BTreeMap<Timestamp, Vec<LabelSets>>,
     targets: HashMap<Labels, Target>,
+    /// Targets with a part that fails.
+    in_part: HashMap<Labels, bool>,
     /// Labels, without the name, of series with too few samples for the function that reads them.
     thin: Option<SeriesSet>,
     /// The labels for which the alert has recovered.
@@ -93,6 +100,7 @@ impl<'a> Inputs<'a> {
             before,
             then: BTreeMap::new(),
             targets: HashMap::new(),
+            in_part: HashMap::new(),
             thin: None,
             recovered: None,
         }
@@ -253,15 +261,33 @@ impl<'a> Inputs<'a> {
             return false;
         }
         match self.target(&target) {
-            Target::Healthy | Target::Removed => false,
-            Target::Recovering => before.is_some(),
-            Target::Failing => true,
+            Target::Removed => false,
+            Target::Healthy => self.fails_in_part(&target) && !self.has_siblings(series),
+            Target::Recovering => before.is_some() && !self.has_siblings(series),
+            Target::Failing => !self.has_siblings(series),
             Target::Silent => {
                 let watched_since = before.and_then(|held| held.watched_since).unwrap_or(self.now);
                 let was_target = before.is_some() || series.metric_name().is_empty() || self.was_collected(&target, self.then(alert));
                 was_target && self.now.since(watched_since) <= PATIENCE
             }
         }
+    }
+
+    /// Whether other series of its metric and target are there.
+    fn has_siblings(&mut self, series: &Labels) -> bool {
+        let (name, target) = (series.metric_name(), target_of(series));
+        !name.is_empty() && each(self.series()).any(|other| other.metric_name() == name && target_of(other) == target)
+    }
+
+    fn fails_in_part(&mut self, target: &Labels) -> bool {
+        if let Some(known) = self.in_part.get(target) {
+            return *known;
+        }
+        let labels = target.braced();
+        let wanted = format!(", {}", labels.trim_start_matches('{').trim_end_matches('}'));
+        let fails = self.backend.query_text(&PART_FAILS.replace('@', &wanted), self.at).is_ok_and(|found| !found.is_empty());
+        self.in_part.insert(target.clone(), fails);
+        fails
     }
 
     fn was_collected(&self, target: &Labels, at: Timestamp) -> bool {

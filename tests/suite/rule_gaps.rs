@@ -192,6 +192,41 @@ fn a_series_that_a_healthy_target_stops_exposing_ends_its_alert() {
     assert_eq!(line.steps(1, &Does::Exposes(vec![("other", 1.0)])), ENDS);
 }
 
+/// A collector says which of its parts it could not read: what such a part measured is missing by a gap, until the part is read again.
+#[test]
+fn a_part_that_fails_holds_the_alerts_of_what_it_measures() {
+    const READ: &str = "node_scrape_collector_success{collector=\"cpu\"}";
+    let part = |read: f64, cpu: Option<f64>| {
+        Does::Exposes([Some((READ, read)), Some(("other", 1.0)), cpu.map(|value| ("cpu", value))].into_iter().flatten().collect())
+    };
+    let mut line = Line::new(HOT);
+    assert_eq!(line.steps(1, &part(1.0, Some(95.0))), FIRES);
+    line.steps(40, &part(0.0, None));
+    assert_eq!(line.states(), [AlertState::Firing]);
+    assert_eq!(line.steps(1, &part(1.0, Some(50.0))), ENDS);
+    let mut line = Line::new(HOT);
+    line.steps(1, &part(1.0, Some(95.0)));
+    line.steps(3, &part(0.0, None));
+    assert_eq!(line.steps(1, &part(1.0, None)), ENDS, "the part is read, and there is no such series");
+}
+
+/// The sessions of a database that was restarted are others: their sum is there, and below the threshold.
+#[test]
+fn an_alert_whose_input_is_back_and_below_its_threshold_ends_at_once() {
+    let sessions = |states: &[(&'static str, f64)]| Does::Exposes(states.to_vec());
+    const IDLE: &str = "sessions{state=\"idle\"}";
+    const ACTIVE: &str = "sessions{state=\"active\"}";
+    let rule = "  - {alert: Many, expr: 'sum by (job, instance) (sessions) > 90'}\n";
+    let mut line = Line::new(rule);
+    assert_eq!(line.steps(1, &sessions(&[(IDLE, 50.0), (ACTIVE, 60.0)])), FIRES);
+    line.steps(4, &Does::Fails);
+    assert_eq!(line.steps(1, &sessions(&[(IDLE, 20.0)])), ENDS);
+    // The same while the target fails in another of its parts.
+    let mut line = Line::new(rule);
+    line.steps(1, &sessions(&[(IDLE, 50.0), (ACTIVE, 60.0)]));
+    assert_eq!(line.steps(1, &sessions(&[(IDLE, 20.0), ("pg_scrape_collector_success{collector=\"x\"}", 0.0)])).len(), 1);
+}
+
 /// SEMANTICS 15: who removes a target wants to hear of it no more.
 #[test]
 fn a_target_that_is_removed_ends_its_alerts() {
