@@ -10,6 +10,9 @@ use super::RunArgs;
 /// Threads of the runtime: one keeps collecting while the other evaluates or serves.
 const WORKERS: usize = 2;
 
+/// Threads for what blocks: every seat of the web server, and what the loops need.
+const BLOCKING: usize = 64;
+
 /// What glibc's allocator is told (<https://man7.org/linux/man-pages/man3/mallopt.3.html>): a page or a query takes megabytes for a moment,
 /// which go back to the kernel at once instead of being kept for each thread. A fifth less memory with 50,000 series, at no cost in time.
 const ALLOCATOR: [(&str, &str); 3] =
@@ -40,7 +43,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
         eprintln!("nightbell: {error}");
         return ExitCode::from(2);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).max_blocking_threads(8).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).max_blocking_threads(BLOCKING).enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {

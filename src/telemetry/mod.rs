@@ -4,6 +4,8 @@
 
 mod logs;
 mod registry;
+mod sparing;
 
 pub use logs::{LogFormat, start_logs};
 pub use registry::{Telemetry, encode_registry};
+pub use sparing::Sparing;
