@@ -59,7 +59,10 @@ impl Engine {
             match evaluator.eval(expr)? {
                 Node::Scalar(values) => Value::Scalar(values.first().copied().unwrap_or(f64::NAN)),
                 Node::String(text) => Value::String(text),
-                Node::Vector(frame) => Value::Vector(instant_vector(frame)),
+                Node::Vector(frame) => {
+                    query.memory.take(frame.rows.len().saturating_mul(size_of::<VectorSample>()))?;
+                    Value::Vector(instant_vector(frame))
+                }
             }
         };
         Ok(query.evaluated(value))

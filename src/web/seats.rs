@@ -30,6 +30,7 @@ use crate::promql::Interrupt;
 use crate::telemetry::Sparing;
 
 use super::error::ApiError;
+use super::stream::query_of;
 
 /// Queries of the API that are evaluated at once, as many as a Prometheus evaluates.
 pub const QUERIES: usize = 20;
@@ -44,6 +45,10 @@ const CHANGES: usize = 8;
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Deadline of everything else.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// About the memory of one compiled regular expression, in bytes.
+const REGEX: usize = 256 << 10;
+/// The type of a body that holds parameters.
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
 /// How long a handler whose time is up may take to notice.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -190,11 +195,19 @@ async fn seated(State((seats, class)): State<(Seats, Class)>, request: Request, 
             return refusal(form, unread.status(), "unavailable", &unread.to_string());
         }
     };
-    let deadline = asked + deadline(class, parts.uri.query().unwrap_or("").as_bytes(), &parts, &body);
+    let deadline = asked + deadline(class, &parts, &body);
     let Ok(Ok(permit)) = timeout_at(deadline, seats.of(class).acquire_owned()).await else {
         seats.refuse(class, "no seat was free in time");
         return refusal(form, StatusCode::SERVICE_UNAVAILABLE, "timeout", "query timed out in query queue");
     };
+    let mut compiled = seats.0.budget.reserve(Holder::Queries);
+    if let Err(refused) = compiled.grow(regexes(&parts, &body).saturating_mul(REGEX)) {
+        let (status, kind) = match refused {
+            OverBudget::TooLarge(_) => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+            OverBudget::Full(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        };
+        return refusal(form, status, kind, &format!("too many regular expressions: {refused}"));
+    }
     let interrupt = Arc::new(Interrupt::new());
     let mut guard = Guard(Some(Arc::clone(&interrupt)));
     let seat = Seat { interrupt: Arc::clone(&interrupt), waited: asked.elapsed(), budget: Arc::clone(&seats.0.budget) };
@@ -202,7 +215,7 @@ async fn seated(State((seats, class)): State<(Seats, Class)>, request: Request, 
     let (request, handle) = (Request::from_parts(parts, Body::from(body)), Handle::current());
     let mut work = tokio::task::spawn_blocking(move || {
         let response = handle.block_on(next.run(request));
-        drop(held);
+        drop((held, compiled));
         (response, permit)
     });
     let done = match timeout_at(deadline, &mut work).await {
@@ -234,11 +247,20 @@ fn refusal(class: Class, status: StatusCode, kind: &str, message: &str) -> Respo
 }
 
 /// How long a request may take in all. A `timeout` that cannot be read is the handler's to refuse.
-fn deadline(class: Class, query: &[u8], parts: &Parts, body: &[u8]) -> Duration {
+fn deadline(class: Class, parts: &Parts, body: &[u8]) -> Duration {
     let most = if class == Class::Query { QUERY_TIMEOUT } else { TIMEOUT };
-    let long = parts.extensions.get::<super::stream::LongQuery>().map_or(&b""[..], |long| long.0.as_bytes());
-    let named = [body, query, long].into_iter().find_map(timeout_of);
+    let named = [body, query_of(parts).as_bytes()].into_iter().find_map(timeout_of);
     named.and_then(|text| seconds(&text)).filter(|named| !named.is_zero()).map_or(most, |named| named.min(most))
+}
+
+/// How many regular expressions a request may hold at most: each follows a tilde or stands in a `label_replace`.
+fn regexes(parts: &Parts, body: &[u8]) -> usize {
+    let is_form = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(FORM));
+    let body = if is_form { body } else { b"" };
+    let texts = [body, query_of(parts).as_bytes()].map(|text| {
+        [&b"~"[..], b"%7E", b"%7e", b"label_replace"].iter().map(|sign| memchr::memmem::find_iter(text, sign).count()).sum::<usize>()
+    });
+    texts.iter().sum()
 }
 
 /// The parameter `timeout` of a form or of a URL, found without reading the others.
