@@ -11,7 +11,7 @@ use super::text::{is_legacy_label_name, quote};
 /// Longest pattern, in bytes.
 pub const MAX_PATTERN: usize = 256 << 10;
 /// Largest compiled pattern, in bytes, beside what grows with its text.
-const MAX_COMPILED: usize = 2 << 20;
+const MAX_COMPILED: usize = 512 << 10;
 
 /// How a matcher compares.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]

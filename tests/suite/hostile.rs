@@ -14,7 +14,7 @@ fn collecting(series: usize, limits: &str) -> Nightbell {
     let lines: String = (0..series).map(|i| format!("m{{i=\"{i}\"}} {i}\n")).collect();
     let port = serve_page(Box::leak(format!("# TYPE m gauge\n{lines}").into_boxed_str()));
     let nightbell = Nightbell::start(&format!(
-        "rules: {{shipped: false}}\nlimits: {{{limits}}}\nglobal: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n\
+        "rules: {{shipped: false}}\nlimits: {{{limits}}}\nglobal: {{scrape_interval: 1s, scrape_timeout: 1s, collector_interval: 1s}}\nscrape_configs:\n\
          - job_name: page\n  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"
     ));
     wait_until("the target is collected", Duration::from_secs(60), || number(&nightbell, "count(m)") == series as f64);
@@ -26,6 +26,15 @@ fn number(nightbell: &Nightbell, query: &str) -> f64 {
     let escaped: String = url::form_urlencoded::byte_serialize(query.as_bytes()).collect();
     let answer = nightbell.json(&format!("/api/v1/query?query={escaped}"));
     answer["data"]["result"][0]["value"][1].as_str().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
+}
+
+/// Waits until one of nightbell's own metrics, by its name and labels, is as it should be.
+fn wait_for(nightbell: &Nightbell, series: &str, is_right: impl Fn(f64) -> bool) {
+    wait_until(series, Duration::from_secs(60), || {
+        let page = nightbell.get("/metrics").1;
+        let found = page.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+        found.is_some_and(&is_right)
+    });
 }
 
 /// A line of /proc/PID/status in megabytes.

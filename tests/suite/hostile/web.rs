@@ -4,9 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use super::{collecting, is_collecting, megabytes};
+use super::{collecting, is_collecting, megabytes, wait_for};
 use crate::servers::nightbell::Nightbell;
-use crate::servers::wait_until;
 
 /// Connections from this address that have sent the beginning of a request.
 fn slow_heads(nightbell: &Nightbell, from: &str, count: usize) -> Vec<TcpStream> {
@@ -65,9 +64,7 @@ fn slow_bodies_take_a_bounded_memory_and_small_requests_pass() {
         .collect();
     assert_eq!(post_alert(&nightbell), 200, "a small request is taken whatever the others hold");
     assert_eq!(nightbell.get("/api/v1/query?query=1").0, 200);
-    let page = nightbell.get("/metrics").1;
-    let refused = page.lines().find_map(|l| l.strip_prefix("nightbell_memory_refused_total{holder=\"bodies\"} ")).expect("shown");
-    assert!(refused.parse::<f64>().is_ok_and(|count| count > 0.0), "{refused} refused");
+    wait_for(&nightbell, "nightbell_memory_refused_total{holder=\"bodies\"}", |count| count > 0.0);
     assert!(megabytes(&nightbell, "VmHWM") < 250, "{} MB", megabytes(&nightbell, "VmHWM"));
     let mut first = slow.into_iter().next().expect("one");
     first.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
@@ -90,9 +87,7 @@ fn long_heads_take_a_bounded_memory() {
     assert_eq!(nightbell.get("/-/healthy").0, 200);
     assert!(megabytes(&nightbell, "VmHWM") < 200, "{} MB", megabytes(&nightbell, "VmHWM"));
     drop(streams);
-    wait_until("what they held is free", Duration::from_secs(30), || {
-        nightbell.get("/metrics").1.contains("nightbell_memory_reserved_bytes{holder=\"bodies\"} 0\n")
-    });
+    wait_for(&nightbell, "nightbell_memory_reserved_bytes{holder=\"bodies\"}", |bytes| bytes == 0.0);
 }
 
 #[test]
