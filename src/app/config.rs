@@ -16,7 +16,7 @@ use crate::rules::RuleGroup;
 use crate::rules::group::Settings;
 use crate::scrape::{self, CollectorTarget, Global, Job, Plan};
 use crate::store::StorageConfig;
-use crate::web::WebConfig;
+use crate::web::{LimitsConfig, WebConfig};
 
 use super::environment::{EnvironmentTargets, discover};
 use super::outside::{OutsideAlertmanagers, read_alerting};
@@ -64,6 +64,8 @@ pub struct Config {
     pub state: StateConfig,
     /// `storage`.
     pub storage: StorageConfig,
+    /// `limits`.
+    pub limits: LimitsConfig,
     /// `web`.
     pub web: WebConfig,
     /// What the environment named.
@@ -154,6 +156,7 @@ impl Config {
             peers: root.section("peers").and_then(|s| Peers::read(&s)),
             self_test,
             state: root.section("state").map(|s| StateConfig::read(&s)).unwrap_or_default(),
+            limits: root.section("limits").map(|s| LimitsConfig::read(&s)).unwrap_or_default(),
             storage: root.section("storage").map(|s| StorageConfig::read(&s)).unwrap_or_default(),
             web,
             environment: if named { discover(environment) } else { EnvironmentTargets::default() },

@@ -20,13 +20,13 @@ use anyhow::Context as _;
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::alerting;
 use crate::alerting::self_test::{self, SelfTest};
-use crate::model::{Timestamp, format_duration};
+use crate::model::{Budget, Holder, Timestamp, format_duration};
 use crate::net;
 use crate::promql::{self, Engine};
 use crate::remote::{alertmanager, heartbeat, peer};
@@ -50,8 +50,6 @@ const LISTEN: &str = "127.0.0.1:9908";
 /// How long the first evaluation waits for the first collections, and how often it looks.
 const FIRST_COLLECTION: Duration = Duration::from_millis(200);
 const FIRST_LOOK: Duration = Duration::from_millis(2);
-/// Queries of the HTTP API that run at once.
-const QUERIES: usize = 2;
 /// How long a start or a reload waits for the folders of `file_sd_configs`.
 const GROUP_FILES: Duration = Duration::from_secs(5);
 /// How long the last deliveries and answers may take after a signal to stop.
@@ -91,6 +89,7 @@ struct Parts {
     state: State,
     store: Arc<Store>,
     engine: Engine,
+    budget: Arc<Budget>,
     scraper: Arc<Scraper>,
     rules: Arc<Scheduler>,
     dead_rules: Arc<DeadRules>,
@@ -136,7 +135,11 @@ impl App {
         reloads.succeeded(started_at);
         // Whoever wants quiet sends standard output away; the lines say where to look, so they are not a log.
         print!("{}", banner::banner(&config, listener.local_addr()?, &state_name, &history_name));
-        let engine = Engine { default_step: config.evaluation_interval(), ..Engine::default() };
+        let budget = Budget::new(config.limits.memory);
+        web::limits::register(&budget, &telemetry);
+        store.keep_within(&budget);
+        let memory = Some(promql::Memory::new(budget.clone(), Holder::Rules));
+        let engine = Engine { default_step: config.evaluation_interval(), memory, ..Engine::default() };
         let (found, alerts) = rules::queue();
         let judge = Arc::new(rules::Judge { engine: engine.clone(), store: store.clone() });
         let rules = Arc::new(Scheduler::new(judge, state.clone(), found, &telemetry));
@@ -158,6 +161,7 @@ impl App {
             state,
             store,
             engine,
+            budget,
             scraper,
             rules,
             dead_rules,
@@ -201,6 +205,7 @@ impl App {
                 listener,
                 web::router(context, web_metrics.refused.clone()),
                 web::serve::Limits::default(),
+                parts.budget.clone(),
                 web_metrics,
                 ended(stop.subscribe()),
             )),
@@ -308,7 +313,7 @@ impl Parts {
             ("config.file", path(&options.config)),
             ("enable-feature", if promql::language().experimental { "promql-experimental-functions" } else { "" }.to_owned()),
             ("query.lookback-delta", format_duration(self.engine.lookback)),
-            ("query.max-concurrency", QUERIES.to_string()),
+            ("query.max-concurrency", web::QUERIES.to_string()),
             ("query.max-samples", self.engine.max_samples.to_string()),
             ("rules", path(&options.rules)),
             ("state-dir", path(&options.state_dir)),
@@ -326,7 +331,7 @@ impl Parts {
         web::Context {
             store: self.store.clone(),
             engine: self.engine.clone(),
-            queries: Arc::new(Semaphore::new(QUERIES)),
+            budget: self.budget.clone(),
             rules: self.rules.clone(),
             alerting: self.alerting.clone(),
             peers: self.peers.clone(),

@@ -239,12 +239,7 @@ impl LabelSets {
 
     /// The table called `key` that `make` derives from this list and `other`.
     pub fn with<T: Any + Send + Sync>(&self, other: &LabelSets, key: &str, make: impl FnOnce() -> T) -> Arc<T> {
-        let same = |with: &With| {
-            let (list, nameless) = &with.other;
-            *with.key == *key && *nameless == other.nameless && std::ptr::eq(list.as_ptr(), Arc::as_ptr(&other.list))
-        };
-        let known = self.tables().with.iter().find(|with| same(with)).map(|with| Arc::clone(&with.table));
-        if let Some(table) = known.and_then(|table| table.downcast::<T>().ok()) {
+        if let Some(table) = self.known_with(other, key) {
             return table;
         }
         let table = Arc::new(make());
@@ -257,6 +252,16 @@ impl LabelSets {
         let kept: Arc<T> = Arc::clone(&table);
         tables.push(With { key: key.into(), other: (Arc::downgrade(&other.list), other.nameless), table: kept });
         table
+    }
+
+    /// What [`LabelSets::with`] has made already, if it is still kept.
+    pub fn known_with<T: Any + Send + Sync>(&self, other: &LabelSets, key: &str) -> Option<Arc<T>> {
+        let same = |with: &With| {
+            let (list, nameless) = &with.other;
+            *with.key == *key && *nameless == other.nameless && std::ptr::eq(list.as_ptr(), Arc::as_ptr(&other.list))
+        };
+        let known = self.tables().with.iter().find(|with| same(with)).map(|with| Arc::clone(&with.table));
+        known?.downcast::<T>().ok()
     }
 
     /// The list, to change: its tables are forgotten, other users keep theirs.

@@ -2,11 +2,16 @@
 
 use std::fmt;
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use super::labels::Labels;
 use super::regex::translate;
 use super::text::{is_legacy_label_name, quote};
+
+/// Longest pattern, in bytes.
+pub const MAX_PATTERN: usize = 256 << 10;
+/// Largest compiled pattern, in bytes, beside what grows with its text.
+const MAX_COMPILED: usize = 512 << 10;
 
 /// How a matcher compares.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -90,8 +95,12 @@ impl Matcher {
 /// Compiles a pattern anchored at both ends, the dot matching newlines (Prometheus 3).
 pub fn anchored(pattern: &str) -> Result<Regex, MatcherError> {
     let fail = |reason: String| MatcherError { pattern: pattern.to_owned(), reason };
+    if pattern.len() > MAX_PATTERN {
+        return Err(MatcherError { pattern: String::new(), reason: format!("it is longer than {MAX_PATTERN} bytes") });
+    }
     let translated = translate(pattern).map_err(fail)?;
-    Regex::new(&format!("^(?s:{translated})$")).map_err(|e| {
+    let compiled = RegexBuilder::new(&format!("^(?s:{translated})$")).size_limit(MAX_COMPILED + 16 * pattern.len()).build();
+    compiled.map_err(|e| {
         let text = e.to_string();
         fail(text.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("").trim().trim_start_matches("error: ").to_owned())
     })

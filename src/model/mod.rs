@@ -4,6 +4,7 @@
 
 pub mod action;
 pub mod alert;
+pub mod budget;
 pub(crate) mod bytes;
 pub mod evidence;
 pub mod label_sets;
@@ -19,6 +20,7 @@ pub mod time;
 
 pub use action::ActionOutcome;
 pub use alert::Alert;
+pub use budget::{Budget, Holder, OverBudget, Reservation};
 pub use label_sets::{Grouping, Groups, LabelSets};
 pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, MatcherError};

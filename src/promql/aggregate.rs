@@ -7,6 +7,7 @@ use super::ast::{Aggregate, AggregateOp, Span};
 use super::eval::Evaluator;
 use super::frame::{Frame, absent, is_absent};
 use super::functions::over_time::{Mean, Sum, invalid_quantile, quantile};
+use super::memory::LABELS;
 use super::order::{heap_fix_root, heap_push, sort};
 use super::value::{EvalError, Severity};
 use crate::model::text::{format_float, format_float_g};
@@ -31,7 +32,7 @@ pub(super) fn eval(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<F
     let native = !input.histograms.is_empty();
     match aggregate.op {
         AggregateOp::Sum | AggregateOp::Avg if native => {
-            return Ok(aggregate_native::combine(evaluator, aggregate, &grouping(aggregate), &input));
+            return aggregate_native::combine(evaluator, aggregate, &grouping(aggregate), &input);
         }
         AggregateOp::Min | AggregateOp::Max | AggregateOp::Stddev | AggregateOp::Stdvar | AggregateOp::Quantile if native => {
             aggregate_native::ignore(evaluator, aggregate, &mut input);
@@ -47,7 +48,7 @@ pub(super) fn eval(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<F
             if native && aggregate.op != AggregateOp::Limitk {
                 aggregate_native::ignore(evaluator, aggregate, &mut input);
             }
-            Ok(select(evaluator, aggregate, input, &params))
+            select(evaluator, aggregate, input, &params)
         }
         AggregateOp::LimitRatio => limit_ratio(evaluator, aggregate, input, &params),
         AggregateOp::Quantile => {
@@ -61,9 +62,9 @@ pub(super) fn eval(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<F
             if least(&params) < 0.0 {
                 warn(least(&params));
             }
-            Ok(fold(aggregate, &input, &params))
+            fold(evaluator, aggregate, &input, &params)
         }
-        _ => Ok(fold(aggregate, &input, &params)),
+        _ => fold(evaluator, aggregate, &input, &params),
     }
 }
 
@@ -76,32 +77,35 @@ fn grouping(aggregate: &Aggregate) -> Grouping {
 const BLOCK: usize = 16;
 
 /// Aggregations that make one value of each group.
-fn fold(aggregate: &Aggregate, input: &Frame, params: &[f64]) -> Frame {
+fn fold(evaluator: &Evaluator<'_>, aggregate: &Aggregate, input: &Frame, params: &[f64]) -> Result<Frame, EvalError> {
     // Values are added in the order of the rows: it is part of the answer.
     match aggregate.op {
         // The sum starts at the first value, not at zero: -0 alone stays -0.
-        AggregateOp::Sum => accumulated(aggregate, input, Sum::starting, |sum, v| sum.add(v), Sum::total),
-        AggregateOp::Avg => accumulated(aggregate, input, Mean::starting, |mean, v| mean.add(v), Mean::value),
-        AggregateOp::Count => accumulated(aggregate, input, |_| 1.0, |count, _| *count += 1.0, |count| count),
-        AggregateOp::Group => accumulated(aggregate, input, |_| (), |(), _| (), |()| 1.0),
-        AggregateOp::Min => accumulated(aggregate, input, |v| v, |a, b| *a = if *a > b || a.is_nan() { b } else { *a }, |v| v),
-        AggregateOp::Max => accumulated(aggregate, input, |v| v, |a, b| *a = if *a < b || a.is_nan() { b } else { *a }, |v| v),
-        op => gathered(aggregate, input, |step, values| value(op, values, params.get(step).copied().unwrap_or(f64::NAN))),
+        AggregateOp::Sum => accumulated(evaluator, aggregate, input, Sum::starting, |sum, v| sum.add(v), Sum::total),
+        AggregateOp::Avg => accumulated(evaluator, aggregate, input, Mean::starting, |mean, v| mean.add(v), Mean::value),
+        AggregateOp::Count => accumulated(evaluator, aggregate, input, |_| 1.0, |count, _| *count += 1.0, |count| count),
+        AggregateOp::Group => accumulated(evaluator, aggregate, input, |_| (), |(), _| (), |()| 1.0),
+        AggregateOp::Min => accumulated(evaluator, aggregate, input, |v| v, |a, b| *a = if *a > b || a.is_nan() { b } else { *a }, |v| v),
+        AggregateOp::Max => accumulated(evaluator, aggregate, input, |v| v, |a, b| *a = if *a < b || a.is_nan() { b } else { *a }, |v| v),
+        op => gathered(evaluator, aggregate, input, |step, values| value(op, values, params.get(step).copied().unwrap_or(f64::NAN))),
     }
 }
 
 /// Goes through each group series by series, with what is known so far for every step.
 fn accumulated<S: Copy>(
+    evaluator: &Evaluator<'_>,
     aggregate: &Aggregate,
     input: &Frame,
     first: impl Fn(f64) -> S,
     add: impl Fn(&mut S, f64),
     total: impl Fn(S) -> f64,
-) -> Frame {
+) -> Result<Frame, EvalError> {
     let groups = input.rows.groups(&grouping(aggregate));
-    let mut out = Frame::absent(input.steps, groups.labels.clone());
+    let mut out = Frame::absent(evaluator.query, input.steps, groups.labels.clone())?;
+    evaluator.query.memory.take(input.steps.saturating_mul(size_of::<Option<S>>()))?;
     let mut states: Vec<Option<S>> = Vec::new();
     for group in 0..groups.labels.len() {
+        evaluator.query.check()?;
         states.clear();
         states.resize_with(input.steps, || None);
         for row in groups.rows(group) {
@@ -118,16 +122,22 @@ fn accumulated<S: Copy>(
         }
     }
     out.compact();
-    out
+    Ok(out)
 }
 
 /// Gives `compute` all values of a group at a step.
-fn gathered(aggregate: &Aggregate, input: &Frame, compute: impl Fn(usize, &mut [f64]) -> f64) -> Frame {
+fn gathered(
+    evaluator: &Evaluator<'_>,
+    aggregate: &Aggregate,
+    input: &Frame,
+    compute: impl Fn(usize, &mut [f64]) -> f64,
+) -> Result<Frame, EvalError> {
     let groups = input.rows.groups(&grouping(aggregate));
-    let mut out = Frame::absent(input.steps, groups.labels.clone());
+    let mut out = Frame::absent(evaluator.query, input.steps, groups.labels.clone())?;
     let mut columns: [Vec<f64>; BLOCK] = Default::default();
     for group in 0..groups.labels.len() {
         for start in (0..input.steps).step_by(BLOCK) {
+            evaluator.query.check()?;
             let end = input.steps.min(start + BLOCK);
             columns.iter_mut().for_each(Vec::clear);
             for row in groups.rows(group) {
@@ -145,7 +155,7 @@ fn gathered(aggregate: &Aggregate, input: &Frame, compute: impl Fn(usize, &mut [
         }
     }
     out.compact();
-    out
+    Ok(out)
 }
 
 fn value(op: AggregateOp, values: &mut [f64], param: f64) -> f64 {
@@ -199,9 +209,9 @@ fn check_counts(input: &Frame, params: &[f64]) -> Result<(), EvalError> {
 }
 
 /// `topk`, `bottomk`, `limitk`: some of the series, as they are.
-fn select(evaluator: &Evaluator<'_>, aggregate: &Aggregate, input: Frame, params: &[f64]) -> Frame {
+fn select(evaluator: &Evaluator<'_>, aggregate: &Aggregate, input: Frame, params: &[f64]) -> Result<Frame, EvalError> {
     let steps = input.steps;
-    let mut kept = Frame::absent(steps, input.rows.clone());
+    let mut kept = Frame::absent(evaluator.query, steps, input.rows.clone())?;
     let mut order = Vec::new();
     let groups = input.rows.groups(&grouping(aggregate));
     let mut columns: [Vec<(usize, f64)>; BLOCK] = Default::default();
@@ -214,6 +224,7 @@ fn select(evaluator: &Evaluator<'_>, aggregate: &Aggregate, input: Frame, params
     };
     for group in 0..groups.labels.len() {
         for start in (0..params.len()).step_by(BLOCK) {
+            evaluator.query.check()?;
             let end = params.len().min(start + BLOCK);
             columns.iter_mut().for_each(Vec::clear);
             for row in groups.rows(group).iter().map(|row| *row as usize) {
@@ -250,11 +261,11 @@ fn select(evaluator: &Evaluator<'_>, aggregate: &Aggregate, input: Frame, params
     if steps == 1 && evaluator.query.outer.count == 1 {
         let rows = order.iter().map(|(row, _)| kept.rows[*row].clone()).collect();
         let values = order.iter().map(|(_, value)| *value).collect();
-        return Frame { steps, rows, values, histograms: input.histograms };
+        return Ok(Frame { steps, rows, values, histograms: input.histograms });
     }
     kept.histograms = input.histograms;
     kept.compact();
-    kept
+    Ok(kept)
 }
 
 /// A share of the series, chosen by a hash of their labels: `r` and `-(1-r)` are complementary.
@@ -317,13 +328,21 @@ fn count_values(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<Fram
     let mut out = Frame::new(input.steps);
     let mut index: HashMap<Labels, usize, ahash::RandomState> = HashMap::default();
     for (row, labels) in input.rows.iter().enumerate() {
+        evaluator.query.check()?;
         for (step, value) in input.row(row).iter().enumerate().filter(|(_, v)| !is_absent(**v)) {
             let text = input.histograms.get(*value).map_or_else(|| plain(*value), |histogram| histogram.to_string());
             let labels = by.of(&labels.with(&label, &text));
-            let target = *index.entry(labels).or_insert_with_key(|labels| {
-                out.push(labels.clone());
-                out.rows.len() - 1
-            });
+            let target = match index.get(&labels) {
+                Some(known) => *known,
+                None => {
+                    // Its values may be copied once as the frame grows.
+                    evaluator.query.hold_cells(2, input.steps)?;
+                    evaluator.query.memory.keep(labels.heap_size() + LABELS)?;
+                    out.push(labels.clone());
+                    index.insert(labels, out.rows.len() - 1);
+                    out.rows.len() - 1
+                }
+            };
             let cell = &mut out.row_mut(target)[step];
             *cell = if is_absent(*cell) { 1.0 } else { *cell + 1.0 };
         }

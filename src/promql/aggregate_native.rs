@@ -5,7 +5,8 @@ use super::eval::Evaluator;
 use super::frame::{Frame, is_absent};
 use super::functions::mixed::{add_to_mean, incompatible};
 use super::functions::over_time::{Mean, Sum};
-use super::value::Severity;
+use super::memory::histogram_bytes;
+use super::value::{EvalError, Severity};
 use crate::model::{Grouping, NativeHistogram};
 
 /// What is known of one group at one step.
@@ -24,12 +25,13 @@ struct State {
 }
 
 /// `sum` and `avg` of floats or of histograms; a group of both has a warning and no value.
-pub(super) fn combine(evaluator: &Evaluator<'_>, aggregate: &Aggregate, grouping: &Grouping, input: &Frame) -> Frame {
+pub(super) fn combine(evaluator: &Evaluator<'_>, aggregate: &Aggregate, grouping: &Grouping, input: &Frame) -> Result<Frame, EvalError> {
     let span = aggregate.expr.span();
     let warn = |text: String| evaluator.query.remark(Severity::Warning, text, span);
     let groups = input.rows.groups(grouping);
-    let mut out = Frame::absent(input.steps, groups.labels.clone());
+    let mut out = Frame::absent(evaluator.query, input.steps, groups.labels.clone())?;
     for group in 0..groups.labels.len() {
+        evaluator.query.check()?;
         for step in 0..input.steps {
             let mut state = State::default();
             for row in groups.rows(group).iter().map(|row| *row as usize) {
@@ -63,7 +65,11 @@ pub(super) fn combine(evaluator: &Evaluator<'_>, aggregate: &Aggregate, grouping
                     warn("PromQL warning: encountered a mix of histograms and floats for aggregation".into());
                 }
                 Some(_) if state.failed => {}
-                Some(histogram) => out.values[cell] = out.histograms.add(histogram.compacted()),
+                Some(histogram) => {
+                    let histogram = histogram.compacted();
+                    evaluator.query.memory.take(histogram_bytes(&histogram))?;
+                    out.values[cell] = out.histograms.add(histogram);
+                }
                 None => {
                     let total = if aggregate.op == AggregateOp::Sum { state.sum.map(Sum::total) } else { state.mean.map(Mean::value) };
                     out.values[cell] = total.unwrap_or(out.values[cell]);
@@ -72,7 +78,7 @@ pub(super) fn combine(evaluator: &Evaluator<'_>, aggregate: &Aggregate, grouping
         }
     }
     out.compact();
-    out
+    Ok(out)
 }
 
 impl State {

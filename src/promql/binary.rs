@@ -8,6 +8,7 @@ use super::eval::{Evaluator, drop_names};
 use super::frame::{Frame, Growing, Histograms, Node, absent, is_absent};
 use super::functions::power::power;
 use super::functions::trigonometry::atan2;
+use super::memory::LABELS;
 use super::operand::{Mismatch, Operand, Outcome, operate};
 use super::value::{EvalError, Severity};
 use crate::model::{LabelSets, Labels, METRIC_NAME};
@@ -38,7 +39,7 @@ pub(super) fn eval(evaluator: &Evaluator<'_>, binary: &Binary) -> Result<Node, E
             };
             let matching = binary.matching.as_ref().unwrap_or(&default);
             let frame = match binary.op {
-                BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => set_operation(binary.op, matching, a, b),
+                BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => set_operation(evaluator, binary.op, matching, a, b)?,
                 _ => matched(evaluator, binary, matching, &a, &b)?,
             };
             frame.merged().map(Node::Vector)
@@ -209,10 +210,17 @@ impl Sides {
     }
 }
 
-fn set_operation(op: BinaryOp, matching: &Matching, mut left: Frame, mut right: Frame) -> Frame {
+fn set_operation(
+    evaluator: &Evaluator<'_>,
+    op: BinaryOp,
+    matching: &Matching,
+    mut left: Frame,
+    mut right: Frame,
+) -> Result<Frame, EvalError> {
     let steps = left.steps;
     let sides = left.rows.with(&right.rows, &format!("{matching:?}"), || Sides::new(matching, &left.rows, &right.rows));
     // For each group and step, whether the deciding side has a value.
+    evaluator.query.memory.take(sides.count.saturating_mul(steps))?;
     let mut present = vec![false; sides.count * steps];
     let (deciding, groups) = if op == BinaryOp::Or { (&left, &sides.left) } else { (&right, &sides.right) };
     for (row, group) in groups.iter().enumerate() {
@@ -232,10 +240,12 @@ fn set_operation(op: BinaryOp, matching: &Matching, mut left: Frame, mut right: 
         }
     }
     if op == BinaryOp::Or {
+        // The values of the one are copied to those of the other.
+        evaluator.query.hold_cells(left.rows.len() + right.rows.len(), steps)?;
         let all = left.rows.with(&right.rows, "all", || left.rows.iter().chain(right.rows.iter()).cloned().collect::<LabelSets>());
         left.append(right, LabelSets::clone(&all));
     }
-    left
+    Ok(left)
 }
 
 /// Series of both sides that share a match key.
@@ -253,8 +263,7 @@ struct Pairs {
 }
 
 impl Pairs {
-    fn new(binary: &Binary, matching: &Matching, many: &Frame, one: &Frame) -> Self {
-        let groups = groups(matching, many, one);
+    fn new(binary: &Binary, matching: &Matching, groups: Vec<Group>, many: &Frame, one: &Frame) -> Self {
         let pairs = groups.iter().flat_map(|group| group.many.iter().flat_map(|many| group.one.iter().map(move |one| (*many, *one))));
         let results = pairs.map(|(m, o)| result_labels(binary, matching, &many.rows[m], &one.rows[o])).collect();
         Pairs { groups, results }
@@ -289,7 +298,21 @@ fn matched(evaluator: &Evaluator<'_>, binary: &Binary, matching: &Matching, left
     let steps = left.steps;
     let fills = (matching.fill_left, matching.fill_right);
     let key = format!("{matching:?}{}", !binary.op.is_comparison() || binary.return_bool);
-    let pairs = many.rows.with(&one.rows, &key, || Pairs::new(binary, matching, many, one));
+    let pairs = match many.rows.known_with::<Pairs>(&one.rows, &key) {
+        Some(known) => known,
+        None => {
+            let found = groups(matching, many, one);
+            // Where both sides of a group have several series, each pair has a name.
+            let pairs = found.iter().map(|group| group.many.len().saturating_mul(group.one.len())).fold(0, usize::saturating_add);
+            evaluator.query.memory.keep(pairs.saturating_mul(LABELS + 2 * size_of::<Labels>())).map_err(|error| {
+                let everywhere = vec![true; steps];
+                let duplicate =
+                    found.iter().filter_map(|group| first_duplicate(group, one, &everywhere)).min_by_key(|d| (d.step, d.second));
+                duplicate.map_or(error, |duplicate| duplicate.error(one, swapped))
+            })?;
+            many.rows.with(&one.rows, &key, || Pairs::new(binary, matching, found, many, one))
+        }
+    };
     let groups = &pairs.groups;
     // A vector that is empty at a step ends the operation there before anything is checked.
     let crowded = groups.iter().any(|g| g.one.len() > 1 || g.many.len() > 1);
@@ -314,12 +337,16 @@ fn matched(evaluator: &Evaluator<'_>, binary: &Binary, matching: &Matching, left
     for group in groups {
         let mut taken = vec![false; if crowded && matching.cardinality == Cardinality::OneToOne { steps } else { 0 }];
         let mut labels_taken: Vec<HashSet<Labels, ahash::RandomState>> = Vec::new();
+        let entries = group.many.len().saturating_mul(2 * size_of::<Labels>() + 1).saturating_add(size_of::<HashSet<Labels>>());
+        let seen_bytes = entries.saturating_mul(steps);
         if group.many.len() > 1 && matching.cardinality != Cardinality::OneToOne {
+            evaluator.query.memory.take(seen_bytes)?;
             labels_taken.resize_with(steps, HashSet::default);
         }
         for &many_row in &group.many {
             for &one_row in &group.one {
-                let (row, histograms) = out.push(pair);
+                evaluator.query.check()?;
+                let (row, histograms) = out.push(evaluator.query, pair)?;
                 let labels = &pairs.results[pair];
                 pair += 1;
                 let mut any = false;
@@ -353,6 +380,9 @@ fn matched(evaluator: &Evaluator<'_>, binary: &Binary, matching: &Matching, left
                     out.pop();
                 }
             }
+        }
+        if !labels_taken.is_empty() {
+            evaluator.query.memory.give(seen_bytes);
         }
     }
     if let Some(mixed) = mixed {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::ast::{Expr, ValueType};
 use super::eval::{Evaluator, Query, Steps};
 use super::frame::{Frame, Node, is_absent};
+use super::memory::{LABELS, Memory, POINT};
 use super::plan::Sharing;
 use super::value::{EvalError, Evaluated, Interrupt, MatrixSeries, Value, VectorSample};
 use crate::model::time::millis;
@@ -23,6 +24,10 @@ pub struct Engine {
     pub default_step: Duration,
     /// Ends a query from outside.
     pub interrupt: Option<Arc<Interrupt>>,
+    /// Where the memory comes from; `None`: it is not counted.
+    pub memory: Option<Memory>,
+    /// Whether what the selectors select is kept for the next time, whatever the matchers: for expressions that are evaluated again and again.
+    pub keeps_selections: bool,
     /// What other expressions of the same instant have computed.
     pub sharing: Option<Sharing>,
 }
@@ -34,6 +39,8 @@ impl Default for Engine {
             max_samples: 50_000_000,
             default_step: Duration::from_secs(60),
             interrupt: None,
+            memory: None,
+            keeps_selections: true,
             sharing: None,
         }
     }
@@ -52,7 +59,10 @@ impl Engine {
             match evaluator.eval(expr)? {
                 Node::Scalar(values) => Value::Scalar(values.first().copied().unwrap_or(f64::NAN)),
                 Node::String(text) => Value::String(text),
-                Node::Vector(frame) => Value::Vector(instant_vector(frame)),
+                Node::Vector(frame) => {
+                    query.memory.take(frame.rows.len().saturating_mul(size_of::<VectorSample>()))?;
+                    Value::Vector(instant_vector(frame))
+                }
             }
         };
         Ok(query.evaluated(value))
@@ -79,15 +89,21 @@ impl Engine {
         }
         let query = Query::new(self, store, steps, end.0);
         query.load(0)?;
-        let frame = match (Evaluator { query: &query, steps }).eval(expr)? {
+        let whole = Evaluator { query: &query, steps };
+        let evaluator = whole.trimmed(expr).map_or(whole, |(trimmed, _)| trimmed);
+        let steps = evaluator.steps;
+        let frame = match evaluator.eval(expr)? {
             Node::Scalar(values) => Frame::floats(steps.count, vec![Labels::empty()].into(), values),
             Node::Vector(frame) => frame.merged()?,
             Node::String(_) => return Err(EvalError::RangeType("string")),
         };
         let mut series: Vec<MatrixSeries> = Vec::with_capacity(frame.rows.len());
         for (row, labels) in frame.rows.iter().enumerate() {
+            let count = frame.row(row).iter().filter(|v| !is_absent(**v)).count();
+            query.memory.take(count * POINT + LABELS)?;
+            let mut points = Vec::with_capacity(count);
             let values = frame.row(row).iter().enumerate().filter(|(_, v)| !is_absent(**v));
-            let mut points: Vec<_> = values.map(|(step, v)| (Timestamp(steps.at(step)), *v)).collect();
+            points.extend(values.map(|(step, v)| (Timestamp(steps.at(step)), *v)));
             let mut histograms = Vec::new();
             if !frame.histograms.is_empty() {
                 let native = |(at, value): &(Timestamp, f64)| Some((*at, Arc::clone(frame.histograms.get(*value)?)));
@@ -99,6 +115,9 @@ impl Engine {
             }
         }
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let held = series.iter().map(|one| (one.points.len() + one.histograms.len()) * POINT + LABELS).sum();
+        drop(frame);
+        query.memory.settle(0, held)?;
         Ok(query.evaluated(Value::Matrix(series)))
     }
 }

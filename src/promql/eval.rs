@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::ast::{At, Expr, Span, Subquery, UnaryOp};
 use super::frame::{Frame, Node, is_absent};
+use super::memory::Held;
 use super::value::{Annotation, EvalError, Evaluated, Severity, Value};
 use super::{Engine, aggregate, binary, functions};
 use crate::model::time::millis;
@@ -59,18 +60,30 @@ pub(super) struct Query<'a> {
     samples: Cell<usize>,
     read: Cell<usize>,
     held: Cell<usize>,
+    /// What it holds of the memory of all queries.
+    pub(super) memory: Held,
     annotations: RefCell<Vec<Annotation>>,
 }
 
 impl<'a> Query<'a> {
     pub(super) fn new(engine: &'a Engine, store: &'a Store, outer: Steps, end: i64) -> Self {
-        let zero = || Cell::new(0);
-        Query { engine, store, outer, end, samples: zero(), read: zero(), held: zero(), annotations: RefCell::new(Vec::new()) }
+        let (zero, memory) = (|| Cell::new(0), Held::new(engine.memory.as_ref()));
+        Query { engine, store, outer, end, samples: zero(), read: zero(), held: zero(), memory, annotations: RefCell::new(Vec::new()) }
+    }
+
+    /// Errs when the query was ended from outside.
+    pub(super) fn check(&self) -> Result<(), EvalError> {
+        self.engine.interrupt.as_ref().map_or(Ok(()), |flag| flag.check())
+    }
+
+    /// Counts the values of so many series at so many steps, before they are made.
+    pub(super) fn hold_cells(&self, rows: usize, steps: usize) -> Result<(), EvalError> {
+        self.memory.take(rows.saturating_mul(steps).saturating_mul(size_of::<f64>()))
     }
 
     /// Counts samples that were loaded; errs over the limit, or when the query was ended from outside.
     pub(super) fn load(&self, samples: usize) -> Result<(), EvalError> {
-        self.engine.interrupt.as_ref().map_or(Ok(()), |flag| flag.check())?;
+        self.check()?;
         let total = self.samples.get().saturating_add(samples);
         self.samples.set(total);
         self.read.set(self.read.get().saturating_add(samples));
@@ -94,7 +107,13 @@ impl<'a> Query<'a> {
 
     /// The end of the query: its value with all that was seen on the way.
     pub(super) fn evaluated(self, value: Value) -> Evaluated {
-        Evaluated { value, samples_read: self.read.get(), samples_held: self.held.get(), annotations: self.annotations.into_inner() }
+        Evaluated {
+            value,
+            samples_read: self.read.get(),
+            samples_held: self.held.get(),
+            annotations: self.annotations.into_inner(),
+            memory: self.memory.into_reservation().map(Arc::new),
+        }
     }
 
     /// The instant an `@` modifier names.
@@ -118,7 +137,14 @@ impl<'a> Evaluator<'a> {
     /// The value of an expression that is not a matrix.
     pub(super) fn eval(&self, expr: &Expr) -> Result<Node, EvalError> {
         let before = self.query.samples.get();
+        let mark = self.query.memory.mark();
+        self.query.check()?;
+        if !matches!(expr, Expr::VectorSelector(_) | Expr::Paren(_) | Expr::Unary(_)) {
+            // Whatever it is, it makes a value for each step at least.
+            self.query.hold_cells(1, self.steps.count)?;
+        }
         let node = self.shared(expr)?;
+        self.query.memory.settle(mark, node.bytes())?;
         // The limit is on what is held at once: what the operands held is free again, the result stays.
         let held = if let Node::Vector(frame) = &node { frame.rows.len().saturating_mul(self.steps.count) } else { 0 };
         self.query.samples.set(before.saturating_add(held));
@@ -150,7 +176,10 @@ impl<'a> Evaluator<'a> {
                 if unary.op == UnaryOp::Plus { Ok(node) } else { negate(node) }
             }
             Expr::Binary(b) => binary::eval(self, b),
-            Expr::Aggregate(a) => aggregate::eval(self, a).map(Node::Vector),
+            Expr::Aggregate(a) => match self.trimmed(expr) {
+                Some((inner, first)) => aggregate::eval(&inner, a)?.widened(self.query, first, self.steps.count).map(Node::Vector),
+                None => aggregate::eval(self, a).map(Node::Vector),
+            },
             Expr::Call(call) => functions::eval(self, call),
             Expr::MatrixSelector(_) | Expr::Subquery(_) => Err(EvalError::new("a range vector stands where none is allowed")),
         }
@@ -195,7 +224,11 @@ impl<'a> Evaluator<'a> {
         if steps.count > self.query.engine.max_samples {
             return Err(EvalError::TooManySamples);
         }
-        let inner = Evaluator { query: self.query, steps };
+        let mut inner = Evaluator { query: self.query, steps };
+        if let Some((trimmed, _)) = inner.trimmed(&subquery.expr) {
+            inner = trimmed;
+        }
+        let steps = inner.steps;
         let frame = match inner.eval(&subquery.expr)? {
             Node::Vector(frame) => frame,
             Node::Scalar(values) => Frame::floats(values.len(), vec![crate::model::Labels::empty()].into(), values),

@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::eval::Query;
+use super::memory::histogram_bytes;
 use super::value::EvalError;
 use crate::model::{LabelSets, Labels, NativeHistogram, is_stale, stale_nan};
 
@@ -40,6 +42,12 @@ impl Histograms {
     pub(super) fn add(&mut self, histogram: impl Into<Arc<NativeHistogram>>) -> f64 {
         self.0.push(histogram.into());
         f64::from_bits(PLACE << 32 | (self.0.len() - 1) as u64)
+    }
+
+    /// Bytes that the list holds; those that it shares with others are not counted.
+    pub(super) fn bytes(&self) -> usize {
+        let own = self.0.iter().filter(|histogram| Arc::strong_count(histogram) == 1);
+        self.0.capacity() * size_of::<usize>() + own.map(|histogram| histogram_bytes(histogram)).sum::<usize>()
     }
 
     /// The one that a value stands for.
@@ -80,8 +88,19 @@ impl Frame {
     }
 
     /// These series, without a value.
-    pub(super) fn absent(steps: usize, rows: LabelSets) -> Self {
-        Frame { steps, values: vec![absent(); rows.len() * steps], rows, histograms: Histograms::default() }
+    pub(super) fn absent(query: &Query<'_>, steps: usize, rows: LabelSets) -> Result<Self, EvalError> {
+        query.hold_cells(rows.len(), steps)?;
+        Ok(Frame { steps, values: vec![absent(); rows.len() * steps], rows, histograms: Histograms::default() })
+    }
+
+    /// The same series at `steps` instants, of which the own ones begin at `first`; nothing has a value at the others.
+    pub(super) fn widened(self, query: &Query<'_>, first: usize, steps: usize) -> Result<Self, EvalError> {
+        let mut wide = Frame::absent(query, steps, self.rows.clone())?;
+        for row in 0..self.rows.len() {
+            wide.row_mut(row)[first..first + self.steps].copy_from_slice(self.row(row));
+        }
+        wide.histograms = self.histograms;
+        Ok(wide)
     }
 
     /// These series and their values, floats all of them.
@@ -168,16 +187,22 @@ impl Frame {
     pub(super) fn merged(mut self) -> Result<Self, EvalError> {
         self.compact();
         let Some(owner) = self.owners() else { return Ok(self) };
-        let mut merged = Frame::new(self.steps);
+        let steps = self.steps;
         let mut place = vec![0; self.rows.len()];
+        let mut kept: Vec<u32> = Vec::new();
         for (row, &first) in owner.iter().enumerate() {
+            // In place: a series never moves up.
+            let (before, rest) = self.values.split_at_mut(row * steps);
             if first == row {
-                place[row] = merged.rows.len();
-                merged.push(self.rows[row].clone()).copy_from_slice(self.row(row));
+                place[row] = kept.len();
+                if kept.len() < row {
+                    before[kept.len() * steps..][..steps].copy_from_slice(&rest[..steps]);
+                }
+                kept.push(row as u32);
                 continue;
             }
-            let target = merged.row_mut(place[first]);
-            for (to, from) in target.iter_mut().zip(self.row(row)) {
+            let target = &mut before[place[first] * steps..][..steps];
+            for (to, from) in target.iter_mut().zip(&rest[..steps]) {
                 if is_absent(*from) {
                     continue;
                 }
@@ -187,8 +212,9 @@ impl Frame {
                 *to = *from;
             }
         }
-        merged.histograms = self.histograms;
-        Ok(merged)
+        self.values.truncate(kept.len() * steps);
+        self.rows = self.rows.part(&kept);
+        Ok(self)
     }
 
     /// Errs when two series have equal labels, whether or not at one step.
@@ -227,11 +253,23 @@ impl Growing {
     }
 
     /// Adds the series in this row of the list, with no value yet, and returns its values and where histograms go.
-    pub(super) fn push(&mut self, row: usize) -> (&mut [f64], &mut Histograms) {
+    pub(super) fn push(&mut self, query: &Query<'_>, row: usize) -> Result<(&mut [f64], &mut Histograms), EvalError> {
         let start = self.values.len();
+        if start + self.steps > self.values.capacity() {
+            self.grow(query)?;
+        }
         self.rows.push(row as u32);
         self.values.resize(start + self.steps, absent());
-        (&mut self.values[start..], &mut self.histograms)
+        Ok((&mut self.values[start..], &mut self.histograms))
+    }
+
+    /// Makes room for one more series at least, twice as many as there are at best, and for no more than there can be.
+    #[cold]
+    fn grow(&mut self, query: &Query<'_>) -> Result<(), EvalError> {
+        let rows = (2 * self.rows.len()).clamp(1, self.all.len().max(1)).max(self.rows.len() + 1);
+        query.hold_cells(rows - self.rows.len(), self.steps)?;
+        self.values.reserve_exact((rows - self.rows.len()) * self.steps);
+        Ok(())
     }
 
     /// Takes the last series away again.

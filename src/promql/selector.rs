@@ -10,11 +10,15 @@ use super::ast::{Call, Expr, MatrixSelector, VectorSelector};
 use super::eval::{Evaluator, Steps};
 use super::frame::{Frame, Growing, Histograms, absent, is_absent};
 use super::functions::mixed::{Mixed, Native, Point};
+use super::memory::{LABELS, POINT, histogram_bytes};
 use super::value::{EvalError, MatrixSeries};
 use crate::model::native_histogram::ResetHint;
 use crate::model::time::millis;
 use crate::model::{LabelSets, Labels, Timestamp, is_histogram, is_stale};
 use crate::store::{TimedHistogram, Window};
+
+/// Steps of one series after which it is looked whether the query was ended: a window may hold millions of samples.
+const LOOK: usize = 64;
 
 /// The samples of one series, floats and native histograms apart, no stale marker among them.
 #[derive(Clone, Copy)]
@@ -76,11 +80,14 @@ impl<'a> Evaluator<'a> {
         let windows = Windows { pinned: self.query.pinned(selector.at), offset: selector.offset, length: lookback };
         let steps = self.steps;
         let (from, to) = windows.span(steps);
-        let selection = self.query.store.selection(&selector.matchers, Timestamp(from), Timestamp(to));
+        let selection = self.query.selection(&selector.matchers, from, to);
         let mut frame = Growing::new(selection.labels.clone(), steps.count);
         let mut failure = None;
         self.query.store.read(&selection, Timestamp(from), Timestamp(to), |row, window| {
-            let (row, histograms) = frame.push(row);
+            let (row, histograms) = match frame.push(self.query, row) {
+                Ok(pushed) => pushed,
+                Err(error) => return continue_unless(Err(error), &mut failure),
+            };
             let (mut next, mut found) = (0, 0);
             for (index, instant) in steps.iter().enumerate() {
                 let (start, end) = windows.at(instant);
@@ -132,10 +139,13 @@ impl<'a> Evaluator<'a> {
         self.each_series(&call.args[argument], |all, series, samples, windows| {
             let Samples { times, values, histograms } = samples;
             let frame = frame.get_or_insert_with(|| Growing::new(all.clone(), steps.count));
-            let (row, places) = frame.push(series);
+            let (row, places) = frame.push(self.query, series)?;
             let (mut low, mut high, mut first, mut last) = (0, 0, 0, 0);
             let mut any = false;
             for (step, at) in steps.iter().enumerate() {
+                if step % LOOK == LOOK - 1 {
+                    self.query.check()?;
+                }
                 let (start, end) = windows.at(at);
                 while times.get(high).is_some_and(|t| *t <= end) {
                     high += 1;
@@ -164,10 +174,14 @@ impl<'a> Evaluator<'a> {
                     }
                     Native::Taken(take) => {
                         let mixed = Mixed { range, name: all[series].metric_name(), call, query: self.query };
-                        take(&mixed).map(|point| match point {
-                            Point::Float(value) => value,
-                            Point::Histogram(histogram) => places.add(histogram),
-                        })
+                        match take(&mixed) {
+                            Some(Point::Histogram(histogram)) => {
+                                self.query.memory.take(histogram_bytes(&histogram))?;
+                                Some(places.add(histogram))
+                            }
+                            Some(Point::Float(value)) => Some(value),
+                            None => None,
+                        }
                     }
                 };
                 if let Some(value) = value {
@@ -194,6 +208,7 @@ impl<'a> Evaluator<'a> {
             Expr::Subquery(subquery) => {
                 let windows = Windows { pinned: self.query.pinned(subquery.at), offset: subquery.offset, length: millis(subquery.range) };
                 let (inner, mut frame) = self.subquery(subquery)?;
+                self.query.memory.take(inner.count.saturating_mul(POINT))?;
                 let (mut times, mut values, mut histograms) = (Vec::new(), Vec::new(), Vec::new());
                 // The sample before one in a subquery need not be the one before it in its series.
                 frame.map_histograms(|histogram| {
@@ -231,7 +246,7 @@ impl<'a> Evaluator<'a> {
         let (from, to) = windows.span(self.steps);
         let (mut times, mut values) = (Vec::new(), Vec::new());
         let mut failure = None;
-        let selection = self.query.store.selection(&selector.matchers, Timestamp(from), Timestamp(to));
+        let selection = self.query.selection(&selector.matchers, from, to);
         self.query.store.read(&selection, Timestamp(from), Timestamp(to), |row, window| {
             let mixed = !window.histograms.is_empty();
             let apart = mixed || window.values.iter().any(|v| is_stale(*v));
@@ -251,8 +266,10 @@ impl<'a> Evaluator<'a> {
             }
             // One series is held at a time.
             let samples = Samples { times, values, histograms: window.histograms };
-            let outcome = self.query.load(held).and_then(|()| visit(&selection.labels, row, samples, windows));
+            let loaded = self.query.load(held).and_then(|()| self.query.memory.take(held.saturating_mul(POINT)));
+            let outcome = loaded.and_then(|()| visit(&selection.labels, row, samples, windows));
             self.query.release(held);
+            self.query.memory.give(held.saturating_mul(POINT));
             continue_unless(outcome, &mut failure)
         })?;
         failure.map_or(Ok(()), Err)
@@ -269,6 +286,7 @@ impl<'a> Evaluator<'a> {
             let inside = samples.histograms.iter().filter(|(t, _)| *t > start && *t <= end);
             let histograms: Vec<_> = inside.map(|(t, histogram)| (Timestamp(*t), Arc::clone(histogram))).collect();
             self.query.load(points.len() + histograms.len())?;
+            self.query.memory.take((points.len() + histograms.len()) * POINT + LABELS)?;
             if !points.is_empty() || !histograms.is_empty() {
                 found.push(MatrixSeries { labels: all[row].clone(), points, histograms });
             }

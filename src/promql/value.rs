@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::ast::{Span, ValueType};
-use crate::model::{Labels, NativeHistogram, Timestamp};
+use crate::model::{Labels, NativeHistogram, OverBudget, Reservation, Timestamp};
 
 /// One sample of an instant vector.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,7 +93,7 @@ impl Annotation {
 }
 
 /// The outcome of an evaluation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Evaluated {
     /// The value.
     pub value: Value,
@@ -103,6 +103,8 @@ pub struct Evaluated {
     pub samples_read: usize,
     /// Most samples that were held at once.
     pub samples_held: usize,
+    /// What the value holds of the memory of all queries, given back with it.
+    pub memory: Option<Arc<Reservation>>,
 }
 
 impl Evaluated {
@@ -124,6 +126,12 @@ pub enum EvalError {
     /// More samples than the engine may hold at once.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,
+    /// More memory than one query may hold.
+    #[error("query processing would load too many samples into memory in query execution: {0}")]
+    TooMuchMemory(OverBudget),
+    /// Others hold the memory that queries may have together.
+    #[error("{0}")]
+    NoMemory(OverBudget),
     /// The data do not fit the expression.
     #[error("{0}")]
     Execution(String),
@@ -133,6 +141,15 @@ pub enum EvalError {
     /// Stored samples cannot be read.
     #[error("expanding series: {0}")]
     Storage(#[from] crate::store::ChunkError),
+}
+
+impl From<OverBudget> for EvalError {
+    fn from(refusal: OverBudget) -> Self {
+        match refusal {
+            OverBudget::TooLarge(_) => EvalError::TooMuchMemory(refusal),
+            OverBudget::Full(_) => EvalError::NoMemory(refusal),
+        }
+    }
 }
 
 impl EvalError {
@@ -161,7 +178,8 @@ impl Interrupt {
         self.0.store(2, Ordering::Relaxed);
     }
 
-    pub(super) fn check(&self) -> Result<(), EvalError> {
+    /// Errs when the evaluation shall end.
+    pub fn check(&self) -> Result<(), EvalError> {
         match self.0.load(Ordering::Relaxed) {
             0 => Ok(()),
             1 => Err(EvalError::Canceled),

@@ -37,11 +37,11 @@ impl Store {
     }
 
     /// A selection of which blocks hold a part.
-    pub(super) fn merged(&self, matchers: &[Matcher], snapshot: Arc<Snapshot>, from: i64, to: i64) -> Selection {
+    pub(super) fn merged(&self, matchers: &[Matcher], snapshot: Arc<Snapshot>, from: i64, to: i64, again: bool) -> Selection {
         let mut places: IndexMap<Labels, Places, ahash::RandomState> = IndexMap::default();
         {
             let inner = self.inner.read();
-            let known = self.known(&inner, matchers);
+            let known = self.known(&inner, matchers, again);
             for (labels, id) in known.labels.iter().zip(&known.ids) {
                 places.insert(labels.clone(), Places { slot: Some(id.slot), parts: Vec::new() });
             }

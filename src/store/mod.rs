@@ -293,14 +293,14 @@ impl Store {
         to: Timestamp,
         mut visit: impl FnMut(&Labels, Window<'_>) -> ControlFlow<()>,
     ) -> Result<(), ChunkError> {
-        let selection = self.selection(matchers, from, to);
+        let selection = self.selection(matchers, from, to, false);
         self.read(&selection, from, to, |row, window| visit(&selection.labels[row], window))
     }
 
     /// The label sets of all series that pass the matchers and may have samples in `from < timestamp <= to`, sorted.
     pub fn series(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<Labels> {
         let inner = self.inner.read();
-        let known = self.known(&inner, matchers);
+        let known = self.known(&inner, matchers, false);
         let here = known.ids.iter().filter_map(|id| inner.slots.known(*id));
         let mut found: Vec<Labels> =
             here.filter(|series| series.overlaps(from.0, to.0, &inner.columns)).map(|series| series.labels.clone()).collect();

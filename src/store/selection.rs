@@ -1,4 +1,4 @@
-//! Which series pass some matchers: selections, kept until such a series comes or goes, and reading them.
+//! Which series pass some matchers: selections, kept within bounds until such a series comes or goes, and reading them.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -10,11 +10,18 @@ use super::history::Snapshot;
 use super::merged::{Merged, memory_from};
 use super::series::Scratch;
 use super::{ChunkError, Inner, SeriesId, Store, Window};
-use crate::model::{LabelSets, METRIC_NAME, MatchOp, Matcher, Timestamp};
+use crate::model::{Budget, Holder, LabelSets, Labels, METRIC_NAME, MatchOp, Matcher, Reservation, Timestamp};
 
-/// Selections kept, and the series in all of them together.
-const SELECTIONS: usize = 4096;
-const SELECTED: usize = 1 << 20;
+/// Most bytes of the selections that are kept, all of them together.
+const KEPT: usize = 24 << 20;
+/// Longest text of matchers whose selection is kept although nobody says that it is needed again.
+const MAX_TEXT: usize = 512;
+/// Upkeeps after which a selection that nobody needed is let go.
+const IDLE: u32 = 5;
+/// Bytes of a selection beside its series and the text of its matchers.
+const OVERHEAD: usize = 256;
+/// About the size of a compiled regular expression, in bytes, beside what grows with its text.
+const REGEX: usize = 16 << 10;
 
 /// Series read before the lock is offered to a writer.
 const READ_BATCH: usize = 64;
@@ -45,9 +52,87 @@ pub(super) struct Known {
 /// Selections by matchers.
 #[derive(Debug, Default)]
 pub(super) struct Selections {
-    found: HashMap<Box<[Matcher]>, Arc<Known>, ahash::RandomState>,
-    /// Series in all of them.
-    series: usize,
+    found: HashMap<Box<[Matcher]>, Entry, ahash::RandomState>,
+    /// Bytes of all of them.
+    bytes: usize,
+    /// What they hold of the memory of all requests.
+    reservation: Option<Reservation>,
+    /// Counts upkeeps.
+    round: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    known: Arc<Known>,
+    bytes: usize,
+    /// The round in which it was last needed.
+    needed: u32,
+}
+
+impl Selections {
+    fn find(&mut self, matchers: &[Matcher], generation: u64) -> Option<Arc<Known>> {
+        let entry = self.found.get_mut(matchers).filter(|entry| entry.known.generation == generation)?;
+        entry.needed = self.round;
+        Some(Arc::clone(&entry.known))
+    }
+
+    fn keep(&mut self, matchers: &[Matcher], known: &Arc<Known>) {
+        let bytes = bytes_of(matchers, known);
+        self.forget(matchers);
+        if self.bytes + bytes > KEPT {
+            self.clear();
+        }
+        let room = self.reservation.as_mut().is_none_or(|reservation| reservation.grow(bytes).is_ok());
+        if bytes > KEPT || !room {
+            return;
+        }
+        self.bytes += bytes;
+        self.found.insert(matchers.into(), Entry { known: Arc::clone(known), bytes, needed: self.round });
+    }
+
+    fn forget(&mut self, matchers: &[Matcher]) {
+        if let Some(old) = self.found.remove(matchers) {
+            self.give(old.bytes);
+        }
+    }
+
+    fn give(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        if let Some(reservation) = &mut self.reservation {
+            reservation.shrink_to(self.bytes);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.found = HashMap::default();
+        self.give(self.bytes);
+    }
+
+    /// Lets go what nobody has needed for some rounds; call it once a minute.
+    pub(super) fn upkeep(&mut self) {
+        self.round = self.round.wrapping_add(1);
+        let (round, mut gone) = (self.round, 0);
+        self.found.retain(|_, entry| {
+            let stays = round.wrapping_sub(entry.needed) <= IDLE;
+            gone += if stays { 0 } else { entry.bytes };
+            stays
+        });
+        self.found.shrink_to_fit();
+        self.give(gone);
+    }
+}
+
+/// Bytes of a selection that is kept. What is derived from its labels is about as large as they are.
+fn bytes_of(matchers: &[Matcher], known: &Known) -> usize {
+    let one = |matcher: &Matcher| {
+        let regex = if is_regex(matcher) { REGEX + 8 * matcher.value.len() } else { 0 };
+        size_of::<Matcher>() + matcher.name.len() + matcher.value.len() + regex
+    };
+    OVERHEAD + matchers.iter().map(one).sum::<usize>() + known.ids.len() * (2 * size_of::<Labels>() + size_of::<SeriesId>())
+}
+
+fn is_regex(matcher: &Matcher) -> bool {
+    matches!(matcher.op, MatchOp::Regex | MatchOp::NotRegex)
 }
 
 impl Inner {
@@ -60,14 +145,31 @@ impl Inner {
 
 impl Store {
     /// The series that pass all matchers, whether or not they have samples; [`Store::read`] then finds those in `from < timestamp <= to`.
-    pub fn selection(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Selection {
+    ///
+    /// `needed_again`: the list is kept whatever it costs to keep; otherwise only what is small and has no regular expression in it is.
+    pub fn selection(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp, needed_again: bool) -> Selection {
         match self.on_disk(from.0, to.0) {
-            Some((snapshot, true)) => self.merged(matchers, snapshot, from.0, to.0),
+            Some((snapshot, true)) => self.merged(matchers, snapshot, from.0, to.0, needed_again),
             blocks => {
-                let known = self.known(&self.inner.read(), matchers);
+                let known = self.known(&self.inner.read(), matchers, needed_again);
                 Selection { labels: known.labels.clone(), source: Source::Memory(known, blocks.map(|(snapshot, _)| snapshot)) }
             }
         }
+    }
+
+    /// An interval outside of which a selection made for `from < timestamp <= to` has no samples; `None` when it has none at all.
+    pub fn bounds(&self, selection: &Selection, from: Timestamp, to: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        let Source::Memory(known, _) = &selection.source else { return Some((from, to)) };
+        let inner = self.inner.read();
+        let spans = known.ids.iter().filter_map(|id| inner.slots.known(*id)?.span(&inner.columns));
+        spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).map(|(first, last)| (Timestamp(first), Timestamp(last)))
+    }
+
+    /// Counts what is kept for the next time as part of a budget.
+    pub fn keep_within(&self, budget: &Arc<Budget>) {
+        let mut selections = self.selections.lock();
+        selections.clear();
+        selections.reservation = Some(budget.reserve(Holder::Caches));
     }
 
     /// Calls `visit` with the row in the selection for every series that has samples in `from < timestamp <= to`, until it breaks.
@@ -102,11 +204,11 @@ impl Store {
         Ok(())
     }
 
-    /// The selection in memory; kept until such a series comes or goes.
-    pub(super) fn known(&self, inner: &Inner, matchers: &[Matcher]) -> Arc<Known> {
+    /// The selection in memory; if it is kept, until such a series comes or goes, or nobody needs it for minutes.
+    pub(super) fn known(&self, inner: &Inner, matchers: &[Matcher], needed_again: bool) -> Arc<Known> {
         let generation = inner.generation_of(matchers);
-        if let Some(known) = self.selections.lock().found.get(matchers).filter(|known| known.generation == generation) {
-            return Arc::clone(known);
+        if let Some(known) = self.selections.lock().find(matchers, generation) {
+            return known;
         }
         let found = inner.index.select(matchers);
         let (mut ids, mut labels) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
@@ -117,13 +219,9 @@ impl Store {
             }
         }
         let known = Arc::new(Known { labels: LabelSets::from(labels), ids, generation });
-        let selections = &mut *self.selections.lock();
-        if selections.found.len() >= SELECTIONS || selections.series + known.ids.len() > SELECTED {
-            *selections = Selections::default();
-        }
-        selections.series += known.ids.len();
-        if let Some(old) = selections.found.insert(matchers.into(), Arc::clone(&known)) {
-            selections.series -= old.ids.len();
+        let text: usize = matchers.iter().map(|matcher| matcher.value.len()).sum();
+        if needed_again || (text <= MAX_TEXT && !matchers.iter().any(is_regex)) {
+            self.selections.lock().keep(matchers, &known);
         }
         known
     }

@@ -69,6 +69,7 @@ impl Store {
     /// Writes blocks and drops what is too old, in memory and on disk. Call it about once a minute, off the async runtime: it reads and
     /// writes files.
     pub fn maintain(&self, now: Timestamp) {
+        self.selections.lock().upkeep();
         let (mut floor, mut open) = (i64::MIN, i64::MAX);
         if let Some(history) = &self.history {
             open = self.inner.write().late.open_from(now);

@@ -5,6 +5,8 @@
 mod logs;
 mod process;
 mod registry;
+mod sparing;
 
 pub use logs::{LogFormat, start_logs};
 pub use registry::{Telemetry, encode_registry};
+pub use sparing::Sparing;

@@ -48,8 +48,11 @@ pub fn routes() -> Router<Context> {
         .route("/health/detailed", get(detailed))
         .route("/health/db", get(databases))
         .route("/health/redis", get(redis))
-        .route("/-/healthy", get(async || "nightbell is healthy.\n"))
-        .route("/-/ready", get(ready))
+}
+
+/// The routes that say whether the process lives: they wait for nothing.
+pub fn life() -> Router<Context> {
+    Router::new().route("/-/healthy", get(async || "nightbell is healthy.\n")).route("/-/ready", get(ready))
 }
 
 async fn ready(State(context): State<Context>) -> Response {

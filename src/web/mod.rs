@@ -4,15 +4,19 @@ mod acknowledge;
 mod actions;
 pub mod admin;
 mod alertmanager;
+mod connections;
 mod control;
 mod dead_letters;
 mod error;
 mod health;
 mod heartbeat;
+pub mod limits;
 mod metrics;
 mod picture;
 mod prometheus;
+mod seats;
 pub mod serve;
+mod stream;
 mod ui;
 pub mod why;
 
@@ -25,7 +29,6 @@ use axum::http::StatusCode;
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -33,7 +36,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::alerting;
 use crate::config::{Secret, Section};
-use crate::model::Timestamp;
+use crate::model::{Budget, Timestamp};
 use crate::promql::Engine;
 use crate::remote::peer;
 use crate::rules::dead::DeadRules;
@@ -41,11 +44,13 @@ use crate::rules::scheduler::Scheduler;
 use crate::scrape::Scraper;
 use crate::state;
 use crate::store::Store;
+use seats::{Class, MAX_BODY, Seats};
+
+pub use limits::LimitsConfig;
+pub use seats::QUERIES;
 
 /// Deadline of one answer.
 const TIMEOUT: Duration = Duration::from_secs(130);
-/// Greatest request body, in bytes.
-const MAX_BODY: usize = 8 << 20;
 
 /// The block `web`.
 #[derive(Clone, Debug, Default)]
@@ -99,8 +104,8 @@ pub struct Context {
     pub store: Arc<Store>,
     /// Evaluates expressions.
     pub engine: Engine,
-    /// Bounds how many queries run at once.
-    pub queries: Arc<Semaphore>,
+    /// The memory that requests may take together.
+    pub budget: Arc<Budget>,
     /// The rules.
     pub rules: Arc<Scheduler>,
     /// Alerts, groups and silences.
@@ -141,17 +146,22 @@ impl Context {
 
 /// Every route; `refused` counts what is turned away because too much is asked at once.
 pub fn router(context: Context, refused: Counter) -> Router {
-    Router::new()
+    let seats = Seats::new(context.budget.clone(), refused.clone());
+    let operators = Router::new()
         .merge(metrics::routes())
         .merge(health::routes())
-        .merge(control::routes())
-        .merge(acknowledge::routes())
         .merge(picture::routes())
-        .merge(ui::routes())
         .merge(prometheus::federation())
-        .nest("/api/v1", prometheus::routes())
-        .nest("/api/v2", alertmanager::routes(refused))
-        .nest("/api/nightbell", why::routes().merge(actions::routes()).merge(dead_letters::routes()).merge(heartbeat::routes()))
+        .nest("/api/nightbell", why::routes().merge(actions::routes()).merge(dead_letters::routes()));
+    Router::new()
+        .merge(seats.over(Class::Operator, operators))
+        .merge(seats.over(Class::Change, acknowledge::routes()))
+        .merge(health::life())
+        .merge(control::routes())
+        .merge(ui::routes())
+        .nest("/api/nightbell", heartbeat::routes())
+        .nest("/api/v1", prometheus::routes(&seats))
+        .nest("/api/v2", alertmanager::routes(&seats, refused))
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(CompressionLayer::new())
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))

@@ -2,14 +2,15 @@
 //! themselves.
 
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,15 +18,17 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use prometheus_client::metrics::counter::Counter;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
-use crate::telemetry::Telemetry;
+use super::connections::{Admission, Connections, Place};
+use super::stream::{MAX_HEAD, Stream};
+use crate::model::Budget;
+use crate::telemetry::{Sparing, Telemetry};
 
 /// What the server refuses to exceed.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections held at once; the next ones wait in the kernel's queue.
+    /// Connections held at once; each address has a share of them.
     pub connections: usize,
     /// Longest wait for the head of a request, and so the longest that a kept connection may idle.
     pub head: Duration,
@@ -47,6 +50,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Metrics {
     accepted: Counter,
     full: Counter,
+    sent_away: Counter,
     /// Requests that were turned away because too many of their kind were being answered.
     pub refused: Counter,
 }
@@ -57,7 +61,16 @@ impl Metrics {
         let metrics = Metrics::default();
         telemetry.register(|registry| {
             registry.register("http_connections", "Connections that the web server has accepted.", metrics.accepted.clone());
-            registry.register("http_connections_full", "Times that all connections of the web server were taken.", metrics.full.clone());
+            registry.register(
+                "http_connections_full",
+                "Connections that were closed at once because those of their address, or all of them, were taken.",
+                metrics.full.clone(),
+            );
+            registry.register(
+                "http_connections_displaced",
+                "Connections without a request that were closed to make room for new ones.",
+                metrics.sent_away.clone(),
+            );
             registry.register(
                 "http_concurrency_limit_exceeded",
                 "Requests turned away with 503 by a limit of their number.",
@@ -73,53 +86,119 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    budget: Arc<Budget>,
     metrics: Metrics,
     stop: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let seats = Arc::new(Semaphore::new(limits.connections));
-    let connections = GracefulShutdown::new();
+    let connections = Connections::new(limits.connections);
+    let (full, broken) = (Sparing::default(), Sparing::default());
+    let graceful = GracefulShutdown::new();
     let mut stop = pin!(stop);
     loop {
-        if seats.available_permits() == 0 {
-            metrics.full.inc();
-            warn!(connections = limits.connections, "All connections of the web server are taken; new ones wait.");
-        }
-        let next = async {
-            let seat = seats.clone().acquire_owned().await.map_err(io::Error::other)?;
-            listener.accept().await.map(|(stream, peer)| (stream, peer, seat))
-        };
         let accepted = tokio::select! {
             () = &mut stop => break,
-            accepted = next => accepted,
+            accepted = listener.accept() => accepted,
         };
-        let (stream, peer, seat) = match accepted {
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                warn!(%error, "A connection could not be accepted.");
+                if let Some(count) = broken.due() {
+                    warn!(%error, count, "Connections could not be accepted.");
+                }
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
         };
         metrics.accepted.inc();
-        prepare(&stream);
-        let routes = TowerToHyperService::new(router.clone());
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            routes.call(request)
-        });
-        let served =
-            http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(limits.head).serve_connection(TokioIo::new(stream), service);
-        let served = connections.watch(served);
-        tokio::spawn(async move {
-            if let Err(error) = served.await {
-                // Clients that go away are part of life.
-                debug!(%error, "A connection ended early.");
+        let admission = connections.admit(peer.ip());
+        if !matches!(admission, Admission::In(_))
+            && let Some(count) = full.due()
+        {
+            warn!(connections = limits.connections, count, last = %peer.ip(), "Connections of the web server are taken; the longest idle ones are closed.");
+        }
+        let place = match admission {
+            Admission::In(place) => place,
+            Admission::InPlaceOfAnother(place) => {
+                metrics.sent_away.inc();
+                place
             }
-            drop(seat);
+            Admission::Refused => {
+                metrics.full.inc();
+                continue;
+            }
+        };
+        prepare(&stream);
+        let place = Arc::new(place);
+        let (stream, head) = Stream::new(stream, &budget);
+        let (routes, at) = (TowerToHyperService::new(router.clone()), Arc::clone(&place));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            at.busy();
+            request.extensions_mut().insert(ConnectInfo(peer));
+            let (held, long) = head.read(!request.is_end_stream());
+            if let Some(long) = long {
+                request.extensions_mut().insert(long);
+            }
+            let (answer, head, at) = (routes.call(request), Arc::clone(&head), Arc::clone(&at));
+            async move {
+                let answer = answer.await;
+                drop(held);
+                head.answered();
+                answer.map(|answer| answer.map(|body| Sent { body, at: Idle(at) }))
+            }
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), service);
+        let served = graceful.watch(served);
+        tokio::spawn(async move {
+            tokio::select! {
+                served = served => {
+                    if let Err(error) = served {
+                        // Clients that go away are part of life.
+                        debug!(%error, "A connection ended early.");
+                    }
+                }
+                () = place.sent_away() => debug!(%peer, "A connection without a request was closed to make room."),
+            }
         });
     }
-    connections.shutdown().await;
+    graceful.shutdown().await;
     Ok(())
+}
+
+/// A body; when it has been sent, or is given up, the connection waits for the next request.
+struct Sent {
+    body: axum::body::Body,
+    at: Idle,
+}
+
+/// Says that a connection waits when it is dropped.
+struct Idle(Arc<Place>);
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        self.0.waits();
+    }
+}
+
+impl Body for Sent {
+    type Data = axum::body::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let _ = &self.at;
+        Pin::new(&mut self.body).poll_frame(task)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Small answers at once, and no endless wait for a client that stops reading. A kernel that cannot do either serves all the same.
@@ -146,7 +225,7 @@ mod tests {
         let limits = Limits { connections: 1, head: Duration::from_millis(50) };
         let metrics = Metrics::default();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, router, limits, metrics.clone(), async { drop(stopped.await) }));
+        let server = tokio::spawn(serve(listener, router, limits, Budget::new(1 << 20), metrics.clone(), async { drop(stopped.await) }));
         let mut silent = TcpStream::connect(address).await.expect("connected");
         silent.write_all(b"GET / HTTP/1.1\r\nHost: ").await.expect("sent");
         let mut rest = Vec::new();
@@ -157,7 +236,7 @@ mod tests {
         let mut answer = String::new();
         next.read_to_string(&mut answer).await.expect("answered");
         assert!(answer.ends_with("served"), "{answer}");
-        assert!(metrics.full.get() >= 1 && metrics.accepted.get() == 2);
+        assert_eq!(metrics.accepted.get(), 2);
         stop.send(()).expect("it still serves");
         server.await.expect("it ends").expect("well");
     }

@@ -1,3 +1,53 @@
-//! Attackers and bad luck beside a healthy target, a critical rule and a webhook: afterwards nothing was missed.
+//! The built binary under attack, beside a healthy target of one second.
 
 mod names;
+mod query;
+mod web;
+
+use std::time::Duration;
+
+use crate::servers::nightbell::Nightbell;
+use crate::servers::page::serve_page;
+use crate::servers::wait_until;
+
+/// A nightbell with these limits that collects `series` series named `m` from a target every second.
+fn collecting(series: usize, limits: &str) -> Nightbell {
+    let lines: String = (0..series).map(|i| format!("m{{i=\"{i}\"}} {i}\n")).collect();
+    let port = serve_page(Box::leak(format!("# TYPE m gauge\n{lines}").into_boxed_str()));
+    let nightbell = Nightbell::start(&format!(
+        "rules: {{shipped: false}}\nlimits: {{{limits}}}\nglobal: {{scrape_interval: 1s, scrape_timeout: 1s, collector_interval: 1s}}\nscrape_configs:\n\
+         - job_name: page\n  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"
+    ));
+    wait_until("the target is collected", Duration::from_secs(60), || number(&nightbell, "count(m)") == series as f64);
+    nightbell
+}
+
+/// The value of a query that has one; NaN otherwise.
+fn number(nightbell: &Nightbell, query: &str) -> f64 {
+    let escaped: String = url::form_urlencoded::byte_serialize(query.as_bytes()).collect();
+    let answer = nightbell.json(&format!("/api/v1/query?query={escaped}"));
+    answer["data"]["result"][0]["value"][1].as_str().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
+}
+
+/// Waits until one of nightbell's own metrics, by its name and labels, is as it should be.
+fn wait_for(nightbell: &Nightbell, series: &str, is_right: impl Fn(f64) -> bool) {
+    wait_until(series, Duration::from_secs(60), || {
+        let page = nightbell.get("/metrics").1;
+        let found = page.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+        found.is_some_and(&is_right)
+    });
+}
+
+/// A line of /proc/PID/status in megabytes.
+fn megabytes(nightbell: &Nightbell, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", nightbell.id())).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with(name)).expect("such a line");
+    line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).expect("a number") / 1024
+}
+
+/// Collections go on: two more samples come.
+fn is_collecting(nightbell: &Nightbell) {
+    let newest = || number(nightbell, "max(timestamp(up{job=\"page\"}))");
+    let before = newest();
+    wait_until("the target is collected twice more", Duration::from_secs(30), || newest() >= before + 2.0);
+}

@@ -68,10 +68,13 @@ fn per_histogram(
     frame: &Frame,
     histograms: &[Histogram],
     mut compute: impl FnMut(usize, &mut Vec<Bucket>, Option<&str>) -> f64,
-) -> Frame {
+) -> Result<Frame, EvalError> {
+    // Values are copied as the frame grows.
+    evaluator.query.hold_cells(histograms.len().saturating_mul(2), evaluator.steps.count)?;
     let mut out = Frame::new(evaluator.steps.count);
     let mut buckets = Vec::new();
     for (labels, rows) in histograms {
+        evaluator.query.check()?;
         let target = out.push(labels.clone());
         // Prometheus knows the metric name of a histogram only at the first step where there is one.
         let mut name = rows.first().map(|(row, _)| frame.rows[*row].metric_name());
@@ -84,7 +87,7 @@ fn per_histogram(
             }
         }
     }
-    out
+    Ok(out)
 }
 
 /// Takes the native histograms out of a frame and computes a value of each. One that stands beside buckets of the same name and labels is
@@ -95,7 +98,8 @@ fn per_native(
     frame: &mut Frame,
     argument: usize,
     compute: impl Fn(usize, &NativeHistogram) -> (f64, Option<Unnumbered>),
-) -> Frame {
+) -> Result<Frame, EvalError> {
+    evaluator.query.memory.take(frame.bytes())?;
     let steps = frame.steps;
     let mut native = frame.clone();
     native.drop_floats();
@@ -128,7 +132,7 @@ fn per_native(
     }
     native.histograms = Histograms::default();
     drop_names(&mut native);
-    native
+    Ok(native)
 }
 
 /// The values of native histograms before those of classic ones.
@@ -143,7 +147,8 @@ fn histogram_quantile(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, Ev
     let q = evaluator.scalar(&call.args[0])?;
     let mut frame = evaluator.vector(&call.args[1])?;
     let native = (!frame.histograms.is_empty())
-        .then(|| per_native(evaluator, call, &mut frame, 1, |step, histogram| native_quantile::quantile(q[step], histogram)));
+        .then(|| per_native(evaluator, call, &mut frame, 1, |step, histogram| native_quantile::quantile(q[step], histogram)))
+        .transpose()?;
     let histograms = histograms(evaluator, call, &frame, 1);
     for q in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
         evaluator.query.remark(Severity::Warning, super::over_time::invalid_quantile(*q), call.remarked(0));
@@ -155,7 +160,7 @@ fn histogram_quantile(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, Ev
             evaluator.query.remark(Severity::Info, monotonicity(name.unwrap_or_default()), call.remarked(1));
         }
         value
-    });
+    })?;
     joined(native, classic)
 }
 
@@ -241,9 +246,9 @@ fn histogram_fraction(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, Ev
     let (lower, upper) = (evaluator.scalar(&call.args[0])?, evaluator.scalar(&call.args[1])?);
     let mut frame = evaluator.vector(&call.args[2])?;
     let compute = |step: usize, histogram: &NativeHistogram| native_quantile::fraction(lower[step], upper[step], histogram);
-    let native = (!frame.histograms.is_empty()).then(|| per_native(evaluator, call, &mut frame, 2, compute));
+    let native = (!frame.histograms.is_empty()).then(|| per_native(evaluator, call, &mut frame, 2, compute)).transpose()?;
     let histograms = histograms(evaluator, call, &frame, 2);
-    joined(native, per_histogram(evaluator, &frame, &histograms, |step, buckets, _| bucket_fraction(lower[step], upper[step], buckets)))
+    joined(native, per_histogram(evaluator, &frame, &histograms, |step, buckets, _| bucket_fraction(lower[step], upper[step], buckets))?)
 }
 
 /// The share of observations in `(lower, upper]`, linear inside a bucket.

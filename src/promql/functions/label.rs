@@ -9,6 +9,7 @@ use crate::promql::ast::ValueType::{Scalar, String as Text, Vector};
 use crate::promql::ast::{Call, Expr, VectorSelector};
 use crate::promql::eval::Evaluator;
 use crate::promql::frame::{Frame, Node, is_absent};
+use crate::promql::memory::LABELS;
 use crate::promql::value::EvalError;
 
 /// The functions of this family.
@@ -91,6 +92,7 @@ fn label_replace(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalErr
         if let Some(captures) = regex.captures(labels.value(&source)) {
             expanded.clear();
             captures.expand(&replacement, &mut expanded);
+            made(evaluator, labels, expanded.len())?;
             *labels = labels.with(&target, &expanded);
         }
     }
@@ -107,9 +109,17 @@ fn label_join(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError>
     let mut frame = evaluator.vector(&call.args[0])?;
     for labels in frame.rows.edit() {
         let parts: Vec<&str> = sources.iter().map(|source| labels.value(source)).collect();
+        let length = parts.iter().map(|part| part.len() + separator.len()).sum();
+        made(evaluator, labels, length)?;
         *labels = labels.with(&target, &parts.join(&separator));
     }
     frame.merged().map(Node::Vector)
+}
+
+/// Counts a label set with a value of so many bytes more, before it is made.
+fn made(evaluator: &Evaluator<'_>, labels: &Labels, length: usize) -> Result<(), EvalError> {
+    evaluator.query.check()?;
+    evaluator.query.memory.keep(labels.heap_size() + length + LABELS)
 }
 
 fn check_label(role: &str, function: &str, name: &str) -> Result<(), EvalError> {
@@ -158,6 +168,9 @@ fn info(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let required = data.iter().any(|m| !m.matches(""));
     let mut out = Frame::new(base.steps);
     for (row, labels) in base.rows.iter().enumerate() {
+        evaluator.query.check()?;
+        // Its values may be copied once as the frame grows.
+        evaluator.query.hold_cells(2, base.steps)?;
         if name.matches_labels(labels) {
             out.push(labels.clone()).copy_from_slice(base.row(row));
             continue;
@@ -183,7 +196,10 @@ fn info(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
             }
             // An info series that adds nothing is none.
             if added || !required {
-                out.push(builder.build())[step] = *value;
+                let labels = builder.build();
+                evaluator.query.hold_cells(2, base.steps)?;
+                evaluator.query.memory.keep(labels.heap_size() + LABELS)?;
+                out.push(labels)[step] = *value;
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::alerting::AlertView;
 use crate::model::{Labels, Timestamp};
 
 /// Greatest request body, in bytes.
-const MAX_BODY: usize = 8 << 20;
+const MAX_BODY: usize = super::super::seats::MAX_BODY;
 /// Go's zero time: no time.
 pub const NO_TIME: &str = "0001-01-01T00:00:00.000Z";
 

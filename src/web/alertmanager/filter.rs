@@ -10,6 +10,7 @@ use crate::alerting::matchers::parse_matcher;
 use crate::model::Matcher;
 use crate::model::matcher::anchored;
 
+use super::super::stream::query_of;
 use super::answer::Problem;
 
 /// The parameters of a request's URL. An empty one counts as absent.
@@ -19,7 +20,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let query = parts.uri.query().unwrap_or("");
+        let query = query_of(parts);
         Ok(Parameters(url::form_urlencoded::parse(query.as_bytes()).into_owned().filter(|(_, value)| !value.is_empty()).collect()))
     }
 }

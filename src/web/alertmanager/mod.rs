@@ -24,12 +24,14 @@ use tracing::warn;
 
 use super::Context;
 use super::error::ApiError;
+use super::seats::{Class, Seats};
+use crate::telemetry::Sparing;
 
 /// Fewest GETs that are answered at once.
 const GETS: usize = 8;
 
 /// Every route below `/api/v2`; `refused` counts the GETs that are too many.
-pub fn routes(refused: Counter) -> Router<Context> {
+pub fn routes(seats: &Seats, refused: Counter) -> Router<Context> {
     let fresh = axum::middleware::map_response(async |mut response: Response<axum::body::Body>| {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
@@ -40,21 +42,24 @@ pub fn routes(refused: Counter) -> Router<Context> {
         .merge(silences::routes())
         .merge(receivers::routes())
         .merge(status::routes());
+    let router = seats.over(Class::LookupOrChange, router);
     limited(router, std::thread::available_parallelism().map_or(GETS, |cpus| cpus.get().max(GETS)), refused).layer(fresh)
 }
 
 /// Turns away GETs beyond `gets` at once, as Alertmanager does: what changes something is answered all the same.
 fn limited<S: Clone + Send + Sync + 'static>(router: Router<S>, gets: usize, refused: Counter) -> Router<S> {
-    let seats = Arc::new(Semaphore::new(gets));
+    let (seats, line) = (Arc::new(Semaphore::new(gets)), Arc::new(Sparing::default()));
     router.layer(from_fn(move |request: Request, next: Next| {
-        let (seats, refused) = (seats.clone(), refused.clone());
+        let (seats, refused, line) = (seats.clone(), refused.clone(), line.clone());
         async move {
             if request.method() != Method::GET {
                 return next.run(request).await;
             }
             let Ok(_seat) = seats.try_acquire() else {
                 refused.inc();
-                warn!(gets, "Too many requests of the API at once; one is turned away.");
+                if let Some(count) = line.due() {
+                    warn!(gets, count, "Requests of the API were turned away because there were too many at once.");
+                }
                 let text = format!("limit of concurrent GET requests reached ({gets}), try again later");
                 return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text).into_response();
             };
@@ -71,6 +76,7 @@ mod tests {
 
     use super::super::serve::{Limits, Metrics, serve};
     use super::*;
+    use crate::model::Budget;
 
     /// SEMANTICS 194: GETs beyond the limit are answered 503 and counted; POSTs are not limited; a seat that is left is free again.
     #[tokio::test]
@@ -87,7 +93,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, router, Limits::default(), Metrics::default(), async { drop(stopped.await) }));
+        let server = tokio::spawn(serve(listener, router, Limits::default(), Budget::new(1 << 20), Metrics::default(), async {
+            drop(stopped.await)
+        }));
         let ask = |method: &'static str| async move {
             let mut stream = TcpStream::connect(address).await.expect("connected");
             let head = format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");

@@ -20,30 +20,36 @@ use crate::store::{ChunkError, Store};
 
 use super::super::Context;
 use super::super::error::ApiError;
+use super::super::seats::Seat;
 use super::parameters::Parameters;
+
+/// About what a line takes beside its labels, in bytes.
+const LINE: usize = 128;
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
     Router::new().route("/federate", get(federate))
 }
 
-async fn federate(State(context): State<Context>, parameters: Parameters) -> Result<Response, ApiError> {
+async fn federate(State(context): State<Context>, seat: Seat, parameters: Parameters) -> Result<Response, ApiError> {
     let refused = |error: &dyn std::fmt::Display| ApiError::new(StatusCode::BAD_REQUEST, error.to_string());
+    parameters.check_matches().map_err(|error| refused(&error))?;
     let selectors: Result<Vec<_>, _> = parameters.all("match[]").map(parse_selector).collect();
     let selectors = selectors.map_err(|e| refused(&e))?;
-    let permit = context.queries.clone().acquire_owned().await;
     let (now, lookback) = (Timestamp::now(), context.engine.lookback);
-    let (store, external) = (context.store.clone(), context.rules.external_labels());
-    let work = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        let mut newest = BTreeMap::new();
-        for matchers in selectors {
-            collect(&store, &matchers, now - lookback, now, &mut newest)?;
+    let unavailable = |error: String| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error);
+    let mut newest = BTreeMap::new();
+    for (place, matchers) in selectors.iter().enumerate() {
+        seat.interrupt.check().map_err(|error| unavailable(error.to_string()))?;
+        if !selectors[..place].contains(matchers) {
+            let collected = collect(&context.store, matchers, now - lookback, now, &mut newest);
+            collected.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         }
-        Ok::<String, ChunkError>(page(&newest, &external))
-    });
-    let failed = |error: String| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error);
-    let text = work.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
+    }
+    // The text, and the lines that are sorted for it.
+    let bytes = newest.keys().map(|labels| 2 * labels.heap_size() + LINE).sum();
+    let _held = seat.reserve(bytes).map_err(|error| unavailable(error.to_string()))?;
+    let text = page(&newest, &context.rules.external_labels());
     Ok(([(CONTENT_TYPE, Format::Text.content_type())], text).into_response())
 }
 

@@ -18,6 +18,7 @@ use axum::http::StatusCode;
 use axum::middleware::from_fn;
 
 use super::Context;
+use super::seats::{Class, Seats};
 
 /// The route outside `/api/v1`: `/federate`.
 pub fn federation() -> Router<Context> {
@@ -25,15 +26,18 @@ pub fn federation() -> Router<Context> {
 }
 
 /// Every route below `/api/v1`.
-pub fn routes() -> Router<Context> {
-    Router::new()
-        .merge(query::routes())
+pub fn routes(seats: &Seats) -> Router<Context> {
+    let lookups = Router::new()
+        .merge(query::lookups())
         .merge(tree::routes())
         .merge(series::routes())
         .merge(metadata::routes())
         .merge(targets::routes())
         .merge(rules::routes())
-        .merge(status::routes())
+        .merge(status::routes());
+    Router::new()
+        .merge(seats.over(Class::Query, query::routes()))
+        .merge(seats.over(Class::Lookup, lookups))
         .fallback(not_found)
         .method_not_allowed_fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n") })
         .layer(from_fn(cors::allow))

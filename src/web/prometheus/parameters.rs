@@ -9,10 +9,15 @@ use crate::model::text::quote;
 use crate::model::{Matcher, Timestamp, parse_duration};
 use crate::promql;
 
+use super::super::seats::MAX_BODY;
+use super::super::stream::query_of;
 use super::answer::Problem;
 
-/// Greatest form body, in bytes.
-const MAX_FORM: usize = 4 << 20;
+/// Greatest form body, in bytes; larger ones are refused before they are read.
+const MAX_FORM: usize = MAX_BODY;
+/// Most `match[]` of one request, and the most bytes of all of them together.
+const MAX_MATCHES: usize = 512;
+const MAX_MATCH_BYTES: usize = 512 << 10;
 
 /// All parameters, repeated ones included, the form's first as Go's `ParseForm` orders them.
 pub struct Parameters(Vec<(String, String)>);
@@ -21,18 +26,18 @@ impl<S: Send + Sync> FromRequest<S> for Parameters {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let query = request.uri().query().unwrap_or("").to_owned();
-        let is_form = request
-            .headers()
+        let (parts, body) = request.into_parts();
+        let is_form = parts
+            .headers
             .get(CONTENT_TYPE)
             .and_then(|v| v.to_str().ok())
             .is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
         let mut pairs = Vec::new();
         if is_form {
-            let body = axum::body::to_bytes(request.into_body(), MAX_FORM).await.map_err(|_| Problem::bad_data("the form is too large"))?;
+            let body = axum::body::to_bytes(body, MAX_FORM).await.map_err(|_| Problem::bad_data("the form is too large"))?;
             pairs.extend(url::form_urlencoded::parse(&body).into_owned());
         }
-        pairs.extend(url::form_urlencoded::parse(query.as_bytes()).into_owned());
+        pairs.extend(url::form_urlencoded::parse(query_of(&parts).as_bytes()).into_owned());
         Ok(Parameters(pairs))
     }
 }
@@ -62,10 +67,10 @@ impl Parameters {
         })
     }
 
-    /// The same for an end of a range query, which must be given.
+    /// The same for an end of a range query, which must be given; beyond what can be stored, the nearest that can.
     pub fn range_time(&self, name: &str) -> Result<Timestamp, Problem> {
         let found = self.moment(name).and_then(|found| found.ok_or(""));
-        found.map(Moment::wrapped).map_err(|text| Problem::parameter(name, format!("cannot parse {} to a valid timestamp", quote(text))))
+        found.map(Moment::clamped).map_err(|text| Problem::parameter(name, format!("cannot parse {} to a valid timestamp", quote(text))))
     }
 
     fn moment(&self, name: &str) -> Result<Option<Moment>, &str> {
@@ -118,8 +123,18 @@ impl Parameters {
         promql::parse(text).map(|expr| (text, expr)).map_err(|e| Problem::parameter("query", e))
     }
 
+    /// Errs when there are too many `match[]` to look for.
+    pub fn check_matches(&self) -> Result<(), String> {
+        let (count, bytes) = self.all("match[]").fold((0, 0), |(count, bytes), text| (count + 1, bytes + text.len()));
+        if count > MAX_MATCHES || bytes > MAX_MATCH_BYTES {
+            return Err(format!("too many match[]: at most {MAX_MATCHES} of {MAX_MATCH_BYTES} bytes together are taken"));
+        }
+        Ok(())
+    }
+
     /// Every `match[]` as matchers, each with one that does not match everything. The error is for people.
     pub fn matchers(&self) -> Result<Vec<Vec<Matcher>>, String> {
+        self.check_matches()?;
         let read = |text: &str| {
             let matchers = promql::parse_selector(text).map_err(|e| e.to_string())?;
             let chooses = matchers.iter().any(|matcher| !matcher.matches(""));

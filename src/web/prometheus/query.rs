@@ -1,6 +1,5 @@
 //! `/query`, `/query_range`, `/query_exemplars`, `/format_query`.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -8,78 +7,70 @@ use axum::extract::State;
 use axum::routing::get;
 use serde_json::{Value as Json, json};
 
-use crate::model::Timestamp;
 use crate::model::time::millis;
-use crate::promql::{Engine, EvalError, Evaluated, Expr, Interrupt};
+use crate::model::{Holder, Reservation, Timestamp};
+use crate::promql::{Engine, EvalError, Evaluated, Expr, Memory};
 use crate::store::Store;
 
 use super::super::Context;
+use super::super::seats::Seat;
 use super::answer::{Answer, Problem};
 use super::parameters::Parameters;
 
 /// Most points of one series in an answer, less one (SEMANTICS 200).
 const MAX_RESOLUTION: i64 = 11_000;
-/// Deadline of a query that names none.
-const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The routes of this file.
+/// The routes of this file that evaluate an expression.
 pub fn routes() -> Router<Context> {
-    Router::new()
-        .route("/query", get(instant).post(instant))
-        .route("/query_range", get(range).post(range))
-        .route("/query_exemplars", get(exemplars).post(exemplars))
-        .route("/format_query", get(format).post(format))
+    Router::new().route("/query", get(instant).post(instant)).route("/query_range", get(range).post(range))
 }
 
-/// A query that ends when the client goes away: dropping it interrupts the evaluation.
-struct Guard(Arc<Interrupt>);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
+/// Those that only read one.
+pub fn lookups() -> Router<Context> {
+    Router::new().route("/query_exemplars", get(exemplars).post(exemplars)).route("/format_query", get(format).post(format))
 }
 
-/// Evaluates and writes the answer, of times up to `at`, off the runtime's threads, a bounded number at once, within the deadline.
-async fn evaluate(
+/// About what an expression takes in memory once it is read, for each byte of its text.
+const READ: usize = 32;
+
+/// Evaluates the query of the request within the deadline of its seat; `at` is the latest time in the answer.
+fn evaluate(
     context: &Context,
+    seat: &Seat,
     parameters: &Parameters,
-    (text, at): (&str, Timestamp),
-    run: impl FnOnce(&Engine, &Store) -> Result<Evaluated, EvalError> + Send + 'static,
+    at: Timestamp,
+    run: impl FnOnce(&Engine, &Store, &Expr) -> Result<Evaluated, EvalError>,
 ) -> Result<Answer, Problem> {
-    let asked = Instant::now();
     let limit = parameters.limit()?;
-    let timeout = parameters.duration("timeout")?.unwrap_or(TIMEOUT).min(TIMEOUT);
-    if timeout.is_zero() {
+    if parameters.get("timeout").is_some_and(|timeout| timeout.starts_with('-')) {
+        parameters.duration("timeout")?;
+        return Err(EvalError::TimedOut.into());
+    }
+    if parameters.duration("timeout")?.is_some_and(|timeout| timeout.is_zero()) {
         return Err(Problem::parameter("query", "context deadline exceeded"));
     }
-    let interrupt = Arc::new(Interrupt::default());
+    let (text, expr, _held) = read(seat, parameters)?;
     let mut engine = context.engine.clone();
-    engine.interrupt = Some(interrupt.clone());
+    engine.interrupt = Some(seat.interrupt.clone());
+    engine.memory = Some(Memory::new(context.budget.clone(), Holder::Queries));
+    // Whoever has seen one dashboard need not come again; and nobody shall fill the memory with what he looked for once.
+    engine.keeps_selections = false;
     if let Some(lookback) = parameters.lookback()? {
         engine.lookback = lookback;
     }
-    let guard = Guard(interrupt.clone());
-    let permit = context.queries.clone().acquire_owned().await.map_err(|_| Problem::internal("nightbell is stopping"))?;
-    let store = context.store.clone();
-    let (text, wants_stats) = (text.to_owned(), parameters.get("stats").is_some_and(|stats| !stats.is_empty()));
-    let mut work = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        let begun = Instant::now();
-        let evaluated = run(&engine, &store)?;
-        let stats = wants_stats.then(|| stats(&evaluated, begun - asked, begun.elapsed()));
-        let answer = Answer::evaluated(evaluated, &text, at, limit);
-        Ok::<_, EvalError>(stats.into_iter().fold(answer, |answer, stats| answer.with_stats(&stats)))
-    });
-    let done = match tokio::time::timeout(timeout, &mut work).await {
-        Ok(done) => done,
-        Err(_) => {
-            interrupt.time_out();
-            work.await
-        }
-    };
-    drop(guard);
-    Ok(done.map_err(|_| Problem::internal("the evaluation panicked"))??)
+    let begun = Instant::now();
+    let evaluated = run(&engine, &context.store, &expr)?;
+    let wants_stats = parameters.get("stats").is_some_and(|stats| !stats.is_empty());
+    let stats = wants_stats.then(|| stats(&evaluated, seat.waited, begun.elapsed()));
+    let answer = Answer::evaluated(evaluated, text, at, limit);
+    Ok(stats.into_iter().fold(answer, Answer::with_stats))
+}
+
+/// The expression of a request, and the memory that it is counted with.
+pub(super) fn read<'a>(seat: &Seat, parameters: &'a Parameters) -> Result<(&'a str, Expr, Reservation), Problem> {
+    let text = parameters.get("query").unwrap_or("");
+    let held = seat.reserve(text.len().saturating_mul(READ))?;
+    parameters.query().map(|(text, expr)| (text, expr, held))
 }
 
 /// What `stats` asks for, in Prometheus's words; what is not told apart here counts as evaluation.
@@ -94,45 +85,45 @@ fn stats(evaluated: &Evaluated, waited: Duration, took: Duration) -> Json {
     })
 }
 
-async fn instant(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
+async fn instant(State(context): State<Context>, seat: Seat, parameters: Parameters) -> Result<Answer, Problem> {
     parameters.limit()?;
     let at = parameters.query_time("time")?.unwrap_or_else(Timestamp::now);
-    let (text, expr) = parameters.query()?;
-    evaluate(&context, &parameters, (text, at), move |engine, store| engine.instant(store, &expr, at)).await
+    evaluate(&context, &seat, &parameters, at, |engine, store, expr| engine.instant(store, expr, at))
 }
 
-async fn range(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
+async fn range(State(context): State<Context>, seat: Seat, parameters: Parameters) -> Result<Answer, Problem> {
     parameters.limit()?;
     let (start, end) = (parameters.range_time("start")?, parameters.range_time("end")?);
     if end < start {
         return Err(Problem::parameter("end", "end timestamp must not be before start time"));
     }
     let step = parameters.duration("step")?.ok_or_else(|| Problem::parameter("step", "cannot parse \"\" to a valid duration"))?;
-    if millis(step) <= 0 {
+    if step.is_zero() {
         return Err(Problem::parameter("step", "zero or negative query resolution step widths are not accepted. Try a positive integer"));
     }
-    if (end.0 - start.0) / millis(step) > MAX_RESOLUTION {
+    // A step below a millisecond is too fine for any range, as it is for Prometheus.
+    if millis(step) <= 0 || (end.0.saturating_sub(start.0)) / millis(step) > MAX_RESOLUTION {
         return Err(Problem::bad_data(
             "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
         ));
     }
-    let (text, expr) = parameters.query()?;
-    evaluate(&context, &parameters, (text, end), move |engine, store| engine.range(store, &expr, start, end, step)).await
+    evaluate(&context, &seat, &parameters, end, |engine, store, expr| engine.range(store, expr, start, end, step))
 }
 
 /// Exemplars are read and not kept: none are found.
-async fn exemplars(parameters: Parameters) -> Result<Answer, Problem> {
+async fn exemplars(seat: Seat, parameters: Parameters) -> Result<Answer, Problem> {
     let (start, end) = (parameters.time("start")?, parameters.time("end")?);
     if let (Some(start), Some(end)) = (start, end)
         && end < start
     {
         return Err(Problem::bad_data("end timestamp must not be before start timestamp"));
     }
+    let _held = seat.reserve(parameters.get("query").unwrap_or("").len().saturating_mul(READ))?;
     crate::promql::parse(parameters.get("query").unwrap_or("")).map_err(|e| Problem::bad_data(e.to_string()))?;
     Ok(Answer::json(&Json::Array(Vec::new())))
 }
 
-async fn format(parameters: Parameters) -> Result<Answer, Problem> {
-    let (_, expr): (_, Expr) = parameters.query()?;
+async fn format(seat: Seat, parameters: Parameters) -> Result<Answer, Problem> {
+    let (_, expr, _held) = read(&seat, &parameters)?;
     Ok(Answer::json(&Json::from(expr.to_string())))
 }

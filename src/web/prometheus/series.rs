@@ -8,9 +8,13 @@ use axum::routing::get;
 use crate::model::{Matcher, Timestamp};
 
 use super::super::Context;
+use super::super::seats::Seat;
 use super::answer::{Answer, Problem, labels_json};
 use super::not_found;
 use super::parameters::Parameters;
+
+/// About what a label takes as an entry of a JSON map, in bytes, beside its text.
+const LABEL: usize = 96;
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
@@ -40,35 +44,52 @@ impl Selection {
     }
 
     /// The union of what `find` gives for each list of matchers; for none at all, what it gives without matchers.
-    fn union<T: Ord>(&self, find: impl Fn(&[Matcher]) -> Vec<T>) -> Vec<T> {
+    fn union<T: Ord>(&self, seat: &Seat, find: impl Fn(&[Matcher]) -> Vec<T>) -> Result<Vec<T>, Problem> {
         if self.to < self.from {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let mut found: Vec<T> = match self.matchers.is_empty() {
-            true => find(&[]),
-            false => self.matchers.iter().flat_map(|m| find(m)).collect(),
-        };
-        found.sort();
-        found.dedup();
-        found
+        if self.matchers.is_empty() {
+            return Ok(find(&[]));
+        }
+        let mut found: Vec<T> = Vec::new();
+        for (place, matchers) in self.matchers.iter().enumerate() {
+            seat.interrupt.check()?;
+            if self.matchers[..place].contains(matchers) {
+                continue;
+            }
+            found.extend(find(matchers));
+            if place > 0 {
+                found.sort();
+                found.dedup();
+            }
+        }
+        Ok(found)
     }
 }
 
-async fn series(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
+async fn series(State(context): State<Context>, seat: Seat, parameters: Parameters) -> Result<Answer, Problem> {
     if parameters.all("match[]").next().is_none() {
         return Err(Problem::bad_data("no match[] parameter provided"));
     }
     let selection = Selection::read(&parameters, |problem| Problem::parameter("match[]", problem))?;
-    let found = selection.union(|matchers| context.store.series(matchers, selection.from, selection.to));
-    Ok(Answer::limited(found.iter().map(labels_json).collect(), selection.limit))
+    let mut found = selection.union(&seat, |matchers| context.store.series(matchers, selection.from, selection.to))?;
+    let cut = selection.limit > 0 && found.len() > selection.limit;
+    if cut {
+        // One more, for the warning.
+        found.truncate(selection.limit + 1);
+    }
+    // As JSON each pair is an entry of a map.
+    let _held = seat.reserve(found.iter().map(|labels| LABEL * labels.len() + labels.heap_size()).sum())?;
+    Answer::limited(&seat, found.iter().map(labels_json).collect(), selection.limit, |_| LABEL)
 }
 
-async fn names(State(context): State<Context>, parameters: Parameters) -> Result<Answer, Problem> {
+async fn names(State(context): State<Context>, seat: Seat, parameters: Parameters) -> Result<Answer, Problem> {
     let selection = Selection::read(&parameters, Problem::bad_data)?;
-    Ok(Answer::limited(selection.union(|matchers| context.store.label_names(matchers, selection.from, selection.to)), selection.limit))
+    let names = selection.union(&seat, |matchers| context.store.label_names(matchers, selection.from, selection.to))?;
+    Answer::limited(&seat, names, selection.limit, String::len)
 }
 
-async fn values(State(context): State<Context>, Path(name): Path<String>, parameters: Parameters) -> Result<Response, Problem> {
+async fn values(State(context): State<Context>, seat: Seat, Path(name): Path<String>, parameters: Parameters) -> Result<Response, Problem> {
     if name.is_empty() {
         return Ok(not_found().await.into_response());
     }
@@ -77,8 +98,8 @@ async fn values(State(context): State<Context>, Path(name): Path<String>, parame
         return Err(Problem::bad_data("invalid label name: \"\""));
     }
     let selection = Selection::read(&parameters, Problem::bad_data)?;
-    let values = selection.union(|matchers| context.store.label_values(&name, matchers, selection.from, selection.to));
-    Ok(Answer::limited(values, selection.limit).into_response())
+    let values = selection.union(&seat, |matchers| context.store.label_values(&name, matchers, selection.from, selection.to))?;
+    Ok(Answer::limited(&seat, values, selection.limit, String::len)?.into_response())
 }
 
 /// A name as clients escape it for a path: `U__` and then `_XX_` for each character outside the legacy alphabet, `__` for `_`.

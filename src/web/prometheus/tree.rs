@@ -12,16 +12,18 @@ use crate::promql::ast::{At, Cardinality, Matching, UnaryOp, VectorSelector};
 use crate::promql::functions::Variadic;
 
 use super::super::Context;
+use super::super::seats::Seat;
 use super::answer::{Answer, Problem};
 use super::parameters::Parameters;
+use super::query::read;
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
     Router::new().route("/parse_query", get(parse).post(parse))
 }
 
-async fn parse(parameters: Parameters) -> Result<Answer, Problem> {
-    let (_, expr) = parameters.query()?;
+async fn parse(seat: Seat, parameters: Parameters) -> Result<Answer, Problem> {
+    let (_, expr, _held) = read(&seat, &parameters)?;
     Ok(Answer::json(&tree(&expr)))
 }
 

@@ -125,9 +125,7 @@ async fn why(State(context): State<Context>, RawQuery(query): RawQuery) -> Resul
     let question = Question::read(&query.unwrap_or_default(), now)?;
     let accounts = context.alerting.accounts(&context.state, &question.alert, &question.matchers, question.at).await;
     let accounts = accounts.map_err(|e| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, format!("the decisions cannot be read: {e}")))?;
-    let (rules, name, matchers, at) = (context.rules.clone(), question.alert.clone(), question.matchers.clone(), question.at);
-    let standings = tokio::task::spawn_blocking(move || rules.standings(&name, &matchers, at)).await;
-    let standings = standings.map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the rules did not answer"))?;
+    let standings = context.rules.standings(&question.alert, &question.matchers, question.at);
     let at = question.at.unwrap_or(now);
     let samples_kept = now - context.retention < at;
     let teller = Teller { at, language: question.language };
