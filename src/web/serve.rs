@@ -20,6 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
+use super::admin::{LocalEnd, LoggedIn};
+use super::tls::Gate;
 use crate::telemetry::Telemetry;
 
 /// What the server refuses to exceed.
@@ -72,12 +74,14 @@ impl Metrics {
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    gate: Arc<Gate>,
     limits: Limits,
     metrics: Metrics,
     stop: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let seats = Arc::new(Semaphore::new(limits.connections));
     let connections = GracefulShutdown::new();
+    let listens = listener.local_addr()?;
     let mut stop = pin!(stop);
     loop {
         if seats.available_permits() == 0 {
@@ -103,15 +107,31 @@ pub async fn serve(
         metrics.accepted.inc();
         prepare(&stream);
         let routes = TowerToHyperService::new(router.clone());
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            routes.call(request)
-        });
-        let served =
-            http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(limits.head).serve_connection(TokioIo::new(stream), service);
-        let served = connections.watch(served);
+        let local = LocalEnd { address: stream.local_addr().unwrap_or(listens), listens, tls: gate.is_encrypted() };
+        let (gate, watcher) = (gate.clone(), connections.watcher());
         tokio::spawn(async move {
-            if let Err(error) = served.await {
+            let (stream, identified) = match gate.enter(stream, limits.head).await {
+                Ok(entered) => entered,
+                // Clients that speak something else, or are not let in, are part of life.
+                Err(error) => {
+                    debug!(%error, "A handshake failed.");
+                    return;
+                }
+            };
+            let service = service_fn(move |mut request: Request<Incoming>| {
+                let extensions = request.extensions_mut();
+                extensions.insert(ConnectInfo(peer));
+                extensions.insert(local);
+                if identified {
+                    extensions.insert(LoggedIn);
+                }
+                routes.call(request)
+            });
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(limits.head)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = watcher.watch(served).await {
                 // Clients that go away are part of life.
                 debug!(%error, "A connection ended early.");
             }
@@ -146,7 +166,9 @@ mod tests {
         let limits = Limits { connections: 1, head: Duration::from_millis(50) };
         let metrics = Metrics::default();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, router, limits, metrics.clone(), async { drop(stopped.await) }));
+        let server = tokio::spawn(serve(listener, router, Gate::open(None).expect("no file"), limits, metrics.clone(), async {
+            drop(stopped.await)
+        }));
         let mut silent = TcpStream::connect(address).await.expect("connected");
         silent.write_all(b"GET / HTTP/1.1\r\nHost: ").await.expect("sent");
         let mut rest = Vec::new();
