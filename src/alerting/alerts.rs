@@ -7,8 +7,19 @@ use std::time::Duration;
 use crate::model::{Alert, Labels, Timestamp};
 use crate::state::AlertRow;
 
-/// Most alerts that are kept; more are refused and counted.
-pub const MAX_ALERTS: usize = 100_000;
+/// The share of alerts from outside, unless `web.posted_alerts` is another: how many are kept. Those of our own rules are always taken.
+pub const MAX_POSTED: usize = 20_000;
+/// Most bytes that the texts of alerts from outside take together.
+const MAX_POSTED_BYTES: usize = 64 << 20;
+/// What an alert takes beside its texts, about, in bytes.
+const OVERHEAD: usize = 256;
+/// Most labels of an alert from outside, and most annotations.
+const MAX_PAIRS: usize = 128;
+/// Longest name of one, longest value of a label, of an annotation, and longest `generatorURL`, in bytes.
+const MAX_NAME: usize = 1024;
+const MAX_LABEL: usize = 4096;
+const MAX_ANNOTATION: usize = 64 << 10;
+const MAX_URL: usize = 64 << 10;
 /// How long a resolved alert is remembered.
 const REMEMBER: Duration = Duration::from_secs(30 * 60);
 
@@ -33,6 +44,11 @@ impl PostedAlert {
         if let Some((name, _)) = self.labels.iter().chain(&self.annotations).find(|(name, _)| name.is_empty()) {
             return Err(format!("invalid label name {name:?}"));
         }
+        bounded("label", &self.labels, MAX_LABEL)?;
+        bounded("annotation", &self.annotations, MAX_ANNOTATION)?;
+        if self.generator_url.len() > MAX_URL {
+            return Err(format!("generatorURL is longer than {MAX_URL} bytes"));
+        }
         let labels = Labels::from_pairs(self.labels);
         if labels.is_empty() {
             return Err("at least one label pair required".into());
@@ -55,8 +71,28 @@ impl PostedAlert {
             evidence: Vec::new(),
             shipped: false,
         };
-        Ok(Incoming { alert, timeout })
+        Ok(Incoming { alert, timeout, posted: true })
     }
+}
+
+/// Says what is too much of labels or annotations from outside, or what no database could keep.
+fn bounded(what: &str, pairs: &[(String, String)], longest: usize) -> Result<(), String> {
+    if pairs.len() > MAX_PAIRS {
+        return Err(format!("{} {what}s are more than {MAX_PAIRS}", pairs.len()));
+    }
+    for (name, value) in pairs {
+        let shown: String = name.chars().take(100).collect();
+        if name.len() > MAX_NAME {
+            return Err(format!("{what} name {shown:?}… is longer than {MAX_NAME} bytes"));
+        }
+        if value.len() > longest {
+            return Err(format!("the value of {what} {shown:?} is longer than {longest} bytes"));
+        }
+        if name.contains('\0') || value.contains('\0') {
+            return Err(format!("{what} {shown:?} holds the byte 0"));
+        }
+    }
+    Ok(())
 }
 
 /// An alert on its way in.
@@ -66,11 +102,13 @@ pub struct Incoming {
     pub alert: Alert,
     /// Whether `ends_at` is only a time-out, not an end that the sender named.
     pub timeout: bool,
+    /// Whether it comes from outside, not from a rule of our own.
+    pub posted: bool,
 }
 
 impl From<Alert> for Incoming {
     fn from(alert: Alert) -> Self {
-        Incoming { alert, timeout: false }
+        Incoming { alert, timeout: false, posted: false }
     }
 }
 
@@ -87,26 +125,58 @@ pub enum Change {
     Renewed,
     /// It had ended before, and this says so again.
     Repeated,
-    /// Too many alerts; it was not taken.
+    /// It comes from outside, and the share of such alerts is used up; it was not taken.
     Refused,
 }
 
 /// The alerts that are known.
 #[derive(Debug, Default)]
-pub struct Alerts(HashMap<u64, AlertRow, ahash::RandomState>);
+pub struct Alerts {
+    rows: HashMap<u64, AlertRow, ahash::RandomState>,
+    /// How many of them came from outside, and about how many bytes they take.
+    posted: Share,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Share {
+    alerts: usize,
+    bytes: usize,
+}
+
+impl Share {
+    /// What an alert takes of it.
+    fn of(row: &AlertRow) -> Self {
+        if !row.posted {
+            return Share::default();
+        }
+        let pairs = row.alert.labels.iter().chain(row.alert.annotations.iter());
+        let texts: usize = pairs.map(|(name, value)| name.len() + value.len()).sum();
+        Share { alerts: 1, bytes: OVERHEAD + texts + row.alert.generator_url.len() }
+    }
+
+    fn change(&mut self, before: Share, after: Share) {
+        self.alerts = (self.alerts + after.alerts).saturating_sub(before.alerts);
+        self.bytes = (self.bytes + after.bytes).saturating_sub(before.bytes);
+    }
+}
 
 impl Alerts {
-    /// Takes a report in and says what it changed.
-    pub fn put(&mut self, incoming: Incoming, now: Timestamp) -> Change {
+    /// Takes a report in and says what it changed; of alerts from outside at most `share` are kept.
+    pub fn put(&mut self, incoming: Incoming, share: usize, now: Timestamp) -> Change {
         let fingerprint = incoming.alert.fingerprint();
-        let new = AlertRow { alert: incoming.alert, timeout: incoming.timeout, left: Vec::new() };
-        let Some(old) = self.0.get_mut(&fingerprint) else {
-            if self.0.len() >= MAX_ALERTS {
+        let mut new = AlertRow { alert: incoming.alert, timeout: incoming.timeout, left: Vec::new(), posted: incoming.posted };
+        let Some(old) = self.rows.get_mut(&fingerprint) else {
+            let taken = Share::of(&new);
+            if new.posted && (self.posted.alerts >= share || self.posted.bytes + taken.bytes > MAX_POSTED_BYTES) {
                 return Change::Refused;
             }
-            self.0.insert(fingerprint, new);
+            self.posted.change(Share::default(), taken);
+            self.rows.insert(fingerprint, new);
             return Change::News;
         };
+        let before = Share::of(old);
+        // What a rule of our own says, too, is ours.
+        new.posted &= old.posted;
         let was_over = old.alert.is_resolved(now);
         let mut merged = if overlap(&old.alert, &new.alert) { merge(old, new, now) } else { new };
         // Evidence is gathered once, when the alert begins.
@@ -117,6 +187,7 @@ impl Alerts {
         merged.left = if was_over && is_over { std::mem::take(&mut old.left) } else { Vec::new() };
         let shown = |alert: &Alert| (alert.annotations.clone(), alert.value.map(f64::to_bits), alert.peak.map(f64::to_bits));
         let revised = shown(&merged.alert) != shown(&old.alert);
+        self.posted.change(before, Share::of(&merged));
         *old = merged;
         match (was_over, is_over) {
             (true, false) => Change::News,
@@ -135,44 +206,53 @@ impl Alerts {
             row.alert.ends_at = Some(now + promised.max(resolve_timeout));
             row.timeout = true;
         }
-        self.0.insert(row.alert.fingerprint(), row);
+        let taken = Share::of(&row);
+        let before = self.rows.insert(row.alert.fingerprint(), row).map_or(Share::default(), |old| Share::of(&old));
+        self.posted.change(before, taken);
     }
 
     /// Notes that a group has dealt with the end of an alert that other groups still hold.
     pub fn leave(&mut self, fingerprint: u64, group: &str) -> Option<AlertRow> {
-        let row = self.0.get_mut(&fingerprint)?;
+        let row = self.rows.get_mut(&fingerprint)?;
         row.left.push(group.to_owned());
         Some(row.clone())
     }
 
     /// The alert with this fingerprint.
     pub fn get(&self, fingerprint: u64) -> Option<&AlertRow> {
-        self.0.get(&fingerprint)
+        self.rows.get(&fingerprint)
     }
 
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &AlertRow> + Clone {
-        self.0.values()
+        self.rows.values()
     }
 
     /// The alerts that have not ended at `now`.
     pub fn firing(&self, now: Timestamp) -> impl Iterator<Item = &Alert> + Clone {
-        self.0.values().map(|row| &row.alert).filter(move |alert| !alert.is_resolved(now))
+        self.rows.values().map(|row| &row.alert).filter(move |alert| !alert.is_resolved(now))
     }
 
     /// How many are known.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.rows.len()
     }
 
     /// Whether none is known.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rows.is_empty()
     }
 
     /// Forgets alerts that ended long ago and that no group still has to tell about.
     pub fn collect_garbage(&mut self, now: Timestamp, held: impl Fn(u64) -> bool) {
-        self.0.retain(|fingerprint, row| !row.alert.is_resolved(now - REMEMBER) || held(*fingerprint));
+        let posted = &mut self.posted;
+        self.rows.retain(|fingerprint, row| {
+            let stays = !row.alert.is_resolved(now - REMEMBER) || held(*fingerprint);
+            if !stays {
+                posted.change(Share::of(row), Share::default());
+            }
+            stays
+        });
     }
 }
 
@@ -228,8 +308,9 @@ mod tests {
 
     fn put_all(reports: &[(Alert, bool, i64)]) -> (Vec<Change>, AlertRow) {
         let mut alerts = Alerts::default();
-        let put =
-            |(alert, timeout, now): &(Alert, bool, i64)| alerts.put(Incoming { alert: alert.clone(), timeout: *timeout }, Timestamp(*now));
+        let put = |(alert, timeout, now): &(Alert, bool, i64)| {
+            alerts.put(Incoming { alert: alert.clone(), timeout: *timeout, posted: false }, MAX_POSTED, Timestamp(*now))
+        };
         let changes = reports.iter().map(put).collect();
         let row = alerts.iter().next().expect("one alert").clone();
         (changes, row)
@@ -261,7 +342,7 @@ mod tests {
     #[test]
     fn a_restored_alert_is_given_time_to_be_renewed() {
         let mut alerts = Alerts::default();
-        let row = |alert| AlertRow { alert, timeout: false, left: Vec::new() };
+        let row = |alert| AlertRow { alert, timeout: false, left: Vec::new(), posted: false };
         alerts.restore(row(alert(0, Some(240_000), 0)), Timestamp(9_000_000), Duration::from_secs(300));
         assert_eq!(alerts.iter().next().expect("one").alert.ends_at, Some(Timestamp(9_300_000)));
         alerts.restore(row(alert(0, Some(900_000), 0)), Timestamp(9_000_000), Duration::from_secs(300));
@@ -287,5 +368,45 @@ mod tests {
         assert_eq!((got.alert.starts_at, got.alert.ends_at, got.timeout), (Timestamp(500), Some(Timestamp(500)), false));
         assert!(posted(Some(2), Some(1)).accept(Timestamp(1000), minute).is_err());
         assert!(PostedAlert::default().accept(Timestamp(1000), minute).is_err());
+    }
+
+    /// Issue 10: alerts from outside have a share, those of our own rules are always taken, and what has gone leaves room.
+    #[test]
+    fn alerts_from_outside_have_a_share_and_own_ones_are_always_taken() {
+        let named = |name: &str, ends: Option<i64>| Alert { labels: Labels::from_pairs([("alertname", name)]), ..alert(0, ends, 0) };
+        let posted = |name: &str, ends| Incoming { alert: named(name, ends), timeout: false, posted: true };
+        let mut alerts = Alerts::default();
+        let put = |alerts: &mut Alerts, incoming| alerts.put(incoming, 2, Timestamp(10));
+        assert_eq!(put(&mut alerts, posted("a", Some(5))), Change::News);
+        assert_eq!(put(&mut alerts, posted("b", None)), Change::News);
+        assert_eq!(put(&mut alerts, posted("c", None)), Change::Refused);
+        assert_eq!(put(&mut alerts, Incoming::from(named("own", None))), Change::News, "of our own");
+        assert_eq!(put(&mut alerts, posted("b", None)), Change::Renewed, "what is known is renewed");
+        alerts.collect_garbage(Timestamp(REMEMBER.as_millis() as i64 + 100), |_| false);
+        assert_eq!(put(&mut alerts, posted("c", None)), Change::News, "there is room again");
+        assert_eq!(put(&mut alerts, Incoming::from(named("c", None))), Change::Renewed);
+        assert_eq!(put(&mut alerts, posted("d", None)), Change::News, "what is ours takes nothing of the share");
+        assert_eq!(put(&mut alerts, posted("e", None)), Change::Refused);
+    }
+
+    #[test]
+    fn what_is_posted_is_bounded_and_holds_no_byte_that_a_database_refuses() {
+        let refused = |labels: Vec<(String, String)>, annotations: Vec<(String, String)>| {
+            let posted = PostedAlert { labels, annotations, ..PostedAlert::default() };
+            posted.accept(Timestamp(1000), Duration::from_secs(60)).err()
+        };
+        let pair = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+        for (labels, annotations) in [
+            (pair("alertname", "a\0b"), Vec::new()),
+            (pair("a\0", "b"), Vec::new()),
+            (pair("alertname", "a"), pair("summary", "\0")),
+            (pair("alertname", &"x".repeat(MAX_LABEL + 1)), Vec::new()),
+            (pair(&"x".repeat(MAX_NAME + 1), "a"), Vec::new()),
+            (pair("alertname", "a"), pair("summary", &"x".repeat(MAX_ANNOTATION + 1))),
+            ((0..=MAX_PAIRS).map(|n| (format!("l{n}"), "x".to_owned())).collect(), Vec::new()),
+        ] {
+            assert!(refused(labels.clone(), annotations).is_some_and(|why| why.len() < 400), "{labels:?}");
+        }
+        assert_eq!(refused(pair("alertname", &"x".repeat(MAX_LABEL)), pair("summary", "fine")), None);
     }
 }

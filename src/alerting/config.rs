@@ -142,6 +142,8 @@ pub struct Alerting {
     pub resolve_timeout: Duration,
     /// When an alert flaps, unless its route says otherwise.
     pub flapping: FlappingKeys,
+    /// How many alerts from outside are kept.
+    pub posted_alerts: usize,
     /// Where people reach this nightbell.
     pub external_url: String,
     /// Whether they do, from elsewhere: somebody configured it.
@@ -166,6 +168,7 @@ impl Alerting {
             time_intervals,
             resolve_timeout: resolve_timeout(global),
             flapping: FlappingKeys::read(section, FlappingKeys::default()),
+            posted_alerts: super::alerts::MAX_POSTED,
             external_url: String::new(),
             is_public: false,
             routes,
@@ -240,6 +243,7 @@ impl Alerting {
             time_intervals: BTreeMap::new(),
             resolve_timeout: resolve_timeout(global),
             flapping: FlappingKeys::default(),
+            posted_alerts: super::alerts::MAX_POSTED,
             external_url: String::new(),
             is_public: false,
         }
@@ -254,6 +258,7 @@ impl Alerting {
             time_intervals: BTreeMap::new(),
             resolve_timeout: RESOLVE_TIMEOUT,
             flapping: FlappingKeys::default(),
+            posted_alerts: super::alerts::MAX_POSTED,
             external_url: String::new(),
             is_public: false,
         }

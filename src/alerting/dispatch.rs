@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::act::{REMEMBERED, decision_row};
 use super::alerts::Incoming;
@@ -20,12 +20,15 @@ use super::dispatcher::{Dispatcher, Restored};
 use super::escalation::{Signer, fresh_key};
 use super::flapping::LONGEST;
 use super::metrics::{IntegrationLabels, Metrics};
+use super::refusals::Refused;
 use super::relief::Relief;
 use super::silence::{RETENTION, Silence, SilenceError};
 use crate::model::evidence::Clue;
 use crate::model::{Alert, Timestamp};
 use crate::state::{DeadLetter, DecisionRow, Error, MAX_DEAD_LETTERS, OutboxRow, State, Transition};
 
+/// Time between two log lines about posted alerts that were refused.
+const REFUSAL_QUIET: Duration = Duration::from_secs(60);
 /// Longest sleep: a clock that jumps is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 /// Time between two clean-ups.
@@ -42,7 +45,7 @@ const MAX_UNWRITTEN: usize = 1000;
 
 /// What the handle asks of the loop.
 pub(super) enum Command {
-    Put(Vec<Incoming>, oneshot::Sender<()>),
+    Put(Vec<Incoming>, oneshot::Sender<Refused>),
     SetSilence(Box<Silence>, oneshot::Sender<Result<String, SilenceError>>),
     ExpireSilence(String, oneshot::Sender<Result<(), SilenceError>>),
     Acknowledge(Vec<u64>, String, oneshot::Sender<usize>),
@@ -84,6 +87,7 @@ pub struct Dispatch {
     cleaned_at: Timestamp,
     /// When it was last looked whether the database's file is still there.
     looked_at: Timestamp,
+    refusal_logged_at: Option<Timestamp>,
 }
 
 impl Dispatch {
@@ -104,6 +108,7 @@ impl Dispatch {
             unwritten: Vec::new(),
             cleaned_at: now,
             looked_at: Timestamp::MIN,
+            refusal_logged_at: None,
         };
         dispatch.open_mailboxes(now).await;
         dispatch
@@ -124,19 +129,27 @@ impl Dispatch {
     }
 
     /// Takes alerts in; when it returns, they are written down (or the database is broken, and they are in memory).
-    pub async fn put(&mut self, incoming: Vec<Incoming>, now: Timestamp) {
+    /// Gives what was refused.
+    pub async fn put(&mut self, incoming: Vec<Incoming>, now: Timestamp) -> Refused {
         self.metrics.received.inc_by(incoming.len() as u64);
         let incoming = self.remembered(incoming, now).await;
         let (transition, refused) = {
             let mut memory = self.memory.lock();
             let transition = memory.put(incoming, now);
-            (transition, std::mem::take(&mut memory.refused))
+            let share = memory.config.posted_alerts;
+            (transition, memory.refused.take(share))
         };
-        if refused > 0 {
-            self.metrics.refused.inc_by(refused);
-            error!(refused, "Alerts were refused because there are too many.");
+        if refused.count > 0 {
+            self.metrics.refuse("share", refused.count);
+            // Whoever floods us does not flood the log.
+            if self.refusal_logged_at.is_none_or(|at| now.since(at) >= REFUSAL_QUIET || now < at) {
+                self.refusal_logged_at = Some(now);
+                let (refused, share) = (refused.count, refused.share);
+                error!(refused, share, "Posted alerts were refused: the share of alerts from outside is used up.");
+            }
         }
         self.commit(transition).await;
+        refused
     }
 
     /// Says of alerts that begin to fire how often they did before: of a few at once, and only as long as the database answers quickly.
@@ -194,6 +207,7 @@ impl Dispatch {
             let _ = self.state.prune_decisions(now - DECISIONS_RETENTION).await;
             let _ = self.state.prune_actions(now - DECISIONS_RETENTION).await;
             let _ = self.state.prune_flaps(now - LONGEST * 2).await;
+            let _ = self.state.trim(now).await;
         }
     }
 
@@ -219,6 +233,16 @@ impl Dispatch {
             return;
         }
         self.looked_at = now;
+        self.state.measure();
+        match self.state.open_wanted(now).await {
+            Ok(true) => {
+                info!("The state database can be opened again; it is used from now on.");
+                (self.unread, self.behind) = (true, true);
+            }
+            Ok(false) => {}
+            // That it cannot be opened was said at the start, and the metric says it now.
+            Err(error) => debug!(%error, "The state database still cannot be opened."),
+        }
         match self.state.restore_removed_file(now).await {
             Ok(true) => error!("The file of the state database was removed; it was written anew, with all that it held."),
             Ok(false) => {}
@@ -334,9 +358,16 @@ impl Dispatch {
         }
         let recorded = if self.unread { Err(Error::Unread) } else { self.state.record(&transition).await };
         match recorded {
-            Ok(()) => {
+            Ok(refused) => {
                 self.unwritten.clear();
                 for message in &transition.messages {
+                    // What the database cannot keep is sent all the same.
+                    if refused.messages.contains(&message.delivery_id) {
+                        if !in_memory {
+                            self.keep_in_memory(message.clone());
+                        }
+                        continue;
+                    }
                     let Some((mailbox, _)) = self.mailboxes.get(&message.integration) else { continue };
                     if in_memory {
                         mailbox.saved(&message.delivery_id);
@@ -430,8 +461,8 @@ impl Dispatch {
         // Whoever asked may have gone away; what was asked is done all the same.
         match command {
             Command::Put(alerts, done) => {
-                self.put(alerts, now).await;
-                let _ = done.send(());
+                let refused = self.put(alerts, now).await;
+                let _ = done.send(refused);
             }
             Command::SetSilence(silence, done) => drop(done.send(self.set_silence(*silence, now).await)),
             Command::ExpireSilence(id, done) => drop(done.send(self.expire_silence(&id, now).await)),

@@ -14,6 +14,7 @@ use super::group::{Group, group_id, group_key};
 use super::inhibit::Inhibition;
 use super::pipeline::{self, Flush, Mutes};
 use super::recovery::Recent;
+use super::refusals::Refusals;
 use super::silence::{RETENTION, Silence, Silences};
 use crate::model::{Alert, Labels, Stage, Timestamp};
 use crate::state::{ActionRow, AlertPath, AlertRow, DecisionRow, EscalationRow, FlapRow, GroupRow, LogRow, Transition};
@@ -56,8 +57,8 @@ pub struct Dispatcher {
     pub(super) signer: Signer,
     /// When the escalations were looked at.
     escalated_at: Timestamp,
-    /// Alerts that were not taken because there were too many.
-    pub(super) refused: u64,
+    /// Alerts from outside that were not taken because their share is used up, until somebody asks.
+    pub(super) refused: Refusals,
 }
 
 impl Dispatcher {
@@ -74,7 +75,7 @@ impl Dispatcher {
             flaps: Flaps::default(),
             signer: restored.signer.clone(),
             escalated_at: Timestamp::MIN,
-            refused: 0,
+            refused: Refusals::default(),
             config,
         };
         dispatcher.adopt(restored, now);
@@ -138,7 +139,8 @@ impl Dispatcher {
         let mut touched: BTreeSet<String> = BTreeSet::new();
         for report in incoming {
             let fingerprint = report.alert.fingerprint();
-            let change = self.alerts.put(report, now);
+            let labels = report.posted.then(|| report.alert.labels.clone());
+            let change = self.alerts.put(report, self.config.posted_alerts, now);
             match change {
                 Change::News | Change::Ended => {
                     let Some(row) = self.alerts.get(fingerprint).cloned() else { continue };
@@ -157,7 +159,7 @@ impl Dispatcher {
                 // What people see of it must be the same after a restart.
                 Change::Revised => transition.alerts.extend(self.alerts.get(fingerprint).cloned()),
                 Change::Renewed | Change::Repeated => {}
-                Change::Refused => self.refused += 1,
+                Change::Refused => self.refused.note(labels.unwrap_or_default(), now),
             }
         }
         let timers = touched.iter().filter_map(|id| Some(self.groups.get(id)?.to_row(id)));

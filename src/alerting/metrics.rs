@@ -48,6 +48,14 @@ impl IntegrationLabels {
     }
 }
 
+/// Why alerts are refused.
+const REASONS: [&str; 2] = ["share", "invalid"];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusalLabels {
+    reason: &'static str,
+}
+
 /// The counters; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Metrics {
@@ -69,8 +77,8 @@ pub struct Metrics {
     pub duration: Family<IntegrationLabels, Counter<f64, std::sync::atomic::AtomicU64>>,
     /// Alerts that came in.
     pub received: Counter,
-    /// Alerts that were refused because there are too many.
-    pub refused: Counter,
+    /// Alerts that were refused, by reason.
+    refused: Family<RefusalLabels, Counter>,
     /// Active alerts.
     pub alerts: Gauge,
     /// Alerts that flap.
@@ -86,9 +94,16 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Counts alerts that were refused.
+    pub fn refuse(&self, reason: &'static str, count: u64) {
+        self.refused.get_or_create(&RefusalLabels { reason }).inc_by(count);
+    }
+
     /// Registers them.
     pub fn register(telemetry: &Telemetry) -> Self {
         let m = Metrics::default();
+        // From the start, so that the first refusal is an increase.
+        REASONS.iter().for_each(|reason| m.refuse(reason, 0));
         telemetry.register(|r| {
             r.register("notifications", "Attempts to deliver a message.", m.notifications.clone());
             r.register("notifications_failed", "Attempts to deliver a message that failed, by reason.", m.failed.clone());
@@ -106,7 +121,8 @@ impl Metrics {
             let help = "Recovery actions judged by whether the alert still fired some time after: helped or not_helped.";
             r.register("recovery_actions_judged", help, m.judged.clone());
             r.register("alerts_received", "Reports of alerts that came in.", m.received.clone());
-            r.register("alerts_refused", "Reports of alerts refused because there are too many.", m.refused.clone());
+            let help = "Posted alerts that were refused: the share of alerts from outside is used up, or they are invalid.";
+            r.register("alerts_refused", help, m.refused.clone());
             r.register("alerts", "Alerts that fire.", m.alerts.clone());
             r.register("alerts_flapping", "Alerts that begin and end too often.", m.flapping.clone());
             r.register("alert_groups", "Aggregation groups.", m.groups.clone());

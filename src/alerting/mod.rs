@@ -26,6 +26,7 @@ pub mod pipeline;
 mod plain;
 pub mod policy;
 pub mod recovery;
+mod refusals;
 pub mod relief;
 pub mod route;
 mod schema;
@@ -42,13 +43,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::model::{Alert, Timestamp};
+use crate::model::{Alert, Labels, Timestamp};
 use crate::state::{OutboxRow, State};
 use crate::telemetry::Telemetry;
 
 pub use alerts::{Incoming, PostedAlert};
 pub use config::{Alerting, Integration, Receiver};
 pub use message::{ended, test_message};
+pub use refusals::Refused;
 pub use silence::{Silence, SilenceError, SilenceState};
 pub use view::{AlertView, GroupView};
 
@@ -65,6 +67,7 @@ const QUEUE: usize = 64;
 pub struct Handle {
     memory: Arc<Mutex<Dispatcher>>,
     commands: mpsc::Sender<Command>,
+    metrics: Metrics,
 }
 
 /// Restores the dispatcher from `state` and returns its handle and its loop. The loop runs until `stop` becomes true (then it lets
@@ -76,9 +79,9 @@ pub async fn start(
     stop: watch::Receiver<bool>,
 ) -> (Handle, impl Future<Output = Result<(), String>> + Send + 'static) {
     let metrics = Metrics::register(telemetry);
-    let dispatch = Dispatch::restore(Arc::new(config), state, metrics, Timestamp::now()).await;
+    let dispatch = Dispatch::restore(Arc::new(config), state, metrics.clone(), Timestamp::now()).await;
     let (commands, queue) = mpsc::channel(QUEUE);
-    let handle = Handle { memory: dispatch.memory.clone(), commands };
+    let handle = Handle { memory: dispatch.memory.clone(), commands, metrics };
     (handle, dispatch.run(queue, stop))
 }
 
@@ -88,16 +91,24 @@ impl Handle {
         self.post(alerts.into_iter().map(Incoming::from).collect()).await;
     }
 
-    /// Takes alerts that came from outside; see [`PostedAlert::accept`].
-    pub async fn post(&self, alerts: Vec<Incoming>) {
+    /// Takes alerts that came from outside; see [`PostedAlert::accept`]. Gives what was refused because their share is used up.
+    pub async fn post(&self, alerts: Vec<Incoming>) -> Refused {
         if alerts.is_empty() {
-            return;
+            return Refused::default();
         }
         let (done, wait) = oneshot::channel();
         // The loop ends only with the process; what it did not take then, the rules send again after the start.
-        if self.commands.send(Command::Put(alerts, done)).await.is_ok() {
-            let _ = wait.await;
-        }
+        if self.commands.send(Command::Put(alerts, done)).await.is_ok() { wait.await.unwrap_or_default() } else { Refused::default() }
+    }
+
+    /// Counts alerts that were posted and are not valid.
+    pub fn count_invalid(&self, alerts: usize) {
+        self.metrics.refuse("invalid", alerts as u64);
+    }
+
+    /// When a posted alert of this name, with labels that `matches` takes, was last refused, if it was lately.
+    pub fn refused_lately(&self, name: &str, matches: impl Fn(&Labels) -> bool) -> Option<(Labels, Timestamp)> {
+        self.memory.lock().refused.last(name, matches)
     }
 
     /// The alerts that have not ended, with who muted them, ordered by fingerprint.

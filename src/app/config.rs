@@ -122,6 +122,7 @@ impl Config {
         let web = root.section("web").map(|s| WebConfig::read(&s)).unwrap_or_default();
         let mut alerting = read_notification(root, global_section.as_ref(), environment);
         alerting.read_recovery(root, global_section.as_ref());
+        alerting.posted_alerts = web.posted_alerts;
         alerting.is_public = web.external_url.is_some();
         alerting.external_url = web.external_url.clone().unwrap_or_else(|| EXTERNAL_URL.to_owned());
         if let Some(section) = &global_section {
@@ -170,9 +171,18 @@ impl Config {
 
     /// Logs what is accepted without effect, and what is named and not there.
     pub fn log_warnings(&self) {
+        if let Some(advice) = self.advice() {
+            warn!(advice, "The configuration is used as it is.");
+        }
         for warning in self.warnings.iter().cloned().chain(self.absent.0.iter().map(ToString::to_string)) {
             warn!(warning, "The configuration is used, but a part of it has no effect.");
         }
+    }
+
+    /// What its author may not expect: where changes are refused for want of a token.
+    pub fn advice(&self) -> Option<String> {
+        let listens = self.web.listen.as_deref().unwrap_or(super::LISTEN).parse().ok();
+        crate::web::admin::needs_token(&self.web, listens)
     }
 
     /// Where people reach us, if the file does not say: at the address that is listened on, by the host's name where that is every one.

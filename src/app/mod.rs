@@ -3,6 +3,7 @@
 mod banner;
 mod config;
 mod environment;
+mod folder;
 mod outside;
 mod reload;
 mod rules;
@@ -26,6 +27,7 @@ use tracing::{error, info, warn};
 
 use crate::alerting;
 use crate::alerting::self_test::{self, SelfTest};
+use crate::config::Secret;
 use crate::model::{Budget, Holder, Timestamp, format_duration};
 use crate::net;
 use crate::promql::{self, Engine};
@@ -33,7 +35,7 @@ use crate::remote::{alertmanager, heartbeat, peer};
 use crate::rules::dead::DeadRules;
 use crate::rules::scheduler::Scheduler;
 use crate::scrape::{Health, Plan, Scraper, TaskEnded};
-use crate::state::State;
+use crate::state::{FolderLock, State, prepare_folder};
 use crate::store::Store;
 use crate::telemetry::Telemetry;
 use crate::web;
@@ -68,6 +70,8 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// Folder of rule files in place of the built-in ones.
     pub rules: Option<PathBuf>,
+    /// TLS and logging in, in Prometheus's format; in place of `web.config_file`.
+    pub web_config: Option<PathBuf>,
 }
 
 /// A nightbell that is built and restored; [`App::run`] sets it going.
@@ -76,6 +80,9 @@ pub struct App {
     plan: Plan,
     listener: tokio::net::TcpListener,
     web_metrics: web::serve::Metrics,
+    gate: Arc<web::tls::Gate>,
+    /// Held as long as the state folder is ours.
+    folder: Option<FolderLock>,
     stop: watch::Sender<bool>,
     alerting_loop: Loop<String>,
     telling_loop: Loop<String>,
@@ -124,9 +131,14 @@ impl App {
         let listener = (threads.web.spawn(tokio::net::TcpListener::bind(address)).await?)
             .with_context(|| format!("{address} cannot be listened on; another nightbell? --listen takes another address"))?;
         config.reach_at(listener.local_addr()?);
+        let gate = options.web_config.clone().or_else(|| config.web.config_file.clone());
+        let gate = web::tls::Gate::open(gate).map_err(anyhow::Error::msg)?;
+        let folder = folder::take(&options, listener.local_addr()?)?;
         let telemetry = Telemetry::new();
         telemetry.register(net::register);
-        let (state, state_name) = open_state(&options, &config, threads.delivery.handle()).await?;
+        let (folder_path, url) = (state_folder(&options), config.state.url.clone());
+        let opened = threads.delivery.spawn(open_state(folder_path, url, listener.local_addr()?));
+        let (state, state_name) = opened.await??;
         state.register(&telemetry);
         let (store, history_name) = storage::open(&options, &config, started_at);
         store.register(&telemetry);
@@ -181,12 +193,12 @@ impl App {
         };
         let (parts, ready) = (Arc::new(parts), Arc::new(AtomicBool::new(false)));
         let web_metrics = web::serve::Metrics::register(&telemetry);
-        Ok(App { parts, plan, listener, web_metrics, stop, alerting_loop, telling_loop, ready, threads })
+        Ok(App { parts, plan, listener, web_metrics, gate, folder, stop, alerting_loop, telling_loop, ready, threads })
     }
 
     /// Runs until SIGINT or SIGTERM, then stops in reverse order. Errs when a loop ends by itself: no quiet half-life.
     pub async fn run(self) -> anyhow::Result<()> {
-        let App { parts, plan, listener, web_metrics, stop, alerting_loop, telling_loop, ready, threads } = self;
+        let App { parts, plan, listener, web_metrics, gate, folder: _folder, stop, alerting_loop, telling_loop, ready, threads } = self;
         let Threads { rules, delivery, web, upkeep, .. } = &threads;
         parts.apply(plan).await?;
         let context = parts.clone().context(&ready);
@@ -203,7 +215,8 @@ impl App {
             dead_rules: upkeep.spawn(parts.dead_rules.clone().run()),
             server: web.spawn(web::serve::serve(
                 listener,
-                web::router(context, web_metrics.refused.clone()),
+                web::router(context, gate.clone(), web_metrics.refused.clone()),
+                gate,
                 web::serve::Limits::default(),
                 parts.budget.clone(),
                 web_metrics,
@@ -383,12 +396,12 @@ fn listen_address(options: &Options, config: &Config) -> anyhow::Result<SocketAd
 }
 
 /// Opens the state database. A broken one must not silence us: then the state lives in memory, and that is said.
-async fn open_state(options: &Options, config: &Config, home: &Handle) -> anyhow::Result<(State, String)> {
-    let (opened, name) = match &config.state.url {
+async fn open_state(folder: Option<PathBuf>, url: Option<Secret>, listens: SocketAddr) -> anyhow::Result<(State, String)> {
+    let mut file = None;
+    let (opened, name) = match url {
         Some(url) => {
             let name = "PostgreSQL (state.url)";
-            let url = url.clone();
-            match home.spawn(async move { State::connect_when_there(url.expose()).await }).await? {
+            match State::connect_when_there(url.expose()).await {
                 Ok((state, Some(error))) => {
                     error!(state = name, %error, "The state database does not answer; alerts are kept in memory until it does.");
                     return Ok((state, format!("in memory until {name} answers: {error}")));
@@ -397,30 +410,38 @@ async fn open_state(options: &Options, config: &Config, home: &Handle) -> anyhow
             }
         }
         None => {
-            let folder = state_folder(options);
-            let file = folder.as_deref().unwrap_or(Path::new("")).join("state.db");
-            let opened = match folder.as_ref().map(std::fs::create_dir_all) {
-                Some(Ok(())) => open_file(&file).await.map_err(anyhow::Error::from),
+            let path = folder.as_deref().unwrap_or(Path::new("")).join("state.db");
+            let opened = match folder.as_deref().map(prepare_folder) {
+                Some(Ok(())) => open_file(&path).await.map_err(anyhow::Error::from),
                 Some(Err(error)) => Err(anyhow::anyhow!("the folder cannot be made; --state-dir takes another: {error}")),
                 None => Err(anyhow::anyhow!("no folder is known for it, for want of HOME; give --state-dir")),
             };
-            (opened, file.display().to_string())
+            file = folder.map(|_| path.clone());
+            (opened, path.display().to_string())
         }
     };
     match opened {
         Ok(state) => Ok((state, name)),
         Err(error) => {
-            error!(state = name, %error, "The state database cannot be opened; alerts are kept in memory and may be repeated after a restart.");
-            Ok((State::instead().await?, format!("in memory only: {name}: {error}")))
+            error!(state = name, %error, "The state database cannot be opened; alerts are kept in memory until it can be.");
+            Ok((State::instead(file, listens).await?, format!("in memory only: {name}: {error}")))
         }
     }
 }
 
 async fn open_file(file: &Path) -> Result<State, crate::state::Error> {
-    let (state, aside) = State::open_or_replace(file, Timestamp::now()).await?;
-    if let Some(aside) = aside {
-        let (state, aside) = (file.display(), aside.display());
-        error!(%state, %aside, "The state database is damaged: it was put aside and a new one begun. Silences are lost, alerts may be repeated.");
+    match file.metadata() {
+        Ok(found) if found.len() == 0 => warn!(state = %file.display(), "The file of the state database is empty: a new one begins."),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.with_file_name("history").is_dir() => {
+            warn!(state = %file.display(), "The file of the state database is missing: a new one begins.");
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => info!(state = %file.display(), "A state database begins."),
+        _ => {}
+    }
+    let (state, replaced) = State::open_or_replace(file, Timestamp::now()).await?;
+    if let Some(replaced) = replaced {
+        let (state, aside, rows) = (file.display(), replaced.aside.display(), replaced.rows);
+        error!(%state, %aside, rows, "The state database is damaged: it was put aside, and a new one begun with the rows that can be read.");
     }
     Ok(state)
 }

@@ -8,7 +8,9 @@ use clap::Args;
 use url::Url;
 
 use super::server::{authorize, send, token_missing};
+use super::terminal::{complain, say};
 use crate::http::Request;
+use crate::model::text::visible;
 
 /// Which alerts, and who.
 #[derive(Args)]
@@ -41,23 +43,23 @@ pub async fn ack(args: &AckArgs) -> ExitCode {
     url.set_path("/api/v1/acknowledge");
     let mut request = Request::post_json(url, &serde_json::json!({"labels": labels, "by": args.by}), Duration::from_secs(10));
     if let Err(error) = authorize(&mut request, args.admin_token.as_deref()) {
-        eprintln!("nightbell: {error}");
+        complain!("nightbell: {error}");
         return ExitCode::from(2);
     }
     let response = match send(request).await {
         Ok(response) => response,
         Err(error) => {
-            eprintln!("nightbell: {error}");
+            complain!("nightbell: {error}");
             return ExitCode::FAILURE;
         }
     };
     if response.status != 200 {
-        eprintln!("nightbell: {}{}", response.text().trim(), token_missing(response.status, args.admin_token.as_deref()));
+        complain!("nightbell: {}{}", visible(response.text().trim()), token_missing(response.status, args.admin_token.as_deref()));
         return ExitCode::FAILURE;
     }
     let json: serde_json::Value = serde_json::from_slice(&response.body).unwrap_or_default();
     for alert in json["data"]["alerts"].as_array().into_iter().flatten() {
-        println!("acknowledged by {}: {}", args.by, alert.as_str().unwrap_or_default());
+        say!("acknowledged by {}: {}", args.by, visible(alert.as_str().unwrap_or_default()));
     }
     ExitCode::SUCCESS
 }

@@ -5,6 +5,8 @@ use serde_json::Value as Json;
 
 use super::server::ServerArgs;
 use super::table::{print_table, shown_time};
+use super::terminal::{json_text, say};
+use crate::model::text::visible;
 
 /// Which of them.
 #[derive(Args)]
@@ -35,7 +37,7 @@ pub async fn actions(args: &ActionsArgs) -> Result<(), String> {
     parameters.extend(args.receiver.as_deref().map(|name| ("receiver", name)));
     let answer = args.server.ask_own("actions", &parameters).await?;
     if args.json {
-        println!("{answer:#}");
+        say!("{}", json_text(&format!("{answer:#}")));
         return Ok(());
     }
     let rows: Vec<&Json> = answer["data"].as_array().into_iter().flatten().collect();
@@ -59,7 +61,9 @@ pub async fn actions(args: &ActionsArgs) -> Result<(), String> {
     print_table(&["Begun", "Alert", "Integration", "Action", "Outcome", "Helped", "Detail"], rows.iter().map(cells));
     if args.output {
         for row in rows.iter().filter(|row| !text(&row["output"]).is_empty()) {
-            println!("\n{} {}:\n{}", shown_time(&row["begunAt"]), text(&row["action"]), text(&row["output"]));
+            say!("\n{} {}:", shown_time(&row["begunAt"]), visible(&text(&row["action"])));
+            // Set in, so that no line of it is taken for one of ours.
+            text(&row["output"]).lines().for_each(|line| say!("    {line}"));
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use super::server::ServerArgs;
 use super::silence::{Output, labels_of, moment, read_matchers};
 use super::table::{print_table, shown_time};
+use super::terminal::{json_text, say};
 use crate::model::{MatchOp, Matcher, Timestamp};
 
 /// What to do with alerts.
@@ -80,7 +81,7 @@ pub async fn alert(args: &AlertArgs) -> Result<(), String> {
                 return Err("the answer is not a list of alerts".into());
             };
             match query.output {
-                Output::Json => println!("{}", Json::Array(alerts)),
+                Output::Json => say!("{}", json_text(&Json::Array(alerts).to_string())),
                 Output::Simple => print_alerts(&alerts),
             }
             Ok(())

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde_json::{Value as Json, json};
 
+use super::terminal::complain;
 use crate::app;
 use crate::config::glob;
 use crate::model::{Timestamp, format_duration, parse_duration};
@@ -71,7 +72,7 @@ pub fn backtest(args: &BacktestArgs) -> Result<(), String> {
     let config = app::load_alone(&options).map_err(|e| e.to_string())?;
     let history = app::read_history(&options, &config).map_err(|e| format!("{e:#}"))?;
     if let Some(damaged) = history.store.history().map(|status| status.damaged).filter(|damaged| *damaged > 0) {
-        eprintln!("nightbell: {damaged} parts of the history are damaged and left out");
+        complain!("nightbell: {damaged} parts of the history are damaged and left out");
     }
     let threads = args.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let engine = Engine { default_step: config.evaluation_interval(), ..Engine::default() };

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::check::duplicate_rules;
+use super::terminal::{complain, say};
 use crate::app::{self, Config, Options};
 use crate::model::format_duration;
 use crate::promql::Engine;
@@ -40,21 +41,21 @@ pub struct CheckConfigArgs {
 pub fn check(args: &CheckConfigArgs) -> ExitCode {
     const OPTIONS: [&str; 4] = ["all", "duplicate-rules", "too-long-scrape-interval", "none"];
     for option in args.lint.iter().filter(|o| !o.is_empty() && !OPTIONS.contains(&o.as_str())) {
-        println!("WARNING: unknown lint option: {option:?}");
+        say!("WARNING: unknown lint option: {option:?}");
     }
     let files: Vec<Option<PathBuf>> = if args.files.is_empty() { vec![None] } else { args.files.iter().cloned().map(Some).collect() };
     let (mut failed, mut found) = (false, false);
     for file in files {
         let name = file.as_ref().map_or("built-in settings".to_owned(), |f| f.display().to_string());
-        println!("Checking {name}");
+        say!("Checking {name}");
         let options = Options { config: file, env_files: args.env_file.clone(), ..Options::default() };
         let loaded = if args.syntax_only { app::load_alone(&options) } else { app::load(&options).and_then(complete) };
         match loaded {
             Ok(config) => {
-                for warning in &config.warnings {
-                    println!("  WARNING: {warning}");
+                for warning in config.warnings.iter().chain(&config.advice()) {
+                    say!("  WARNING: {warning}");
                 }
-                println!(
+                say!(
                     "  SUCCESS: {} is a valid configuration: {} collectors, {} scrape jobs, {} rules",
                     name,
                     config.collectors.len(),
@@ -63,12 +64,12 @@ pub fn check(args: &CheckConfigArgs) -> ExitCode {
                 );
                 let findings = findings(&config, &args.lint);
                 found |= !findings.is_empty();
-                findings.iter().for_each(|finding| eprintln!("  FAILED: {finding}"));
+                findings.iter().for_each(|finding| complain!("  FAILED: {finding}"));
             }
             Err(error) => {
-                println!("  FAILED:");
+                say!("  FAILED:");
                 for line in error.to_string().lines() {
-                    eprintln!("{line}");
+                    complain!("{line}");
                 }
                 failed = true;
             }

@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 
 use super::server::ServerArgs;
 use super::table::{print_table, shown_time};
+use super::terminal::say;
 
 /// What to do with them.
 #[derive(Args)]
@@ -36,13 +37,13 @@ pub async fn dead_letters(args: &DeadLettersArgs) -> Result<(), String> {
         None | Some(Action::List) => list(&args.server).await,
         Some(Action::Send { all: true, .. }) => {
             let answer = args.server.tell_own("dead-letters/send").await?;
-            println!("{} messages are sent again", answer["data"]["sent"]);
+            say!("{} messages are sent again", answer["data"]["sent"]);
             Ok(())
         }
         Some(Action::Send { ids, .. }) => {
             for id in ids {
                 args.server.tell_own(&format!("dead-letters/{id}/send")).await.map_err(|error| format!("{id}: {error}"))?;
-                println!("{id}: is sent again");
+                say!("{id}: is sent again");
             }
             Ok(())
         }

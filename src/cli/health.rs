@@ -7,7 +7,9 @@ use clap::Args;
 use url::Url;
 
 use super::server::{authorize, send};
+use super::terminal::{complain, say};
 use crate::http::Request;
+use crate::model::text::visible;
 
 /// Whom to ask.
 #[derive(Args)]
@@ -26,26 +28,26 @@ pub async fn health(args: &HealthArgs) -> ExitCode {
     url.set_path(if args.admin_token.is_some() { "/health/detailed" } else { "/health" });
     let mut request = Request::get(url, Duration::from_secs(10));
     if let Err(error) = authorize(&mut request, args.admin_token.as_deref()) {
-        eprintln!("nightbell: {error}");
+        complain!("nightbell: {error}");
         return ExitCode::from(2);
     }
     let response = match send(request).await {
         Ok(response) => response,
         Err(error) => {
-            eprintln!("nightbell: {error}");
+            complain!("nightbell: {error}");
             return ExitCode::FAILURE;
         }
     };
     let json: serde_json::Value = serde_json::from_slice(&response.body).unwrap_or_default();
     let Some(status) = json["status"].as_str() else {
-        eprintln!("nightbell: status {}: {}", response.status, response.text().trim());
+        complain!("nightbell: status {}: {}", response.status, visible(response.text().trim()));
         return ExitCode::FAILURE;
     };
-    println!("{status}: {} of {} checks failed", json["checks_failed"], json["checks_total"]);
+    say!("{status}: {} of {} checks failed", json["checks_failed"], json["checks_total"]);
     for check in json["checks"].as_array().into_iter().flatten() {
-        let word = |key: &str| check[key].as_str().unwrap_or("").to_owned();
+        let word = |key: &str| visible(check[key].as_str().unwrap_or("")).into_owned();
         let mark = if word("status") == "healthy" { "ok  " } else { "FAIL" };
-        println!(
+        say!(
             "  {mark} {:<14} {:<30} {:>8.1} ms  {}",
             word("kind"),
             word("name"),

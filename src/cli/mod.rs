@@ -18,6 +18,7 @@ mod run;
 mod server;
 mod silence;
 mod table;
+mod terminal;
 pub mod test;
 mod why;
 
@@ -28,6 +29,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::promql::{ParseOptions, choose_language};
 use crate::telemetry::LogFormat;
+use terminal::{Screen, complain};
 
 /// Watches this machine and its services, judges what it sees with Prometheus rules, and rings the bell.
 ///
@@ -47,6 +49,9 @@ pub struct Cli {
     /// Features that are off by default, comma-separated; promql-experimental-functions is the one there is
     #[arg(long, global = true, value_name = "FEATURE", value_delimiter = ',', env = "NIGHTBELL_ENABLE_FEATURE")]
     enable_feature: Vec<String>,
+    /// How a running nightbell is asked: TLS and log-in, in the format of amtool's and promtool's --http.config.file
+    #[arg(long = "http.config.file", alias = "http-config-file", global = true, value_name = "FILE", env = "NIGHTBELL_HTTP_CONFIG_FILE")]
+    http_config_file: Option<PathBuf>,
 }
 
 /// How the process runs; what it watches stands in the file.
@@ -67,6 +72,9 @@ pub struct RunArgs {
     /// Folder of rule files to use in place of the built-in ones
     #[arg(long, value_name = "DIR")]
     pub rules: Option<PathBuf>,
+    /// File with TLS and passwords for the web server, in Prometheus's format [default: web.config_file]
+    #[arg(long = "web.config.file", alias = "web-config-file", value_name = "FILE", env = "NIGHTBELL_WEB_CONFIG_FILE")]
+    pub web_config_file: Option<PathBuf>,
     /// error, warn, info, debug, trace, or a filter such as info,nightbell::scrape=debug
     #[arg(long, default_value = "info", env = "NIGHTBELL_LOG")]
     pub log_level: String,
@@ -129,19 +137,31 @@ enum Test {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     enable(&cli.enable_feature);
+    if let Some(file) = &cli.http_config_file
+        && let Err(error) = server::ask_with(file)
+    {
+        complain!("nightbell: {error}");
+        return ExitCode::from(2);
+    }
     match cli.command {
         Some(Command::Check(Check::Config(args))) => config::check(&args),
-        Some(Command::Check(Check::Rules(args))) => finished(check::check_rules(&args, &mut std::io::stdout(), &mut std::io::stderr())),
-        Some(Command::Check(Check::Metrics(args))) => finished(check::check_metrics(&args, &mut std::io::stdout(), &mut std::io::stderr())),
-        Some(Command::Test(Test::Rules(args))) => finished(test::test_rules(&args, &mut std::io::stdout(), &mut std::io::stderr())),
+        Some(Command::Check(Check::Rules(args))) => {
+            finished(check::check_rules(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
+        }
+        Some(Command::Check(Check::Metrics(args))) => {
+            finished(check::check_metrics(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
+        }
+        Some(Command::Test(Test::Rules(args))) => {
+            finished(test::test_rules(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
+        }
         Some(Command::Test(Test::Notify(args))) => wait_for(notify::test_notify(&args)),
         Some(Command::Check(Check::Alertmanager(args))) => {
-            finished(alertmanager::check_alertmanager(&args, &mut std::io::stdout(), &mut std::io::stderr()))
+            finished(alertmanager::check_alertmanager(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
         }
         Some(Command::Query(args)) => wait_for(async {
             query::query(&args).await.map_or_else(
                 |error| {
-                    eprintln!("{error}");
+                    complain!("{error}");
                     ExitCode::FAILURE
                 },
                 |()| ExitCode::SUCCESS,
@@ -150,7 +170,7 @@ pub fn main() -> ExitCode {
         Some(Command::Backtest(args)) => match backtest::backtest(&args) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("nightbell: {error}");
+                complain!("nightbell: {error}");
                 ExitCode::FAILURE
             }
         },
@@ -176,7 +196,7 @@ fn enable(features: &[String]) {
         match feature.as_str() {
             "promql-experimental-functions" => options.experimental = true,
             name if name.is_empty() || ALWAYS_ON.contains(&name) => {}
-            name => eprintln!("WARNING: unknown feature in --enable-feature: {name}"),
+            name => complain!("WARNING: unknown feature in --enable-feature: {name}"),
         }
     }
     choose_language(options);
@@ -191,7 +211,7 @@ fn finished(result: std::io::Result<u8>) -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(NOBODY_READS),
         Err(error) => {
-            eprintln!("nightbell: {error}");
+            complain!("nightbell: {error}");
             ExitCode::FAILURE
         }
     }
@@ -200,7 +220,7 @@ fn finished(result: std::io::Result<u8>) -> ExitCode {
 /// The exit status of a command whose error is for people.
 fn told(result: Result<ExitCode, String>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        eprintln!("nightbell: {error}");
+        complain!("nightbell: {error}");
         ExitCode::FAILURE
     })
 }
@@ -210,7 +230,7 @@ fn wait_for(command: impl Future<Output = ExitCode>) -> ExitCode {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(command),
         Err(error) => {
-            eprintln!("nightbell: the runtime cannot be started: {error}");
+            complain!("nightbell: the runtime cannot be started: {error}");
             ExitCode::FAILURE
         }
     }

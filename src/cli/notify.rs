@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::terminal::{complain, say};
 use crate::alerting::{Receiver, ended, test_message};
 use crate::app;
 use crate::model::Timestamp;
@@ -32,17 +33,17 @@ pub async fn test_notify(args: &TestNotifyArgs) -> ExitCode {
     let alerting = match app::load(&options) {
         Ok(config) => config.alerting,
         Err(error) => {
-            eprintln!("nightbell: {error:#}");
+            complain!("nightbell: {error:#}");
             return ExitCode::from(2);
         }
     };
     let Some(receiver) = alerting.receiver(&args.receiver) else {
         let known: Vec<&str> = alerting.receivers.iter().map(|r| r.name.as_str()).collect();
-        eprintln!("nightbell: there is no receiver {:?}; there is {}", args.receiver, known.join(", "));
+        complain!("nightbell: there is no receiver {:?}; there is {}", args.receiver, known.join(", "));
         return ExitCode::from(2);
     };
     if receiver.integrations.is_empty() {
-        eprintln!("nightbell: receiver {:?} tells nobody: it has no integration", receiver.name);
+        complain!("nightbell: receiver {:?} tells nobody: it has no integration", receiver.name);
         return ExitCode::from(2);
     }
     if tell(receiver, &alerting.external_url).await { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -60,10 +61,10 @@ async fn tell(receiver: &Receiver, external_url: &str) -> bool {
             all &= matches!(over, Ok(Ok(())));
         }
         match outcome {
-            Ok(Ok(())) if integration.courier.action().is_some() => println!("{}: can be taken; nothing was done", integration.key),
-            Ok(Ok(())) => println!("{}: accepted", integration.key),
-            Ok(Err(error)) => println!("{}: FAILED: {}: {error}", integration.key, error.reason.as_str()),
-            Err(_) => println!("{}: FAILED: timeout: no answer within {}s", integration.key, DEADLINE.as_secs()),
+            Ok(Ok(())) if integration.courier.action().is_some() => say!("{}: can be taken; nothing was done", integration.key),
+            Ok(Ok(())) => say!("{}: accepted", integration.key),
+            Ok(Err(error)) => say!("{}: FAILED: {}: {error}", integration.key, error.reason.as_str()),
+            Err(_) => say!("{}: FAILED: timeout: no answer within {}s", integration.key, DEADLINE.as_secs()),
         }
     }
     all

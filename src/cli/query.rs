@@ -8,7 +8,9 @@ use serde_json::Value as Json;
 use url::Url;
 
 use super::query_output::{Form, print_labels, print_series, print_value};
-use crate::http::{Client, HeaderName, HeaderValue, Method, Request, Response};
+use super::terminal::{complain, json_text};
+use crate::http::{HeaderName, HeaderValue, Method, Request, Response};
+use crate::model::text::{visible, visible_lines};
 use crate::model::{Timestamp, parse_duration};
 
 /// Deadline of a request: the server's own is two minutes.
@@ -137,6 +139,7 @@ pub async fn query(args: &QueryArgs) -> Result<(), String> {
             print_labels(&ask(args, &server, &format!("label/{name}/values"), &parameters).await?, form)
         }
     };
+    let text = if form == Form::Json { json_text(&text).into() } else { visible_lines(&text) };
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("nightbell: {error}"))
 }
 
@@ -188,7 +191,7 @@ async fn ask(args: &QueryArgs, server: &Url, path: &str, parameters: &[(&str, St
     get.headers.remove("content-type");
     url.set_query(Some(&form).filter(|form| !form.is_empty()).map(String::as_str));
     get.url = url;
-    let client = Client::plain();
+    let client = super::server::client();
     let labels = path.starts_with("label/");
     let mut response = if labels { client.send(get.clone()).await } else { client.send(post).await };
     if !labels && response.as_ref().is_ok_and(|r| matches!(r.status, 405 | 501)) {
@@ -200,7 +203,7 @@ async fn ask(args: &QueryArgs, server: &Url, path: &str, parameters: &[(&str, St
 
 /// The data of an answer, or what is wrong with it as client libraries say it.
 fn data(response: &Response) -> Result<Json, String> {
-    let detail = || format!(" (detail: {})", response.text().trim());
+    let detail = || format!(" (detail: {})", visible(response.text().trim()));
     match response.status {
         200..300 | 400 | 422 => {}
         status @ 401..500 => return Err(format!("client_error: client error: {status}{}", detail())),
@@ -210,10 +213,10 @@ fn data(response: &Response) -> Result<Json, String> {
     let mut answer: Json = serde_json::from_slice(&response.body).map_err(|error| format!("bad_response: {error}"))?;
     if answer["status"] == "error" {
         let word = |key: &str| answer[key].as_str().unwrap_or_default();
-        return Err(format!("{}: {}", word("errorType"), word("error")));
+        return Err(format!("{}: {}", visible(word("errorType")), visible(word("error"))));
     }
     for warning in answer["warnings"].as_array().into_iter().flatten() {
-        eprintln!("query warning: {}", warning.as_str().unwrap_or_default());
+        complain!("query warning: {}", visible(warning.as_str().unwrap_or_default()));
     }
     Ok(answer["data"].take())
 }

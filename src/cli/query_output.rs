@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value as Json;
 
-use crate::model::text::{format_float_f, quote};
+use crate::model::text::{format_float_f, quote, visible};
 use crate::model::{Labels, METRIC_NAME};
 
 /// How an answer is written.
@@ -59,7 +59,9 @@ pub fn print_series(data: &Json, form: Form) -> String {
 pub fn print_labels(data: &Json, form: Form) -> String {
     match form {
         Form::Json => go_json(data) + "\n",
-        Form::Promql => data.as_array().into_iter().flatten().map(|value| value.as_str().unwrap_or_default().to_owned() + "\n").collect(),
+        Form::Promql => {
+            data.as_array().into_iter().flatten().map(|value| visible(value.as_str().unwrap_or_default()).into_owned() + "\n").collect()
+        }
     }
 }
 
@@ -74,10 +76,10 @@ fn joined(items: impl Iterator<Item = String>, between: &str) -> String {
 /// A label set as promtool writes it: the name before the braces, no label name quoted.
 fn labels(metric: &Json) -> String {
     let pairs = metric.as_object().into_iter().flatten();
-    let pair = |(name, value): (&String, &Json)| format!("{name}={}", quote(value.as_str().unwrap_or_default()));
+    let pair = |(name, value): (&String, &Json)| format!("{}={}", visible(name), quote(value.as_str().unwrap_or_default()));
     let inner = joined(pairs.filter(|(name, _)| *name != METRIC_NAME).map(pair), ", ");
-    let name = metric[METRIC_NAME].as_str().unwrap_or_default();
-    if !name.is_empty() && inner.is_empty() { name.to_owned() } else { format!("{name}{{{inner}}}") }
+    let name = visible(metric[METRIC_NAME].as_str().unwrap_or_default());
+    if !name.is_empty() && inner.is_empty() { name.into_owned() } else { format!("{name}{{{inner}}}") }
 }
 
 /// A label set with the name inside the braces.

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use super::alert::pairs;
 use super::server::ServerArgs;
 use super::silence::labels_of;
+use super::terminal::say;
 use crate::alerting::matchers::canonical;
 use crate::alerting::route::{Route, Routes};
 use crate::alerting::verdict::{check, is_alertmanager_file};
@@ -57,7 +58,7 @@ pub async fn routes(args: &RoutesArgs) -> Result<ExitCode, String> {
             let routes = load(args, file.as_ref()).await?;
             let mut tree = String::from("Routing tree:\n.\n");
             branch(&routes, 0, "", true, &mut tree, &|route| slug(route, true, true));
-            println!("{tree}");
+            say!("{tree}");
             Ok(ExitCode::SUCCESS)
         }
         Action::Test { words, verify, tree } => {
@@ -71,13 +72,13 @@ pub async fn routes(args: &RoutesArgs) -> Result<ExitCode, String> {
             if *tree {
                 let mut text = String::from("Matching routes:\n.\n");
                 matching_branch(&routes, 0, &taken, "", true, &mut text);
-                println!("{text}\n");
+                say!("{text}\n");
             }
             let receivers: Vec<&str> = taken.iter().filter_map(|index| Some(routes.get(*index)?.receiver.as_str())).collect();
             let receivers = receivers.join(",");
-            println!("{receivers}");
+            say!("{receivers}");
             if verify.as_ref().is_some_and(|wanted| *wanted != receivers) {
-                println!("WARNING: Expected receivers did not match resolved receivers.");
+                say!("WARNING: Expected receivers did not match resolved receivers.");
                 return Ok(ExitCode::FAILURE);
             }
             Ok(ExitCode::SUCCESS)

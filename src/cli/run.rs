@@ -33,6 +33,10 @@ fn settle_allocator() {}
 /// Runs until a signal; the exit status says whether it ended well.
 pub fn run(args: &RunArgs) -> ExitCode {
     settle_allocator();
+    // After the start anew, which needs them, and before there are other threads, which would have their own.
+    if let Err(error) = crate::notify::close_inheritance() {
+        eprintln!("nightbell: goes on with what it inherited: {error}");
+    }
     if let Err(error) = start_logs(&args.log_level, args.log_format) {
         eprintln!("nightbell: {error}");
         return ExitCode::from(2);
@@ -52,6 +56,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
         state_dir: args.state_dir.clone(),
         listen: args.listen,
         rules: args.rules.clone(),
+        web_config: args.web_config_file.clone(),
     };
     let ended = start(&runtime, options).and_then(|app| runtime.block_on(app.run()));
     // A thread that hangs in a file system must not keep the process.

@@ -1,12 +1,16 @@
 //! The running nightbell that a command talks to: through the API v2 that amtool uses, and through its own.
 
+use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value as Json;
 use url::Url;
 
-use crate::http::{Client, HeaderValue, Method, Request, Response};
+use crate::config::{Document, Environment, Loader};
+use crate::http::{Client, HeaderValue, HttpConfig, Method, Request, Response};
+use crate::model::text::visible;
 
 /// Deadline of a request.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -97,10 +101,37 @@ pub fn token_missing(status: u16, token: Option<&str>) -> &'static str {
     }
 }
 
+/// The client of the commands, where `--http.config.file` says how.
+static CLIENT: OnceLock<Client> = OnceLock::new();
+
+/// Reads the file that says how a server is asked.
+pub fn ask_with(file: &Path) -> Result<(), String> {
+    let document = Document::read(file).map_err(|error| error.to_string())?;
+    let environment = Environment::of_process();
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let loader = Loader::new(&document, &environment, folder);
+    let config = {
+        let root = loader.root();
+        let config = HttpConfig::read(&root);
+        root.finish();
+        config
+    };
+    let config = loader.finish(config).map_err(|errors| errors.to_string())?;
+    let client = Client::build(&config).map_err(|error| format!("{}: {error}", file.display()))?;
+    // It is read once, before a command begins.
+    let _ = CLIENT.set(client);
+    Ok(())
+}
+
+/// The client for asking a running server.
+pub fn client() -> Client {
+    CLIENT.get().cloned().unwrap_or_else(Client::plain)
+}
+
 /// The answer to a request; the error names the server.
 pub async fn send(request: Request) -> Result<Response, String> {
     let host = request.url.host_str().unwrap_or("the server").to_owned();
-    Client::plain().send(request).await.map_err(|error| format!("{host} does not answer: {error}"))
+    client().send(request).await.map_err(|error| format!("{host} does not answer: {error}"))
 }
 
 impl Answer {
@@ -109,7 +140,8 @@ impl Answer {
         if self.status == 200 {
             return Ok(self.body);
         }
-        let said = self.body.as_str().or_else(|| self.body["message"].as_str()).unwrap_or("").to_owned();
+        let said = [&self.body, &self.body["message"], &self.body["error"]].into_iter().find_map(Json::as_str).unwrap_or_default();
+        let said = visible(said);
         Err(format!("status {}{}{said}{}", self.status, if said.is_empty() { "" } else { ": " }, self.hint))
     }
 }

@@ -11,7 +11,9 @@ use serde_json::{Value as Json, json};
 use super::alert::print_alerts;
 use super::server::ServerArgs;
 use super::table::{print_table, shown_time};
+use super::terminal::{complain, json_text, say};
 use crate::alerting::matchers::{canonical, parse_matchers};
+use crate::model::text::visible;
 use crate::model::{Labels, MatchOp, Matcher, Timestamp, parse_duration};
 
 /// Largest import, in bytes.
@@ -209,12 +211,12 @@ async fn hidden(server: &ServerArgs, matchers: &[Matcher]) -> Result<(Vec<Json>,
 async fn preview(server: &ServerArgs, matchers: &[Matcher], output: Output) -> Result<(), String> {
     let (alerts, all) = hidden(server, matchers).await?;
     if output == Output::Json {
-        println!("{}", Json::Array(alerts));
+        say!("{}", json_text(&Json::Array(alerts).to_string()));
         return Ok(());
     }
-    println!("{} would hide {} of {all} alerts.", canonical(matchers), alerts.len());
+    say!("{} would hide {} of {all} alerts.", canonical(matchers), alerts.len());
     if takes_everything(matchers) {
-        println!("It would hide every alert that has these labels, later ones too.");
+        say!("It would hide every alert that has these labels, later ones too.");
     }
     if !alerts.is_empty() {
         print_alerts(&alerts);
@@ -237,8 +239,8 @@ async fn add(server: &ServerArgs, args: &AddArgs) -> Result<(), String> {
     });
     let (alerts, all) = hidden(server, &matchers).await?;
     let made = server.post("silences", &body).await?.success()?;
-    eprintln!("{} hides {} of {all} alerts.", canonical(&matchers), alerts.len());
-    println!("{}", made["silenceID"].as_str().unwrap_or_default());
+    complain!("{} hides {} of {all} alerts.", canonical(&matchers), alerts.len());
+    say!("{}", visible(made["silenceID"].as_str().unwrap_or_default()));
     Ok(())
 }
 
@@ -306,7 +308,7 @@ async fn import(server: &ServerArgs, file: Option<&PathBuf>, force: bool) -> Res
             Err(error) => *refused.entry(error).or_default() += 1,
         }
     }
-    println!("{made} silences imported.");
+    say!("{made} silences imported.");
     if refused.is_empty() {
         return Ok(());
     }
@@ -332,12 +334,12 @@ fn matcher_text(json: &Json) -> String {
 fn print_silences(silences: &[Json], quiet: bool, output: Output) {
     if quiet {
         for silence in silences {
-            println!("{}", silence["id"].as_str().unwrap_or_default());
+            say!("{}", visible(silence["id"].as_str().unwrap_or_default()));
         }
         return;
     }
     if output == Output::Json {
-        println!("{}", Json::Array(silences.to_vec()));
+        say!("{}", json_text(&Json::Array(silences.to_vec()).to_string()));
         return;
     }
     let rows = silences.iter().map(|silence| {

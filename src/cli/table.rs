@@ -2,15 +2,19 @@
 
 use serde_json::Value as Json;
 
+use super::terminal::say;
+use crate::model::text::visible;
+
 /// Prints a heading and rows.
 pub fn print_table(heading: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     let heading: Vec<String> = heading.iter().map(|name| (*name).to_owned()).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(heading).chain(rows).collect();
+    let shown = |row: Vec<String>| row.iter().map(|cell| visible(cell).into_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(heading).chain(rows.map(shown)).collect();
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     for row in &rows {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        println!("{}", cells.join("  ").trim_end());
+        say!("{}", cells.join("  ").trim_end());
     }
 }
 

@@ -7,7 +7,9 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 use url::Url;
 
-use crate::http::{Client, Request};
+use super::terminal::{complain, json_text, say};
+use crate::http::Request;
+use crate::model::text::visible;
 
 /// What to ask whom.
 #[derive(Args)]
@@ -51,17 +53,17 @@ pub async fn why(args: &WhyArgs) -> ExitCode {
     let (status, body) = match ask(args).await {
         Ok(answer) => answer,
         Err(error) => {
-            eprintln!("nightbell: {} does not answer: {error}", args.url.host_str().unwrap_or("the server"));
+            complain!("nightbell: {} does not answer: {error}", args.url.host_str().unwrap_or("the server"));
             return ExitCode::FAILURE;
         }
     };
     let json: Value = serde_json::from_str(&body).unwrap_or_default();
     let Some(answers) = json["answers"].as_array() else {
-        eprintln!("nightbell: status {status}: {}", body.trim());
+        complain!("nightbell: status {status}: {}", visible(body.trim()));
         return ExitCode::from(if status == 400 { 2 } else { 1 });
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&json).unwrap_or(body));
+        say!("{}", json_text(&serde_json::to_string_pretty(&json).unwrap_or(body)));
     } else {
         print!("{}", render(answers, args));
     }
@@ -84,7 +86,7 @@ async fn ask(args: &WhyArgs) -> Result<(u16, String), String> {
         query.extend_pairs(args.at.iter().map(|at| ("at", at)));
         query.append_pair("language", if matches!(args.language, AnswerLanguage::Zh) { "zh" } else { "en" });
     }
-    let response = Client::plain().send(Request::get(url, Duration::from_secs(30))).await.map_err(|e| e.to_string())?;
+    let response = super::server::client().send(Request::get(url, Duration::from_secs(30))).await.map_err(|e| e.to_string())?;
     Ok((response.status, response.text().into_owned()))
 }
 
@@ -104,5 +106,5 @@ fn render(answers: &[Value], args: &WhyArgs) -> String {
             lines.extend(events.map(|event| format!("    {}  {}", text(&event["at"]), text(&event["text"]))));
         }
     }
-    lines.into_iter().map(|line| line + "\n").collect()
+    lines.into_iter().map(|line| visible(&line).into_owned() + "\n").collect()
 }

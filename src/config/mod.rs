@@ -17,7 +17,7 @@ pub use document::{Document, Node, Position, ScalarStyle, Value};
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use glob::{BadPattern, glob};
-pub use redacted::{redacted, to_yaml};
+pub use redacted::{redacted, shown_url, sounds_secret, to_yaml};
 pub use secret::Secret;
 pub use section::{Loader, Section};
 pub use value::{ByteSize, FromNode};

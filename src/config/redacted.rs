@@ -2,6 +2,7 @@
 //!
 //! A secret is what was read as one; besides, whatever stands under a key that sounds like one, read or not.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use serde::ser::{SerializeMap, SerializeSeq};
@@ -9,12 +10,16 @@ use serde::{Serialize, Serializer};
 
 use super::document::{Document, Node, ScalarStyle, Value};
 
-/// Ends of keys whose values are secrets, wherever they stand.
-const SECRET_KEYS: [&str; 12] = [
+/// Ends of keys whose values are secrets, wherever they stand; `-` counts as `_`.
+const SECRET_KEYS: [&str; 20] = [
     "password",
+    "passwd",
+    "pwd",
+    "passphrase",
     "secret",
     "token",
     "credentials",
+    "credential",
     "api_key",
     "apikey",
     "_key",
@@ -22,8 +27,14 @@ const SECRET_KEYS: [&str; 12] = [
     "api_url",
     "webhook_url",
     "authorization",
-    "bearer_token",
+    "auth",
+    "signature",
+    "sig",
+    "session",
+    "cookie",
 ];
+/// Keys whose values hold headers: any of them may be a secret.
+const HEADERS: [&str; 3] = ["http_headers", "headers", "proxy_connect_header"];
 
 /// The document as YAML without secrets.
 pub fn redacted(document: &Document, secrets: &HashSet<*const Node>) -> String {
@@ -49,9 +60,66 @@ impl<'a> Shown<'a> {
     }
 }
 
-fn is_secret(key: &str) -> bool {
-    let key = key.to_lowercase();
-    SECRET_KEYS.iter().any(|end| key.ends_with(end))
+/// Whether the name of a key, header or parameter sounds like that of a secret.
+pub fn sounds_secret(name: &str) -> bool {
+    let name = name.to_lowercase().replace('-', "_");
+    name == "key" || SECRET_KEYS.iter().any(|end| name.ends_with(end))
+}
+
+/// A URL without its password and without the values of parameters that sound like secrets.
+pub fn shown_url(text: &str) -> String {
+    let Ok(mut url) = url::Url::parse(text) else { return text.to_owned() };
+    let is_told = |url: &url::Url| url.query_pairs().any(|(name, _)| sounds_secret(&name));
+    if url.password().is_none() && !is_told(&url) {
+        return text.to_owned();
+    }
+    if url.password().is_some() {
+        // Only a URL that cannot have one refuses.
+        let _ = url.set_password(Some("secret"));
+    }
+    let pairs = url.query_pairs().map(|(name, value)| {
+        let value = if sounds_secret(&name) { "<secret>".into() } else { value };
+        (name.into_owned(), value.into_owned())
+    });
+    let pairs: Vec<(String, String)> = pairs.collect();
+    if !pairs.is_empty() {
+        url.query_pairs_mut().clear().extend_pairs(pairs);
+    }
+    url.to_string().replace("%3Csecret%3E", "<secret>")
+}
+
+/// A text as it was written, of `${NAME:-default}` the name alone: a default may be a secret.
+fn named(text: &str) -> Cow<'_, str> {
+    if !text.contains("${") {
+        return Cow::Borrowed(text);
+    }
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find("${") {
+        out.push_str(&rest[..at + 2]);
+        rest = &rest[at + 2..];
+        let end = rest.find('}').unwrap_or(rest.len());
+        let name = rest[..end].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').map(char::len_utf8).sum::<usize>();
+        out.push_str(&rest[..name]);
+        // A default goes, and so does whatever else stands there, which nobody reads as a name.
+        if name != end && !rest[name..end].starts_with(":-") {
+            out.push_str("<secret>");
+        }
+        if end == rest.len() {
+            rest = "";
+        } else {
+            out.push('}');
+            rest = &rest[end + 1..];
+        }
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// Whether a text is one `${NAME}` and no more, with a default or without.
+fn is_reference(text: &str) -> bool {
+    let inner = text.strip_prefix("${").and_then(|text| text.strip_suffix('}'));
+    inner
+        .is_some_and(|inner| !inner.contains('}') && crate::model::text::is_legacy_label_name(inner.split(":-").next().unwrap_or_default()))
 }
 
 /// Whether a URL carries a password or a query, which may hold a token.
@@ -63,14 +131,15 @@ impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.node.value {
             Value::Scalar { .. } if self.node.is_null() => serializer.serialize_none(),
-            Value::Scalar { text, .. } if (self.secret || tells(text)) && !text.starts_with("${") => serializer.serialize_str("<secret>"),
+            Value::Scalar { text, .. } if self.secret && is_reference(text) => serializer.serialize_str(&named(text)),
+            Value::Scalar { text, .. } if self.secret || tells(text) => serializer.serialize_str("<secret>"),
             Value::Scalar { text, style: ScalarStyle::Plain } => match (text.as_str(), text.parse::<i64>()) {
                 ("true", _) => serializer.serialize_bool(true),
                 ("false", _) => serializer.serialize_bool(false),
                 (_, Ok(number)) => serializer.serialize_i64(number),
-                _ => serializer.serialize_str(text),
+                _ => serializer.serialize_str(&named(text)),
             },
-            Value::Scalar { text, .. } => serializer.serialize_str(text),
+            Value::Scalar { text, .. } => serializer.serialize_str(&named(text)),
             Value::List(items) => {
                 let mut list = serializer.serialize_seq(Some(items.len()))?;
                 items.iter().try_for_each(|node| list.serialize_element(&self.below(node, false)))?;
@@ -79,7 +148,7 @@ impl Serialize for Shown<'_> {
             Value::Map(entries) => {
                 let mut map = serializer.serialize_map(Some(entries.len()))?;
                 for (key, _, node) in entries {
-                    map.serialize_entry(key, &self.below(node, is_secret(key)))?;
+                    map.serialize_entry(&*named(key), &self.below(node, sounds_secret(key) || HEADERS.contains(&key.as_str())))?;
                 }
                 map.end()
             }
@@ -105,5 +174,29 @@ mod tests {
         assert_eq!(text(again.root.get("a").and_then(|a| a.get("port"))), "5");
         let Some(Value::List(items)) = again.root.get("b").map(|n| &n.value) else { panic!("a list") };
         assert_eq!(text(items[0].get("api_key")), "${KEY}");
+    }
+
+    /// Issue 10: of `${…}` only the name is shown, and only where nothing stands beside it.
+    #[test]
+    fn nothing_between_dollar_brace_and_brace_but_the_name_is_shown() {
+        let text = "web: {admin_token: '${NOPE:-DEFAULTSECRET1}', url: '${WBASE}TAILSECRET2', api_url: '${SCH:-https}://h/SLACKSECRET3'}\n\
+                    a: {auth_password: '${PFX}MAILSECRET4', bot_token: '${X:-555}:TGSECRET5', dsn: '${P:-postgres}://u:PGSECRET6@h'}\n\
+                    b: {password: '${NOPE:-BASICSECRET7}', token: '${A}${B:-SECRET8}', secret: '${a SECRET9}', key: '${A:-SECRET10'}\n\
+                    c: {name: '${HOST:-SECRET11}/x', text: '${1}-${A} ${b-SECRET12} ${C:-SECRET13', '${K:-SECRET14}': x}\n\
+                    http_headers: {X-Api-Key: {values: [SECRET15]}, X-Scope: {values: ['${T:-SECRET16}']}}\n\
+                    params: {token: [SECRET17], sig: SECRET18, module: [http_2xx]}\nd: {url: 'https://${U}:SECRET19@h/', e: 'http://h/?q=SECRET20'}\n";
+        let shown = redacted(&Document::parse("t.yml", text).expect("YAML"), &HashSet::new());
+        let hidden = shown.replace("<secret>", "");
+        assert!(!hidden.contains("SECRET") && shown.contains("http_2xx"), "{shown}");
+        for name in ["${NOPE}", "${HOST}/x", "${1}-${A} "] {
+            assert!(shown.contains(name), "{name}: {shown}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_shown_without_what_sounds_like_a_secret() {
+        assert_eq!(shown_url("http://h:1/p?a=b&token=X&X-Amz-Signature=Y"), "http://h:1/p?a=b&token=<secret>&X-Amz-Signature=<secret>");
+        assert_eq!(shown_url("http://u:p@h/"), "http://u:secret@h/");
+        assert_eq!(shown_url("http://h/p?a=b%20c"), "http://h/p?a=b%20c");
     }
 }

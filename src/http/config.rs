@@ -88,7 +88,8 @@ pub enum TlsVersions {
 }
 
 impl TlsVersions {
-    fn read(section: &Section<'_>) -> Self {
+    /// Reads `min_version` and `max_version` of a TLS block.
+    pub fn read(section: &Section<'_>) -> Self {
         let version = |key: &str| {
             let word: Option<String> = section.get(key);
             let known = word.filter(|w| {
@@ -110,7 +111,8 @@ impl TlsVersions {
         TlsVersions::Both
     }
 
-    pub(super) fn rustls(self) -> &'static [&'static rustls::SupportedProtocolVersion] {
+    /// The same for rustls.
+    pub fn rustls(self) -> &'static [&'static rustls::SupportedProtocolVersion] {
         static ONLY_12: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS12];
         static ONLY_13: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
         match self {

@@ -7,7 +7,7 @@ mod oauth2;
 mod tls;
 
 pub use client::{Client, Incoming, Request, Response, within};
-pub use config::{HttpConfig, TlsConfig};
+pub use config::{HttpConfig, TlsConfig, TlsVersions};
 pub use error::{HttpError, HttpErrorKind};
 pub use oauth2::OAuth2;
 pub use reqwest::Method;

@@ -1,5 +1,6 @@
 //! Text forms that several formats share: names, quoted strings and float spellings.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Whether `name` matches `[a-zA-Z_:][a-zA-Z0-9_:]*`, the metric names that need no quotes.
@@ -36,6 +37,35 @@ pub fn quote(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// Whether a terminal acts on a character, or shows others in its place, instead of showing it: control characters, line separators, and what
+/// turns the direction of text (<https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>) or hides in it.
+pub fn is_active(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A text from outside for a terminal or a log, on one line: what [`is_active`] names is escaped.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    escaped(text, is_active)
+}
+
+/// The same for a text of several lines of our own.
+pub fn visible_lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| is_active(c) && !matches!(c, '\n' | '\t'))
+}
+
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool + Copy) -> Cow<'_, str> {
+    if !text.contains(is_escaped) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_escaped(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    Cow::Owned(out)
 }
 
 /// Go's `unicode.IsPrint`: letters, marks, numbers, punctuation, symbols and the ASCII space.

@@ -53,6 +53,13 @@ impl Field {
         Field { key, template, source, html: key == "html" }
     }
 
+    /// The field with another text in the place of its own, of which nothing is said.
+    pub(super) fn variant(&self, section: &Section<'_>, source: String) -> Self {
+        let library = section.given::<Library>().unwrap_or_default();
+        let template = Template::notification(&source, &library).map_err(|problem| problem.to_string());
+        Field { key: self.key, template, source, html: self.html }
+    }
+
     /// The same field, its values escaped for HTML where the message is HTML.
     pub(super) fn escaped(mut self, html: bool) -> Self {
         self.html = html;

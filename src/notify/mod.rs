@@ -29,7 +29,7 @@ use futures_util::future::BoxFuture;
 
 use crate::config::Section;
 
-pub use command::{Action, Ended, Limits, Order};
+pub use command::{Action, Ended, Limits, Order, close_inheritance};
 pub use error::{NotifyError, Reason};
 pub use field::counting_failed_templates;
 pub use message::{named_size, picture};

@@ -16,6 +16,8 @@ pub struct AlertRow {
     pub timeout: bool,
     /// Groups that have dealt with its end, while others have not.
     pub left: Vec<String>,
+    /// Whether it came from outside, not from a rule of our own.
+    pub posted: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -35,6 +37,8 @@ struct Body {
     shipped: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     left: Vec<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    posted: bool,
 }
 
 fn pairs(labels: &Labels) -> Vec<(String, String)> {
@@ -56,6 +60,7 @@ fn body(row: &AlertRow) -> String {
         evidence: alert.evidence.clone(),
         shipped: alert.shipped,
         left: row.left.clone(),
+        posted: row.posted,
     };
     // Strings, numbers and lists of them always have a JSON form.
     serde_json::to_string(&body).unwrap_or_default()
@@ -75,7 +80,7 @@ fn row(text: &str) -> Result<AlertRow, serde_json::Error> {
         evidence: body.evidence,
         shipped: body.shipped,
     };
-    Ok(AlertRow { alert, timeout: body.timeout, left: body.left })
+    Ok(AlertRow { alert, timeout: body.timeout, left: body.left, posted: body.posted })
 }
 
 impl State {

@@ -55,6 +55,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a statement failed because of what it would have written, so that others can be written.
+    pub(super) fn is_about_a_row(&self) -> bool {
+        matches!(self, Error::Query { source, .. } if super::statement::is_about_a_row(source))
+    }
+
     /// Whether the file is damaged: SQLite's SQLITE_CORRUPT and SQLITE_NOTADB, extended codes included (<https://sqlite.org/rescode.html>).
     pub fn is_damage(&self) -> bool {
         let source = match self {

@@ -14,6 +14,7 @@ mod decisions;
 mod error;
 mod escalations;
 mod flaps;
+mod folder;
 mod for_state;
 pub mod migrations;
 mod notification_log;
@@ -21,9 +22,11 @@ mod outbox;
 mod reach;
 mod recover;
 mod silences;
+mod size;
 mod statement;
 mod transition;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -34,7 +37,7 @@ use parking_lot::{Mutex, RwLock};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use tokio::runtime::Handle;
 
 use crate::telemetry::Telemetry;
@@ -46,11 +49,13 @@ pub use decisions::{AlertPath, DecisionRow, MAX_DECISIONS};
 pub use error::Error;
 pub use escalations::EscalationRow;
 pub use flaps::FlapRow;
+pub use folder::{FolderLock, LockError, prepare_folder};
 pub use for_state::{RuleAlertChanges, RuleAlertRow};
 pub use notification_log::LogRow;
 pub use outbox::{DeadLetter, MAX_DEAD_LETTERS, OutboxRow};
+pub use recover::Replaced;
 pub use silences::SilenceRow;
-pub use transition::Transition;
+pub use transition::{Refused, Transition};
 
 /// Deadline of one operation, and of a connection.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -65,10 +70,18 @@ struct Inner {
     pool: RwLock<Pool>,
     /// Where SQLite's file is.
     file: Mutex<Option<PathBuf>>,
+    /// What is to be opened as soon as it can be, in place of memory.
+    wanted: Mutex<Option<reach::Wanted>>,
+    /// The folder of a file that could be opened only later.
+    lock: Mutex<Option<FolderLock>>,
     reach: reach::Reach,
     /// The runtime in which the database was opened: its connections live there.
     home: Handle,
     errors: Counter,
+    /// Rows that the database refused.
+    refused: Counter,
+    refused_at: Mutex<Option<std::time::Instant>>,
+    bytes: Gauge,
     healthy: AtomicBool,
     /// When a database that was damaged or removed was replaced; 0: never.
     replaced_at: Gauge<f64, AtomicU64>,
@@ -113,6 +126,7 @@ impl State {
         let state = Self::with(Pool::Sqlite(pool), false);
         state.bring_up_to_date().await?;
         *state.0.file.lock() = Some(path.to_owned());
+        state.make_shrinkable().await;
         Ok(state)
     }
 
@@ -125,11 +139,18 @@ impl State {
         Ok(state)
     }
 
-    /// The same, in place of a database that cannot be opened; its metric says so.
-    pub async fn instead() -> Result<Self, Error> {
+    /// The same, in place of a database that cannot be opened; its metric says so. [`State::look_after_file`] opens `file`, if there is one
+    /// to be opened, as soon as that can be done; `listens` is what a second process is told.
+    pub async fn instead(file: Option<PathBuf>, listens: SocketAddr) -> Result<Self, Error> {
         let state = Self::in_memory().await?;
         state.0.in_memory.set(1);
+        *state.0.wanted.lock() = file.map(|path| reach::Wanted { path, listens });
         Ok(state)
+    }
+
+    /// Whether what should be in a database is in memory alone.
+    pub fn is_instead(&self) -> bool {
+        self.0.in_memory.get() != 0
     }
 
     /// Connects to a PostgreSQL server (`postgres://user:password@host/database`) and brings its schema up to date.
@@ -163,6 +184,9 @@ impl State {
     pub fn register(&self, telemetry: &Telemetry) {
         telemetry.register(|registry| {
             registry.register("state_errors", "Operations on the state database that failed.", self.0.errors.clone());
+            registry.register("state_rows_refused", "Rows that the state database could not keep.", self.0.refused.clone());
+            let help = "Size of the state database on disk, its write-ahead log included; 0 with PostgreSQL and in memory.";
+            registry.register_with_unit("state_size", help, prometheus_client::registry::Unit::Bytes, self.0.bytes.clone());
             let help = "When a state database that was damaged or removed was replaced by a new one; 0 if it never was.";
             registry.register("state_replaced_timestamp_seconds", help, self.0.replaced_at.clone());
             let help = "Whether state lives in memory alone because the database could not be opened or reached.";
@@ -189,9 +213,14 @@ impl State {
         State(Arc::new(Inner {
             pool: RwLock::new(pool),
             file: Mutex::default(),
+            wanted: Mutex::default(),
+            lock: Mutex::default(),
             reach: reach::Reach::new(waits),
             home: Handle::current(),
             errors: Counter::default(),
+            refused: Counter::default(),
+            refused_at: Mutex::default(),
+            bytes: Gauge::default(),
             healthy: AtomicBool::new(true),
             replaced_at: Gauge::default(),
             in_memory: Gauge::default(),
@@ -245,6 +274,7 @@ async fn close(pool: &Pool) {
 }
 
 async fn open_file(path: &Path) -> Result<SqlitePool, sqlx::Error> {
+    folder::make_private(path).map_err(sqlx::Error::Io)?;
     sqlite_pool(SqliteConnectOptions::new().filename(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal)).await
 }
 
@@ -255,6 +285,7 @@ async fn sqlite_pool(options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY)
         .statement_cache_capacity(32)
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
         .pragma("cache_size", "-256")
         .pragma("journal_size_limit", "4194304");
     SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None).acquire_timeout(DEADLINE).connect_with(options).await

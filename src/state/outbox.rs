@@ -263,6 +263,17 @@ pub(super) fn put(row: &OutboxRow) -> Statement {
     )
 }
 
+/// Keeps both tables within these bounds: the oldest messages beyond them become dead letters, the oldest dead letters go.
+pub(super) fn bounds(messages: i64, letter_bytes: i64, now: Timestamp) -> [Statement; 3] {
+    let oldest = "INSERT INTO dead_letters (delivery_id, integration, group_key, created_ms, died_ms, error, body) \
+                  SELECT delivery_id, integration, group_key, created_ms, $1, 'too many messages wait', body FROM outbox \
+                  WHERE seq <= (SELECT MAX(seq) FROM outbox) - $2 ON CONFLICT (delivery_id) DO NOTHING";
+    let gone = "DELETE FROM outbox WHERE seq <= (SELECT MAX(seq) FROM outbox) - $1";
+    let large = "DELETE FROM dead_letters WHERE delivery_id IN (SELECT delivery_id FROM (SELECT delivery_id, \
+                 SUM(LENGTH(body)) OVER (ORDER BY died_ms DESC, delivery_id) AS bytes FROM dead_letters) AS sizes WHERE bytes > $1)";
+    [statement(oldest, [now.into(), messages.into()]), statement(gone, [messages.into()]), statement(large, [letter_bytes.into()])]
+}
+
 fn remove(delivery_id: &str) -> Statement {
     statement("DELETE FROM outbox WHERE delivery_id = $1", [delivery_id.into()])
 }

@@ -20,6 +20,13 @@ const REST: Duration = Duration::from_secs(5);
 /// What is slow for a failure, and the deadline of the question whether it answers again.
 const PROBE: Duration = Duration::from_secs(1);
 
+/// A file that could not be opened yet.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub path: PathBuf,
+    pub listens: std::net::SocketAddr,
+}
+
 /// What is known of the database's answers.
 pub(super) struct Reach {
     /// Until when it is left alone, if it is.
@@ -139,6 +146,35 @@ impl State {
         Box::pin(self.bring_up_to_date())
     }
 
+    /// Opens the file that could not be opened at the start, if it can be now, and writes there what memory holds; true when that was so.
+    /// What the file holds must then be read.
+    pub async fn open_wanted(&self, now: Timestamp) -> Result<bool, Error> {
+        let Some(wanted) = self.0.wanted.lock().clone() else { return Ok(false) };
+        let Pool::Sqlite(memory) = self.pool() else { return Ok(false) };
+        let refused = |source: std::io::Error| Error::Open { path: wanted.path.clone(), source: sqlx::Error::Io(source) };
+        let folder = wanted.path.parent().map(std::path::Path::to_owned).unwrap_or_default();
+        super::prepare_folder(&folder).map_err(refused)?;
+        let has_lock = self.0.lock.lock().is_some();
+        if !has_lock {
+            match super::FolderLock::take(&folder, wanted.listens) {
+                Ok(lock) => *self.0.lock.lock() = Some(lock),
+                // Our own, from the start: the folder could be locked, and its database not be opened.
+                Err(super::LockError::InUse { by }) if by.starts_with(&format!("process {},", std::process::id())) => {}
+                Err(error) => return Err(refused(std::io::Error::other(error.to_string()))),
+            }
+        }
+        let (opened, _) = Self::open_or_replace(&wanted.path, now).await?;
+        let Pool::Sqlite(file) = opened.pool() else { return Ok(false) };
+        super::recover::copy_rows(&memory, &file).await.map_err(|source| Error::Open { path: wanted.path.clone(), source })?;
+        *self.0.pool.write() = Pool::Sqlite(file);
+        *self.0.file.lock() = Some(wanted.path);
+        *self.0.wanted.lock() = None;
+        self.0.in_memory.set(0);
+        self.0.healthy.store(true, Ordering::Relaxed);
+        close(&Pool::Sqlite(memory)).await;
+        Ok(true)
+    }
+
     /// Looks whether SQLite's file is still where it was. If somebody removed it, what the open connection still holds is written to a new
     /// one; true when that was so. A file that somebody put in its place is left alone.
     pub async fn restore_removed_file(&self, now: Timestamp) -> Result<bool, Error> {
@@ -160,6 +196,7 @@ impl State {
         }
         let write = sqlx::query("VACUUM INTO $1").bind(copy.display().to_string());
         self.within("rewrite file", super::DEADLINE, async { write.execute(&old).await.map(drop) }).await?;
+        super::folder::make_private(&copy).map_err(refused)?;
         std::fs::rename(&copy, &path).map_err(refused)?;
         *self.0.pool.write() = Pool::Sqlite(open_file(&path).await.map_err(failed)?);
         self.0.replaced_at.set(now.seconds());

@@ -1,13 +1,27 @@
 //! One write: SQL text with its values. Each table's file makes them; [`State::write`] runs a list of them as one transaction.
 
-use std::time::Duration;
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
 
 use sqlx::Connection as _;
+use tracing::error;
 
 use super::{DEADLINE, Error, Pool, State, on_pool};
 
 /// What each statement of a transaction adds to its deadline.
 const PER_STATEMENT: Duration = Duration::from_millis(2);
+/// Time between two log lines about rows that were refused.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Whether a failure is about what a row holds, so that others can be written: SQLSTATE classes 22 (data), 23 (constraints) and 54 (limits) of
+/// PostgreSQL (<https://www.postgresql.org/docs/current/errcodes-appendix.html>); SQLITE_TOOBIG, CONSTRAINT and MISMATCH of SQLite.
+pub(super) fn is_about_a_row(error: &sqlx::Error) -> bool {
+    let Some(code) = error.as_database_error().and_then(|error| error.code()) else { return matches!(error, sqlx::Error::Encode(_)) };
+    match code.parse::<u32>() {
+        Ok(number) if code.len() < 5 => matches!(number & 0xff, 18..=20),
+        _ => ["22", "23", "54"].iter().any(|class| code.starts_with(class)),
+    }
+}
 
 /// A value bound to a `$n` marker.
 #[derive(Clone, Debug)]
@@ -18,14 +32,22 @@ pub(super) enum Argument {
 
 impl From<&str> for Argument {
     fn from(text: &str) -> Self {
-        Argument::Text(text.to_owned())
+        Argument::Text(kept(text).into_owned())
     }
 }
 
 impl From<String> for Argument {
     fn from(text: String) -> Self {
-        Argument::Text(text)
+        match kept(&text) {
+            Cow::Borrowed(_) => Argument::Text(text),
+            Cow::Owned(text) => Argument::Text(text),
+        }
     }
+}
+
+/// A text as every backend keeps it: PostgreSQL refuses the byte 0, for which its picture stands.
+pub(super) fn kept(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{2400}")) } else { Cow::Borrowed(text) }
 }
 
 impl From<i64> for Argument {
@@ -73,6 +95,50 @@ impl State {
     }
 
     async fn write_with(&self, operation: &'static str, statements: &[Statement], durable: bool) -> Result<(), Error> {
+        match self.write_all(operation, statements, durable).await {
+            Err(error) if statements.len() > 1 && error.is_about_a_row() => self.write_each(operation, statements).await.map(drop),
+            result => result,
+        }
+    }
+
+    /// Runs the statements in order, each for itself in one transaction: the numbers of those that the database refused, which are logged and
+    /// counted. Errs when it refused all, or fails.
+    pub(super) async fn write_each(&self, operation: &'static str, statements: &[Statement]) -> Result<Vec<usize>, Error> {
+        let deadline = DEADLINE + PER_STATEMENT * 3 * u32::try_from(statements.len()).unwrap_or(u32::MAX);
+        let refused = on_pool!(self, operation, deadline, |pool| async {
+            let mut transaction = pool.begin().await?;
+            let mut refused: Vec<(usize, sqlx::Error)> = Vec::new();
+            for (index, statement) in statements.iter().enumerate() {
+                let mut one = transaction.begin().await?;
+                match bound!(statement).execute(&mut *one).await {
+                    Ok(_) => one.commit().await?,
+                    Err(error) if is_about_a_row(&error) => {
+                        one.rollback().await?;
+                        refused.push((index, error));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            transaction.commit().await?;
+            Ok(refused)
+        })?;
+        self.note_refused(operation, statements, &refused);
+        Ok(refused.into_iter().map(|(index, _)| index).collect())
+    }
+
+    /// Counts rows that were refused; one is logged, and then none for a minute.
+    fn note_refused(&self, operation: &str, statements: &[Statement], refused: &[(usize, sqlx::Error)]) {
+        let Some((index, error)) = refused.first() else { return };
+        self.0.refused.inc_by(refused.len() as u64);
+        let mut noted_at = self.0.refused_at.lock();
+        if noted_at.is_none_or(|at| at.elapsed() >= QUIET) {
+            *noted_at = Some(Instant::now());
+            let sql = statements.get(*index).map(|statement| statement.sql.chars().take(40).collect::<String>()).unwrap_or_default();
+            error!(operation, rows = refused.len(), sql, %error, "The state database cannot keep a row; the others are written.");
+        }
+    }
+
+    pub(super) async fn write_all(&self, operation: &'static str, statements: &[Statement], durable: bool) -> Result<(), Error> {
         // Each statement may take its way to a server and back.
         let deadline = DEADLINE + PER_STATEMENT * u32::try_from(statements.len()).unwrap_or(u32::MAX);
         let lasts = !self.is_in_memory();

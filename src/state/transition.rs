@@ -51,11 +51,18 @@ impl Transition {
     }
 }
 
+/// What of a transition the database could not keep.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// The delivery ids of messages: they must be sent from memory.
+    pub messages: Vec<String>,
+}
+
 impl State {
-    /// Writes a transition. When this returns `Ok`, it survives `kill -9` and power loss.
-    pub async fn record(&self, transition: &Transition) -> Result<(), Error> {
+    /// Writes a transition. When this returns `Ok`, it survives `kill -9` and power loss, but for what the value names.
+    pub async fn record(&self, transition: &Transition) -> Result<Refused, Error> {
         if transition.is_empty() {
-            return Ok(());
+            return Ok(Refused::default());
         }
         let mut statements: Vec<Statement> = Vec::new();
         if transition.replace {
@@ -69,9 +76,19 @@ impl State {
         statements.extend(transition.gone_escalations.iter().map(escalations::remove));
         statements.extend(transition.flaps.iter().map(flaps::put));
         statements.extend(transition.log.iter().map(notification_log::put));
+        let messages = statements.len();
         statements.extend(transition.messages.iter().map(outbox::put));
         statements.extend(transition.decisions.iter().map(decisions::put));
         statements.extend(transition.actions.iter().map(action_log::put));
-        self.write("record transition", &statements).await
+        match self.write_all("record transition", &statements, true).await {
+            Ok(()) => Ok(Refused::default()),
+            Err(error) if error.is_about_a_row() => {
+                let refused = self.write_each("record transition", &statements).await?;
+                let lost = |index: usize| index.checked_sub(messages).and_then(|index| transition.messages.get(index));
+                let lost = refused.into_iter().filter_map(lost).map(|message| message.delivery_id.clone());
+                Ok(Refused { messages: lost.collect() })
+            }
+            Err(error) => Err(error),
+        }
     }
 }

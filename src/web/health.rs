@@ -93,13 +93,18 @@ fn part(context: &Context, kinds: &[&str], remedy: &str) -> Result<Response, Api
 fn all_checks(context: &Context) -> Vec<Check> {
     let (now, targets) = (Timestamp::now(), context.scraper.targets());
     let mut checks: Vec<Check> = targets.iter().filter(|t| t.info.kind != "nightbell").map(|t| check(context, t, now)).collect();
-    let healthy = context.state.is_healthy();
+    let in_memory = context.state.is_instead();
+    let healthy = context.state.is_healthy() && !in_memory;
     checks.push(Check {
         name: "state database".into(),
         kind: "nightbell",
         status: if healthy { "healthy" } else { "unhealthy" },
         response_time_ms: 0.0,
-        error: if healthy { String::new() } else { "the last operation failed; see the log".into() },
+        error: match (healthy, in_memory) {
+            (true, _) => String::new(),
+            (false, true) => "it cannot be opened, and is tried again; alerts are kept in memory alone".into(),
+            (false, false) => "the last operation failed; see the log".into(),
+        },
         checked_at: None,
     });
     checks

@@ -8,6 +8,7 @@ mod connections;
 mod control;
 mod dead_letters;
 mod error;
+mod guard;
 mod health;
 mod heartbeat;
 pub mod limits;
@@ -17,9 +18,11 @@ mod prometheus;
 mod seats;
 pub mod serve;
 mod stream;
+pub mod tls;
 mod ui;
 pub mod why;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -53,7 +56,7 @@ pub use seats::QUERIES;
 const TIMEOUT: Duration = Duration::from_secs(130);
 
 /// The block `web`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct WebConfig {
     /// The token of the administrator, for `/health/detailed` and for changes.
     pub admin_token: Option<Secret>,
@@ -61,23 +64,59 @@ pub struct WebConfig {
     pub listen: Option<String>,
     /// Where people reach this nightbell, for links in messages.
     pub external_url: Option<String>,
+    /// `config_file`: TLS and logging in, as Prometheus's `web.config.file` says it; the flag `--web.config.file` wins.
+    pub config_file: Option<PathBuf>,
+    /// Whether that file lets in only who logs in.
+    pub logs_in: bool,
+    /// How many alerts that were posted are kept.
+    pub posted_alerts: usize,
+}
+
+impl Default for WebConfig {
+    fn default() -> Self {
+        WebConfig {
+            admin_token: None,
+            listen: None,
+            external_url: None,
+            config_file: None,
+            logs_in: false,
+            posted_alerts: alerting::alerts::MAX_POSTED,
+        }
+    }
 }
 
 impl WebConfig {
     /// Reads the block.
     pub fn read(section: &Section<'_>) -> Self {
-        let config = WebConfig {
+        let mut config = WebConfig {
             admin_token: section.secret("admin_token"),
             listen: section.get("listen"),
             external_url: section.get::<url::Url>("external_url").map(|u| u.to_string().trim_end_matches('/').to_owned()),
+            config_file: section.get("config_file"),
+            logs_in: false,
+            posted_alerts: section.or("posted_alerts", alerting::alerts::MAX_POSTED),
         };
         if let Some(listen) = &config.listen
             && listen.parse::<std::net::SocketAddr>().is_err()
         {
             section.error("listen", format!("{listen:?} is not an address and a port"), "give 127.0.0.1:9908");
         }
+        if let Some(path) = config.config_file.clone() {
+            match tls::check(&path) {
+                Ok(logs_in) => config.logs_in = logs_in,
+                Err(problem) => section.error("config_file", problem, "mend that file; its format is that of Prometheus's web.config.file"),
+            }
+        }
         section.finish();
         config
+    }
+
+    fn has_token(&self) -> bool {
+        self.admin_token.as_ref().is_some_and(|token| !token.is_empty())
+    }
+
+    fn external(&self) -> Option<url::Url> {
+        self.external_url.as_ref().and_then(|text| url::Url::parse(text).ok())
     }
 }
 
@@ -144,8 +183,13 @@ impl Context {
     }
 }
 
-/// Every route; `refused` counts what is turned away because too much is asked at once.
-pub fn router(context: Context, refused: Counter) -> Router {
+/// Every route; `refused` counts what is turned away because too much is asked at once, `gate` says who may ask at all.
+pub fn router(context: Context, gate: Arc<tls::Gate>, refused: Counter) -> Router {
+    let settings = context.settings.clone();
+    let enter = axum::middleware::from_fn(move |request, next| {
+        let token = settings.read().admin_token.clone();
+        gate.clone().pass(token, request, next)
+    });
     let seats = Seats::new(context.budget.clone(), refused.clone());
     let operators = Router::new()
         .merge(metrics::routes())
@@ -166,5 +210,7 @@ pub fn router(context: Context, refused: Counter) -> Router {
         .layer(CompressionLayer::new())
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))
         .layer(CatchPanicLayer::new())
+        .layer(enter)
+        .layer(axum::middleware::map_response(guard::protect))
         .with_state(context)
 }

@@ -20,8 +20,10 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
+use super::admin::{LocalEnd, LoggedIn};
 use super::connections::{Admission, Connections, Place};
 use super::stream::{MAX_HEAD, Stream};
+use super::tls::Gate;
 use crate::model::Budget;
 use crate::telemetry::{Sparing, Telemetry};
 
@@ -85,6 +87,7 @@ impl Metrics {
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    gate: Arc<Gate>,
     limits: Limits,
     budget: Arc<Budget>,
     metrics: Metrics,
@@ -93,6 +96,7 @@ pub async fn serve(
     let connections = Connections::new(limits.connections);
     let (full, broken) = (Sparing::default(), Sparing::default());
     let graceful = GracefulShutdown::new();
+    let listens = listener.local_addr()?;
     let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -128,38 +132,50 @@ pub async fn serve(
             }
         };
         prepare(&stream);
+        let local = LocalEnd { address: stream.local_addr().unwrap_or(listens), listens, tls: gate.is_encrypted() };
+        let (gate, budget, router, watcher) = (gate.clone(), budget.clone(), router.clone(), graceful.watcher());
         let place = Arc::new(place);
-        let (stream, head) = Stream::new(stream, &budget);
-        let (routes, at) = (TowerToHyperService::new(router.clone()), Arc::clone(&place));
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            at.busy();
-            request.extensions_mut().insert(ConnectInfo(peer));
-            let (held, long) = head.read(!request.is_end_stream());
-            if let Some(long) = long {
-                request.extensions_mut().insert(long);
-            }
-            let (answer, head, at) = (routes.call(request), Arc::clone(&head), Arc::clone(&at));
-            async move {
-                let answer = answer.await;
-                drop(held);
-                head.answered();
-                answer.map(|answer| answer.map(|body| Sent { body, at: Idle(at) }))
-            }
-        });
-        let served = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.head)
-            .max_buf_size(MAX_HEAD)
-            .serve_connection(TokioIo::new(stream), service);
-        let served = graceful.watch(served);
         tokio::spawn(async move {
-            tokio::select! {
-                served = served => {
-                    if let Err(error) = served {
-                        // Clients that go away are part of life.
-                        debug!(%error, "A connection ended early.");
+            let served = async {
+                let (stream, identified) = match gate.enter(stream, limits.head).await {
+                    Ok(entered) => entered,
+                    // Clients that speak something else, or are not let in, are part of life.
+                    Err(error) => return debug!(%error, "A handshake failed."),
+                };
+                let (stream, head) = Stream::new(stream, &budget);
+                let (routes, at) = (TowerToHyperService::new(router), Arc::clone(&place));
+                let service = service_fn(move |mut request: Request<Incoming>| {
+                    at.busy();
+                    let (held, long) = head.read(!request.is_end_stream());
+                    let extensions = request.extensions_mut();
+                    extensions.insert(ConnectInfo(peer));
+                    extensions.insert(local);
+                    if identified {
+                        extensions.insert(LoggedIn);
                     }
+                    if let Some(long) = long {
+                        extensions.insert(long);
+                    }
+                    let (answer, head, at) = (routes.call(request), Arc::clone(&head), Arc::clone(&at));
+                    async move {
+                        let answer = answer.await;
+                        drop(held);
+                        head.answered();
+                        answer.map(|answer| answer.map(|body| Sent { body, at: Idle(at) }))
+                    }
+                });
+                let served = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(limits.head)
+                    .max_buf_size(MAX_HEAD)
+                    .serve_connection(TokioIo::new(stream), service);
+                if let Err(error) = watcher.watch(served).await {
+                    // Clients that go away are part of life.
+                    debug!(%error, "A connection ended early.");
                 }
+            };
+            tokio::select! {
+                () = served => {}
                 () = place.sent_away() => debug!(%peer, "A connection without a request was closed to make room."),
             }
         });
@@ -225,7 +241,15 @@ mod tests {
         let limits = Limits { connections: 1, head: Duration::from_millis(50) };
         let metrics = Metrics::default();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, router, limits, Budget::new(1 << 20), metrics.clone(), async { drop(stopped.await) }));
+        let server = tokio::spawn(serve(
+            listener,
+            router,
+            Gate::open(None).expect("no file"),
+            limits,
+            Budget::new(1 << 20),
+            metrics.clone(),
+            async { drop(stopped.await) },
+        ));
         let mut silent = TcpStream::connect(address).await.expect("connected");
         silent.write_all(b"GET / HTTP/1.1\r\nHost: ").await.expect("sent");
         let mut rest = Vec::new();

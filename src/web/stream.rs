@@ -15,9 +15,9 @@ use std::time::Duration;
 use axum::http::request::Parts;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::tls;
 use crate::model::{Budget, Holder, Reservation};
 
 /// Greatest head of a request, in bytes: what Go takes.
@@ -98,7 +98,7 @@ impl Head {
 
 /// A connection's stream.
 pub struct Stream {
-    stream: TcpStream,
+    stream: Box<dyn tls::Stream>,
     head: Arc<Head>,
     /// A request line that has not ended yet.
     line: Vec<u8>,
@@ -113,7 +113,7 @@ pub struct Stream {
 
 impl Stream {
     /// Over a connection.
-    pub fn new(stream: TcpStream, budget: &Arc<Budget>) -> (Self, Arc<Head>) {
+    pub fn new(stream: Box<dyn tls::Stream>, budget: &Arc<Budget>) -> (Self, Arc<Head>) {
         let head = Arc::new(Head::new(budget));
         let timer = Box::pin(sleep_until(Instant::now()));
         let stream =
@@ -122,13 +122,14 @@ impl Stream {
     }
 
     /// Answers by itself, as far as the kernel takes it at once, and ends the connection.
-    fn refuse(&self, status: &str, text: &str) -> io::Error {
+    fn refuse(&mut self, task: &mut Context<'_>, status: &str, text: &str) -> io::Error {
         let length = text.len() + 1;
         let answer = format!(
             "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{text}\n"
         );
         // Whoever sends such heads need not get the reason.
-        let _ = self.stream.try_write(answer.as_bytes());
+        let _ = Pin::new(&mut self.stream).poll_write(task, answer.as_bytes());
+        let _ = Pin::new(&mut self.stream).poll_flush(task);
         io::Error::other(text.to_owned())
     }
 
@@ -185,7 +186,7 @@ impl AsyncRead for Stream {
                 let before = buffer.filled().len();
                 ready!(Pin::new(&mut this.stream).poll_read(task, buffer))?;
                 if !this.head.count(buffer.filled().len() - before) {
-                    return Poll::Ready(Err(this.refuse("503 Service Unavailable", "too much is asked at once; try again later")));
+                    return Poll::Ready(Err(this.refuse(task, "503 Service Unavailable", "too much is asked at once; try again later")));
                 }
                 return Poll::Ready(Ok(()));
             }
@@ -197,7 +198,7 @@ impl AsyncRead for Stream {
                 return Poll::Ready(Ok(()));
             }
             if !this.head.count(piece.len()) {
-                return Poll::Ready(Err(this.refuse("503 Service Unavailable", "too much is asked at once; try again later")));
+                return Poll::Ready(Err(this.refuse(task, "503 Service Unavailable", "too much is asked at once; try again later")));
             }
             this.line.extend_from_slice(piece);
             // Empty lines before a request are allowed (RFC 9112, 2.2).
@@ -205,7 +206,7 @@ impl AsyncRead for Stream {
             this.line.drain(..blank);
             let Some(end) = memchr::memchr(b'\n', &this.line) else {
                 if this.line.len() > MAX_HEAD {
-                    return Poll::Ready(Err(this.refuse("414 URI Too Long", "the URL is longer than a megabyte")));
+                    return Poll::Ready(Err(this.refuse(task, "414 URI Too Long", "the URL is longer than a megabyte")));
                 }
                 continue;
             };
@@ -218,9 +219,9 @@ impl AsyncRead for Stream {
                     state.long = long;
                     state.expects_line = false;
                 }
-                Err(Unreadable::Long) => return Poll::Ready(Err(this.refuse("414 URI Too Long", "the path of the URL is too long"))),
+                Err(Unreadable::Long) => return Poll::Ready(Err(this.refuse(task, "414 URI Too Long", "the path of the URL is too long"))),
                 Err(Unreadable::Malformed) => {
-                    return Poll::Ready(Err(this.refuse("400 Bad Request", "400 Bad Request: the request line is malformed")));
+                    return Poll::Ready(Err(this.refuse(task, "400 Bad Request", "400 Bad Request: the request line is malformed")));
                 }
             }
         }

@@ -1,7 +1,13 @@
-//! The built binary under attack, beside a healthy target of one second.
+//! The built binary against those who mean harm, and against bad luck, beside a healthy target of one second. Each module names its kind.
 
+mod actions;
+mod browsers;
+mod encrypted;
+mod flood;
+mod folders;
 mod names;
 mod query;
+mod terminals;
 mod web;
 
 use std::time::Duration;

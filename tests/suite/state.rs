@@ -48,7 +48,7 @@ fn alert(name: &str) -> AlertRow {
         evidence: Vec::new(),
         shipped: false,
     };
-    AlertRow { alert, timeout: true, left: vec!["{}/0:{}".into()] }
+    AlertRow { alert, timeout: true, left: vec!["{}/0:{}".into()], posted: true }
 }
 
 fn flap() -> FlapRow {
@@ -250,7 +250,9 @@ async fn a_damaged_database_is_put_aside_and_a_new_one_begun() {
         let mut bytes = std::fs::read(&path).expect("read");
         damage(&mut bytes);
         std::fs::write(&path, &bytes).expect("written");
-        let (state, aside) = State::open_or_replace(&path, Timestamp(3_000_000)).await.unwrap_or_else(|e| panic!("damage {number}: {e}"));
+        let (state, replaced) =
+            State::open_or_replace(&path, Timestamp(3_000_000)).await.unwrap_or_else(|e| panic!("damage {number}: {e}"));
+        let aside = replaced.map(|replaced| replaced.aside);
         assert_eq!(aside.as_deref(), Some(folder.path().join("state.db.broken-3000").as_path()), "damage {number}");
         assert_eq!(std::fs::read(aside.expect("moved")).expect("kept"), bytes);
         assert_eq!(state.outbox(10).await.expect("read"), []);
@@ -317,4 +319,114 @@ async fn a_dead_letter_goes_back_behind_all_others() {
         let waiting = state.outbox(10).await.expect("read");
         assert_eq!(waiting, [message("m2", "g", 2), message("m1", "g", 9)], "its age counts from now");
     }
+}
+
+/// Issue 10: what can be read of a damaged database is in the new one.
+#[tokio::test]
+async fn a_damaged_database_gives_its_readable_rows_to_the_new_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state.db");
+    let (state, _) = State::open_or_replace(&path, Timestamp(1_000)).await.expect("opens");
+    let silence = |n: i64| SilenceRow {
+        id: format!("s{n}"),
+        starts_at: Timestamp(n),
+        ends_at: Timestamp(n),
+        updated_at: Timestamp(n),
+        body: "b".into(),
+    };
+    state.put_silences(&(0..50).map(silence).collect::<Vec<_>>()).await.expect("written");
+    let body = "x".repeat(900);
+    let messages = (0..400).map(|n| OutboxRow { body: body.clone(), ..message(&format!("m{n}"), "g", n) }).collect();
+    state.record(&Transition { messages, ..Transition::default() }).await.expect("written");
+    state.close().await;
+
+    // A page of the outbox, somewhere in its middle.
+    let mut bytes = std::fs::read(&path).expect("read");
+    let is_row = |at: &usize| bytes[*at..].starts_with(b"m200") && bytes[*at..*at + 100].ends_with(b"xxxx");
+    let at = (0..bytes.len() - 100).find(is_row).expect("there");
+    let page = at / 4096 * 4096;
+    bytes[page..page + 4096].fill(0xa5);
+    std::fs::write(&path, &bytes).expect("written");
+    let (state, replaced) = State::open_or_replace(&path, Timestamp(3_000_000)).await.expect("opens");
+    let (silences, left) = (state.silences().await.expect("read").len(), state.outbox(1000).await.expect("read"));
+    assert_eq!(silences, 50, "another table is whole");
+    assert!(left.len() >= 390 && left.len() < 400, "{} of 400", left.len());
+    assert!(left.iter().any(|row| row.delivery_id == "m0") && left.iter().any(|row| row.delivery_id == "m399"), "both sides of the damage");
+    assert!(replaced.is_some_and(|replaced| replaced.rows >= 440));
+}
+
+/// Issue 10: a byte that PostgreSQL refuses, or a row too large for it, never takes the others along.
+#[tokio::test]
+async fn a_row_that_cannot_be_kept_takes_no_other_along() {
+    let postgres = postgres().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    for state in states(folder.path(), &postgres).await {
+        // Too large for an index of PostgreSQL, and not to be compressed.
+        let mut seed = 1u64;
+        let noise: String = std::iter::repeat_with(|| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            format!("{seed:016x}")
+        })
+        .take(2000)
+        .collect();
+        let messages = vec![message("first", "g", 1), message("nul", "g\0h", 2), message("large", &noise, 3), message("last", "g", 4)];
+        let refused = state.record(&Transition { messages, ..Transition::default() }).await.expect("written").messages;
+        let kept: Vec<String> = state.outbox(10).await.expect("read").into_iter().map(|row| row.delivery_id).collect();
+        let all: Vec<&String> = kept.iter().chain(&refused).collect();
+        assert_eq!(all.len(), 4, "{all:?}");
+        assert!(["first", "nul", "last"].iter().all(|id| kept.iter().any(|kept| kept == id)), "{kept:?}");
+        assert!(state.is_healthy());
+    }
+}
+
+/// Issue 10: the file gives back what it no longer needs, also one that an older version made.
+#[tokio::test]
+async fn a_database_gives_its_space_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state.db");
+    let older = format!("sqlite://{}?mode=rwc", path.display());
+    let mut connection = <sqlx::SqliteConnection as sqlx::Connection>::connect(&older).await.expect("made");
+    sqlx::raw_sql("PRAGMA auto_vacuum = 0; CREATE TABLE old (a TEXT); INSERT INTO old VALUES ('x')")
+        .execute(&mut connection)
+        .await
+        .expect("made");
+    sqlx::Connection::close(connection).await.expect("closed");
+    let state = State::open(&path).await.expect("opens");
+    let body = "x".repeat(100_000);
+    let messages = (0..200).map(|n| OutboxRow { body: body.clone(), ..message(&format!("m{n}"), "g", n) }).collect();
+    state.record(&Transition { messages, ..Transition::default() }).await.expect("written");
+    for n in 0..200 {
+        state.remove_message(&format!("m{n}")).await.expect("removed");
+    }
+    state.trim(Timestamp(5)).await.expect("trimmed");
+    let bytes = path.metadata().expect("there").len();
+    assert!(bytes < 1 << 20, "{bytes}");
+    let telemetry = Telemetry::new();
+    state.register(&telemetry);
+    assert!(!telemetry.encode().contains("nightbell_state_size_bytes 0\n"), "{}", telemetry.encode());
+}
+
+/// Issue 10: a folder that becomes writable again is used again, with what memory held meanwhile and what the file held before.
+#[tokio::test]
+async fn a_database_that_can_be_opened_again_is_used_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("below/state.db");
+    std::fs::write(folder.path().join("below"), "in the way").expect("written");
+    let state = State::instead(Some(path.clone()), "127.0.0.1:9908".parse().expect("an address")).await.expect("in memory");
+    assert!(state.is_instead());
+    state.record(&Transition { messages: vec![message("meanwhile", "g", 1)], ..Transition::default() }).await.expect("written");
+    assert!(state.open_wanted(Timestamp(1)).await.is_err(), "still in the way");
+    std::fs::remove_file(folder.path().join("below")).expect("removed");
+    std::fs::create_dir(folder.path().join("below")).expect("made");
+    let other = State::open(&path).await.expect("opens");
+    other.record(&Transition { messages: vec![message("before", "g", 1)], ..Transition::default() }).await.expect("written");
+    other.close().await;
+    assert!(state.open_wanted(Timestamp(2)).await.expect("opened"));
+    assert!(!state.is_instead());
+    let mut held: Vec<String> = state.outbox(10).await.expect("read").into_iter().map(|row| row.delivery_id).collect();
+    held.sort();
+    assert_eq!(held, ["before", "meanwhile"]);
+    state.close().await;
+    let again = State::open(&path).await.expect("opens");
+    assert_eq!(again.outbox(10).await.expect("read").len(), 2, "on disk");
 }

@@ -7,6 +7,7 @@
 mod argument;
 mod capture;
 mod endpoint;
+mod inheritance;
 mod process;
 
 use std::path::PathBuf;
@@ -21,8 +22,9 @@ use super::error::{NotifyError, Reason};
 use super::message::Style;
 use super::notification::{AlertStatus, Notification, NotifiedAlert, common};
 use super::{Notifier, NotifierKind};
-use argument::Argument;
+use argument::{Argument, Permits};
 use endpoint::Call;
+pub use inheritance::close_inheritance;
 
 /// The kind's row in the table of notifiers.
 pub const KIND: NotifierKind = NotifierKind { key: "command_configs", name: "command", send_resolved: false, build };
@@ -59,6 +61,7 @@ pub struct Action {
     /// Targets that a template may name.
     allowed: Option<Vec<String>>,
     environment: Vec<(String, Secret)>,
+    permits: Permits,
     limits: Limits,
     style: Style,
 }
@@ -126,10 +129,12 @@ impl Action {
         } else if allowed.is_some() {
             section.error("allowed", "is for systemd_unit and container", "remove it");
         }
+        let permits = if allowed.is_some() { Permits::listed() } else { Permits::read(section) };
         let action = Action {
             what,
             allowed,
             environment: read_environment(section),
+            permits,
             limits: Limits::read(section),
             style: Style::read(section, global),
         };
@@ -154,7 +159,7 @@ impl Action {
                 let mut program = Vec::with_capacity(arguments.len());
                 let mut shown = Vec::with_capacity(arguments.len());
                 for argument in arguments {
-                    let (value, text) = argument.render(&about, &self.style)?;
+                    let (value, text) = argument.render(&about, &self.style, &self.permits)?;
                     program.push(value);
                     shown.push(text);
                 }

@@ -16,6 +16,7 @@ use crate::model::{ActionOutcome, format_duration};
 
 use super::Ended;
 use super::capture::Capture;
+use super::inheritance::with_umask_of_start;
 
 /// How long a program that is asked to end may take before it is ended.
 const GRACE: Duration = Duration::from_secs(2);
@@ -73,7 +74,7 @@ fn start(program: &[String], variables: &[(String, String)]) -> io::Result<(Chil
     command.args(arguments).env_clear().envs(variables.iter().map(|(n, v)| (n, v))).current_dir("/");
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0).kill_on_drop(true);
     // The command holds the writing ends: it goes away here, so that the pipe ends with the program.
-    Ok((command.spawn()?, reader))
+    Ok((with_umask_of_start(|| command.spawn())?, reader))
 }
 
 async fn read(mut output: pipe::Receiver, capture: Arc<Mutex<Capture>>) {

@@ -6,15 +6,15 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use serde::Deserialize;
-use serde_json::Value as Json;
-use tracing::warn;
+use serde_json::{Value as Json, json};
+use tracing::debug;
 
 use crate::alerting::PostedAlert;
 use crate::model::Timestamp;
 
 use super::super::Context;
 use super::super::admin::Writer;
-use super::answer::{Body, Problem, alert_json, time, uri};
+use super::answer::{Body, Problem, alert_json, labels_json, time, uri};
 use super::filter::Filter;
 
 /// The routes of this file.
@@ -73,10 +73,29 @@ async fn post(State(context): State<Context>, _: Writer, Body(posted): Body<Vec<
             Err(reason) => refusals.push(reason),
         }
     }
-    context.alerting.post(accepted).await;
+    let count = accepted.len() as u64;
+    let refused = context.alerting.post(accepted).await;
+    if refused.count > 0 {
+        let alerts: Vec<Json> = refused.first.iter().map(labels_json).collect();
+        return Err(Problem::TooMany(json!({
+            "error": format!(
+                "{} of {} alerts were refused: the share of {} posted alerts is used up; end or merge some, or raise web.posted_alerts",
+                refused.count,
+                count + refusals.len() as u64,
+                refused.share
+            ),
+            "refused": refused.count,
+            "accepted": count - refused.count,
+            "limit": refused.share,
+            "alerts": alerts,
+            "invalid": refusals,
+        })));
+    }
     if refusals.is_empty() {
         return Ok(());
     }
-    warn!(refused = refusals.len(), error = refusals[0], "Posted alerts are invalid.");
+    context.alerting.count_invalid(refusals.len());
+    // Whoever posted them hears it, and the metric counts it.
+    debug!(refused = refusals.len(), error = refusals[0], "Posted alerts are invalid.");
     Err(Problem::bad(refusals.join("\n")))
 }

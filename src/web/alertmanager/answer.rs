@@ -3,7 +3,7 @@
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json, json};
@@ -24,6 +24,8 @@ pub enum Problem {
     Refused(StatusCode, String),
     /// The form of the request is wrong: `{"code":…,"message":…}`.
     Malformed(StatusCode, u16, String),
+    /// More than is taken; what of it, as JSON.
+    TooMany(Json),
     /// There is no such thing; no text.
     NotFound,
 }
@@ -55,6 +57,7 @@ impl IntoResponse for Problem {
         match self {
             Problem::Refused(status, message) => (status, axum::Json(message)).into_response(),
             Problem::Malformed(status, code, message) => (status, axum::Json(json!({ "code": code, "message": message }))).into_response(),
+            Problem::TooMany(what) => (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "60")], axum::Json(what)).into_response(),
             Problem::NotFound => StatusCode::NOT_FOUND.into_response(),
         }
     }

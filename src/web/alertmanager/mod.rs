@@ -93,9 +93,15 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = tokio::spawn(serve(listener, router, Limits::default(), Budget::new(1 << 20), Metrics::default(), async {
-            drop(stopped.await)
-        }));
+        let server = tokio::spawn(serve(
+            listener,
+            router,
+            crate::web::tls::Gate::open(None).expect("no file"),
+            Limits::default(),
+            Budget::new(1 << 20),
+            Metrics::default(),
+            async { drop(stopped.await) },
+        ));
         let ask = |method: &'static str| async move {
             let mut stream = TcpStream::connect(address).await.expect("connected");
             let head = format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");

@@ -7,7 +7,8 @@ use axum::extract::State;
 use axum::routing::get;
 use serde_json::{Map, Value as Json, json};
 
-use crate::model::{Timestamp, format_duration};
+use crate::config::{shown_url, sounds_secret};
+use crate::model::{Labels, Timestamp, format_duration};
 use crate::scrape::TargetSnapshot;
 
 use super::super::Context;
@@ -39,7 +40,7 @@ async fn targets(State(context): State<Context>, parameters: Parameters) -> Resu
         data["droppedTargets"] = dropped
             .iter()
             .filter(|t| pool.is_none_or(|p| p == t.pool))
-            .map(|t| json!({ "discoveredLabels": labels_json(&t.discovered), "scrapePool": t.pool }))
+            .map(|t| json!({ "discoveredLabels": discovered(&t.discovered), "scrapePool": t.pool }))
             .collect();
     }
     Ok(Answer::json(&data))
@@ -48,11 +49,11 @@ async fn targets(State(context): State<Context>, parameters: Parameters) -> Resu
 fn active(target: &TargetSnapshot) -> Json {
     let (info, status) = (&target.info, &target.status);
     json!({
-        "discoveredLabels": labels_json(&info.discovered),
+        "discoveredLabels": discovered(&info.discovered),
         "labels": labels_json(&info.labels),
         "scrapePool": info.pool,
-        "scrapeUrl": info.address,
-        "globalUrl": info.address,
+        "scrapeUrl": shown_url(&info.address),
+        "globalUrl": shown_url(&info.address),
         "lastError": status.error,
         "lastScrape": status.at.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), Timestamp::rfc3339),
         "lastScrapeDuration": status.duration.as_secs_f64(),
@@ -60,6 +61,17 @@ fn active(target: &TargetSnapshot) -> Json {
         "scrapeInterval": format_duration(info.interval),
         "scrapeTimeout": format_duration(info.timeout),
     })
+}
+
+/// The labels before relabelling, without parameters that sound like secrets.
+fn discovered(labels: &Labels) -> Json {
+    let mut shown = labels_json(labels);
+    for (name, value) in shown.as_object_mut().into_iter().flatten() {
+        if name.strip_prefix("__param_").is_some_and(sounds_secret) {
+            *value = "<secret>".into();
+        }
+    }
+    shown
 }
 
 async fn pools(State(context): State<Context>) -> Answer {

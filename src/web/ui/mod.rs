@@ -8,8 +8,7 @@ use super::Context;
 
 const PAGE: &str = include_str!("index.html");
 /// Nothing is loaded from elsewhere, and nothing that a label holds can run.
-const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {

@@ -129,7 +129,15 @@ async fn why(State(context): State<Context>, RawQuery(query): RawQuery) -> Resul
     let at = question.at.unwrap_or(now);
     let samples_kept = now - context.retention < at;
     let teller = Teller { at, language: question.language };
-    let answers = teller.answers(accounts, standings, question.at.is_some(), samples_kept);
+    let mut answers = teller.answers(accounts, standings, question.at.is_some(), samples_kept);
+    let matches = |labels: &Labels| question.matchers.iter().all(|matcher| matcher.matches_labels(labels));
+    if let Some((labels, refused_at)) = context.alerting.refused_lately(&question.alert, matches) {
+        for verdict in answers.iter_mut().filter(|verdict| matches!(verdict.stage, Stage::NoRule)) {
+            verdict.labels = label_map(&labels);
+            verdict.decided_at = Some(refused_at.rfc3339());
+            verdict.text = words::refused(refused_at, question.language);
+        }
+    }
     Ok(Json(Answer { alert: question.alert, at, answers }))
 }
 

@@ -80,6 +80,14 @@ pub fn sentence(stage: &Stage, about: About<'_>, language: Language) -> String {
     }
 }
 
+/// What is said of a posted alert that was not taken.
+pub fn refused(at: Timestamp, language: Language) -> String {
+    match language {
+        Language::En => format!("It was posted at {} and refused: the share of posted alerts is used up (web.posted_alerts).", instant(at)),
+        Language::Zh => format!("它在 {} 提交时被拒绝：外部告警的份额已用完（web.posted_alerts）。", instant(at)),
+    }
+}
+
 /// ` (in 30s)`, or nothing for what is past.
 fn ahead(until: Timestamp, now: Timestamp, open: &str, close: &str) -> String {
     if until > now { format!("{open}{}{close}", span(now, until)) } else { String::new() }
