@@ -160,6 +160,11 @@ impl Alerts {
         self.0.values().map(|row| &row.alert).filter(move |alert| !alert.is_resolved(now))
     }
 
+    /// Changes all of them; not their labels, by which they are found.
+    pub(super) fn for_each(&mut self, mut change: impl FnMut(&mut Alert)) {
+        self.0.values_mut().for_each(|row| change(&mut row.alert));
+    }
+
     /// How many are known.
     pub fn len(&self) -> usize {
         self.0.len()

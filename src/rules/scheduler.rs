@@ -19,6 +19,7 @@ use super::explain::Standing;
 use super::group::{Group, GroupOutcome, Settings, orphan, same};
 use super::metrics::{GroupLabel, Metrics};
 use super::snapshot::GroupSnapshot;
+use crate::model::clock::{self, Jump};
 use crate::model::time::millis;
 use crate::model::{Alert, Labels, Matcher, Sample, Timestamp, stale_nan};
 use crate::promql::{Plan, Results};
@@ -27,6 +28,14 @@ use crate::telemetry::Telemetry;
 
 /// How long urgent rules rest after an evaluation that was not at a slot, however much arrives.
 const ARRIVAL_PAUSE: Duration = Duration::from_millis(250);
+/// How long a jump of the clock waits for the evaluation under way.
+const HOLD: Duration = Duration::from_secs(10);
+/// How late a slot may be without a sign that the process, or the machine, stood still.
+const LATE: Duration = Duration::from_secs(1);
+/// After it stood still, or after the clock has jumped, how long the first evaluation waits for the targets that are due, and how often it
+/// looks.
+const CATCH_UP: Duration = Duration::from_secs(2);
+const CATCH_UP_LOOK: Duration = Duration::from_millis(5);
 /// Most decisions that are held in memory when the database cannot take them.
 const MAX_UNWRITTEN: usize = 1000;
 
@@ -50,8 +59,10 @@ pub struct Scheduler {
     inner: Mutex<Inner>,
     /// What the database missed: the next evaluation writes it, too.
     unwritten: Mutex<RuleAlertChanges>,
-    /// Counts reloads, so that the loop looks again at what is due.
+    /// Counts reloads and jumps of the clock, so that the loop looks again at what is due.
     reloads: watch::Sender<u64>,
+    /// What is known is older than it should be: the targets that are due come first.
+    behind: AtomicBool,
     /// One evaluation or reload at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -122,6 +133,7 @@ impl Scheduler {
             inner: Mutex::default(),
             unwritten: Mutex::default(),
             reloads: watch::Sender::new(0),
+            behind: AtomicBool::new(false),
             turn: tokio::sync::Mutex::default(),
         }
     }
@@ -141,7 +153,7 @@ impl Scheduler {
         let mut outcome = GroupOutcome::default();
         for row in rows {
             match ActiveAlert::from_json(&row.body) {
-                Ok(alert) => by_rule.entry(row.rule).or_default().push(alert),
+                Ok(alert) => by_rule.entry(row.rule).or_default().push(alert.not_after(now)),
                 Err(error) => {
                     warn!(rule = row.rule, %error, "Alert state of a rule cannot be read and is dropped.");
                     outcome.changes.gone.push((row.rule, row.fingerprint));
@@ -208,16 +220,28 @@ impl Scheduler {
     }
 
     /// Evaluates what is due, for ever, and urgent rules whenever `arrivals` changes because samples came in. Ends only when it cannot go
-    /// on.
-    pub async fn run(&self, mut arrivals: watch::Receiver<u64>) -> Result<(), Error> {
+    /// on. `overdue` says whether a target is due and not yet collected: after a pause of the process or the machine those are waited for,
+    /// though not long.
+    pub async fn run(&self, mut arrivals: watch::Receiver<u64>, overdue: impl Fn() -> bool) -> Result<(), Error> {
         let mut reloads = self.reloads.subscribe();
         let (mut arrived, mut open, mut rested) = (false, true, tokio::time::Instant::now());
+        let mut expected = i64::MAX;
         loop {
+            let late = clock::monotonic().saturating_sub(expected) > millis(LATE);
+            if self.behind.swap(false, Ordering::Relaxed) || late {
+                let caught_up = async {
+                    while overdue() {
+                        tokio::time::sleep(CATCH_UP_LOOK).await;
+                    }
+                };
+                let _ = tokio::time::timeout(CATCH_UP, caught_up).await;
+            }
             let now = Timestamp::now();
             let next = self.inner.lock().groups.iter().map(|slot| slot.next).min();
             let wait = next.map_or(Duration::from_secs(3600), |next| next.since(now));
             if wait.is_zero() {
                 self.tick(now).await?;
+                expected = i64::MAX;
                 continue;
             }
             if arrived && tokio::time::Instant::now() >= rested {
@@ -226,6 +250,7 @@ impl Scheduler {
                 rested = tokio::time::Instant::now() + ARRIVAL_PAUSE;
                 continue;
             }
+            expected = clock::monotonic().saturating_add(millis(wait));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 _ = reloads.changed() => {}
@@ -233,6 +258,32 @@ impl Scheduler {
                 changed = arrivals.changed(), if open && !arrived => (arrived, open) = (changed.is_ok(), changed.is_ok()),
             }
         }
+    }
+
+    /// The clock is about to jump: holds evaluation until the guard is dropped. Waits for the one under way, but not for ever.
+    pub async fn hold(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        tokio::time::timeout(HOLD, self.turn.lock()).await.ok()
+    }
+
+    /// The clock has jumped: slots lie in the new time, what alerts wait for is moved with it, and the targets are judged again once they
+    /// were collected again.
+    pub fn clock_jumped(&self, jump: Jump) {
+        {
+            let inner = &mut *self.inner.lock();
+            let phase = inner.settings.phase;
+            for slot in &mut inner.groups {
+                slot.next = next_slot(jump.to, slot.interval, phase);
+                slot.group.lock().clock_jumped(jump);
+            }
+            inner.ended.iter_mut().for_each(|(at, _)| *at = jump.moved(*at));
+        }
+        self.catch_up();
+    }
+
+    /// The process, or the machine, stood still: what is due is collected before it is judged.
+    pub fn catch_up(&self) {
+        self.behind.store(true, Ordering::Relaxed);
+        self.reloads.send_modify(|count| *count += 1);
     }
 
     /// Evaluates the rules that must not wait for their slot: samples came in before `now`.

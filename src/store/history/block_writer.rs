@@ -47,7 +47,13 @@ pub(in crate::store) struct BlockWriter {
 impl BlockWriter {
     /// Begins a block for `start <= timestamp < end`.
     pub(in crate::store) fn create(folder: &Path, start: i64, end: i64) -> io::Result<Self> {
-        let path = folder.join(format!("{start}-{end}.block"));
+        BlockWriter::create_later(folder, (start, end), 0)
+    }
+
+    /// Begins one that takes precedence where blocks overlap, see [`Block::later`]; 0 where none do.
+    pub(in crate::store) fn create_later(folder: &Path, (start, end): (i64, i64), later: u32) -> io::Result<Self> {
+        let number = if later == 0 { String::new() } else { format!(".{later}") };
+        let path = folder.join(format!("{start}-{end}{number}.block"));
         let unfinished = path.with_extension("tmp");
         let mut output = BufWriter::with_capacity(64 << 10, File::create(&unfinished)?);
         output.write_all(MAGIC)?;
