@@ -207,7 +207,6 @@ pub(super) async fn watch(parts: Arc<Parts>) -> Result<(), std::convert::Infalli
         if asleep > millis(SAME) {
             info!(seconds = asleep / 1000, "The machine was suspended; what is due is collected first.");
             parts.scraper.collect_at_once();
-            parts.rules.catch_up();
         }
         seen = match (clock::pending(), seen) {
             (None, None) => None,

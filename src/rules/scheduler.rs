@@ -19,7 +19,7 @@ use super::explain::Standing;
 use super::group::{Group, GroupOutcome, Settings, orphan, same};
 use super::metrics::{GroupLabel, Metrics};
 use super::snapshot::GroupSnapshot;
-use crate::model::clock::{self, Jump};
+use crate::model::clock::Jump;
 use crate::model::time::millis;
 use crate::model::{Alert, Labels, Matcher, Sample, Timestamp, stale_nan};
 use crate::promql::{Plan, Results};
@@ -30,9 +30,7 @@ use crate::telemetry::Telemetry;
 const ARRIVAL_PAUSE: Duration = Duration::from_millis(250);
 /// How long a jump of the clock waits for the evaluation under way.
 const HOLD: Duration = Duration::from_secs(10);
-/// How late a slot may be without a sign that the process, or the machine, stood still.
-const LATE: Duration = Duration::from_secs(1);
-/// After it stood still, or after the clock has jumped, how long the first evaluation waits for the targets that are due, and how often it
+/// After the process stood still, or after the clock has jumped, how long the first evaluation waits for the targets that are due, and how often it
 /// looks.
 const CATCH_UP: Duration = Duration::from_secs(2);
 const CATCH_UP_LOOK: Duration = Duration::from_millis(5);
@@ -61,8 +59,6 @@ pub struct Scheduler {
     unwritten: Mutex<RuleAlertChanges>,
     /// Counts reloads and jumps of the clock, so that the loop looks again at what is due.
     reloads: watch::Sender<u64>,
-    /// What is known is older than it should be: the targets that are due come first.
-    behind: AtomicBool,
     /// One evaluation or reload at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -133,7 +129,6 @@ impl Scheduler {
             inner: Mutex::default(),
             unwritten: Mutex::default(),
             reloads: watch::Sender::new(0),
-            behind: AtomicBool::new(false),
             turn: tokio::sync::Mutex::default(),
         }
     }
@@ -220,28 +215,29 @@ impl Scheduler {
     }
 
     /// Evaluates what is due, for ever, and urgent rules whenever `arrivals` changes because samples came in. Ends only when it cannot go
-    /// on. `overdue` says whether a target is due and not yet collected: after a pause of the process or the machine those are waited for,
-    /// though not long.
+    /// on. `overdue` says whether a target should have been collected a while ago: after a pause of the process or the machine those come
+    /// before the first judgement, if they do not take long.
     pub async fn run(&self, mut arrivals: watch::Receiver<u64>, overdue: impl Fn() -> bool) -> Result<(), Error> {
         let mut reloads = self.reloads.subscribe();
         let (mut arrived, mut open, mut rested) = (false, true, tokio::time::Instant::now());
-        let mut expected = i64::MAX;
+        let mut waited = false;
         loop {
-            let late = clock::monotonic().saturating_sub(expected) > millis(LATE);
-            if self.behind.swap(false, Ordering::Relaxed) || late {
-                let caught_up = async {
-                    while overdue() {
-                        tokio::time::sleep(CATCH_UP_LOOK).await;
-                    }
-                };
-                let _ = tokio::time::timeout(CATCH_UP, caught_up).await;
+            let caught_up = async {
+                while overdue() {
+                    tokio::time::sleep(CATCH_UP_LOOK).await;
+                }
+            };
+            // Who takes longer is waited for once.
+            if !overdue() {
+                waited = false;
+            } else if !waited {
+                waited = tokio::time::timeout(CATCH_UP, caught_up).await.is_err();
             }
             let now = Timestamp::now();
             let next = self.inner.lock().groups.iter().map(|slot| slot.next).min();
             let wait = next.map_or(Duration::from_secs(3600), |next| next.since(now));
             if wait.is_zero() {
                 self.tick(now).await?;
-                expected = i64::MAX;
                 continue;
             }
             if arrived && tokio::time::Instant::now() >= rested {
@@ -250,7 +246,6 @@ impl Scheduler {
                 rested = tokio::time::Instant::now() + ARRIVAL_PAUSE;
                 continue;
             }
-            expected = clock::monotonic().saturating_add(millis(wait));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 _ = reloads.changed() => {}
@@ -277,12 +272,6 @@ impl Scheduler {
             }
             inner.ended.iter_mut().for_each(|(at, _)| *at = jump.moved(*at));
         }
-        self.catch_up();
-    }
-
-    /// The process, or the machine, stood still: what is due is collected before it is judged.
-    pub fn catch_up(&self) {
-        self.behind.store(true, Ordering::Relaxed);
         self.reloads.send_modify(|count| *count += 1);
     }
 

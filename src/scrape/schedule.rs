@@ -16,6 +16,9 @@ use crate::model::{Timestamp, clock};
 
 use super::collection::Collection;
 
+/// How late a collection may be without a sign that the process stood still.
+const LATE: Duration = Duration::from_secs(1);
+
 /// The instants at which a target is collected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Grid {
@@ -52,9 +55,20 @@ pub(super) async fn run(mut collection: Collection, grid: Grid, mut stop: watch:
     let mut at = Timestamp::now();
     loop {
         at_once.mark_unchanged();
-        let jumps = clock::jumps();
+        let (jumps, begun) = (clock::jumps(), clock::monotonic());
+        let longest = begun.saturating_add(millis(collection.shared.info.timeout + LATE));
+        // One that begins too late is waited for to its end.
+        if !collection.shared.is_overdue(begun) {
+            collection.shared.is_due_by(longest);
+        }
         collection.collect(at).await;
         let ended = Timestamp::now();
+        // The process stood still meanwhile: what came is old already.
+        if clock::monotonic() > longest && !*stop.borrow() {
+            collection.shared.is_due_by(i64::MIN);
+            at = ended.max(Timestamp(at.0 + 1));
+            continue;
+        }
         let steady = jumps == clock::jumps();
         // A small step back does not make it collect twice at one instant.
         let planned = grid.next(if steady { ended.max(at) } else { ended });
@@ -65,7 +79,7 @@ pub(super) async fn run(mut collection: Collection, grid: Grid, mut stop: watch:
         }
         let wait = planned.since(ended).min(interval);
         if !at_once.has_changed().unwrap_or(false) {
-            collection.shared.plan(clock::monotonic().saturating_add(millis(wait)));
+            collection.shared.is_due_by(clock::monotonic().saturating_add(millis(wait + LATE)));
         }
         at = tokio::select! {
             () = tokio::time::sleep(wait) => {

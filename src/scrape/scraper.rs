@@ -112,11 +112,11 @@ impl Scraper {
 
     /// Collects every target now, not at its next tick: the clock has jumped, or the machine was suspended.
     pub fn collect_at_once(&self) {
-        self.state.lock().running.iter().for_each(|running| running.shared.plan(i64::MIN));
+        self.state.lock().running.iter().for_each(|running| running.shared.is_due_by(i64::MIN));
         self.at_once.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Whether a target is due and not collected yet.
+    /// Whether a target should have been collected a while ago: the process stood still, or the clock has jumped.
     pub fn is_overdue(&self) -> bool {
         let now = clock::monotonic();
         self.state.lock().running.iter().any(|running| running.shared.is_overdue(now))

@@ -101,25 +101,25 @@ pub(super) struct ScrapedPage {
 pub(super) struct Shared {
     pub(super) info: Arc<TargetInfo>,
     status: Mutex<Status>,
-    /// When it is collected next, by the monotonic clock in milliseconds; in the past while it is being collected.
-    planned: AtomicI64,
+    /// Until when it should have been collected, by the monotonic clock in milliseconds.
+    due_by: AtomicI64,
     page: Mutex<Arc<LastPage>>,
 }
 
 impl Shared {
     pub(super) fn new(info: TargetInfo) -> Self {
         let empty = LastPage::Encoded(Arc::new(Page::default()));
-        Shared { info: Arc::new(info), status: Mutex::default(), planned: AtomicI64::new(i64::MIN), page: Mutex::new(Arc::new(empty)) }
+        Shared { info: Arc::new(info), status: Mutex::default(), due_by: AtomicI64::new(i64::MAX), page: Mutex::new(Arc::new(empty)) }
     }
 
-    /// It is collected next at this monotonic time.
-    pub(super) fn plan(&self, at: i64) {
-        self.planned.store(at, Ordering::Relaxed);
+    /// It should have been collected by this monotonic time.
+    pub(super) fn is_due_by(&self, at: i64) {
+        self.due_by.store(at, Ordering::Relaxed);
     }
 
-    /// Whether it is due at this monotonic time and not collected yet.
+    /// Whether it should have been collected by this monotonic time and was not: the process stood still, or the clock has jumped.
     pub(super) fn is_overdue(&self, now: i64) -> bool {
-        self.planned.load(Ordering::Relaxed) <= now
+        self.due_by.load(Ordering::Relaxed) <= now
     }
 
     pub(super) fn snapshot(&self) -> TargetSnapshot {

@@ -73,8 +73,10 @@ impl Store {
     /// The clock has jumped. It reads and writes files: call it off the async runtime.
     pub fn clock_jumped(&self, jump: Jump) {
         if jump.is_back() {
-            self.turn_back(jump.to);
-        } else if let Some(history) = &self.history {
+            return self.turn_back(jump.to);
+        }
+        self.inner.write().turned = None;
+        if let Some(history) = &self.history {
             self.catch_up(history, jump.to);
         }
     }
@@ -86,7 +88,7 @@ impl Store {
             (inner.oldest(i64::MIN), inner.newest())
         };
         let Some(history) = &self.history else { return };
-        if newest.is_some_and(|newest| newest > now.0) {
+        if newest.is_some_and(|newest| Timestamp(newest) > now + SLACK) {
             self.turn_back(now);
         } else if let Some(oldest) = oldest.filter(|oldest| *oldest < history.snapshot().floor) {
             let floor = history.snapshot().floor;
@@ -139,7 +141,7 @@ impl Store {
     /// Writes a block of what memory holds of `start <= timestamp < end`, of which only what is not after `until` is served now. When that
     /// fails the samples are in the log, and in memory as far as they are not of the future.
     fn written_aside(&self, history: &History, start: i64, end: i64, until: i64) -> bool {
-        match self.block(history, start, end) {
+        match self.block(history, (start, end), true) {
             Ok(block) => {
                 history.keep(block, until);
                 true

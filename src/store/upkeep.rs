@@ -105,13 +105,13 @@ impl Store {
                 inner.floor = inner.floor.max(end);
             }
             // After a jump of the clock blocks may end in between.
-            let block = self.block(history, start.max(floor), end)?;
+            let block = self.block(history, (start.max(floor), end), false)?;
             history.publish(block, end);
         }
     }
 
-    /// Writes a block of what memory holds of `start <= timestamp < end`.
-    pub(super) fn block(&self, history: &History, start: i64, end: i64) -> io::Result<Option<Block>> {
+    /// Writes a block of what memory holds of `start <= timestamp < end`; one of a `part` spans no more than what is in it.
+    pub(super) fn block(&self, history: &History, (start, end): (i64, i64), part: bool) -> io::Result<Option<Block>> {
         let mut series: Vec<(Labels, u32)> = {
             let inner = self.inner.read();
             let columns = &inner.columns;
@@ -123,7 +123,11 @@ impl Store {
                 .collect()
         };
         series.sort_unstable_by(|(a, _), (b, _)| order(a, b));
-        let mut writer = BlockWriter::create_later(history.blocks_folder(), (start, end), history.later_than(start, end))?;
+        let (folder, later) = (history.blocks_folder(), history.later_than(start, end));
+        let mut writer = match part {
+            true => BlockWriter::create_part(folder, (start, end), later)?,
+            false => BlockWriter::create_later(folder, (start, end), later)?,
+        };
         let (mut samples, mut scratch) = (Gathered::default(), Scratch::default());
         for (labels, slot) in series {
             samples.clear();
