@@ -233,6 +233,11 @@ impl Alerts {
         self.rows.values().map(|row| &row.alert).filter(move |alert| !alert.is_resolved(now))
     }
 
+    /// Changes all of them; not their labels, by which they are found.
+    pub(super) fn for_each(&mut self, mut change: impl FnMut(&mut Alert)) {
+        self.rows.values_mut().for_each(|row| change(&mut row.alert));
+    }
+
     /// How many are known.
     pub fn len(&self) -> usize {
         self.rows.len()

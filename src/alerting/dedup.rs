@@ -129,6 +129,11 @@ impl NotificationLog {
         self.0.extract_if(|(group, _), entry| entry.expires_at <= now && !lives(group)).map(|(key, _)| key).collect()
     }
 
+    /// Changes all entries.
+    pub(super) fn for_each(&mut self, change: impl FnMut(&mut LogEntry)) {
+        self.0.values_mut().for_each(change);
+    }
+
     /// Everything, as rows of the database.
     pub fn rows(&self) -> Vec<LogRow> {
         self.0.iter().map(|((group_key, integration), entry)| to_row(group_key, integration, entry)).collect()

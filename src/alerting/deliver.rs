@@ -21,7 +21,7 @@ use super::dispatcher::Dispatcher;
 use super::message::merge;
 use super::metrics::{IntegrationLabels, Metrics};
 use super::relief::Relief;
-use crate::model::{ActionOutcome, Stage, Timestamp, format_duration};
+use crate::model::{ActionOutcome, Stage, Timestamp, clock, format_duration};
 use crate::notify::{Digest, Notification, NotifyError, Reason, counting_failed_templates};
 use crate::state::{DeadLetter, DecisionRow, OutboxRow, State};
 
@@ -138,6 +138,8 @@ pub struct Deliverer {
     pace: Pace,
     /// Since when no attempt succeeds.
     failing_since: Option<Timestamp>,
+    /// The jumps of the clock that its times have followed, in milliseconds.
+    jumped: i64,
     pub(super) relief: Relief,
 }
 
@@ -237,6 +239,7 @@ impl Deliverer {
             jitter,
             pace: Pace::default(),
             failing_since: None,
+            jumped: clock::total(),
             relief,
         }
     }
@@ -266,6 +269,7 @@ impl Deliverer {
 
     /// Tries one message.
     pub async fn step(&mut self, now: Timestamp) -> Step {
+        self.follow_clock();
         let ready = match self.pace.ready(now) {
             Ok(ready) => ready.min(self.integration.courier.ready()),
             Err(wait) => return Step::Pause(wait),
@@ -301,6 +305,18 @@ impl Deliverer {
         let again = parted || result.as_ref().is_err_and(|e| e.reason == Reason::RateLimited);
         self.cursor = waiting.place.map_or(self.cursor, |place| if again { place - 1 } else { place });
         self.settle(waiting, &notification, result, now).await
+    }
+
+    /// A receiver is not down for longer, nor its limit older, because the clock has jumped.
+    fn follow_clock(&mut self) {
+        let total = clock::total();
+        let moved = total - std::mem::replace(&mut self.jumped, total);
+        if moved != 0 {
+            let later = |at: Timestamp| Timestamp(at.0.saturating_add(moved));
+            self.failing_since = self.failing_since.map(later);
+            self.pace.accepted.iter_mut().for_each(|at| *at = later(*at));
+            self.pace.learned = self.pace.learned.map(|(most, until)| (most, later(until)));
+        }
     }
 
     /// The next message: after the cursor, else from the beginning, else from memory.

@@ -23,6 +23,7 @@ use super::metrics::{IntegrationLabels, Metrics};
 use super::refusals::Refused;
 use super::relief::Relief;
 use super::silence::{RETENTION, Silence, SilenceError};
+use crate::model::clock::{self, Jump};
 use crate::model::evidence::Clue;
 use crate::model::{Alert, Timestamp};
 use crate::state::{DeadLetter, DecisionRow, Error, MAX_DEAD_LETTERS, OutboxRow, State, Transition};
@@ -52,6 +53,7 @@ pub(super) enum Command {
     Tell(Vec<OutboxRow>, oneshot::Sender<()>),
     SendAgain(Option<String>, oneshot::Sender<Result<usize, SendAgainError>>),
     Reload(Arc<Alerting>, oneshot::Sender<()>),
+    AdoptClock(oneshot::Sender<Option<Jump>>),
 }
 
 /// Why a dead letter is not sent again.
@@ -135,6 +137,7 @@ impl Dispatch {
         let incoming = self.remembered(incoming, now).await;
         let (transition, refused) = {
             let mut memory = self.memory.lock();
+            memory.follow_clock(now);
             let transition = memory.put(incoming, now);
             let share = memory.config.posted_alerts;
             (transition, memory.refused.take(share))
@@ -182,6 +185,7 @@ impl Dispatch {
     pub async fn flush(&mut self, now: Timestamp) {
         let mut transition = {
             let mut memory = self.memory.lock();
+            memory.follow_clock(now);
             self.metrics.alerts.set(i64::try_from(memory.alerts.firing(now).count()).unwrap_or(i64::MAX));
             // First, so that the messages of this instant tell of it.
             let actions = memory.judge_actions(now);
@@ -200,13 +204,14 @@ impl Dispatch {
         self.commit(transition).await;
         if now.since(self.cleaned_at) >= CLEAN_UP || now < self.cleaned_at {
             self.cleaned_at = now;
-            let forgotten = self.memory.lock().collect_garbage(now);
+            let aged = clock::aged(now);
+            let forgotten = self.memory.lock().collect_garbage(now, aged);
             // A failure is counted by the state itself, and the next time comes soon.
             let _ = self.state.forget_log_entries(&forgotten).await;
-            let _ = self.state.prune_silences(now - RETENTION).await;
-            let _ = self.state.prune_decisions(now - DECISIONS_RETENTION).await;
-            let _ = self.state.prune_actions(now - DECISIONS_RETENTION).await;
-            let _ = self.state.prune_flaps(now - LONGEST * 2).await;
+            let _ = self.state.prune_silences(aged - RETENTION).await;
+            let _ = self.state.prune_decisions(aged - DECISIONS_RETENTION).await;
+            let _ = self.state.prune_actions(aged - DECISIONS_RETENTION).await;
+            let _ = self.state.prune_flaps(aged - LONGEST * 2).await;
             let _ = self.state.trim(now).await;
         }
     }
@@ -225,6 +230,37 @@ impl Dispatch {
                 warn!(integration, target, alert, "Recovery action did not help: the alert fires on.");
             }
             transition.decisions.push(decision_row(row, now));
+        }
+    }
+
+    /// Takes the wall clock's new time, and moves with it whatever waits, before anything is decided by it. How old a message is must not
+    /// grow by a jump: those that wait are younger first and older never.
+    async fn adopt_clock(&mut self) -> Option<Jump> {
+        let expected = clock::pending()?;
+        if !expected.is_back() {
+            self.move_messages(expected).await;
+        }
+        let jump = {
+            let mut memory = self.memory.lock();
+            let jump = clock::adopt()?;
+            memory.follow_clock(jump.to);
+            jump
+        };
+        (self.cleaned_at, self.looked_at) = (jump.moved(self.cleaned_at), Timestamp::MIN);
+        if jump.is_back() {
+            self.move_messages(jump).await;
+        }
+        let everything = self.memory.lock().everything();
+        self.commit(everything).await;
+        Some(jump)
+    }
+
+    async fn move_messages(&self, jump: Jump) {
+        for (mailbox, _) in self.mailboxes.values() {
+            mailbox.unsaved.lock().iter_mut().for_each(|message| message.created_at = jump.moved(message.created_at));
+        }
+        if let Err(error) = self.state.move_messages(jump.millis()).await {
+            warn!(%error, "The age of waiting messages cannot be moved with the clock.");
         }
     }
 
@@ -472,6 +508,10 @@ impl Dispatch {
                 let _ = done.send(());
             }
             Command::SendAgain(id, done) => drop(done.send(self.send_again(id.as_deref(), now).await)),
+            Command::AdoptClock(done) => {
+                let jump = self.adopt_clock().await;
+                let _ = done.send(jump);
+            }
             Command::Reload(config, done) => {
                 self.reconfigure(config, now).await;
                 couriers.replace(self);

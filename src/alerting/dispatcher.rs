@@ -49,16 +49,18 @@ pub struct Dispatcher {
     pub(super) alerts: Alerts,
     pub(super) groups: BTreeMap<String, Group>,
     pub(super) silences: Silences,
-    log: NotificationLog,
+    pub(super) log: NotificationLog,
     verdicts: Verdicts,
     pub(super) escalations: Escalations,
     pub(super) actions: Recent,
     pub(super) flaps: Flaps,
     pub(super) signer: Signer,
     /// When the escalations were looked at.
-    escalated_at: Timestamp,
+    pub(super) escalated_at: Timestamp,
     /// Alerts from outside that were not taken because their share is used up, until somebody asks.
     pub(super) refused: Refusals,
+    /// The jumps of the clock that all times here have followed, in milliseconds.
+    pub(super) jumped: i64,
 }
 
 impl Dispatcher {
@@ -76,6 +78,7 @@ impl Dispatcher {
             signer: restored.signer.clone(),
             escalated_at: Timestamp::MIN,
             refused: Refusals::default(),
+            jumped: crate::model::clock::total(),
             config,
         };
         dispatcher.adopt(restored, now);
@@ -84,6 +87,7 @@ impl Dispatcher {
 
     /// Takes in what the database remembered, as far as nothing newer is known.
     pub fn adopt(&mut self, restored: Restored, now: Timestamp) {
+        let restored = restored.not_after(now);
         let unknown: Vec<Silence> = restored.silences.into_iter().filter(|silence| self.silences.get(&silence.id).is_none()).collect();
         self.silences.apply(unknown);
         for row in restored.log {
@@ -380,14 +384,14 @@ impl Dispatcher {
         self.actions.judge(fires, now)
     }
 
-    /// Forgets what is old; gives the entries of the notification log that went.
-    pub fn collect_garbage(&mut self, now: Timestamp) -> Vec<(String, String)> {
+    /// Forgets what is old, by the time `aged` where people would miss it; gives the entries of the notification log that went.
+    pub fn collect_garbage(&mut self, now: Timestamp, aged: Timestamp) -> Vec<(String, String)> {
         let held = self.held();
         self.alerts.collect_garbage(now, |fingerprint| held.contains(&fingerprint));
         let keys: HashSet<&str> = self.groups.values().map(|group| group.key.as_str()).collect();
-        let forgotten = self.log.prune(now, |group| keys.contains(group));
-        self.silences.prune(now - RETENTION);
-        self.flaps.prune(now - LONGEST * 2);
+        let forgotten = self.log.prune(aged, |group| keys.contains(group));
+        self.silences.prune(aged - RETENTION);
+        self.flaps.prune(aged - LONGEST * 2);
         forgotten
     }
 

@@ -101,6 +101,11 @@ impl Escalations {
         Some(row.told_at + step.after)
     }
 
+    /// Changes all rows; not what they are found by.
+    pub(super) fn for_each(&mut self, change: impl FnMut(&mut EscalationRow)) {
+        self.0.values_mut().for_each(change);
+    }
+
     /// Puts a changed row in place.
     pub fn put(&mut self, row: EscalationRow) {
         self.0.insert((row.fingerprint, row.receiver.clone()), row);

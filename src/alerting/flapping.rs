@@ -154,6 +154,11 @@ impl Flaps {
         self.0.values()
     }
 
+    /// Changes all rows; not what they are found by.
+    pub(super) fn for_each(&mut self, change: impl FnMut(&mut FlapRow)) {
+        self.0.values_mut().for_each(change);
+    }
+
     /// Forgets alerts that have not changed since `before`.
     pub fn prune(&mut self, before: Timestamp) {
         self.0.retain(|_, row| row.changed_at >= before);

@@ -7,6 +7,7 @@
 
 mod act;
 pub mod alerts;
+mod clock;
 pub mod config;
 pub mod decision;
 pub mod dedup;
@@ -43,6 +44,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::model::clock::Jump;
 use crate::model::{Alert, Labels, Timestamp};
 use crate::state::{OutboxRow, State};
 use crate::telemetry::Telemetry;
@@ -194,6 +196,14 @@ impl Handle {
         let alert =
             self.memory.lock().alerts.get(fingerprint).map(|row| row.alert.clone()).filter(|alert| alert.starts_at.0 == since_ms)?;
         crate::notify::picture(&message::notified(&alert, now), now.0)
+    }
+
+    /// Takes the time of a wall clock that has jumped (see [`crate::model::clock`]): timers, ends and repeats are moved with it. Gives the
+    /// jump; `None` when there is none any more.
+    pub async fn adopt_clock(&self) -> Option<Jump> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(Command::AdoptClock(done)).await.ok()?;
+        wait.await.ok().flatten()
     }
 
     /// Puts a new configuration in force: attempts under way end, every alert is routed anew, nothing is told twice.

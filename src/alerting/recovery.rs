@@ -76,6 +76,11 @@ impl Recent {
         self.0.values()
     }
 
+    /// Changes all of them; not what they are found by.
+    pub(super) fn for_each(&mut self, change: impl FnMut(&mut ActionRow)) {
+        self.0.values_mut().for_each(change);
+    }
+
     /// When the next one is judged.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.0.values().filter(|row| row.body.helped.is_none()).filter_map(|row| row.body.verify_ms).min().map(Timestamp)

@@ -1,6 +1,7 @@
 //! The composition root: builds everything from the configuration, connects it, runs it, and stops it in reverse order.
 
 mod banner;
+mod clock;
 mod config;
 mod environment;
 mod folder;
@@ -110,6 +111,7 @@ struct Parts {
     web: Arc<RwLock<web::WebConfig>>,
     config_text: Arc<RwLock<String>>,
     reloads: ReloadMetrics,
+    clock: clock::Watch,
     listen: SocketAddr,
     started_at: Timestamp,
     /// One reload at a time.
@@ -142,6 +144,11 @@ impl App {
         state.register(&telemetry);
         let (store, history_name) = storage::open(&options, &config, started_at);
         store.register(&telemetry);
+        let (clock, jumped) = clock::Watch::start(state_folder(&options).as_deref(), store.newest(), &telemetry);
+        if let Some(jump) = jumped {
+            // What waits has not grown older by it. A failure is counted by the state itself.
+            let _ = state.move_messages(jump.millis()).await;
+        }
         let scraper = Arc::new(Scraper::new(store.clone(), &telemetry, threads.collection.handle().clone()));
         let reloads = ReloadMetrics::register(&telemetry);
         reloads.succeeded(started_at);
@@ -187,6 +194,7 @@ impl App {
             web,
             config_text,
             reloads,
+            clock,
             listen,
             started_at,
             reloading,
@@ -213,6 +221,7 @@ impl App {
             peers: delivery.spawn(parts.peers.clone().run()),
             self_test: delivery.spawn(self_test::run(parts.self_test.clone(), parts.alerting.clone(), parts.self_test_metrics.clone())),
             dead_rules: upkeep.spawn(parts.dead_rules.clone().run()),
+            clock: delivery.spawn(clock::watch(parts.clone())),
             server: web.spawn(web::serve::serve(
                 listener,
                 web::router(context, gate.clone(), web_metrics.refused.clone()),
@@ -238,6 +247,7 @@ impl App {
             }
         }
         parts.state.close().await;
+        parts.clock.remember();
         if !parts.store.flush() {
             warn!("The last samples could not be written to the history.");
         }
@@ -256,6 +266,7 @@ struct Loops {
     peers: Loop<std::convert::Infallible>,
     self_test: Loop<std::convert::Infallible>,
     dead_rules: Loop<tokio::task::JoinError>,
+    clock: Loop<std::convert::Infallible>,
     server: Loop<std::io::Error>,
 }
 
@@ -293,6 +304,7 @@ impl Parts {
                 ended = &mut loops.peers => anyhow::bail!("the heartbeats to peers ended: {}", reason(ended)),
                 ended = &mut loops.self_test => anyhow::bail!("the self-test ended: {}", reason(ended)),
                 ended = &mut loops.dead_rules => anyhow::bail!("the look for dead rules ended: {}", reason(ended)),
+                ended = &mut loops.clock => anyhow::bail!("the watch over the clock ended: {}", reason(ended)),
                 ended = &mut loops.server => anyhow::bail!("the web server ended: {}", reason(ended)),
             }
         }
@@ -314,7 +326,7 @@ impl Parts {
             "First evaluation done."
         );
         ready.store(true, Ordering::Relaxed);
-        Ok(self.rules.run(self.scraper.arrivals()).await?)
+        Ok(self.rules.run(self.scraper.arrivals(), || self.scraper.is_overdue()).await?)
     }
 
     /// How this process was started, by the names of Prometheus's flags where they mean the same.

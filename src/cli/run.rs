@@ -30,6 +30,16 @@ fn settle_allocator() {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn settle_allocator() {}
 
+/// Raises the soft limit of open files to the hard one, as Go's programs do: each target takes one, and 1024 are soon used up.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // Where it is refused, the old limit stands.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    }
+}
+
 /// Runs until a signal; the exit status says whether it ended well.
 pub fn run(args: &RunArgs) -> ExitCode {
     settle_allocator();
@@ -37,6 +47,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
     if let Err(error) = crate::notify::close_inheritance() {
         eprintln!("nightbell: goes on with what it inherited: {error}");
     }
+    raise_open_files();
     if let Err(error) = start_logs(&args.log_level, args.log_format) {
         eprintln!("nightbell: {error}");
         return ExitCode::from(2);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -24,6 +24,9 @@ const MAX_RESERVED: usize = 16 << 20;
 #[derive(Clone)]
 pub struct Client {
     inner: reqwest::Client,
+    /// The same without kept connections; built when it is needed first.
+    fresh: Arc<OnceLock<reqwest::Client>>,
+    config: Arc<HttpConfig>,
     /// `http_headers`, each with all its values.
     headers: HeaderMap,
     authorization: Option<HeaderValue>,
@@ -112,22 +115,10 @@ impl reqwest::dns::Resolve for Names {
 impl Client {
     /// Builds a client; errs on unusable certificates, headers or proxy.
     pub fn build(config: &HttpConfig) -> Result<Self, HttpError> {
-        let mut builder = reqwest::Client::builder()
-            .pool_max_idle_per_host(2)
-            .redirect(if config.follow_redirects { reqwest::redirect::Policy::limited(10) } else { reqwest::redirect::Policy::none() })
-            .dns_resolver(Arc::new(Names))
-            .user_agent(concat!("nightbell/", env!("CARGO_PKG_VERSION")))
-            .tls_backend_preconfigured(tls::client_config(&config.tls)?);
-        if let Some(url) = &config.proxy_url {
-            let proxy = reqwest::Proxy::all(url.clone()).map_err(|_| invalid("proxy_url is not usable"))?;
-            let proxy = proxy.headers(header_map(&config.proxy_connect_header, "proxy_connect_header")?);
-            builder = builder.proxy(proxy.no_proxy(config.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string)));
-        } else if !config.proxy_from_environment {
-            builder = builder.no_proxy();
-        }
-        let inner = builder.build().map_err(HttpError::from)?;
+        let inner = build(config, 2)?;
         let tokens = config.oauth2.clone().map(Tokens::build).transpose()?.map(Arc::new);
-        Ok(Client { inner, headers: header_map(&config.headers, "http_headers")?, authorization: authorization(config)?, tokens })
+        let (headers, authorization) = (header_map(&config.headers, "http_headers")?, authorization(config)?);
+        Ok(Client { inner, fresh: Arc::default(), config: Arc::new(config.clone()), headers, authorization, tokens })
     }
 
     /// A client with default settings, for callers that have already recorded why the wanted one cannot be built.
@@ -148,20 +139,41 @@ impl Client {
 
     /// Sends a request and returns as soon as the headers are there, for callers that watch the body arrive. The caller keeps the deadline.
     pub async fn start(&self, request: Request) -> Result<Incoming, HttpError> {
+        self.start_with(&self.inner, request).await
+    }
+
+    /// Like [`Client::start`], on a connection of its own.
+    pub async fn start_fresh(&self, request: Request) -> Result<Incoming, HttpError> {
+        let client = match self.fresh.get() {
+            Some(client) => client,
+            None => {
+                let client = build(&self.config, 0)?;
+                self.fresh.get_or_init(|| client)
+            }
+        };
+        self.start_with(client, request).await
+    }
+
+    async fn start_with(&self, client: &reqwest::Client, request: Request) -> Result<Incoming, HttpError> {
         let Some(tokens) = self.tokens.as_ref().filter(|_| !request.headers.contains_key(AUTHORIZATION)) else {
-            return self.attempt(request, self.authorization.as_ref()).await;
+            return self.attempt(client, request, self.authorization.as_ref()).await;
         };
         let token = tokens.authorization().await?;
-        let incoming = self.attempt(request.clone(), Some(&token)).await?;
+        let incoming = self.attempt(client, request.clone(), Some(&token)).await?;
         if incoming.status != 401 {
             return Ok(incoming);
         }
         // It was taken back before its time.
         tokens.refused(&token);
-        self.attempt(request, Some(&tokens.authorization().await?)).await
+        self.attempt(client, request, Some(&tokens.authorization().await?)).await
     }
 
-    async fn attempt(&self, request: Request, authorization: Option<&HeaderValue>) -> Result<Incoming, HttpError> {
+    async fn attempt(
+        &self,
+        client: &reqwest::Client,
+        request: Request,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Incoming, HttpError> {
         let mut headers = request.headers;
         for (name, value) in self.headers.iter().filter(|(name, _)| !headers.contains_key(*name)).collect::<Vec<_>>() {
             headers.append(name.clone(), value.clone());
@@ -171,11 +183,29 @@ impl Client {
         {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
-        let builder = self.inner.request(request.method, request.url).headers(headers);
+        let builder = client.request(request.method, request.url).headers(headers);
         let builder = if request.body.is_empty() { builder } else { builder.body(request.body) };
         let inner = builder.send().await.map_err(HttpError::from)?;
         Ok(Incoming { status: inner.status().as_u16(), headers: inner.headers().clone(), inner })
     }
+}
+
+/// A client that keeps at most `idle` unused connections for each host.
+fn build(config: &HttpConfig, idle: usize) -> Result<reqwest::Client, HttpError> {
+    let mut builder = reqwest::Client::builder()
+        .pool_max_idle_per_host(idle)
+        .redirect(if config.follow_redirects { reqwest::redirect::Policy::limited(10) } else { reqwest::redirect::Policy::none() })
+        .dns_resolver(Arc::new(Names))
+        .user_agent(concat!("nightbell/", env!("CARGO_PKG_VERSION")))
+        .tls_backend_preconfigured(tls::client_config(&config.tls)?);
+    if let Some(url) = &config.proxy_url {
+        let proxy = reqwest::Proxy::all(url.clone()).map_err(|_| invalid("proxy_url is not usable"))?;
+        let proxy = proxy.headers(header_map(&config.proxy_connect_header, "proxy_connect_header")?);
+        builder = builder.proxy(proxy.no_proxy(config.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string)));
+    } else if !config.proxy_from_environment {
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(HttpError::from)
 }
 
 /// Lets a request and the reading of its answer take so long at most.

@@ -44,12 +44,14 @@ pub struct HttpError {
     pub kind: HttpErrorKind,
     /// One line, without secrets.
     pub message: String,
+    /// Whether the connection ended before an answer had come: where it was an old one, the other side may just have closed it.
+    pub unanswered: bool,
 }
 
 impl HttpError {
     /// An error of this kind.
     pub fn new(kind: HttpErrorKind, message: impl Into<String>) -> Self {
-        HttpError { kind, message: message.into() }
+        HttpError { kind, message: message.into(), unanswered: false }
     }
 }
 
@@ -60,12 +62,14 @@ impl From<reqwest::Error> for HttpError {
         let mut cause = error.to_string();
         let mut chain = String::new();
         let mut is_tls = false;
+        let mut ended = false;
         let mut source = error.source();
         while let Some(inner) = source {
             cause = inner.to_string();
             chain.push_str(&cause);
             chain.push(' ');
             is_tls |= is_tls_error(inner);
+            ended |= is_end(inner);
             source = inner.source();
         }
         let lower = chain.to_lowercase();
@@ -82,7 +86,18 @@ impl From<reqwest::Error> for HttpError {
         } else {
             HttpErrorKind::Protocol
         };
-        HttpError::new(kind, if kind == HttpErrorKind::Timeout { "timed out".into() } else { cause })
+        let unanswered = ended && kind == HttpErrorKind::Protocol && error.is_request();
+        HttpError { unanswered, ..HttpError::new(kind, if kind == HttpErrorKind::Timeout { "timed out".into() } else { cause }) }
+    }
+}
+
+/// Whether this layer of an error says that the other side has ended the connection.
+fn is_end(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    match (error.downcast_ref::<hyper::Error>(), error.downcast_ref::<std::io::Error>()) {
+        (Some(error), _) => error.is_incomplete_message() || error.is_canceled() || error.is_closed(),
+        (_, Some(error)) => matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof),
+        _ => false,
     }
 }
 

@@ -6,6 +6,7 @@ pub mod action;
 pub mod alert;
 pub mod budget;
 pub(crate) mod bytes;
+pub mod clock;
 pub mod evidence;
 pub mod label_sets;
 pub mod labels;

@@ -14,9 +14,10 @@ impl Timestamp {
     /// After every real instant.
     pub const MAX: Timestamp = Timestamp(i64::MAX);
 
-    /// The clock's present. Only floors 4 and above may call it; below, time is an argument.
+    /// The clock's present; a wall clock that jumps is followed when [`super::clock::adopt`] says so. Only floors 4 and above may call it;
+    /// below, time is an argument.
     pub fn now() -> Self {
-        SystemTime::now().into()
+        super::clock::now()
     }
 
     /// From Unix seconds, rounded to the millisecond.
@@ -46,6 +47,11 @@ impl Timestamp {
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         text.parse::<jiff::Timestamp>().ok().map(|t| Timestamp(t.as_millisecond()))
     }
+}
+
+/// What the wall clock shows, right or wrong.
+pub(super) fn wall() -> Timestamp {
+    SystemTime::now().into()
 }
 
 impl From<SystemTime> for Timestamp {

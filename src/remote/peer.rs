@@ -242,6 +242,15 @@ impl Watch {
         self.changed.notify_one();
     }
 
+    /// The clock has jumped by so many milliseconds: who was heard of lately still was, and what comes by the new time is no replay.
+    pub fn clock_jumped(&self, millis: i64) {
+        self.last.lock().values_mut().for_each(|at| *at = at.saturating_add(millis));
+        for peer in self.names() {
+            let last = self.metrics.last.get_or_create(&PeerLabels { peer });
+            last.set(last.get() + millis as f64 / 1000.0);
+        }
+    }
+
     fn names(&self) -> Vec<String> {
         self.settings.read().iter().flat_map(|peers| &peers.watch).map(|peer| peer.name.clone()).collect()
     }

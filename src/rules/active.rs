@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AlertingRule;
 use super::alerting::Context;
+use crate::model::clock::Jump;
 use crate::model::{Alert, Labels, Stage, Timestamp};
 
 /// Where an alert is in its life.
@@ -136,6 +137,34 @@ fn pairs(labels: &Labels) -> Vec<(String, String)> {
 }
 
 impl ActiveAlert {
+    /// The clock has jumped: what waits goes on waiting as long as it would have. When it fired stays: that names the firing.
+    pub fn clock_jumped(&mut self, jump: Jump) {
+        if self.state == AlertState::Pending {
+            self.active_at = jump.moved(self.active_at);
+        }
+        self.fed_at = jump.moved(self.fed_at);
+        for at in [&mut self.resolved_at, &mut self.last_sent_at, &mut self.keep_firing_since].into_iter().flatten() {
+            *at = jump.moved(*at);
+        }
+        if let Some(held) = &mut self.held {
+            held.since = jump.moved(held.since);
+            held.watched_since = held.watched_since.map(|at| jump.moved(at));
+        }
+    }
+
+    /// It comes from a process whose clock may have been ahead: nothing lies after `now`.
+    pub fn not_after(mut self, now: Timestamp) -> Self {
+        self.active_at = self.active_at.min(now);
+        self.fed_at = self.fed_at.min(now);
+        for at in [&mut self.last_sent_at, &mut self.keep_firing_since].into_iter().flatten() {
+            *at = (*at).min(now);
+        }
+        if let Some(held) = &mut self.held {
+            held.since = held.since.min(now);
+        }
+        self
+    }
+
     /// A pending alert that began at `now`.
     pub fn new(labels: Labels, source: Labels, annotations: Labels, value: f64, now: Timestamp) -> Self {
         ActiveAlert {
@@ -245,7 +274,8 @@ impl ActiveAlert {
         Alert {
             labels: self.outgoing_labels(context),
             annotations: self.annotations.clone(),
-            starts_at: self.fired_at.unwrap_or(self.active_at),
+            // An alert does not end before it began, though the clock was set back between.
+            starts_at: self.fired_at.unwrap_or(self.active_at).min(self.resolved_at.unwrap_or(Timestamp::MAX)),
             ends_at: self.resolved_at,
             updated_at: now,
             generator_url: format!("{}/graph?g0.expr={}&g0.tab=1", context.external_url.trim_end_matches('/'), url_encode(expr)),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::AlertingRule;
 use super::active::{ActiveAlert, AlertState, Held, HeldBy};
 use super::inputs::absences;
+use crate::model::clock::Jump;
 use crate::model::{Alert, LabelSets, Labels, LabelsBuilder, METRIC_NAME, Stage, Timestamp};
 use crate::promql::ast::BinaryOp;
 use crate::promql::{Expr, VectorSample};
@@ -112,6 +113,11 @@ impl AlertingState {
     /// The alert with this fingerprint.
     pub fn alert(&self, fingerprint: u64) -> Option<&ActiveAlert> {
         self.alerts.get(&fingerprint).map(|alert| &**alert)
+    }
+
+    /// The clock has jumped.
+    pub(super) fn clock_jumped(&mut self, jump: Jump) {
+        self.alerts.values_mut().for_each(|alert| alert.clock_jumped(jump));
     }
 
     /// Takes over an alert from before a restart or a reload.

@@ -13,6 +13,7 @@ use super::inputs::Inputs;
 use super::recording::{Recorded, record};
 use super::written::{Written, marker};
 use super::{Rule, RuleGroup};
+use crate::model::clock::Jump;
 use crate::model::{Alert, Labels, Stage, Timestamp};
 use crate::promql::{Marks, Plan, Results, Sharing, VectorSample};
 use crate::state::{DecisionRow, RuleAlertChanges, RuleAlertRow};
@@ -197,6 +198,11 @@ impl Group {
             rules: Vec::new(),
         };
         Group::new(definition, &Settings::default())
+    }
+
+    /// The clock has jumped: whatever its alerts wait for is moved with it.
+    pub(super) fn clock_jumped(&mut self, jump: Jump) {
+        self.rules.iter_mut().filter_map(|rule| rule.alerting.as_mut()).for_each(|state| state.clock_jumped(jump));
     }
 
     /// Whether it does the same as a group of this definition: where rules stand in the file does not count (SEMANTICS 105).

@@ -20,6 +20,7 @@ use super::explain::Standing;
 use super::group::{Group, GroupOutcome, Settings, orphan, same};
 use super::metrics::{GroupLabel, Metrics};
 use super::snapshot::GroupSnapshot;
+use crate::model::clock::Jump;
 use crate::model::time::millis;
 use crate::model::{Alert, Labels, Matcher, Sample, Timestamp, stale_nan};
 use crate::promql::{Plan, Results};
@@ -28,6 +29,12 @@ use crate::telemetry::Telemetry;
 
 /// How long urgent rules rest after an evaluation that was not at a slot, however much arrives.
 const ARRIVAL_PAUSE: Duration = Duration::from_millis(250);
+/// How long a jump of the clock waits for the evaluation under way.
+const HOLD: Duration = Duration::from_secs(10);
+/// After the process stood still, or after the clock has jumped, how long the first evaluation waits for the targets that are due, and how often it
+/// looks.
+const CATCH_UP: Duration = Duration::from_secs(2);
+const CATCH_UP_LOOK: Duration = Duration::from_millis(5);
 /// Most decisions that are held in memory when the database cannot take them.
 const MAX_UNWRITTEN: usize = 1000;
 
@@ -48,7 +55,7 @@ pub struct Scheduler {
     inner: Mutex<Inner>,
     /// What the database missed: the next evaluation writes it, too.
     unwritten: Mutex<RuleAlertChanges>,
-    /// Counts reloads, so that the loop looks again at what is due.
+    /// Counts reloads and jumps of the clock, so that the loop looks again at what is due.
     reloads: watch::Sender<u64>,
     /// One evaluation or reload at a time.
     turn: tokio::sync::Mutex<()>,
@@ -139,7 +146,7 @@ impl Scheduler {
         let mut outcome = GroupOutcome::default();
         for row in rows {
             match ActiveAlert::from_json(&row.body) {
-                Ok(alert) => by_rule.entry(row.rule).or_default().push(alert),
+                Ok(alert) => by_rule.entry(row.rule).or_default().push(alert.not_after(now)),
                 Err(error) => {
                     warn!(rule = row.rule, %error, "Alert state of a rule cannot be read and is dropped.");
                     outcome.changes.gone.push((row.rule, row.fingerprint));
@@ -206,11 +213,24 @@ impl Scheduler {
     }
 
     /// Evaluates what is due, for ever, and urgent rules whenever `arrivals` changes because samples came in. Ends only when it cannot go
-    /// on.
-    pub async fn run(&self, mut arrivals: watch::Receiver<u64>) -> Result<(), Error> {
+    /// on. `overdue` says whether a target should have been collected a while ago: after a pause of the process or the machine those come
+    /// before the first judgement, if they do not take long.
+    pub async fn run(&self, mut arrivals: watch::Receiver<u64>, overdue: impl Fn() -> bool) -> Result<(), Error> {
         let mut reloads = self.reloads.subscribe();
         let (mut arrived, mut open, mut rested) = (false, true, tokio::time::Instant::now());
+        let mut waited = false;
         loop {
+            let caught_up = async {
+                while overdue() {
+                    tokio::time::sleep(CATCH_UP_LOOK).await;
+                }
+            };
+            // Who takes longer is waited for once.
+            if !overdue() {
+                waited = false;
+            } else if !waited {
+                waited = tokio::time::timeout(CATCH_UP, caught_up).await.is_err();
+            }
             let now = Timestamp::now();
             let next = self.inner.lock().groups.iter().map(|slot| slot.next).min();
             let wait = next.map_or(Duration::from_secs(3600), |next| next.since(now));
@@ -231,6 +251,26 @@ impl Scheduler {
                 changed = arrivals.changed(), if open && !arrived => (arrived, open) = (changed.is_ok(), changed.is_ok()),
             }
         }
+    }
+
+    /// The clock is about to jump: holds evaluation until the guard is dropped. Waits for the one under way, but not for ever.
+    pub async fn hold(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        tokio::time::timeout(HOLD, self.turn.lock()).await.ok()
+    }
+
+    /// The clock has jumped: slots lie in the new time, what alerts wait for is moved with it, and the targets are judged again once they
+    /// were collected again.
+    pub fn clock_jumped(&self, jump: Jump) {
+        {
+            let inner = &mut *self.inner.lock();
+            let phase = inner.settings.phase;
+            for slot in &mut inner.groups {
+                slot.next = next_slot(jump.to, slot.interval, phase);
+                slot.group.lock().clock_jumped(jump);
+            }
+            inner.ended.iter_mut().for_each(|(at, _)| *at = jump.moved(*at));
+        }
+        self.reloads.send_modify(|count| *count += 1);
     }
 
     /// Evaluates the rules that must not wait for their slot: samples came in before `now`.

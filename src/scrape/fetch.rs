@@ -1,6 +1,7 @@
 //! One HTTP scrape: the request Prometheus would send (SEMANTICS 31), and what its answer may look like (32, 33).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use url::Url;
 use super::job::Encoding;
 use super::reader::{Fetched, Reader};
 use crate::exposition::Format;
-use crate::http::{Client, HeaderMap, HeaderName, HeaderValue, Incoming, Method, Request, within};
+use crate::http::{Client, HeaderMap, HeaderName, HeaderValue, HttpError, Incoming, Method, Request, within};
 
 /// How to fetch one target's page.
 pub(super) struct Fetch {
@@ -19,6 +20,8 @@ pub(super) struct Fetch {
     timeout: Duration,
     max_body: usize,
     fallback: Option<Encoding>,
+    /// The last answer came to its end, so that its connection may be in use again.
+    kept: AtomicBool,
 }
 
 impl Fetch {
@@ -35,7 +38,7 @@ impl Fetch {
         put("accept-encoding", if job.compression { "gzip" } else { "identity" });
         put("x-prometheus-scrape-timeout-seconds", &timeout.as_secs_f64().to_string());
         let max_body = usize::try_from(job.limits.body_size).unwrap_or(usize::MAX);
-        Fetch { client, url, headers, timeout, max_body, fallback: job.fallback }
+        Fetch { client, url, headers, timeout, max_body, fallback: job.fallback, kept: AtomicBool::new(false) }
     }
 
     /// Fetches the page and reads it. The error is one line without secrets.
@@ -50,8 +53,8 @@ impl Fetch {
         };
         // An answer that does not come to its end is a failure of its own, whatever else is wrong with it.
         let exchange = async {
-            let mut incoming = self.client.start(request).await?;
-            Ok(match self.encoding(&incoming) {
+            let mut incoming = self.start(request).await?;
+            let page = match self.encoding(&incoming) {
                 Ok(Encoding::Text(format)) if !reader.often => {
                     let mut parts = reader.parts(format);
                     incoming.pass(self.max_body, |part| parts.take(part)).await?;
@@ -65,9 +68,21 @@ impl Fetch {
                     incoming.pass(self.max_body, |_| {}).await?;
                     Err(error)
                 }
-            })
+            };
+            self.kept.store(true, Ordering::Relaxed);
+            Ok(page)
         };
         within(self.timeout, exchange).await.unwrap_or_else(|e| Err(format!("{}: {e}", e.kind.as_str())))
+    }
+
+    /// Sends the request. A connection that was used before may be closed by the other side just as it is used again: where it ended without
+    /// an answer the request goes out once more, on a fresh one, as Go's client does.
+    async fn start(&self, request: Request) -> Result<Incoming, HttpError> {
+        let kept = self.kept.swap(false, Ordering::Relaxed);
+        match self.client.start(request.clone()).await {
+            Err(error) if error.unanswered && kept => self.client.start_fresh(request).await,
+            started => started,
+        }
     }
 
     fn encoding(&self, answer: &Incoming) -> Result<Encoding, String> {

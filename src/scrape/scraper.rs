@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::exposition::{EncodedFamily, Page};
-use crate::model::Labels;
+use crate::model::{Labels, clock};
 use crate::store::Store;
 use crate::telemetry::Telemetry;
 
@@ -24,7 +24,7 @@ use super::labelling::Labelling;
 use super::metrics::{Metrics, Refusals};
 use super::report::Report;
 use super::scan::PageCache;
-use super::schedule;
+use super::schedule::{self, Grid};
 use super::target::{Shared, TargetInfo, TargetSnapshot};
 
 /// How often group files are looked at, and tasks checked.
@@ -68,6 +68,10 @@ pub struct Scraper {
     metrics: Metrics,
     /// Counts collections whose samples are stored.
     arrivals: watch::Sender<u64>,
+    /// Changes when all targets are to be collected at once.
+    at_once: watch::Sender<u64>,
+    /// Tells the places of this host's targets from those of others.
+    host: u32,
     state: Mutex<State>,
     /// Apart from the state, which nobody shall wait for because a folder hangs.
     files: Mutex<GroupFiles>,
@@ -99,6 +103,8 @@ impl Scraper {
             telemetry: telemetry.clone(),
             metrics: Metrics::register(telemetry),
             arrivals: watch::Sender::new(0),
+            at_once: watch::Sender::new(0),
+            host: crc32fast::hash(rustix::system::uname().nodename().to_bytes()),
             state: Mutex::default(),
             files: Mutex::default(),
         }
@@ -107,6 +113,18 @@ impl Scraper {
     /// Changes whenever the samples of a collection have been stored.
     pub fn arrivals(&self) -> watch::Receiver<u64> {
         self.arrivals.subscribe()
+    }
+
+    /// Collects every target now, not at its next tick: the clock has jumped, or the machine was suspended.
+    pub fn collect_at_once(&self) {
+        self.state.lock().running.iter().for_each(|running| running.shared.is_due_by(i64::MIN));
+        self.at_once.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Whether a target should have been collected a while ago: the process stood still, or the clock has jumped.
+    pub fn is_overdue(&self) -> bool {
+        let now = clock::monotonic();
+        self.state.lock().running.iter().any(|running| running.shared.is_overdue(now))
     }
 
     /// Makes the running targets those of the plan: equal ones keep running untouched, others stop, new ones start at once. Does no
@@ -253,6 +271,7 @@ impl Scraper {
     fn start(&self, key: u64, info: TargetInfo, source: Source, labelling: Labelling, stamps: Stamps, scraped: bool) -> Running {
         let kind = matches!(source, Source::Collector(..)).then_some(info.kind);
         let report = Report::new(&info.labels, kind, &self.store);
+        let grid = Grid::new(info.interval, seed(self.host, &info));
         let shared = Arc::new(Shared::new(info));
         let collection = Collection {
             shared: shared.clone(),
@@ -267,7 +286,8 @@ impl Scraper {
             refusals: Refusals::default(),
         };
         let (stop, stopped) = watch::channel(false);
-        Running { key, shared, stop, task: self.runtime.spawn(schedule::run(collection, stopped)), scraped }
+        let task = self.runtime.spawn(schedule::run(collection, grid, stopped, self.at_once.subscribe()));
+        Running { key, shared, stop, task, scraped }
     }
 }
 
@@ -286,6 +306,12 @@ impl State {
             kept
         });
     }
+}
+
+/// What the place of a target on its grid follows from: the same after a restart, another one for a target that differs in its address
+/// alone.
+fn seed(host: u32, info: &TargetInfo) -> u64 {
+    u64::from(crc32fast::hash(format!("{host}\n{}\n{}\n{}", info.pool, info.labels, info.address).as_bytes()))
 }
 
 fn own_info(instance: String, interval: Duration) -> TargetInfo {

@@ -1,5 +1,6 @@
 //! One target as others see it: who it is, how it is, and its last page for /metrics.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -100,13 +101,25 @@ pub(super) struct ScrapedPage {
 pub(super) struct Shared {
     pub(super) info: Arc<TargetInfo>,
     status: Mutex<Status>,
+    /// Until when it should have been collected, by the monotonic clock in milliseconds.
+    due_by: AtomicI64,
     page: Mutex<Arc<LastPage>>,
 }
 
 impl Shared {
     pub(super) fn new(info: TargetInfo) -> Self {
         let empty = LastPage::Encoded(Arc::new(Page::default()));
-        Shared { info: Arc::new(info), status: Mutex::default(), page: Mutex::new(Arc::new(empty)) }
+        Shared { info: Arc::new(info), status: Mutex::default(), due_by: AtomicI64::new(i64::MAX), page: Mutex::new(Arc::new(empty)) }
+    }
+
+    /// It should have been collected by this monotonic time.
+    pub(super) fn is_due_by(&self, at: i64) {
+        self.due_by.store(at, Ordering::Relaxed);
+    }
+
+    /// Whether it should have been collected by this monotonic time and was not: the process stood still, or the clock has jumped.
+    pub(super) fn is_overdue(&self, now: i64) -> bool {
+        self.due_by.load(Ordering::Relaxed) <= now
     }
 
     pub(super) fn snapshot(&self) -> TargetSnapshot {

@@ -102,6 +102,11 @@ impl State {
         Ok(rows.into_iter().map(row).collect())
     }
 
+    /// The clock has jumped by so many milliseconds: what waits has not grown older by it.
+    pub async fn move_messages(&self, millis: i64) -> Result<(), Error> {
+        self.write("write outbox", &[statement("UPDATE outbox SET created_ms = created_ms + $1", [millis.into()])]).await
+    }
+
     /// How many messages wait for an integration and are not held.
     pub async fn outbox_size(&self, integration: &str) -> Result<i64, Error> {
         let (count,): (i64,) = on_pool!(self, "read outbox", |pool| async {

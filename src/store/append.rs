@@ -124,6 +124,9 @@ impl Store {
         let mut current = None;
         let bound = at + FUTURE;
         let inner = &mut *self.inner.write();
+        if inner.is_straggling(at) {
+            return Appended { out_of_bounds: samples.count(), ..result };
+        }
         for (labels, timestamp, worth) in samples {
             let time = timestamp.unwrap_or(at);
             if time > bound {
@@ -144,6 +147,9 @@ impl Store {
         let mut result = Appended::default();
         let mut current = None;
         let inner = &mut *self.inner.write();
+        if inner.is_straggling(at) {
+            return Appended { out_of_bounds: samples.count(), ..result };
+        }
         for (id, worth) in samples {
             let valid = inner.slots.known(id).is_some();
             match valid.then(|| inner.append_worth(id.slot, at.0, &worth, &mut current)).flatten() {

@@ -7,6 +7,7 @@
 mod append;
 mod cardinality;
 mod chunk;
+mod clock;
 mod column;
 mod config;
 mod decoded;
@@ -141,6 +142,8 @@ struct Inner {
     /// Samples before it are in a block, or in one that is being written.
     floor: i64,
     late: Late,
+    /// When the clock was set back last.
+    turned: Option<clock::Turned>,
     /// Where accepted samples are taken down, when there is a history on disk.
     log: Option<Log>,
 }
@@ -197,15 +200,17 @@ impl Store {
         }
     }
 
-    /// A store with a history on disk; what the folder holds is read at once. `now` tells samples that a wrong clock stamped.
+    /// A store with a history on disk; what the folder holds is read at once. What lies after `now` was stamped by another
+    /// clock: it is kept, and served when its time has come.
     pub fn open(limits: Limits, settings: &HistorySettings, now: Timestamp) -> Result<Self, HistoryError> {
         let mut inner = Inner { floor: i64::MIN, ..Inner::default() };
-        let bound = now + FUTURE;
+        // After a turn of the clock it may be any time.
+        let mut turned = false;
         // The series of the segment that is being read: known by their slot from their first sample on.
         let mut segment = 0;
         let mut series: Vec<(Labels, Option<u32>)> = Vec::new();
         let (history, log) = History::open(settings, now, |number, floor, entry| {
-            inner.floor = floor;
+            inner.floor = if turned { i64::MIN } else { floor };
             if number != segment {
                 segment = number;
                 series.clear();
@@ -217,7 +222,11 @@ impl Store {
                     series.resize(end.max(series.len()), (Labels::empty(), None));
                     series[first as usize..end].iter_mut().zip(more).for_each(|(known, labels)| *known = (labels, None));
                 }
-                Entry::Tick(at, samples) if at <= bound.0 && at >= floor => {
+                Entry::Turn(at) => {
+                    inner.cut_all(at);
+                    turned = true;
+                }
+                Entry::Tick(at, samples) if at >= floor || turned => {
                     let mut current = None;
                     for (number, value) in samples {
                         let Some((labels, slot)) = series.get_mut(*number as usize) else { continue };
@@ -231,7 +240,7 @@ impl Store {
                 Entry::Tick(..) => {}
                 Entry::Histograms(histograms) => {
                     let mut current = None;
-                    for (number, (at, histogram)) in histograms.iter().filter(|(_, (at, _))| *at <= bound.0 && *at >= floor) {
+                    for (number, (at, histogram)) in histograms.iter().filter(|(_, (at, _))| *at >= floor || turned) {
                         let Some((labels, slot)) = series.get_mut(*number as usize) else { continue };
                         *slot = slot.or_else(|| inner.find_or_create(labels, &limits).ok());
                         if let Some(slot) = *slot {
@@ -243,7 +252,9 @@ impl Store {
         })?;
         inner.floor = history.snapshot().floor;
         inner.log = Some(log);
-        Ok(Store::with(limits, inner, Some(history)))
+        let store = Store::with(limits, inner, Some(history));
+        store.settle(now);
+        Ok(store)
     }
 
     /// How long samples are kept.

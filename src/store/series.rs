@@ -341,6 +341,38 @@ impl Series {
         self.head.is_empty() && self.chunks.is_empty()
     }
 
+    /// Drops the samples after `to`.
+    pub(super) fn cut(&mut self, to: i64, columns: &mut Columns) {
+        if self.last(columns).is_none_or(|last| last <= to) {
+            return;
+        }
+        // What is left of the first run that reaches beyond it becomes a chunk of its own.
+        let whole = self.chunks.partition_point(|chunk| chunk.last <= to);
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        match self.chunks.get(whole) {
+            Some(chunk) => {
+                if chunk.first <= to && chunk.read(i64::MIN, to, &mut times, &mut values).is_err() {
+                    columns.lost += 1;
+                }
+                self.leave(columns);
+            }
+            None => {
+                times.extend(self.head_times(columns).iter().take_while(|time| **time <= to));
+                values = self.leave(columns);
+                values.truncate(times.len());
+            }
+        }
+        self.chunks.truncate(whole);
+        if !times.is_empty() {
+            match Chunk::own(&times, &values) {
+                Ok(chunk) => self.chunks.push(chunk),
+                Err(_) => columns.lost += 1,
+            }
+        }
+        let left = self.histograms.partition_point(|(at, _)| *at <= to);
+        self.histograms.truncate(left);
+    }
+
     /// Whether a sample may lie in `from < timestamp <= to`, without reading one.
     pub(super) fn overlaps(&self, from: i64, to: i64, columns: &Columns) -> bool {
         let times = self.head_times(columns);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::history::{BLOCK_TIME, BlockWriter, History, order};
+use super::history::{BLOCK_TIME, Block, BlockWriter, History, order};
 use super::series::{Gathered, Scratch};
 use super::{MEMORY_RETENTION, RECORDED_RETENTION, Store};
-use crate::model::{Labels, Timestamp};
+use crate::model::{Labels, Timestamp, clock};
 
 /// How long after the end of its span a block is written: samples may come late. As in Prometheus, whose head takes what is up to an hour
 /// old: exporters of cloud services stamp their samples ten minutes back and more.
@@ -78,12 +78,13 @@ impl Store {
                 warn!(%error, "A block cannot be written; its samples stay in memory.");
             }
             history.written(written.is_ok());
-            history.maintain(now);
+            history.maintain(clock::aged(now));
             floor = history.floor_for_all();
         }
         // Recorded series are few, and forecasts over days stand on them.
         let age = |labels: &Labels| if labels.metric_name().contains(':') { RECORDED_RETENTION } else { MEMORY_RETENTION };
-        self.retain_by(|labels| Timestamp((now - age(labels)).0.min(open.saturating_sub(BLOCK_TIME)).max(floor)));
+        let aged = clock::aged(now);
+        self.retain_by(|labels| Timestamp((aged - age(labels)).0.min(open.saturating_sub(BLOCK_TIME)).max(floor)));
     }
 
     /// Writes the blocks that end by `due`.
@@ -95,18 +96,25 @@ impl Store {
             }
             let Some(oldest) = self.inner.read().oldest(floor) else { return Ok(()) };
             let start = oldest.div_euclid(BLOCK_TIME) * BLOCK_TIME;
-            if start + BLOCK_TIME > due {
+            let end = start + BLOCK_TIME;
+            if end > due {
                 return Ok(());
             }
-            self.write_block(history, start, start + BLOCK_TIME)?;
+            // From here on nothing can come that the block would miss.
+            {
+                let inner = &mut *self.inner.write();
+                inner.floor = inner.floor.max(end);
+            }
+            // After a jump of the clock blocks may end in between.
+            let block = self.block(history, (start.max(floor), end), false)?;
+            history.publish(block, end);
         }
     }
 
-    fn write_block(&self, history: &History, start: i64, end: i64) -> io::Result<()> {
+    /// Writes a block of what memory holds of `start <= timestamp < end`; one of a `part` spans no more than what is in it.
+    pub(super) fn block(&self, history: &History, (start, end): (i64, i64), part: bool) -> io::Result<Option<Block>> {
         let mut series: Vec<(Labels, u32)> = {
-            let inner = &mut *self.inner.write();
-            // From here on nothing can come that the block would miss.
-            inner.floor = inner.floor.max(end);
+            let inner = self.inner.read();
             let columns = &inner.columns;
             inner
                 .slots
@@ -116,7 +124,11 @@ impl Store {
                 .collect()
         };
         series.sort_unstable_by(|(a, _), (b, _)| order(a, b));
-        let mut writer = BlockWriter::create(history.blocks_folder(), start, end)?;
+        let (folder, later) = (history.blocks_folder(), history.later_than(start, end));
+        let mut writer = match part {
+            true => BlockWriter::create_part(folder, (start, end), later)?,
+            false => BlockWriter::create_later(folder, (start, end), later)?,
+        };
         let (mut samples, mut scratch) = (Gathered::default(), Scratch::default());
         for (labels, slot) in series {
             samples.clear();
@@ -138,7 +150,6 @@ impl Store {
             let status = block.status();
             info!(block = %block.path().display(), status.series, status.samples, status.bytes, "Block written.");
         }
-        history.publish(block, end);
-        Ok(())
+        Ok(block)
     }
 }

@@ -2,6 +2,7 @@
 //! make this slow.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -9,11 +10,15 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing::get};
 use serde::Serialize;
 
-use crate::model::{Labels, METRIC_NAME, Matcher, Timestamp};
+use crate::model::time::millis;
+use crate::model::{Labels, METRIC_NAME, Matcher, Timestamp, clock, format_duration};
 use crate::scrape::{Health, TargetSnapshot};
 
 use super::error::ApiError;
 use super::{Context, admin};
+
+/// How long after a jump of the clock its time is in doubt.
+const CLOCK_IN_DOUBT: Duration = Duration::from_secs(15 * 60);
 
 /// One check as `/health/detailed` shows it.
 #[derive(Serialize)]
@@ -37,6 +42,8 @@ struct Report {
     timestamp: String,
     checks_total: usize,
     checks_failed: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     checks: Option<Vec<Check>>,
 }
@@ -107,7 +114,24 @@ fn all_checks(context: &Context) -> Vec<Check> {
         },
         checked_at: None,
     });
+    checks.extend(clock_text().map(|error| Check {
+        name: "clock".into(),
+        kind: "nightbell",
+        status: "degraded",
+        response_time_ms: 0.0,
+        error,
+        checked_at: None,
+    }));
     checks
+}
+
+/// What is said of the clock for a while after it has jumped.
+fn clock_text() -> Option<String> {
+    let (jump, ago) = clock::last_jump().filter(|(_, ago)| *ago < millis(CLOCK_IN_DOUBT))?;
+    let size = format_duration(Duration::from_millis(jump.millis().unsigned_abs()));
+    let direction = if jump.is_back() { "back" } else { "forward" };
+    let ago = format_duration(Duration::from_secs(ago.unsigned_abs() / 1000));
+    Some(format!("the clock has jumped {direction} by {size}, {ago} ago"))
 }
 
 fn check(context: &Context, target: &TargetSnapshot, now: Timestamp) -> Check {
@@ -154,9 +178,10 @@ fn failed_probe(context: &Context, target: &TargetSnapshot, now: Timestamp) -> O
     }
 }
 
-/// Healthy with no failed check, degraded with fewer than half, else unhealthy (503).
-fn verdict(failed: usize, total: usize) -> (&'static str, StatusCode) {
+/// Healthy with no failed check, degraded with fewer than half or where something is in doubt, else unhealthy (503).
+fn verdict(failed: usize, total: usize, in_doubt: bool) -> (&'static str, StatusCode) {
     match failed {
+        0 if in_doubt => ("degraded", StatusCode::OK),
         0 => ("healthy", StatusCode::OK),
         _ if failed * 2 < total => ("degraded", StatusCode::OK),
         _ => ("unhealthy", StatusCode::SERVICE_UNAVAILABLE),
@@ -165,7 +190,8 @@ fn verdict(failed: usize, total: usize) -> (&'static str, StatusCode) {
 
 fn answer(context: &Context, checks: Vec<Check>, detailed: bool) -> Response {
     let failed = checks.iter().filter(|c| c.status == "unhealthy").count();
-    let (status, code) = verdict(failed, checks.len());
+    let in_doubt = checks.iter().filter(|c| c.status == "degraded").count();
+    let (status, code) = verdict(failed, checks.len(), in_doubt > 0);
     let now = Timestamp::now();
     let report = Report {
         status,
@@ -173,7 +199,8 @@ fn answer(context: &Context, checks: Vec<Check>, detailed: bool) -> Response {
         uptime_seconds: now.since(context.started_at).as_secs_f64(),
         timestamp: now.rfc3339(),
         checks_total: checks.len(),
-        checks_failed: failed,
+        checks_failed: failed + in_doubt,
+        clock: clock_text(),
         checks: detailed.then_some(checks),
     };
     (code, Json(report)).into_response()
@@ -186,7 +213,8 @@ mod tests {
     /// P1: healthy with no failed check, degraded with fewer than half, else unhealthy.
     #[test]
     fn the_verdict_follows_the_share_of_failed_checks() {
-        let words = [(0, 4), (1, 4), (2, 4), (4, 4), (1, 1), (0, 0)].map(|(failed, total)| verdict(failed, total).0);
+        let words = [(0, 4), (1, 4), (2, 4), (4, 4), (1, 1), (0, 0)].map(|(failed, total)| verdict(failed, total, false).0);
         assert_eq!(words, ["healthy", "degraded", "unhealthy", "unhealthy", "unhealthy", "healthy"]);
+        assert_eq!([verdict(0, 4, true).0, verdict(4, 4, true).0], ["degraded", "unhealthy"]);
     }
 }

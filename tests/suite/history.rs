@@ -210,6 +210,7 @@ fn a_history_of_the_first_version_is_read() {
     drop(store);
     let log = folder.path().join("wal/00000004");
     let bytes = fs::read(&log).expect("a segment");
+    let now = now + 10 * STEP;
     let store = open(folder.path(), now);
     assert_eq!(content(&store), content(&memory), "one segment of each version");
     drop(store);

@@ -2,6 +2,8 @@
 
 mod actions;
 mod browsers;
+mod clocks;
+mod connections;
 mod encrypted;
 mod flood;
 mod folders;

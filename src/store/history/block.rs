@@ -11,7 +11,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -54,10 +54,20 @@ pub(in crate::store) struct Block {
     index_at: u64,
     index_length: u64,
     index_checksum: u32,
+    /// Where time came by twice, which blocks were written last: those of the greater number.
+    pub(super) later: u32,
+    /// What it holds after this time is not served: the clock was set back, and it has not come by again.
+    pub(super) until: AtomicI64,
     /// A chunk was found to be damaged.
     pub(super) damaged: AtomicBool,
     /// All chunks were read once since the start.
     pub(super) verified: AtomicBool,
+}
+
+/// The number in a name such as `<start>-<end>.<number>.block`.
+fn later(path: &Path) -> u32 {
+    let name = path.file_stem().map(Path::new).and_then(Path::extension);
+    name.and_then(|number| number.to_str()?.parse().ok()).unwrap_or(0)
 }
 
 /// Where a series lies in a block.
@@ -140,9 +150,22 @@ impl Block {
             index_at,
             index_length,
             index_checksum,
+            later: later(path),
+            until: AtomicI64::new(i64::MAX),
             damaged: AtomicBool::new(false),
             verified: AtomicBool::new(false),
         })
+    }
+
+    /// The last time of which it is served, and the end of the span that nobody looks for in memory because of it.
+    pub(super) fn served(&self) -> (i64, i64) {
+        let until = self.until.load(Ordering::Relaxed);
+        (self.last.min(until), self.end.min(until.saturating_add(1)))
+    }
+
+    /// How many of these hold samples of `start <= timestamp < end`.
+    pub(super) fn overlapping(blocks: &[Arc<Block>], start: i64, end: i64) -> usize {
+        blocks.iter().filter(|b| b.start < end && b.end > start).count()
     }
 
     /// Where it is.

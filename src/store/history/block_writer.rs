@@ -28,6 +28,8 @@ pub(in crate::store) struct BlockWriter {
     offset: u64,
     start: i64,
     end: i64,
+    /// It spans what is in it; with the number in its name.
+    part: Option<u32>,
     symbols: HashMap<Box<str>, u32, ahash::RandomState>,
     symbol_text: Vec<u8>,
     columns: Vec<Vec<i64>>,
@@ -47,7 +49,20 @@ pub(in crate::store) struct BlockWriter {
 impl BlockWriter {
     /// Begins a block for `start <= timestamp < end`.
     pub(in crate::store) fn create(folder: &Path, start: i64, end: i64) -> io::Result<Self> {
-        let path = folder.join(format!("{start}-{end}.block"));
+        BlockWriter::begin(named(folder, start, end, 0), start, end, None)
+    }
+
+    /// Begins one that takes precedence where blocks overlap, see [`Block::later`]; 0 where none do.
+    pub(in crate::store) fn create_later(folder: &Path, (start, end): (i64, i64), later: u32) -> io::Result<Self> {
+        BlockWriter::begin(named(folder, start, end, later), start, end, None)
+    }
+
+    /// Likewise for a part of that time: from its first sample to its last.
+    pub(in crate::store) fn create_part(folder: &Path, (start, end): (i64, i64), later: u32) -> io::Result<Self> {
+        BlockWriter::begin(named(folder, start, end, later), start, end, Some(later))
+    }
+
+    fn begin(path: PathBuf, start: i64, end: i64, part: Option<u32>) -> io::Result<Self> {
         let unfinished = path.with_extension("tmp");
         let mut output = BufWriter::with_capacity(64 << 10, File::create(&unfinished)?);
         output.write_all(MAGIC)?;
@@ -58,6 +73,7 @@ impl BlockWriter {
             offset: MAGIC.len() as u64,
             start,
             end,
+            part,
             symbols: HashMap::default(),
             symbol_text: Vec::new(),
             columns: Vec::new(),
@@ -185,6 +201,10 @@ impl BlockWriter {
             std::fs::remove_file(&self.unfinished)?;
             return Ok(None);
         };
+        if let (Some(later), Some(folder)) = (self.part, self.path.parent()) {
+            (self.start, self.end) = (first, last.saturating_add(1));
+            self.path = named(folder, self.start, self.end, later);
+        }
         let mut index = Vec::with_capacity(self.symbol_text.len() + self.entries.len() + self.names.len());
         put_uint(&mut index, self.symbols.len() as u64);
         index.append(&mut self.symbol_text);
@@ -225,6 +245,11 @@ impl Drop for BlockWriter {
         // After a failure the space is needed; after success there is no such file.
         let _ = std::fs::remove_file(&self.unfinished);
     }
+}
+
+fn named(folder: &Path, start: i64, end: i64, later: u32) -> PathBuf {
+    let number = if later == 0 { String::new() } else { format!(".{later}") };
+    folder.join(format!("{start}-{end}{number}.block"))
 }
 
 /// The order of series in a block.

@@ -21,17 +21,58 @@ const CACHE: usize = 3 << 20;
 /// The blocks at one moment.
 #[derive(Debug)]
 pub(in crate::store) struct Snapshot {
-    /// In order of time; they do not overlap.
+    /// In order of time. They overlap only where the clock was set back.
     pub(super) blocks: Vec<Arc<Block>>,
+    /// What is served of them, in order of time; these do not overlap.
+    views: Vec<View>,
     /// Samples before it are in blocks, those from it on in memory.
     pub(in crate::store) floor: i64,
 }
 
 impl Snapshot {
-    /// The blocks that may hold samples in `from < timestamp <= to`.
-    pub(in crate::store) fn within(&self, from: i64, to: i64) -> impl Iterator<Item = &Arc<Block>> {
-        self.blocks.iter().filter(move |b| b.first <= to && b.last > from)
+    fn new(mut blocks: Vec<Arc<Block>>, floor: i64) -> Self {
+        blocks.sort_by_key(|b| (b.start, b.first));
+        Snapshot { views: views(&blocks), blocks, floor }
     }
+
+    /// The blocks that may hold samples in `from < timestamp <= to`, with what is served of them.
+    pub(in crate::store) fn within(&self, from: i64, to: i64) -> impl Iterator<Item = &View> {
+        self.views.iter().filter(move |view| view.after < to && view.to > from)
+    }
+
+    /// The newest sample that is served.
+    pub(in crate::store) fn newest(&self) -> Option<i64> {
+        self.views.last().map(|view| view.to)
+    }
+}
+
+/// A part of a block: its samples in `after < timestamp <= to`.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct View {
+    pub(super) block: Arc<Block>,
+    pub(super) after: i64,
+    pub(super) to: i64,
+}
+
+/// What is served of each block: nothing of the future, and nothing where one that was written later has samples of the same time.
+fn views(blocks: &[Arc<Block>]) -> Vec<View> {
+    let mut views: Vec<View> = Vec::with_capacity(blocks.len());
+    let overlap = |a: &Block, b: &Block| a.first <= b.last && b.first <= a.last;
+    for (number, block) in blocks.iter().enumerate() {
+        let mut parts = vec![(block.first - 1, block.served().0)];
+        let others = blocks.iter().enumerate().filter(|(other, _)| *other != number).map(|(other, b)| ((b.later, other), b));
+        for (_, over) in others.filter(|(rank, b)| *rank > (block.later, number) && overlap(b, block)) {
+            let (from, to) = (over.first - 1, over.served().0);
+            if to > from {
+                parts = parts.into_iter().flat_map(|(after, end)| [(after, end.min(from)), (after.max(to), end)]).collect();
+                parts.retain(|(after, end)| after < end);
+            }
+        }
+        let served = parts.into_iter().filter(|(after, to)| after < to);
+        views.extend(served.map(|(after, to)| View { block: Arc::clone(block), after, to }));
+    }
+    views.sort_by_key(|view| view.after);
+    views
 }
 
 /// The folder of blocks.
@@ -45,8 +86,8 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// Opens all blocks in the folder; those that cannot be are set aside. `bound` is the latest time at which one may end.
-    pub(super) fn open(folder: PathBuf, bound: i64, metrics: Metrics) -> io::Result<Self> {
+    /// Opens all blocks in the folder; those that cannot be are set aside. What lies after `now` is not served yet.
+    pub(super) fn open(folder: PathBuf, now: i64, metrics: Metrics) -> io::Result<Self> {
         std::fs::create_dir_all(&folder)?;
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&folder)? {
@@ -54,8 +95,7 @@ impl Blocks {
             match path.extension().and_then(|e| e.to_str()) {
                 Some("tmp") => std::fs::remove_file(&path)?,
                 Some("block") => match Block::open(&path) {
-                    Ok(block) if block.end <= bound => found.push(Arc::new(block)),
-                    Ok(_) => set_aside(&path, "it is from the future", &metrics),
+                    Ok(block) => found.push(Arc::new(block)),
                     Err(reason) => set_aside(&path, &reason, &metrics),
                 },
                 _ => {}
@@ -65,7 +105,10 @@ impl Blocks {
         found.sort_by_key(|b| (b.start, std::cmp::Reverse(b.end)));
         let mut blocks: Vec<Arc<Block>> = Vec::new();
         for block in found {
-            let Some(other) = blocks.last().filter(|other| other.end > block.start) else {
+            let is_part = |other: &&Arc<Block>| {
+                other.later == block.later && other.end >= block.end && other.end - other.start > block.end - block.start
+            };
+            let Some(other) = blocks.last().filter(is_part) else {
                 blocks.push(block);
                 continue;
             };
@@ -78,9 +121,40 @@ impl Blocks {
                 }
             }
         }
-        let floor = blocks.last().map_or(i64::MIN, |b| b.end);
-        let current = RwLock::new(Arc::new(Snapshot { blocks, floor }));
-        Ok(Blocks { folder, current, cache: Mutex::default(), instants: Instants::default(), metrics })
+        let current = RwLock::new(Arc::new(Snapshot::new(blocks, i64::MIN)));
+        let blocks = Blocks { folder, current, cache: Mutex::default(), instants: Instants::default(), metrics };
+        blocks.turn_back(now);
+        Ok(blocks)
+    }
+
+    /// What lies after `now` is not served until its time has come.
+    pub(super) fn turn_back(&self, now: i64) {
+        let mut current = self.current.write();
+        for block in current.blocks.iter().filter(|b| b.last > now) {
+            block.until.fetch_min(now, Ordering::Relaxed);
+        }
+        let floor = current.blocks.iter().map(|b| b.served().1).max().unwrap_or(i64::MIN);
+        *current = Arc::new(Snapshot::new(current.blocks.clone(), floor));
+    }
+
+    /// The end of the last block, whether its time has come or not.
+    pub(super) fn end(&self) -> i64 {
+        self.snapshot().blocks.iter().map(|b| b.end).max().unwrap_or(i64::MIN)
+    }
+
+    /// The end of the last block that waits for its time and ends before `now`.
+    pub(super) fn waiting_until(&self, now: i64) -> Option<i64> {
+        let snapshot = self.snapshot();
+        let ready = snapshot.blocks.iter().filter(|b| b.last <= now && b.until.load(Ordering::Relaxed) < b.last);
+        ready.map(|b| b.end).max().map(|end| end.max(snapshot.floor))
+    }
+
+    /// Serves what waited and ends before `now`. From `floor` on samples are in memory.
+    pub(super) fn serve(&self, now: i64, floor: i64) {
+        let mut current = self.current.write();
+        let ready = current.blocks.iter().filter(|b| b.last <= now);
+        ready.for_each(|b| b.until.store(i64::MAX, Ordering::Relaxed));
+        *current = Arc::new(Snapshot::new(current.blocks.clone(), floor.max(current.floor)));
     }
 
     /// The blocks now.
@@ -94,8 +168,7 @@ impl Blocks {
         let mut blocks = current.blocks.clone();
         blocks.retain(|b| !gone.iter().any(|g| Arc::ptr_eq(b, g)));
         blocks.extend(add.map(Arc::new));
-        blocks.sort_by_key(|b| b.start);
-        let next = Arc::new(Snapshot { blocks, floor: floor.max(current.floor) });
+        let next = Arc::new(Snapshot::new(blocks, floor.max(current.floor)));
         self.cache.lock().retain(|(path, _)| !gone.iter().any(|g| g.path == *path));
         std::mem::replace(&mut *current, next)
     }
@@ -284,7 +357,7 @@ mod tests {
         let snapshot = blocks.snapshot();
         let mut indexes: Vec<Weak<Index>> = Vec::new();
         let mut held = Vec::new();
-        for block in snapshot.within(0, i64::MAX) {
+        for View { block, .. } in snapshot.within(0, i64::MAX) {
             let index = blocks.index(block).expect("readable");
             assert!(index.heap_size() > CACHE / 8, "{} bytes", index.heap_size());
             let found =

@@ -71,10 +71,15 @@ pub(super) fn compact_one(blocks: &Blocks, metrics: &Metrics) -> io::Result<()> 
 /// The first span of this length that is over and holds several smaller blocks.
 fn group(blocks: &[Arc<Block>], length: i64, floor: i64) -> Option<(i64, i64, Vec<Arc<Block>>)> {
     let window = |b: &Block| b.start.div_euclid(length);
-    let small: Vec<&Arc<Block>> = blocks.iter().filter(|b| b.end - b.start < length).collect();
+    let overlap = |a: &Block, b: &Block| !std::ptr::eq(a, b) && a.start < b.end && b.start < a.end;
+    let alone = |b: &Block| b.later == 0 && !blocks.iter().any(|other| overlap(other, b));
+    let small: Vec<&Arc<Block>> = blocks.iter().filter(|b| b.end - b.start < length && alone(b)).collect();
     small.chunk_by(|a, b| window(a) == window(b)).find_map(|group| {
         let start = window(group[0]) * length;
-        (group.len() > 1 && start + length <= floor).then(|| (start, start + length, group.iter().map(|b| Arc::clone(b)).collect()))
+        // Where the clock was set back, blocks may reach beyond the span, or others may lie in it.
+        let whole = Block::overlapping(blocks, start, start + length) == group.len() && group.iter().all(|b| b.end <= start + length);
+        (group.len() > 1 && whole && start + length <= floor)
+            .then(|| (start, start + length, group.iter().map(|b| Arc::clone(b)).collect()))
     })
 }
 

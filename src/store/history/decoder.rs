@@ -48,6 +48,10 @@ impl Decoder {
             kind if kind == Kind::Series as u8 => self.declare(payload, visit),
             kind if kind == Kind::Tick as u8 => self.tick(payload, visit),
             kind if kind == Kind::Histograms as u8 => self.histograms(payload, visit),
+            kind if kind == Kind::Turn as u8 => Reader(payload).int().map(|time| {
+                visit(Entry::Turn(time));
+                Decoded::Good { lost: 0 }
+            }),
             _ => None,
         };
         decoded.unwrap_or(Decoded::Broken)

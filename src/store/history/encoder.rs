@@ -48,7 +48,7 @@ impl Record {
                 deflate.write_all(&self.payload)?;
                 deflate.finish()?;
             }
-            Kind::Tick => out.extend_from_slice(&self.payload),
+            Kind::Tick | Kind::Turn => out.extend_from_slice(&self.payload),
         }
         let length = (out.len() - start - HEADER - 1) as u32;
         let checksum = crc32fast::hash(&out[start + HEADER..]);
@@ -269,6 +269,16 @@ impl Encoder {
     /// Leaves the segment: records that were handed out are lost, and what follows must not build upon them.
     pub(super) fn restart(&mut self) {
         self.end = i64::MIN;
+    }
+
+    /// The clock was set back to this time; a new segment begins with that.
+    pub(super) fn turn(&mut self, time: i64, out: &mut impl FnMut(Record)) {
+        self.finish(out);
+        self.next_segment(time);
+        let mut payload = Vec::new();
+        put_int(&mut payload, time);
+        self.bytes += MARK.len() + HEADER + payload.len();
+        out(Record { segment: self.segment, kind: Kind::Turn, payload: Bytes::from(payload), time });
     }
 
     fn next_segment(&mut self, time: i64) {

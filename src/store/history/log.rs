@@ -2,7 +2,8 @@
 //!
 //! A segment is a file: eight bytes that name the format, then records, each `mark, length, CRC-32, kind, payload` (the checksum covers
 //! kind and payload). A record of series declares label sets, deflated, and numbers them; a record of a tick holds its instant, runs of
-//! those numbers and the values (see [`super::delta`]); native histograms have a kind of their own. A segment needs no other to be read.
+//! those numbers and the values (see [`super::delta`]); native histograms have a kind of their own,
+//! and so has the time to which the clock was set back. A segment needs no other to be read.
 //!
 //! Damage costs what it touches: after a record that is not as it was written, reading goes on at the next mark that a good record follows.
 //! Series have explicit numbers for that and are declared more than once, and the values of a tick stand either by themselves, in a *key* tick, or as the distance from the
@@ -44,6 +45,8 @@ pub(super) enum Kind {
     Tick = 2,
     /// Native histograms at one instant.
     Histograms = 3,
+    /// The clock was set back.
+    Turn = 4,
 }
 
 /// What a segment tells, in order.
@@ -52,6 +55,8 @@ pub(in crate::store) enum Entry<'a> {
     Series(u32, Vec<Labels>),
     /// Samples of one instant: number of the series, and value.
     Tick(i64, &'a [(u32, f64)]),
+    /// The clock was set back to this time: what lay after it was cut off.
+    Turn(i64),
     /// Native histograms, each with its instant and the number of its series.
     Histograms(Vec<(u32, TimedHistogram)>),
 }

@@ -31,7 +31,7 @@ use tracing::warn;
 pub(in crate::store) use self::block::{Block, Located};
 pub(in crate::store) use self::block_writer::{BlockWriter, order};
 use self::blocks::Blocks;
-pub(in crate::store) use self::blocks::Snapshot;
+pub(in crate::store) use self::blocks::{Snapshot, View};
 use self::encoder::Encoder;
 pub(in crate::store) use self::log::{Entry, SEGMENT_TIME as BLOCK_TIME};
 use self::metrics::Metrics;
@@ -90,7 +90,7 @@ pub struct BlockStatus {
 
 /// A block that a query reads.
 pub(super) struct Part {
-    block: Arc<Block>,
+    view: View,
     columns: Arc<block::Columns>,
 }
 
@@ -152,8 +152,9 @@ impl History {
         take(&lock).map_err(|_| HistoryError::InUse(settings.path.clone()))?;
         let metrics = Metrics::default();
         let kept = settings.path.join("blocks");
-        let blocks = Blocks::open(kept.clone(), now.0 + BLOCK_TIME, metrics.clone()).map_err(failed(&kept))?;
-        let floor = blocks.snapshot().floor;
+        let blocks = Blocks::open(kept.clone(), now.0, metrics.clone()).map_err(failed(&kept))?;
+        // What was taken down before the clock was set back is in blocks, though their time may not have come.
+        let floor = blocks.end();
         let segments = recover::replay(&folder, &metrics, |segment, entry| visit(segment, floor, entry)).map_err(failed(&folder))?;
         let next = segments.keys().next_back().map_or(1, |number| number + 1);
         let writer = Writer::start(&folder, segments, metrics.clone()).map_err(failed(&folder))?;
@@ -193,6 +194,42 @@ impl History {
         self.before.lock().push(Arc::downgrade(&before));
     }
 
+    /// The clock was set back: what lies after `to` is not served until its time has come.
+    pub(super) fn turn_back(&self, to: i64) {
+        self.blocks.turn_back(to);
+    }
+
+    /// The end of the last block that waits for its time and ends before `now`.
+    pub(super) fn waiting_until(&self, now: i64) -> Option<i64> {
+        self.blocks.waiting_until(now)
+    }
+
+    /// Serves what waited and ends before `now`; from `floor` on samples are in memory.
+    pub(super) fn serve(&self, now: i64, floor: i64) {
+        self.blocks.serve(now, floor);
+    }
+
+    /// The end of the last block, whether its time has come or not.
+    pub(super) fn end(&self) -> i64 {
+        self.blocks.end()
+    }
+
+    /// The number that a block of this span needs to take precedence; 0 where it is the only one.
+    pub(super) fn later_than(&self, start: i64, end: i64) -> u32 {
+        let snapshot = self.snapshot();
+        let over = snapshot.blocks.iter().filter(|b| b.start < end && b.end > start).map(|b| b.later + 1);
+        over.max().unwrap_or(0)
+    }
+
+    /// Adds a block of which what is after `until` is not served yet.
+    pub(super) fn keep(&self, block: Option<Block>, until: i64) {
+        if let Some(block) = block {
+            block.until.store(until, std::sync::atomic::Ordering::Relaxed);
+            let before = self.blocks.change(Some(block), &[], i64::MIN);
+            self.before.lock().push(Arc::downgrade(&before));
+        }
+    }
+
     /// Whether the blocks that were due could be written.
     pub(super) fn written(&self, written: bool) {
         if !written {
@@ -202,32 +239,34 @@ impl History {
     }
 
     /// The series of a block that pass; one that cannot be read is set aside.
-    pub(super) fn select(
-        &self,
-        block: &Arc<Block>,
-        matchers: &[Matcher],
-        intern: impl Fn(Labels) -> Labels,
-    ) -> Option<(Part, Arc<[Located]>)> {
+    pub(super) fn select(&self, view: &View, matchers: &[Matcher], intern: impl Fn(Labels) -> Labels) -> Option<(Part, Arc<[Located]>)> {
+        let block = &view.block;
         let index = self.blocks.index(block)?;
         let Some(found) = index.select(matchers, intern) else {
             self.blocks.set_aside(block, "its index cannot be decoded");
             return None;
         };
-        Some((Part { block: Arc::clone(block), columns: Arc::clone(&index.columns) }, found))
+        Some((Part { view: view.clone(), columns: Arc::clone(&index.columns) }, found))
     }
 
     /// Appends the samples of a series with `from < timestamp <= to`; chunks that are damaged are counted and left out.
     pub(super) fn read(&self, part: &Part, series: &Located, from: i64, to: i64, samples: &mut Gathered) {
-        let known = part.block.is_damaged();
-        let lost = part.block.read(&part.columns, &self.blocks.instants, series, (from, to), samples);
+        let View { block, after, to: until } = &part.view;
+        let (known, span) = (block.is_damaged(), (from.max(*after), to.min(*until)));
+        let lost = block.read(&part.columns, &self.blocks.instants, series, span, samples);
         if !known {
-            self.blocks.lost(&part.block, lost);
+            self.blocks.lost(block, lost);
         }
     }
 
     /// Deletes the log of what is in blocks, merges blocks, drops what is too old or too much.
     pub(super) fn maintain(&self, now: Timestamp) {
-        self.writer.drop_before(self.snapshot().floor);
+        let floor = self.snapshot().floor;
+        self.writer.drop_before(floor);
+        // Time has come by again where it was sampled before.
+        if self.blocks.waiting_until(floor).is_some() {
+            self.blocks.serve(floor, floor);
+        }
         self.blocks.verify_one();
         if let Err(error) = compact::compact_one(&self.blocks, &self.metrics) {
             self.metrics.failed();
@@ -310,6 +349,12 @@ impl Log {
     pub(super) fn finish(&mut self) {
         self.adding = false;
         self.encoder.finish(&mut |record| self.writer.push(record));
+    }
+
+    /// The clock was set back to this time.
+    pub(super) fn turn(&mut self, time: i64) {
+        self.adding = false;
+        self.encoder.turn(time, &mut |record| self.writer.push(record));
     }
 
     /// The series in `slot` is gone.
