@@ -15,7 +15,7 @@ use crate::remote::peer::Peers;
 use crate::rules::RuleGroup;
 use crate::rules::group::Settings;
 use crate::scrape::{self, CollectorTarget, Global, Job, Plan};
-use crate::store::StorageConfig;
+use crate::store::{LimitsConfig, StorageConfig};
 use crate::web::WebConfig;
 
 use super::environment::{EnvironmentTargets, discover};
@@ -64,6 +64,8 @@ pub struct Config {
     pub state: StateConfig,
     /// `storage`.
     pub storage: StorageConfig,
+    /// `limits`.
+    pub limits: LimitsConfig,
     /// `web`.
     pub web: WebConfig,
     /// What the environment named.
@@ -155,6 +157,7 @@ impl Config {
             self_test,
             state: root.section("state").map(|s| StateConfig::read(&s)).unwrap_or_default(),
             storage: root.section("storage").map(|s| StorageConfig::read(&s)).unwrap_or_default(),
+            limits: root.section("limits").map(|s| LimitsConfig::read(&s)).unwrap_or_default(),
             web,
             environment: if named { discover(environment) } else { EnvironmentTargets::default() },
             warnings,

@@ -236,6 +236,7 @@ impl Scraper {
     fn start(&self, key: u64, info: TargetInfo, source: Source, labelling: Labelling, stamps: Stamps, scraped: bool) -> Running {
         let kind = matches!(source, Source::Collector(..)).then_some(info.kind);
         let report = Report::new(&info.labels, kind, &self.store);
+        let (owner, departures) = (self.store.owner(&info.labels), self.store.departures());
         let shared = Arc::new(Shared::new(info));
         let collection = Collection {
             shared: shared.clone(),
@@ -244,6 +245,8 @@ impl Scraper {
             stamps,
             report,
             store: self.store.clone(),
+            owner,
+            departures,
             metrics: self.metrics.clone(),
             arrivals: self.arrivals.clone(),
             room: Vec::new(),

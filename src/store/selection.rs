@@ -61,7 +61,7 @@ impl Inner {
 impl Store {
     /// The series that pass all matchers, whether or not they have samples; [`Store::read`] then finds those in `from < timestamp <= to`.
     pub fn selection(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Selection {
-        match self.on_disk(from.0, to.0) {
+        match self.on_disk(matchers, from.0, to.0) {
             Some((snapshot, true)) => self.merged(matchers, snapshot, from.0, to.0),
             blocks => {
                 let known = self.known(&self.inner.read(), matchers);

@@ -20,6 +20,7 @@ mod end_to_end;
 mod exposition;
 mod fuzz;
 mod history;
+mod hostile;
 mod http;
 mod http_api;
 mod inhibition;

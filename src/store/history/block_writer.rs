@@ -2,10 +2,11 @@
 //!
 //! See [`super::block`] for the layout. The file gets its name only when it is whole and the disk has it.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
+
+use hashbrown::HashTable;
 
 use super::block::{Block, FOOTER_MAGIC, MAGIC};
 use super::histogram::put_all;
@@ -28,7 +29,9 @@ pub(in crate::store) struct BlockWriter {
     offset: u64,
     start: i64,
     end: i64,
-    symbols: HashMap<Box<str>, u32, ahash::RandomState>,
+    /// Where each text stands in `symbol_text`, its length, and its number.
+    symbols: HashTable<(u32, u32, u32)>,
+    hasher: ahash::RandomState,
     symbol_text: Vec<u8>,
     columns: Vec<Vec<i64>>,
     /// The column that the series before had.
@@ -47,7 +50,11 @@ pub(in crate::store) struct BlockWriter {
 impl BlockWriter {
     /// Begins a block for `start <= timestamp < end`.
     pub(in crate::store) fn create(folder: &Path, start: i64, end: i64) -> io::Result<Self> {
-        let path = folder.join(format!("{start}-{end}.block"));
+        Self::create_at(folder.join(format!("{start}-{end}.block")), start, end)
+    }
+
+    /// Begins a file that becomes `path` when it is whole.
+    pub(in crate::store) fn create_at(path: PathBuf, start: i64, end: i64) -> io::Result<Self> {
         let unfinished = path.with_extension("tmp");
         let mut output = BufWriter::with_capacity(64 << 10, File::create(&unfinished)?);
         output.write_all(MAGIC)?;
@@ -58,7 +65,8 @@ impl BlockWriter {
             offset: MAGIC.len() as u64,
             start,
             end,
-            symbols: HashMap::default(),
+            symbols: HashTable::new(),
+            hasher: ahash::RandomState::new(),
             symbol_text: Vec::new(),
             columns: Vec::new(),
             used: 0,
@@ -158,12 +166,16 @@ impl BlockWriter {
     }
 
     fn symbol(&mut self, text: &str) -> u32 {
-        if let Some(number) = self.symbols.get(text) {
+        let (texts, hasher) = (&mut self.symbol_text, &self.hasher);
+        let hash = hasher.hash_one(text.as_bytes());
+        let at = |symbol: &(u32, u32, u32)| symbol.0 as usize..(symbol.0 + symbol.1) as usize;
+        if let Some((.., number)) = self.symbols.find(hash, |symbol| texts[at(symbol)] == *text.as_bytes()) {
             return *number;
         }
         let number = self.symbols.len() as u32;
-        self.symbols.insert(text.into(), number);
-        put_text(&mut self.symbol_text, text);
+        put_text(texts, text);
+        let symbol = ((texts.len() - text.len()) as u32, text.len() as u32, number);
+        self.symbols.insert_unique(hash, symbol, |symbol| hasher.hash_one(&texts[at(symbol)]));
         number
     }
 

@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
 
 use super::block::{Block, Index};
+use super::ended::Ended;
 use super::instants::Instants;
 use super::metrics::Metrics;
 use super::recover::DAMAGED;
@@ -23,6 +24,8 @@ const CACHE: usize = 3 << 20;
 pub(in crate::store) struct Snapshot {
     /// In order of time; they do not overlap.
     pub(super) blocks: Vec<Arc<Block>>,
+    /// Series that ended, with samples from the floor on; those may overlap, also with what memory holds.
+    pub(super) ended: Vec<Arc<Ended>>,
     /// Samples before it are in blocks, those from it on in memory.
     pub(in crate::store) floor: i64,
 }
@@ -41,7 +44,7 @@ pub(super) struct Blocks {
     current: RwLock<Arc<Snapshot>>,
     cache: Mutex<VecDeque<(PathBuf, Arc<Index>)>>,
     pub(super) instants: Instants,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
 }
 
 impl Blocks {
@@ -79,7 +82,7 @@ impl Blocks {
             }
         }
         let floor = blocks.last().map_or(i64::MIN, |b| b.end);
-        let current = RwLock::new(Arc::new(Snapshot { blocks, floor }));
+        let current = RwLock::new(Arc::new(Snapshot { blocks, ended: Vec::new(), floor }));
         Ok(Blocks { folder, current, cache: Mutex::default(), instants: Instants::default(), metrics })
     }
 
@@ -95,9 +98,32 @@ impl Blocks {
         blocks.retain(|b| !gone.iter().any(|g| Arc::ptr_eq(b, g)));
         blocks.extend(add.map(Arc::new));
         blocks.sort_by_key(|b| b.start);
-        let next = Arc::new(Snapshot { blocks, floor: floor.max(current.floor) });
-        self.cache.lock().retain(|(path, _)| !gone.iter().any(|g| g.path == *path));
-        std::mem::replace(&mut *current, next)
+        let floor = floor.max(current.floor);
+        // What ended before the floor is in a block now.
+        let (ended, over): (Vec<_>, Vec<_>) = current.ended.iter().cloned().partition(|ended| ended.block.last >= floor);
+        let next = Arc::new(Snapshot { blocks, ended, floor });
+        self.forget(gone.iter().chain(over.iter().map(|ended| &ended.block)));
+        let before = std::mem::replace(&mut *current, next);
+        over.iter().for_each(|ended| remove(&ended.block.path));
+        before
+    }
+
+    /// Adds and removes files of ended series at once.
+    pub(super) fn change_ended(&self, add: Option<Ended>, gone: &[Arc<Ended>]) {
+        let mut current = self.current.write();
+        let mut ended = current.ended.clone();
+        ended.retain(|ended| !gone.iter().any(|gone| Arc::ptr_eq(ended, gone)));
+        ended.extend(add.map(Arc::new));
+        ended.sort_by_key(|ended| (ended.block.first, ended.block.last));
+        self.forget(gone.iter().map(|ended| &ended.block));
+        *current = Arc::new(Snapshot { blocks: current.blocks.clone(), ended, floor: current.floor });
+        gone.iter().for_each(|ended| remove(&ended.block.path));
+    }
+
+    /// Takes the indexes of files that are gone out of the cache.
+    fn forget<'a>(&self, gone: impl Iterator<Item = &'a Arc<Block>>) {
+        let gone: Vec<&Path> = gone.map(|block| block.path.as_path()).collect();
+        self.cache.lock().retain(|(path, _)| !gone.contains(&path.as_path()));
     }
 
     /// The index of a block, from the cache or the disk; a block whose index is damaged is set aside.
@@ -138,6 +164,12 @@ impl Blocks {
         if known {
             self.change(None, std::slice::from_ref(block), i64::MIN);
             set_aside(&block.path, reason, &self.metrics);
+        }
+        let ended = self.snapshot().ended.iter().find(|ended| Arc::ptr_eq(&ended.block, block)).cloned();
+        if let Some(ended) = ended {
+            // Before its name goes: the log holds these samples too, and the next start takes them from there.
+            set_aside(&block.path, reason, &self.metrics);
+            self.change_ended(None, &[ended]);
         }
     }
 

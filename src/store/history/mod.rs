@@ -11,11 +11,13 @@ mod compact;
 mod decoder;
 mod delta;
 mod encoder;
+mod ended;
 mod histogram;
 mod instants;
 mod log;
 mod metrics;
 mod recover;
+mod walk;
 mod writer;
 
 use std::fs::File;
@@ -32,6 +34,8 @@ pub(in crate::store) use self::block::{Block, Located};
 pub(in crate::store) use self::block_writer::{BlockWriter, order};
 use self::blocks::Blocks;
 pub(in crate::store) use self::blocks::Snapshot;
+pub(in crate::store) use self::ended::Until;
+pub(in crate::store) use self::walk::Walk;
 use self::encoder::Encoder;
 pub(in crate::store) use self::log::{Entry, SEGMENT_TIME as BLOCK_TIME};
 use self::metrics::Metrics;
@@ -92,6 +96,8 @@ pub struct BlockStatus {
 pub(super) struct Part {
     block: Arc<Block>,
     columns: Arc<block::Columns>,
+    /// Samples up to it stand elsewhere too.
+    from: i64,
 }
 
 /// Why the history cannot be kept on disk.
@@ -135,11 +141,12 @@ pub(super) struct Log {
 }
 
 impl History {
-    /// Takes the folder and hands what its log holds to `visit`, with the number of the segment and the time before which blocks hold all.
+    /// Takes the folder and hands what its log holds to `visit`, with the number of the segment, the time before which blocks hold all, and
+    /// what is known of series that ended.
     pub(super) fn open(
         settings: &Settings,
         now: Timestamp,
-        mut visit: impl FnMut(u32, i64, Entry<'_>),
+        mut visit: impl FnMut(u32, i64, &Until, Entry<'_>),
     ) -> Result<(Self, Log), HistoryError> {
         let folder = settings.path.join("wal");
         let failed = |path: &Path| {
@@ -153,8 +160,9 @@ impl History {
         let metrics = Metrics::default();
         let kept = settings.path.join("blocks");
         let blocks = Blocks::open(kept.clone(), now.0 + BLOCK_TIME, metrics.clone()).map_err(failed(&kept))?;
+        let until = blocks.open_ended().map_err(failed(&kept))?;
         let floor = blocks.snapshot().floor;
-        let segments = recover::replay(&folder, &metrics, |segment, entry| visit(segment, floor, entry)).map_err(failed(&folder))?;
+        let segments = recover::replay(&folder, &metrics, |segment, entry| visit(segment, floor, &until, entry)).map_err(failed(&folder))?;
         let next = segments.keys().next_back().map_or(1, |number| number + 1);
         let writer = Writer::start(&folder, segments, metrics.clone()).map_err(failed(&folder))?;
         let writer = Arc::new(writer);
@@ -193,6 +201,32 @@ impl History {
         self.before.lock().push(Arc::downgrade(&before));
     }
 
+    /// A writer for series that ended, whose samples lie in `start <= timestamp < end`.
+    pub(super) fn ended_writer(&self, start: i64, end: i64) -> io::Result<BlockWriter> {
+        self.blocks.ended_writer(start, end)
+    }
+
+    /// What was written of series that ended is served from disk now. Gives back what readers may still hold of before: as long as they do
+    /// the samples must stay in memory.
+    pub(super) fn publish_ended(&self, block: Block) -> io::Result<Weak<Snapshot>> {
+        ended::written(&block);
+        let before = Arc::downgrade(&self.blocks.add_ended(block, &[])?);
+        self.before.lock().push(before.clone());
+        Ok(before)
+    }
+
+    /// Milliseconds of the oldest sample, from the floor on, of series that ended.
+    pub(super) fn oldest_ended(&self) -> Option<i64> {
+        let snapshot = self.snapshot();
+        snapshot.ended(&[], i64::MIN, i64::MAX).map(|ended| ended.block.first.max(snapshot.floor)).min()
+    }
+
+    /// The series that ended and have samples in `from < timestamp <= to`.
+    pub(super) fn walk_ended(&self, from: i64, to: i64) -> io::Result<Walk<'_>> {
+        let blocks: Vec<Arc<Block>> = self.snapshot().ended(&[], from, to).map(|ended| Arc::clone(&ended.block)).collect();
+        Walk::new(&self.blocks, &blocks)
+    }
+
     /// Whether the blocks that were due could be written.
     pub(super) fn written(&self, written: bool) {
         if !written {
@@ -201,10 +235,10 @@ impl History {
         self.metrics.blocks_written(written);
     }
 
-    /// The series of a block that pass; one that cannot be read is set aside.
+    /// The series of a block that pass; one that cannot be read is set aside. Its samples up to `from` are not read.
     pub(super) fn select(
         &self,
-        block: &Arc<Block>,
+        (block, from): (&Arc<Block>, i64),
         matchers: &[Matcher],
         intern: impl Fn(Labels) -> Labels,
     ) -> Option<(Part, Arc<[Located]>)> {
@@ -213,12 +247,12 @@ impl History {
             self.blocks.set_aside(block, "its index cannot be decoded");
             return None;
         };
-        Some((Part { block: Arc::clone(block), columns: Arc::clone(&index.columns) }, found))
+        Some((Part { block: Arc::clone(block), columns: Arc::clone(&index.columns), from }, found))
     }
 
     /// Appends the samples of a series with `from < timestamp <= to`; chunks that are damaged are counted and left out.
     pub(super) fn read(&self, part: &Part, series: &Located, from: i64, to: i64, samples: &mut Gathered) {
-        let known = part.block.is_damaged();
+        let (known, from) = (part.block.is_damaged(), from.max(part.from));
         let lost = part.block.read(&part.columns, &self.blocks.instants, series, (from, to), samples);
         if !known {
             self.blocks.lost(&part.block, lost);
@@ -233,12 +267,17 @@ impl History {
             self.metrics.failed();
             warn!(%error, "Blocks cannot be merged; they stay as they are.");
         }
+        if let Err(error) = self.blocks.merge_ended() {
+            self.metrics.failed();
+            warn!(%error, "Files of series that ended cannot be merged; they stay as they are.");
+        }
         let status = self.status();
+        let other = status.log_bytes + self.blocks.ended_bytes();
         let bytes = {
             let aside = [self.blocks.folder.as_path(), &self.settings.path.join("wal")];
-            self.blocks.retain((now - self.settings.retention).0, self.settings.max_size, status.log_bytes, &aside)
+            self.blocks.retain((now - self.settings.retention).0, self.settings.max_size, other, &aside)
         };
-        self.metrics.size(self.snapshot().blocks.len(), bytes + status.log_bytes);
+        self.metrics.size(self.snapshot().blocks.len(), bytes + other);
     }
 
     /// Numbers for people.
