@@ -119,7 +119,9 @@ impl App {
         let telemetry = Telemetry::new();
         let (state, state_name) = open_state(&options, &config).await?;
         state.register(&telemetry);
+        let starting = web::starting::Starting::answer(&listener)?;
         let (store, history_name) = storage::open(&options, &config, started_at);
+        drop(starting);
         store.register(&telemetry);
         let scraper = Arc::new(Scraper::new(store.clone(), &telemetry));
         let reloads = ReloadMetrics::register(&telemetry);

@@ -129,7 +129,7 @@ impl Collection {
         outcome.figures.seconds = start.elapsed().as_secs_f64();
         outcome.figures.up = outcome.error.is_empty();
         self.write(at, &mut outcome);
-        self.refusals.tell(&self.shared.info);
+        self.refusals.tell(&self.shared.info, outcome.figures.up);
         self.publish(at, outcome);
         if !often {
             self.room = Vec::new();

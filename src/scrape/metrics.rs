@@ -112,8 +112,8 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    /// Logs a change, and begins to count anew.
-    pub(super) fn tell(&mut self, info: &TargetInfo) {
+    /// Logs a change, and begins to count anew. A collection that failed says nothing of room.
+    pub(super) fn tell(&mut self, info: &TargetInfo, up: bool) {
         let Refusals { duplicate, out_of_order, out_of_bounds, no_room, told, told_no_room } = std::mem::take(self);
         let (collector, target, job) = (info.kind, info.labels.value("instance"), &info.pool);
         self.told = duplicate + out_of_order + out_of_bounds > 0;
@@ -124,10 +124,16 @@ impl Refusals {
             (true, false) => info!(collector, target, job, "Samples are taken again."),
             _ => {}
         }
-        self.told_no_room = no_room > 0;
+        self.told_no_room = if up { no_room > 0 } else { told_no_room };
         match (told_no_room, self.told_no_room) {
             (false, true) => {
-                warn!(collector, target, job, samples = no_room, "The store has no room for new series; limits.series sets how many it holds.");
+                warn!(
+                    collector,
+                    target,
+                    job,
+                    samples = no_room,
+                    "The store has no room for new series; limits.series sets how many it holds."
+                );
             }
             (true, false) => info!(collector, target, job, "The store has room for all series again."),
             _ => {}

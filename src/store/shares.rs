@@ -124,7 +124,7 @@ impl Inner {
             Asks::Target(owner) if self.shares.count(owner) >= limits.max_series_per_target => {
                 return Some(Refused::ShareTaken(limits.max_series_per_target));
             }
-            Asks::Target(owner) if self.shares.count(owner) < SMALL => limits.max_series - kept / 2,
+            Asks::Target(owner) if self.shares.count(owner) < SMALL.min(limits.max_series / 100) => limits.max_series - kept / 2,
             _ => limits.max_series - kept,
         };
         if all >= room {
@@ -164,4 +164,3 @@ impl Store {
         Ok(id(&inner, slot))
     }
 }
-

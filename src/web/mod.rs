@@ -13,6 +13,7 @@ mod metrics;
 mod picture;
 mod prometheus;
 pub mod serve;
+pub mod starting;
 mod ui;
 pub mod why;
 

@@ -409,8 +409,14 @@ async fn relabelling_drops_samples_and_label_limits_fail_scrapes() {
     let cases = [
         (empty, ""),
         ("metric_relabel_configs: [{regex: '__name__', action: labeldrop}]", "a sample has no metric name after relabelling"),
-        ("label_value_length_limit: 5", "a sample of \"a\" has a value of 15 bytes in label \"instance\", at most 5 allowed (label_value_length_limit of the configuration)"),
-        ("label_name_length_limit: 3", "a sample of \"a\" has a label name of 8 bytes, \"__name__\", at most 3 allowed (label_name_length_limit of the configuration)"),
+        (
+            "label_value_length_limit: 5",
+            "a sample of \"a\" has a value of 15 bytes in label \"instance\", at most 5 allowed (label_value_length_limit of the configuration)",
+        ),
+        (
+            "label_name_length_limit: 3",
+            "a sample of \"a\" has a label name of 8 bytes, \"__name__\", at most 3 allowed (label_name_length_limit of the configuration)",
+        ),
         ("label_limit: 3", "a sample of \"a\" has 4 labels, at most 3 allowed (label_limit of the configuration)"),
     ];
     for (number, (more, error)) in cases.iter().enumerate() {
@@ -539,7 +545,10 @@ async fn a_limit_of_0_is_no_bound_and_a_message_says_whose_a_bound_is() {
         }
         // As in Prometheus, 0 in a job leaves what `global` sets.
         let run = Loop::new();
-        run.apply(&format!("global: {{{key}: 2}}\nscrape_configs:\n{}", job(&format!("global{number}"), &server.address, &format!(", {key}: 0"))));
+        run.apply(&format!(
+            "global: {{{key}: 2}}\nscrape_configs:\n{}",
+            job(&format!("global{number}"), &server.address, &format!(", {key}: 0"))
+        ));
         let error = run.health(&server.address, Health::Down).await;
         assert!(error.ends_with(&format!("at most 2 allowed ({key} of the configuration)")), "{error}");
     }

@@ -295,8 +295,10 @@ fn the_last_tenth_of_the_room_is_for_what_watches_and_for_small_targets() {
     };
     assert_eq!(fill("large", 20_000), 9000);
     assert_eq!(store.append(Timestamp(1), &[sample("__name__=recorded:by:a:rule", 1.0)]).refused, 1);
-    assert_eq!((fill("small", 20_000), fill("late", 20_000)), (500, 0));
-    let vital = ["__name__=ALERTS,alertname=a", "__name__=ALERTS_FOR_STATE,alertname=a", "__name__=up,job=late", "__name__=scrape_series_added"];
+    assert_eq!(["small", "late", "a", "b", "c"].map(|job| fill(job, 20_000)), [100; 5], "a hundredth makes a target large");
+    assert_eq!(fill("too late", 20_000), 0);
+    let vital =
+        ["__name__=ALERTS,alertname=a", "__name__=ALERTS_FOR_STATE,alertname=a", "__name__=up,job=late", "__name__=scrape_series_added"];
     assert_eq!(store.append(Timestamp(1), &vital.map(|text| sample(text, 1.0))).appended, 4);
     assert!(store.series_id(&labels("__name__=nightbell_targets")).is_ok());
 }

@@ -34,11 +34,11 @@ pub(in crate::store) use self::block::{Block, Located};
 pub(in crate::store) use self::block_writer::{BlockWriter, order};
 use self::blocks::Blocks;
 pub(in crate::store) use self::blocks::Snapshot;
-pub(in crate::store) use self::ended::Until;
-pub(in crate::store) use self::walk::Walk;
 use self::encoder::Encoder;
+pub(in crate::store) use self::ended::Until;
 pub(in crate::store) use self::log::{Entry, SEGMENT_TIME as BLOCK_TIME};
 use self::metrics::Metrics;
+pub(in crate::store) use self::walk::Walk;
 use self::writer::Writer;
 use super::series::Gathered;
 use crate::model::{Labels, Matcher, NativeHistogram, Timestamp};
@@ -162,7 +162,8 @@ impl History {
         let blocks = Blocks::open(kept.clone(), now.0 + BLOCK_TIME, metrics.clone()).map_err(failed(&kept))?;
         let until = blocks.open_ended().map_err(failed(&kept))?;
         let floor = blocks.snapshot().floor;
-        let segments = recover::replay(&folder, &metrics, |segment, entry| visit(segment, floor, &until, entry)).map_err(failed(&folder))?;
+        let segments =
+            recover::replay(&folder, &metrics, |segment, entry| visit(segment, floor, &until, entry)).map_err(failed(&folder))?;
         let next = segments.keys().next_back().map_or(1, |number| number + 1);
         let writer = Writer::start(&folder, segments, metrics.clone()).map_err(failed(&folder))?;
         let writer = Arc::new(writer);
