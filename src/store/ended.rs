@@ -47,7 +47,7 @@ struct State {
 #[derive(Debug)]
 struct Leaving {
     series: Vec<Quiet>,
-    readers: Weak<Snapshot>,
+    readers: Vec<Weak<Snapshot>>,
 }
 
 /// A series that ended.
@@ -164,7 +164,7 @@ impl Store {
     /// Takes those out of memory that nobody looks for there any more.
     fn leave(&self, state: &mut State) {
         state.leaving.retain(|leaving| {
-            let held = leaving.readers.strong_count() > 0;
+            let held = leaving.readers.iter().any(|snapshot| snapshot.strong_count() > 0);
             if !held {
                 // A few at a time, so that collections are not held up.
                 leaving.series.chunks(1024).for_each(|series| self.inner.write().remove_quiet(series));
@@ -174,8 +174,8 @@ impl Store {
     }
 
     /// Writes series into a file, which is served from then on.
-    fn write_file(&self, history: &History, quiet: &[Quiet]) -> io::Result<Weak<Snapshot>> {
-        let floor = history.snapshot().floor;
+    fn write_file(&self, history: &History, quiet: &[Quiet]) -> io::Result<Vec<Weak<Snapshot>>> {
+        let floor = history.floor_for_all();
         let mut series: Vec<(Labels, u32, Version)> = {
             let inner = self.inner.read();
             let known = |quiet: &Quiet| inner.slots.known(quiet.id).map(|s| (s.labels.clone(), quiet.id.slot, quiet.id.version));
@@ -198,7 +198,7 @@ impl Store {
         match writer.finish()? {
             Some(block) => history.publish_ended(block),
             // All is in blocks already.
-            None => Ok(Weak::new()),
+            None => Ok(Vec::new()),
         }
     }
 }

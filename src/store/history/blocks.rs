@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
@@ -42,6 +42,8 @@ impl Snapshot {
 pub(super) struct Blocks {
     pub(super) folder: PathBuf,
     current: RwLock<Arc<Snapshot>>,
+    /// What was before, as far as readers still hold it.
+    replaced: Mutex<Vec<Weak<Snapshot>>>,
     cache: Mutex<VecDeque<(PathBuf, Arc<Index>)>>,
     pub(super) instants: Instants,
     pub(super) metrics: Metrics,
@@ -83,7 +85,7 @@ impl Blocks {
         }
         let floor = blocks.last().map_or(i64::MIN, |b| b.end);
         let current = RwLock::new(Arc::new(Snapshot { blocks, ended: Vec::new(), floor }));
-        Ok(Blocks { folder, current, cache: Mutex::default(), instants: Instants::default(), metrics })
+        Ok(Blocks { folder, current, replaced: Mutex::default(), cache: Mutex::default(), instants: Instants::default(), metrics })
     }
 
     /// The blocks now.
@@ -91,8 +93,23 @@ impl Blocks {
         Arc::clone(&self.current.read())
     }
 
-    /// Adds and removes blocks at once. `floor` never goes back. Gives back what was before.
-    pub(super) fn change(&self, add: Option<Block>, gone: &[Arc<Block>], floor: i64) -> Arc<Snapshot> {
+    /// What was before and is still held by readers.
+    pub(super) fn replaced(&self) -> Vec<Weak<Snapshot>> {
+        let mut replaced = self.replaced.lock();
+        replaced.retain(|snapshot| snapshot.strong_count() > 0);
+        replaced.clone()
+    }
+
+    /// Puts a snapshot in the place of the current one.
+    fn replace(&self, current: &mut Arc<Snapshot>, next: Snapshot) {
+        let mut replaced = self.replaced.lock();
+        replaced.retain(|snapshot| snapshot.strong_count() > 0);
+        replaced.push(Arc::downgrade(current));
+        *current = Arc::new(next);
+    }
+
+    /// Adds and removes blocks at once. `floor` never goes back.
+    pub(super) fn change(&self, add: Option<Block>, gone: &[Arc<Block>], floor: i64) {
         let mut current = self.current.write();
         let mut blocks = current.blocks.clone();
         blocks.retain(|b| !gone.iter().any(|g| Arc::ptr_eq(b, g)));
@@ -101,11 +118,9 @@ impl Blocks {
         let floor = floor.max(current.floor);
         // What ended before the floor is in a block now.
         let (ended, over): (Vec<_>, Vec<_>) = current.ended.iter().cloned().partition(|ended| ended.block.last >= floor);
-        let next = Arc::new(Snapshot { blocks, ended, floor });
         self.forget(gone.iter().chain(over.iter().map(|ended| &ended.block)));
-        let before = std::mem::replace(&mut *current, next);
+        self.replace(&mut current, Snapshot { blocks, ended, floor });
         over.iter().for_each(|ended| remove(&ended.block.path));
-        before
     }
 
     /// Adds and removes files of ended series at once.
@@ -116,7 +131,8 @@ impl Blocks {
         ended.extend(add.map(Arc::new));
         ended.sort_by_key(|ended| (ended.block.first, ended.block.last));
         self.forget(gone.iter().map(|ended| &ended.block));
-        *current = Arc::new(Snapshot { blocks: current.blocks.clone(), ended, floor: current.floor });
+        let next = Snapshot { blocks: current.blocks.clone(), ended, floor: current.floor };
+        self.replace(&mut current, next);
         gone.iter().for_each(|ended| remove(&ended.block.path));
     }
 

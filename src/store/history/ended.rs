@@ -140,16 +140,15 @@ impl Blocks {
         self.folder.join(format!("{number:08}.{ENDED}"))
     }
 
-    /// Serves what was written. Gives back what was before.
-    pub(super) fn add_ended(&self, block: Block, gone: &[Arc<Ended>]) -> io::Result<Arc<Snapshot>> {
-        let before = self.snapshot();
+    /// Serves what was written.
+    pub(super) fn add_ended(&self, block: Block, gone: &[Arc<Ended>]) -> io::Result<()> {
         let path = block.path.clone();
         let ended = Ended::open(Arc::new(block)).map_err(|reason| {
             remove(&path);
             io::Error::other(reason)
         })?;
         self.change_ended(Some(ended), gone);
-        Ok(before)
+        Ok(())
     }
 
     /// Many small files become one.

@@ -26,7 +26,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 use tracing::warn;
 
@@ -121,8 +120,6 @@ pub enum HistoryError {
 pub(super) struct History {
     settings: Settings,
     blocks: Blocks,
-    /// What readers may still hold of before a block was written.
-    before: Mutex<Vec<Weak<Snapshot>>>,
     writer: Arc<Writer>,
     metrics: Metrics,
     /// Held as long as the folder is ours.
@@ -170,7 +167,7 @@ impl History {
         metrics.log_written(true);
         let log =
             Log { encoder: Encoder::new(next), writer: Arc::clone(&writer), metrics: metrics.clone(), skipping: false, adding: false };
-        Ok((History { settings: settings.clone(), blocks, before: Mutex::default(), writer, metrics, _lock: lock }, log))
+        Ok((History { settings: settings.clone(), blocks, writer, metrics, _lock: lock }, log))
     }
 
     /// How long samples are kept.
@@ -185,8 +182,7 @@ impl History {
 
     /// The time before which nobody looks for samples in memory any more.
     pub(super) fn floor_for_all(&self) -> i64 {
-        let mut before = self.before.lock();
-        before.retain(|snapshot| snapshot.strong_count() > 0);
+        let before = self.blocks.replaced();
         let held = before.iter().filter_map(Weak::upgrade).map(|snapshot| snapshot.floor);
         held.chain([self.snapshot().floor]).min().unwrap_or(i64::MIN)
     }
@@ -198,8 +194,7 @@ impl History {
 
     /// All samples before `floor` are in blocks now.
     pub(super) fn publish(&self, block: Option<Block>, floor: i64) {
-        let before = self.blocks.change(block, &[], floor);
-        self.before.lock().push(Arc::downgrade(&before));
+        self.blocks.change(block, &[], floor);
     }
 
     /// A writer for series that ended, whose samples lie in `start <= timestamp < end`.
@@ -209,11 +204,10 @@ impl History {
 
     /// What was written of series that ended is served from disk now. Gives back what readers may still hold of before: as long as they do
     /// the samples must stay in memory.
-    pub(super) fn publish_ended(&self, block: Block) -> io::Result<Weak<Snapshot>> {
+    pub(super) fn publish_ended(&self, block: Block) -> io::Result<Vec<Weak<Snapshot>>> {
         ended::written(&block);
-        let before = Arc::downgrade(&self.blocks.add_ended(block, &[])?);
-        self.before.lock().push(before.clone());
-        Ok(before)
+        self.blocks.add_ended(block, &[])?;
+        Ok(self.blocks.replaced())
     }
 
     /// Milliseconds of the oldest sample, from the floor on, of series that ended.

@@ -191,3 +191,36 @@ fn a_crash_in_the_midst_of_an_eviction_loses_nothing() {
         assert_eq!(content(&open(copy.path(), end_of(24))), content(&memory), "copy {number} of {}", copies.len());
     }
 }
+
+/// Issue 10.4: a query that began before series left memory reads them to its end, however many files are written meanwhile.
+#[test]
+fn a_query_that_takes_long_misses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, memory) = (open(folder.path(), START), Store::new(LIMITS));
+    for number in 0..4 {
+        minute([&store, &memory], number);
+    }
+    let (from, to) = (Timestamp(START - 1), Timestamp(end_of(30)));
+    let selection = store.selection(&any_series(), from, to);
+    for number in 4..30 {
+        minute([&store, &memory], number);
+        store.maintain(Timestamp(end_of(number)));
+    }
+    assert!(!of_kind(folder.path(), "ended").is_empty());
+    let mut found = Content::new();
+    let read = store.read(&selection, from, to, |row, window| {
+        let samples = window.times.iter().zip(window.values).map(|(t, v)| (*t, bits(*v, window.histogram(*t)))).collect();
+        found.insert(selection.labels[row].to_string(), samples);
+        ControlFlow::Continue(())
+    });
+    read.expect("readable");
+    let all = content(&memory);
+    for (labels, samples) in &found {
+        assert_eq!(samples, &all[labels], "{labels}");
+    }
+    assert!(found.len() > 3 * CHURN as usize, "{} series", found.len());
+    drop(selection);
+    store.maintain(Timestamp(end_of(31)));
+    assert!(store.series_count() < 10 * CHURN as usize, "{} series", store.series_count());
+    assert_eq!(content(&store), all);
+}
