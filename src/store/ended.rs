@@ -27,7 +27,7 @@ const ENOUGH: usize = 1000;
 /// Series in one file when it is first written; what is written of each is in memory until the end.
 const MOST: usize = 100_000;
 /// Files that one upkeep writes.
-const FILES: usize = 8;
+const FILES: usize = 3;
 /// Ended series that a store without a history keeps, the newest ones.
 const WITHOUT_HISTORY: usize = 50_000;
 

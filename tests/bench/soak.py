@@ -92,7 +92,10 @@ def main():
         return soak(child, f"http://127.0.0.1:{listen}")
     finally:
         child.send_signal(signal.SIGTERM)
-        child.wait(30)
+        try:
+            child.wait(60)
+        except subprocess.TimeoutExpired:
+            child.kill()
         print(f"log and state: {work}")
 
 
@@ -123,9 +126,9 @@ def soak(child, address):
         level = last <= before * (1 + part) + besides
         print(f"{name:<8} {before:>10.1f} then {last:>10.1f}: {'levels off' if level else 'GROWS'}")
         grows += [] if level else [name]
-    halves = [rows[len(rows) // 2]["disk"] - rows[0]["disk"], rows[-1]["disk"] - rows[len(rows) // 2]["disk"]]
-    faster = halves[1] > halves[0] * 1.5 + 5
-    print(f"disk     {halves[0]:>10.1f} MB in the first half, {halves[1]:.1f} in the second: {'GROWS faster' if faster else 'grows by what it keeps'}")
+    start, middle, end = (rows[max(0, len(rows) - 1 - back * quarter)]["disk"] for back in (2, 1, 0))
+    faster = end - middle > (middle - start) * 1.5 + 20
+    print(f"disk     {middle - start:>10.1f} MB, then {end - middle:.1f} MB more: {'GROWS faster' if faster else 'grows by what it keeps'}")
     return 1 if grows or faster else 0
 
 
