@@ -15,8 +15,8 @@ use crate::remote::peer::Peers;
 use crate::rules::RuleGroup;
 use crate::rules::group::Settings;
 use crate::scrape::{self, CollectorTarget, Global, Job, Plan};
-use crate::store::StorageConfig;
-use crate::web::{LimitsConfig, WebConfig};
+use crate::store::{SeriesLimits, StorageConfig};
+use crate::web::{MemoryLimit, WebConfig};
 
 use super::environment::{EnvironmentTargets, discover};
 use super::outside::{OutsideAlertmanagers, read_alerting};
@@ -64,8 +64,10 @@ pub struct Config {
     pub state: StateConfig,
     /// `storage`.
     pub storage: StorageConfig,
-    /// `limits`.
-    pub limits: LimitsConfig,
+    /// `limits.memory`.
+    pub memory: MemoryLimit,
+    /// `limits.series` and `limits.series_per_target`.
+    pub series: SeriesLimits,
     /// `web`.
     pub web: WebConfig,
     /// What the environment named.
@@ -125,7 +127,10 @@ impl Config {
         alerting.posted_alerts = web.posted_alerts;
         alerting.is_public = web.external_url.is_some();
         alerting.external_url = web.external_url.clone().unwrap_or_else(|| EXTERNAL_URL.to_owned());
-        if let Some(section) = &global_section {
+        let limits = root.section("limits");
+        let memory = limits.as_ref().map(MemoryLimit::read).unwrap_or_default();
+        let series = limits.as_ref().map(SeriesLimits::read).unwrap_or_default();
+        for section in [&global_section, &limits].into_iter().flatten() {
             section.finish();
         }
         let warnings = WITHOUT_EFFECT
@@ -157,8 +162,9 @@ impl Config {
             peers: root.section("peers").and_then(|s| Peers::read(&s)),
             self_test,
             state: root.section("state").map(|s| StateConfig::read(&s)).unwrap_or_default(),
-            limits: root.section("limits").map(|s| LimitsConfig::read(&s)).unwrap_or_default(),
             storage: root.section("storage").map(|s| StorageConfig::read(&s)).unwrap_or_default(),
+            memory,
+            series,
             web,
             environment: if named { discover(environment) } else { EnvironmentTargets::default() },
             warnings,

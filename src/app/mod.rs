@@ -142,7 +142,9 @@ impl App {
         let opened = threads.delivery.spawn(open_state(folder_path, url, listener.local_addr()?));
         let (state, state_name) = opened.await??;
         state.register(&telemetry);
+        let starting = web::starting::Starting::answer(&listener)?;
         let (store, history_name) = storage::open(&options, &config, started_at);
+        drop(starting);
         store.register(&telemetry);
         let (clock, jumped) = clock::Watch::start(state_folder(&options).as_deref(), store.newest(), &telemetry);
         if let Some(jump) = jumped {
@@ -154,7 +156,7 @@ impl App {
         reloads.succeeded(started_at);
         // Whoever wants quiet sends standard output away; the lines say where to look, so they are not a log.
         print!("{}", banner::banner(&config, listener.local_addr()?, &state_name, &history_name));
-        let budget = Budget::new(config.limits.memory);
+        let budget = Budget::new(config.memory.bytes);
         web::limits::register(&budget, &telemetry);
         store.keep_within(&budget);
         let memory = Some(promql::Memory::new(budget.clone(), Holder::Rules));

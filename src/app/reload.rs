@@ -89,7 +89,7 @@ impl Parts {
         *self.self_test.write() = config.self_test;
         self.alerting.reload(config.alerting).await;
         *self.config_text.write() = config.text;
-        self.budget.set_limit(config.limits.memory);
+        self.budget.set_limit(config.memory.bytes);
         *self.web.write() = config.web;
         self.reloads.succeeded(Timestamp::now());
         info!(settings = config.name, "The configuration was reloaded.");

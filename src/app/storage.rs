@@ -25,14 +25,14 @@ pub(super) fn open(options: &Options, config: &Config, now: Timestamp) -> (Arc<S
         folder => {
             let settings = config.storage.settings(folder.map(|f| f.join("history")).unwrap_or_default());
             let name = format!("{}, {}", settings.path.display(), format_duration(settings.retention));
-            Store::open(Limits::default(), &settings, now).map(|store| (store, name)).map_err(|e| e.to_string())
+            Store::open(config.series.limits(), &settings, now).map(|store| (store, name)).map_err(|e| e.to_string())
         }
     };
     match opened {
         Ok((store, name)) => (Arc::new(store), name),
         Err(error) => {
             error!(%error, "The history cannot be kept on disk; samples live in memory and are lost at the end.");
-            (Arc::new(Store::new(Limits::default())), format!("in memory only: {error}"))
+            (Arc::new(Store::new(config.series.limits())), format!("in memory only: {error}"))
         }
     }
 }
@@ -83,7 +83,7 @@ pub fn read_history(options: &Options, config: &Config) -> anyhow::Result<Stored
         })?;
     }
     let settings = HistorySettings { path: view.0.clone(), ..config.storage.settings(PathBuf::new()) };
-    let store = Store::open(Limits::default(), &settings, Timestamp::now())?;
+    let store = Store::open(Limits { max_series: usize::MAX, ..Limits::default() }, &settings, Timestamp::now())?;
     Ok(StoredHistory { store, _view: view })
 }
 

@@ -85,6 +85,11 @@ impl<K: Hash + Eq, V> Cache<K, V> {
         self.rows.len()
     }
 
+    /// Numbers of all series, dead ones included.
+    pub(super) fn ids(&self) -> impl Iterator<Item = SeriesId> {
+        self.rows.iter().filter_map(|(_, entry)| entry.id)
+    }
+
     /// Changes whenever entries get other indices.
     pub(super) fn renumbered(&self) -> u32 {
         self.renumbered

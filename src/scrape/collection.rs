@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::collectors::Collector;
 use crate::exposition::{EncodedFamily, Format, Page};
 use crate::model::{Batch, Labels, MetricKind, NativeHistogram, Timestamp, stale_nan};
-use crate::store::{Appended, SeriesId, Store};
+use crate::store::{Appended, Owner, Refused, SeriesId, Store};
 use crate::telemetry::Telemetry;
 
 use super::body::Body;
@@ -23,7 +23,7 @@ use super::labelling::Labelling;
 use super::metrics::{Metrics, Refusals};
 use super::reader::{Fetched, Reader};
 use super::report::{Figures, Report};
-use super::scan::{Hit, NewSeries, PageCache, Place, Scanned};
+use super::scan::{Hit, NewSeries, PageCache, Place, Scanned, over};
 use super::target::{Health, LastPage, ScrapedPage, Shared, Status};
 
 /// How far in the future an exposed timestamp may lie (SEMANTICS 11).
@@ -56,6 +56,10 @@ pub(super) struct Collection {
     pub(super) stamps: Stamps,
     pub(super) report: Report,
     pub(super) store: Arc<Store>,
+    /// Whose its series are in the store.
+    pub(super) owner: Owner,
+    /// How many series had left the store when it was last asked which of ours did.
+    pub(super) departures: u64,
     pub(super) metrics: Metrics,
     /// Told when samples have been stored.
     pub(super) arrivals: watch::Sender<u64>,
@@ -92,6 +96,7 @@ struct Outcome {
 impl Collection {
     /// Collects once; `at` is the instant that all samples without a timestamp of their own get.
     pub(super) async fn collect(&mut self, at: Timestamp) {
+        self.forget_departed();
         let start = Instant::now();
         let timeout = self.shared.info.timeout;
         let often = self.is_often();
@@ -124,7 +129,7 @@ impl Collection {
         outcome.figures.seconds = start.elapsed().as_secs_f64();
         outcome.figures.up = outcome.error.is_empty();
         self.write(at, &mut outcome);
-        self.refusals.tell(&self.shared.info);
+        self.refusals.tell(&self.shared.info, outcome.figures.up);
         self.publish(at, outcome);
         if !often {
             self.room = Vec::new();
@@ -157,7 +162,7 @@ impl Collection {
             for sample in &family.samples {
                 outcome.figures.scraped += 1;
                 if hits.len() >= limit {
-                    error = format!("sample limit exceeded: more than {limit} samples");
+                    error = over(hits.len() + 1, limit);
                     continue;
                 }
                 let known = match cache.probable(previous) {
@@ -168,13 +173,21 @@ impl Collection {
                     Some(index) => index,
                     None => match self.labelling.of_labels(&sample.labels) {
                         Ok(Some(labels)) => {
-                            let id = self.store.series_id(&labels).ok();
+                            let id = match self.store.series_id_of(&self.owner, &labels) {
+                                Ok(id) => Some(id),
+                                Err(Refused::TooManySeries(_)) => None,
+                                Err(refused) => {
+                                    error = self.metrics.beyond(&self.shared.info, &labels, &refused);
+                                    continue;
+                                }
+                            };
                             let entry = Entry::new(id, MetricKind::Untyped, labels).refused_if(id.is_none());
                             cache.put(sample.labels.clone(), entry)
                         }
                         Ok(None) => continue,
-                        Err(_) => {
+                        Err(reason) => {
                             self.metrics.no_room.inc();
+                            error = reason.into_owned();
                             continue;
                         }
                     },
@@ -216,16 +229,28 @@ impl Collection {
             Ok(body) => body,
             Err(error) => return Outcome { figures, ..self.take_nothing(error) },
         };
-        let often = self.is_often();
+        let (often, is_own) = (self.is_often(), matches!(self.source, Source::Own(..)));
         let (Source::Http(_, cache) | Source::Own(_, cache)) = &mut self.source else { return Outcome::default() };
         let known = cache.series.len();
         cache.series.reserve(scanned.new.len());
+        // What nightbell measures of itself has no share: there is room for it.
+        let owner = Some(&self.owner).filter(|_| !is_own);
+        let id = |labels: &Labels| owner.map_or_else(|| self.store.series_id(labels), |owner| self.store.series_id_of(owner, labels));
         let put = |new: NewSeries| {
-            let id = new.labels.as_ref().and_then(|labels| self.store.series_id(labels).ok());
+            let id = match new.labels.as_ref().map(|labels| (labels, id(labels))) {
+                None | Some((_, Err(Refused::TooManySeries(_)))) => None,
+                Some((_, Ok(id))) => Some(id),
+                Some((labels, Err(refused))) => return Err(self.metrics.beyond(&self.shared.info, labels, &refused)),
+            };
             let refused = new.labels.is_some() && id.is_none();
-            cache.series.put(new.fingerprint, Entry::new(id, new.kind, ()).refused_if(refused))
+            Ok(cache.series.put(new.fingerprint, Entry::new(id, new.kind, ()).refused_if(refused)))
         };
-        let added: Vec<usize> = std::mem::take(&mut scanned.new).into_iter().map(put).collect();
+        let added: Result<Vec<usize>, String> = std::mem::take(&mut scanned.new).into_iter().map(put).collect();
+        let added = match added {
+            Ok(added) => added,
+            // What was made already has no sample, and goes at the next upkeep.
+            Err(error) => return Outcome { figures, ..self.take_nothing(error) },
+        };
         let timestamps = scanned.timestamps();
         let Scanned { hits, places, histograms: values, .. } = scanned;
         let lines = hits.len() - values.len();
@@ -304,6 +329,7 @@ impl Collection {
             self.account(&appended);
         }
         self.arrivals.send_modify(|count| *count = count.wrapping_add(1));
+        self.refusals.no_room += outcome.refused;
         if outcome.refused > 0 {
             self.metrics.no_room.inc_by(outcome.refused as u64);
             self.forget(&[]);
@@ -321,6 +347,24 @@ impl Collection {
         if !appended.forgotten.is_empty() {
             self.forget(&appended.forgotten);
         }
+    }
+
+    /// Series that ended leave the store: one that comes back is asked for anew, before its sample is there.
+    fn forget_departed(&mut self) {
+        let departures = self.store.departures();
+        if departures != std::mem::replace(&mut self.departures, departures) {
+            let gone = match &self.source {
+                Source::Collector(_, cache) => self.store.departed(cache.ids()),
+                Source::Http(_, cache) | Source::Own(_, cache) => self.store.departed(cache.series.ids()),
+            };
+            let is_gone = |id: Option<SeriesId>| id.is_some_and(|id| gone.contains(&id));
+            match &mut self.source {
+                _ if gone.is_empty() => {}
+                Source::Collector(_, cache) => cache.forget(|e| is_gone(e.id)),
+                Source::Http(_, cache) | Source::Own(_, cache) => cache.series.forget(|e| is_gone(e.id)),
+            }
+        }
+        self.report.renew(&self.store);
     }
 
     /// Forgets series that retention dropped, and those that the store refused: the next page asks for them again.

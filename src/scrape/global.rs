@@ -12,8 +12,8 @@ const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between collections of nightbell's own collectors when the file names none.
 const COLLECTOR_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Bounds on what one scrape may bring. A limit that is absent or 0 in the file is replaced by nightbell's own bound: a target must not
-/// be able to fill the memory.
+/// Bounds on what one scrape may bring. One that is absent in the file is nightbell's own: a target must not be able to fill the memory.
+/// 0 in the file is no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// `body_size_limit`: bytes after decompression; 64 MiB by default.
@@ -30,6 +30,9 @@ pub struct Limits {
     pub targets: u64,
 }
 
+/// No bound.
+const NONE: u64 = u64::MAX;
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {
@@ -44,17 +47,33 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Reads the limits of a block; those it does not name are `inherited`.
+    /// Reads the limits of a block; those it does not name are `inherited`. As in Prometheus, 0 in a job leaves what `global` sets.
     pub fn read(section: &Section<'_>, inherited: &Limits) -> Self {
-        let whole = |key: &str, inherited: u64| section.get::<u64>(key).filter(|n| *n > 0).unwrap_or(inherited);
+        let defaults = Limits::default();
+        let bound = |given: Option<u64>, inherited: u64, default: u64| match given {
+            Some(0) if inherited == default => NONE,
+            Some(0) | None => inherited,
+            Some(most) => most,
+        };
+        let whole = |key: &str, inherited: u64, default: u64| bound(section.get::<u64>(key), inherited, default);
+        let body_size = section.get::<ByteSize>("body_size_limit").map(|size| size.0);
         Limits {
-            body_size: section.get::<ByteSize>("body_size_limit").map(|size| size.0).filter(|n| *n > 0).unwrap_or(inherited.body_size),
-            samples: whole("sample_limit", inherited.samples),
-            labels: whole("label_limit", inherited.labels),
-            label_name_length: whole("label_name_length_limit", inherited.label_name_length),
-            label_value_length: whole("label_value_length_limit", inherited.label_value_length),
-            targets: whole("target_limit", inherited.targets),
+            body_size: bound(body_size, inherited.body_size, defaults.body_size),
+            samples: whole("sample_limit", inherited.samples, defaults.samples),
+            labels: whole("label_limit", inherited.labels, defaults.labels),
+            label_name_length: whole("label_name_length_limit", inherited.label_name_length, defaults.label_name_length),
+            label_value_length: whole("label_value_length_limit", inherited.label_value_length, defaults.label_value_length),
+            targets: whole("target_limit", inherited.targets, defaults.targets),
         }
+    }
+}
+
+/// A bound and whose it is, for a message: what the file sets, or nightbell's own.
+pub(super) fn bound_of(key: &str, most: u64, default: u64) -> String {
+    if most == default {
+        format!("at most {most} allowed (nightbell's default; {key}: 0 sets no bound)")
+    } else {
+        format!("at most {most} allowed ({key} of the configuration)")
     }
 }
 

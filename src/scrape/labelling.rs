@@ -1,9 +1,11 @@
 //! From an exposed series to the stored one: target labels, `honor_labels`, `metric_relabel_configs`, limits (SEMANTICS 22, 23, 25).
 
+use std::borrow::Cow;
+
 use crate::exposition;
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MetricKind};
 
-use super::global::Limits;
+use super::global::{Limits, bound_of};
 use super::native::NativeHistograms;
 use super::relabel::{self, RelabelRule};
 
@@ -29,7 +31,7 @@ impl Labelling {
     }
 
     /// The stored labels of a series as a page writes it; `None` when relabelling drops it.
-    pub(super) fn of_text(&self, series: &[u8], kind: MetricKind) -> Result<Option<Labels>, &'static str> {
+    pub(super) fn of_text(&self, series: &[u8], kind: MetricKind) -> Result<Option<Labels>, Cow<'static, str>> {
         // With honor_labels an exposed empty label removes the target's, so the target's labels must be there before.
         let mut labels = if self.honor_labels { self.target.to_builder() } else { LabelsBuilder::new() };
         exposition::labels(series, kind, &mut labels)?;
@@ -37,11 +39,11 @@ impl Labelling {
     }
 
     /// The stored labels of a collected series.
-    pub(super) fn of_labels(&self, labels: &Labels) -> Result<Option<Labels>, &'static str> {
+    pub(super) fn of_labels(&self, labels: &Labels) -> Result<Option<Labels>, Cow<'static, str>> {
         self.finish(labels.to_builder())
     }
 
-    fn finish(&self, mut labels: LabelsBuilder) -> Result<Option<Labels>, &'static str> {
+    fn finish(&self, mut labels: LabelsBuilder) -> Result<Option<Labels>, Cow<'static, str>> {
         if !self.honor_labels {
             self.add_target_labels(&mut labels);
         }
@@ -49,21 +51,24 @@ impl Labelling {
             return Ok(None);
         }
         if labels.get(METRIC_NAME).is_none() {
-            return Err("a sample has no metric name after relabelling");
+            return Err("a sample has no metric name after relabelling".into());
         }
         let limits = &self.limits;
-        if labels.iter().count() as u64 > limits.labels {
-            return Err("a sample has more labels than label_limit");
+        let count = labels.iter().count() as u64;
+        if count > limits.labels {
+            return Err(too_large(&labels, format!("{count} labels"), "label_limit", limits.labels, Limits::default().labels));
         }
         for (name, value) in labels.iter() {
             if name.is_empty() {
-                return Err("a label has no name");
+                return Err("a label has no name".into());
             }
             if name.len() as u64 > limits.label_name_length {
-                return Err("a label name is longer than label_name_length_limit");
+                let (what, default) = (format!("a label name of {} bytes, {:?}", name.len(), shortened(name)), Limits::default());
+                return Err(too_large(&labels, what, "label_name_length_limit", limits.label_name_length, default.label_name_length));
             }
             if value.len() as u64 > limits.label_value_length {
-                return Err("a label value is longer than label_value_length_limit");
+                let (what, default) = (format!("a value of {} bytes in label {:?}", value.len(), shortened(name)), Limits::default());
+                return Err(too_large(&labels, what, "label_value_length_limit", limits.label_value_length, default.label_value_length));
             }
         }
         Ok(Some(labels.build()))
@@ -84,6 +89,19 @@ impl Labelling {
             labels.set(&free, &value);
         }
     }
+}
+
+/// Why a series is not taken.
+#[cold]
+fn too_large(labels: &LabelsBuilder, what: String, key: &str, most: u64, default: u64) -> Cow<'static, str> {
+    let metric = labels.get(METRIC_NAME).unwrap_or_default();
+    format!("a sample of {:?} has {what}, {}", shortened(metric), bound_of(key, most, default)).into()
+}
+
+/// The beginning of a text that may be very long.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 80;
+    if text.chars().count() <= MOST { text.to_owned() } else { text.chars().take(MOST).chain(['…']).collect() }
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! The loop's own counters.
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use tracing::{info, warn};
 
+use crate::model::Labels;
+use crate::store::Refused;
 use crate::telemetry::Telemetry;
 
 use super::target::TargetInfo;
@@ -21,6 +25,14 @@ pub(super) struct Metrics {
     pub(super) duplicate: Counter,
     pub(super) out_of_order: Counter,
     pub(super) native_histograms: Counter,
+    beyond: Family<Target, Counter>,
+}
+
+/// A target that has more series than one may.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Target {
+    scrape_job: String,
+    target: String,
 }
 
 impl Metrics {
@@ -57,12 +69,33 @@ impl Metrics {
                 metrics.native_histograms.clone(),
             );
             registry.register(
+                "scrape_series_limit_exceeded",
+                "Collections that failed because their target would have more series in memory than limits.series_per_target",
+                metrics.beyond.clone(),
+            );
+            registry.register(
                 "scrape_samples_without_room",
                 "Samples dropped for label limits or because the store takes no more series",
                 metrics.no_room.clone(),
             );
         });
         metrics
+    }
+
+    /// Counts a collection that brought a series which the store does not take from this target; gives back what to say.
+    pub(super) fn beyond(&self, info: &TargetInfo, labels: &Labels, refused: &Refused) -> String {
+        let name = labels.metric_name();
+        match refused {
+            Refused::ShareTaken(most) => {
+                let target = Target { scrape_job: info.pool.clone(), target: info.labels.value("instance").to_owned() };
+                self.beyond.get_or_create(&target).inc();
+                format!(
+                    "series limit exceeded: no room for {name:?}, since a target may have {most} series in memory \
+                     (limits.series_per_target); those that ended count for some minutes"
+                )
+            }
+            refused => format!("a series of {name:?} cannot be stored: {refused}"),
+        }
     }
 }
 
@@ -72,13 +105,16 @@ pub(super) struct Refusals {
     pub(super) duplicate: usize,
     pub(super) out_of_order: usize,
     pub(super) out_of_bounds: usize,
+    /// Samples of series that the store does not take.
+    pub(super) no_room: usize,
     told: bool,
+    told_no_room: bool,
 }
 
 impl Refusals {
-    /// Logs a change, and begins to count anew.
-    pub(super) fn tell(&mut self, info: &TargetInfo) {
-        let Refusals { duplicate, out_of_order, out_of_bounds, told } = std::mem::take(self);
+    /// Logs a change, and begins to count anew. A collection that failed says nothing of room.
+    pub(super) fn tell(&mut self, info: &TargetInfo, up: bool) {
+        let Refusals { duplicate, out_of_order, out_of_bounds, no_room, told, told_no_room } = std::mem::take(self);
         let (collector, target, job) = (info.kind, info.labels.value("instance"), &info.pool);
         self.told = duplicate + out_of_order + out_of_bounds > 0;
         match (told, self.told) {
@@ -86,6 +122,20 @@ impl Refusals {
                 warn!(collector, target, job, duplicate, out_of_order, out_of_bounds, "Samples are refused for their timestamps.");
             }
             (true, false) => info!(collector, target, job, "Samples are taken again."),
+            _ => {}
+        }
+        self.told_no_room = if up { no_room > 0 } else { told_no_room };
+        match (told_no_room, self.told_no_room) {
+            (false, true) => {
+                warn!(
+                    collector,
+                    target,
+                    job,
+                    samples = no_room,
+                    "The store has no room for new series; limits.series sets how many it holds."
+                );
+            }
+            (true, false) => info!(collector, target, job, "The store has room for all series again."),
             _ => {}
         }
     }

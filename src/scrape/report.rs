@@ -52,6 +52,16 @@ impl Report {
         Report { rows }
     }
 
+    /// Asks the store again for series that it had no room for, or that are gone since the target is collected so seldom.
+    pub(super) fn renew(&mut self, store: &Store) {
+        let gone = store.departed(self.ids());
+        for (_, labels, id) in &mut self.rows {
+            if id.is_none_or(|id| gone.contains(&id)) {
+                *id = store.series_id(labels).ok();
+            }
+        }
+    }
+
     /// Adds the report's values to what will be stored.
     pub(super) fn samples(&self, figures: &Figures, out: &mut Vec<(SeriesId, f64)>) {
         out.extend(self.rows.iter().filter_map(|((_, _, value), _, id)| Some(((*id)?, value(figures)))));

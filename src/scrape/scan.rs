@@ -8,6 +8,7 @@ use crate::model::{Labels, MetricKind, NativeHistogram, Timestamp, histogram_nan
 
 use super::cache::{Cache, Entry};
 use super::convert::Converter;
+use super::global::{Limits, bound_of};
 use super::labelling::Labelling;
 
 /// A page may bring this many times its sample limit where relabelling drops the rest.
@@ -304,7 +305,7 @@ impl<'a> Scanner<'a> {
             }
         }
         let (kept, limit) = (self.scanned.kept, limit(self.labelling));
-        if kept > limit { Err(format!("sample limit exceeded: {kept} samples, at most {limit} allowed")) } else { Ok(()) }
+        if kept > limit { Err(over(kept, limit)) } else { Ok(()) }
     }
 
     /// Takes one sample; returns whether it became a hit.
@@ -328,7 +329,7 @@ impl<'a> Scanner<'a> {
                 return Ok(false);
             }
             Series::New(fingerprint) => {
-                let labels = labelling.of_text(bytes, kind)?;
+                let labels = labelling.of_text(bytes, kind).map_err(String::from)?;
                 let kept = labels.is_some();
                 if scanned.kept <= limit {
                     scanned.new.push(NewSeries { fingerprint, kind, labels });
@@ -347,6 +348,11 @@ impl<'a> Scanner<'a> {
         }
         Ok(fits)
     }
+}
+
+/// Why a page with so many samples is not taken.
+pub(super) fn over(samples: usize, limit: usize) -> String {
+    format!("sample limit exceeded: {samples} samples, {}", bound_of("sample_limit", limit as u64, Limits::default().samples))
 }
 
 fn limit(labelling: &Labelling) -> usize {

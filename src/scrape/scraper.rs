@@ -272,6 +272,7 @@ impl Scraper {
         let kind = matches!(source, Source::Collector(..)).then_some(info.kind);
         let report = Report::new(&info.labels, kind, &self.store);
         let grid = Grid::new(info.interval, seed(self.host, &info));
+        let (owner, departures) = (self.store.owner(&info.labels), self.store.departures());
         let shared = Arc::new(Shared::new(info));
         let collection = Collection {
             shared: shared.clone(),
@@ -280,6 +281,8 @@ impl Scraper {
             stamps,
             report,
             store: self.store.clone(),
+            owner,
+            departures,
             metrics: self.metrics.clone(),
             arrivals: self.arrivals.clone(),
             room: Vec::new(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::column::ColumnId;
 use super::series::Outcome;
+use super::shares::Asks;
 use super::{FUTURE, Inner, SeriesId, Store};
 use crate::model::{HistogramSample, Labels, NativeHistogram, Sample, Timestamp, is_histogram};
 
@@ -133,7 +134,7 @@ impl Store {
                 result.out_of_bounds += 1;
                 continue;
             }
-            let slot = inner.find_or_create(labels, &self.limits).ok();
+            let slot = inner.find_or_create(labels, &self.limits, Asks::of(labels)).ok();
             match slot.and_then(|slot| inner.append_worth(slot, time.0, &worth, &mut current)) {
                 Some(outcome) => result.count(outcome),
                 None => result.refused += 1,

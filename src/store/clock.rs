@@ -115,7 +115,7 @@ impl Store {
             }
             // What lies before goes to the disk, too: so the log before the turn holds nothing that is not there.
             let floor = history.snapshot().floor;
-            let oldest = self.inner.read().oldest(floor).unwrap_or(next);
+            let oldest = self.oldest(history, floor).unwrap_or(next);
             if oldest >= next || self.written_aside(history, oldest, next, i64::MAX) {
                 history.turn_back(to.0);
                 self.inner.write().floor = history.snapshot().floor;
@@ -131,7 +131,7 @@ impl Store {
     /// Blocks whose time has come are served again, now that the clock is ahead of them; what memory holds of before goes to the disk.
     fn catch_up(&self, history: &History, to: Timestamp) {
         let Some(floor) = history.waiting_until(to.0) else { return };
-        let oldest = self.inner.read().oldest(history.snapshot().floor);
+        let oldest = self.oldest(history, history.snapshot().floor);
         if oldest.is_none_or(|oldest| oldest >= floor) || oldest.is_some_and(|oldest| self.written_aside(history, oldest, floor, i64::MAX))
         {
             self.inner.write().floor = floor;

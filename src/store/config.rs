@@ -1,4 +1,4 @@
-//! The block `storage`: where the history is kept, how long, and how large it may grow.
+//! The block `storage`: where the history is kept, how long, and how large it may grow. The block `limits`: what memory may hold.
 //!
 //! Prometheus's own keys, `storage.tsdb.retention.time` and `.size`, mean the same here.
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::{ByteSize, Section};
 
-use super::HistorySettings;
+use super::{HistorySettings, Limits};
 
 /// How long samples are kept unless the file says otherwise.
 const RETENTION: Duration = Duration::from_secs(30 * 86_400);
@@ -68,5 +68,43 @@ impl StorageConfig {
     /// What the store needs to open the history; `default` is the folder when the file names none.
     pub fn settings(&self, default: PathBuf) -> HistorySettings {
         HistorySettings { path: self.path.clone().unwrap_or(default), retention: self.retention, max_size: self.max_size }
+    }
+}
+
+/// Of the block `limits`: how many series memory may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeriesLimits {
+    /// Series in memory; a million by default, `None` for no bound.
+    pub series: Option<usize>,
+    /// Series of one target; a fifth of `series` by default, `None` for no bound.
+    pub series_per_target: Option<usize>,
+}
+
+impl Default for SeriesLimits {
+    fn default() -> Self {
+        let Limits { max_series, max_series_per_target, .. } = Limits::default();
+        SeriesLimits { series: Some(max_series), series_per_target: Some(max_series_per_target) }
+    }
+}
+
+/// Fewer would leave no room for what nightbell measures of itself.
+const FEWEST: usize = 1000;
+
+impl SeriesLimits {
+    /// Reads its part of the block; 0 is no bound.
+    pub fn read(section: &Section<'_>) -> Self {
+        let bound = |key: &str| section.get::<usize>(key).map(|most| Some(most).filter(|most| *most > 0));
+        let series = bound("series").unwrap_or(SeriesLimits::default().series);
+        if series.is_some_and(|series| series < FEWEST) {
+            section.error("series", format!("is below {FEWEST}"), "1000000 is the default, 0 sets no bound");
+        }
+        let share = bound("series_per_target").unwrap_or(series.map(|series| series / 5));
+        SeriesLimits { series, series_per_target: share }
+    }
+
+    /// What the store refuses to exceed.
+    pub fn limits(&self) -> Limits {
+        let bound = |most: Option<usize>| most.unwrap_or(usize::MAX);
+        Limits { max_series: bound(self.series), max_series_per_target: bound(self.series_per_target), ..Limits::default() }
     }
 }

@@ -17,7 +17,7 @@ use crate::model::{Labels, Matcher};
 #[derive(Default)]
 struct Places {
     slot: Option<u32>,
-    /// Number of the block, in order of time.
+    /// Number of the block or file, in order of time.
     parts: Vec<(usize, Located)>,
 }
 
@@ -29,10 +29,10 @@ pub(super) struct Merged {
 }
 
 impl Store {
-    /// The blocks now, and whether some may hold samples in `from < timestamp <= to`.
-    pub(super) fn on_disk(&self, from: i64, to: i64) -> Option<(Arc<Snapshot>, bool)> {
+    /// The blocks now, and whether some may hold samples in `from < timestamp <= to` of series that pass.
+    pub(super) fn on_disk(&self, matchers: &[Matcher], from: i64, to: i64) -> Option<(Arc<Snapshot>, bool)> {
         let snapshot = self.history.as_ref()?.snapshot();
-        let some = snapshot.within(from, to).next().is_some();
+        let some = snapshot.may_hold(matchers, from, to);
         Some((snapshot, some))
     }
 
@@ -84,6 +84,7 @@ impl Store {
                     samples.extend(window);
                 }
             }
+            samples.order();
             if !samples.times.is_empty() && visit(row, samples.window()).is_break() {
                 break;
             }
@@ -95,8 +96,8 @@ impl Store {
     /// a time.
     fn each_located(&self, snapshot: &Snapshot, matchers: &[Matcher], from: i64, to: i64, mut visit: impl FnMut(Part, &[Located])) {
         let Some(history) = &self.history else { return };
-        for block in snapshot.within(from, to) {
-            let found = history.select(block, matchers, |labels| {
+        for view in snapshot.views(matchers, from, to) {
+            let found = history.select(&view, matchers, |labels| {
                 let inner = self.inner.read();
                 let known = inner.by_labels.find(&inner.slots, &labels).and_then(|slot| inner.slots.get(slot));
                 known.map_or(labels, |series| series.labels.clone())
@@ -109,7 +110,7 @@ impl Store {
 
     /// Adds the label sets that blocks hold to those that memory holds.
     pub(super) fn series_on_disk(&self, matchers: &[Matcher], from: i64, to: i64, found: &mut Vec<Labels>) {
-        let Some((snapshot, true)) = self.on_disk(from, to) else { return };
+        let Some((snapshot, true)) = self.on_disk(matchers, from, to) else { return };
         self.each_located(&snapshot, matchers, from, to, |_, located| {
             found.extend(located.iter().map(|l| l.labels.clone()));
             found.sort_unstable();
@@ -119,7 +120,7 @@ impl Store {
 
     /// Whether blocks hold samples of this time.
     pub(super) fn is_on_disk(&self, from: i64, to: i64) -> bool {
-        self.on_disk(from, to).is_some_and(|(_, some)| some)
+        self.on_disk(&[], from, to).is_some_and(|(_, some)| some)
     }
 }
 

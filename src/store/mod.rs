@@ -11,6 +11,7 @@ mod clock;
 mod column;
 mod config;
 mod decoded;
+mod ended;
 mod head;
 mod history;
 mod index;
@@ -20,6 +21,7 @@ mod postings;
 mod rows;
 mod selection;
 mod series;
+mod shares;
 mod slots;
 mod upkeep;
 
@@ -35,16 +37,18 @@ pub use append::Appended;
 pub use cardinality::Cardinality;
 pub use chunk::ChunkError;
 use column::Columns;
-pub use config::StorageConfig;
+pub use config::{SeriesLimits, StorageConfig};
 use decoded::Decoded;
+use ended::Endings;
 pub use history::{BlockStatus, HistoryError, HistoryStatus, Settings as HistorySettings};
 use history::{Entry, History, Log};
 use index::Index;
 use lookup::Lookup;
 pub use selection::Selection;
 use selection::Selections;
-use series::Series;
 pub use series::{TimedHistogram, Window};
+pub use shares::Owner;
+use shares::{Asks, Shares};
 use slots::Slots;
 use upkeep::Late;
 
@@ -62,13 +66,15 @@ const RECORDED_RETENTION: Duration = Duration::from_secs(31 * 86_400);
 pub struct Limits {
     /// Series held at once.
     pub max_series: usize,
+    /// Series of one target, those that ended a few minutes ago included.
+    pub max_series_per_target: usize,
     /// Bytes of a series' names and values together.
     pub max_labels_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { max_series: 1_000_000, max_labels_bytes: 16 << 10 }
+        Limits { max_series: 1_000_000, max_series_per_target: 200_000, max_labels_bytes: 1 << 20 }
     }
 }
 
@@ -88,6 +94,9 @@ pub enum Refused {
     /// The store holds as many series as it may.
     #[error("series limit of {0} reached")]
     TooManySeries(usize),
+    /// The target holds as many series as one may.
+    #[error("a target may have {0} series")]
+    ShareTaken(usize),
     /// The label set is too long.
     #[error("labels take {length} bytes, more than the limit of {limit}")]
     LabelsTooLong {
@@ -126,6 +135,7 @@ pub struct Store {
     decoded: Decoded,
     damaged: std::sync::atomic::AtomicU64,
     history: Option<History>,
+    endings: Endings,
 }
 
 #[derive(Debug, Default)]
@@ -139,28 +149,24 @@ struct Inner {
     /// The generation at which a series of this metric name last came or went.
     by_name: HashMap<Box<str>, u64, ahash::RandomState>,
     refused: u64,
+    /// Grows whenever a series goes.
+    departures: u64,
     /// Samples before it are in a block, or in one that is being written.
     floor: i64,
     late: Late,
     /// When the clock was set back last.
     turned: Option<clock::Turned>,
+    shares: Shares,
     /// Where accepted samples are taken down, when there is a history on disk.
     log: Option<Log>,
 }
 
 impl Inner {
-    fn find_or_create(&mut self, labels: &Labels, limits: &Limits) -> Result<u32, Refused> {
+    fn find_or_create(&mut self, labels: &Labels, limits: &Limits, asks: Asks) -> Result<u32, Refused> {
         if let Some(slot) = self.by_labels.find(&self.slots, labels) {
             return Ok(slot);
         }
-        let refusal = if self.by_labels.len() >= limits.max_series {
-            Some(Refused::TooManySeries(limits.max_series))
-        } else if labels.heap_size() > limits.max_labels_bytes {
-            Some(Refused::LabelsTooLong { length: labels.heap_size(), limit: limits.max_labels_bytes })
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
+        if let Some(refusal) = self.refusal(labels, limits, asks) {
             self.refused += 1;
             return Err(refusal);
         }
@@ -183,6 +189,26 @@ impl Inner {
     }
 }
 
+/// A series as the log declares it, while that is read.
+#[derive(Clone, Debug, Default)]
+struct Logged {
+    labels: Labels,
+    /// Milliseconds up to which its samples are on disk already.
+    until: i64,
+    /// Known from its first sample on.
+    slot: Option<u32>,
+}
+
+impl Logged {
+    /// Where its sample of this time goes, if it goes into memory.
+    fn slot(&mut self, at: i64, inner: &mut Inner, limits: &Limits) -> Option<u32> {
+        if at > self.until && self.slot.is_none() {
+            self.slot = inner.find_or_create(&self.labels, limits, Asks::Vital).ok();
+        }
+        self.slot.filter(|_| at > self.until)
+    }
+}
+
 impl Store {
     /// An empty store, in memory only.
     pub fn new(limits: Limits) -> Self {
@@ -197,6 +223,7 @@ impl Store {
             decoded: Decoded::default(),
             damaged: std::sync::atomic::AtomicU64::new(0),
             history,
+            endings: Endings::default(),
         }
     }
 
@@ -208,8 +235,8 @@ impl Store {
         let mut turned = false;
         // The series of the segment that is being read: known by their slot from their first sample on.
         let mut segment = 0;
-        let mut series: Vec<(Labels, Option<u32>)> = Vec::new();
-        let (history, log) = History::open(settings, now, |number, floor, entry| {
+        let mut series: Vec<Logged> = Vec::new();
+        let (history, log) = History::open(settings, now, |number, floor, ended, entry| {
             inner.floor = if turned { i64::MIN } else { floor };
             if number != segment {
                 segment = number;
@@ -219,31 +246,32 @@ impl Store {
                 Entry::Series(first, more) => {
                     let end = first as usize + more.len();
                     // Numbers whose declaration is lost are not used: the log's reader leaves such samples out.
-                    series.resize(end.max(series.len()), (Labels::empty(), None));
-                    series[first as usize..end].iter_mut().zip(more).for_each(|(known, labels)| *known = (labels, None));
+                    series.resize(end.max(series.len()), Logged::default());
+                    for (known, labels) in series[first as usize..end].iter_mut().zip(more) {
+                        let until = if turned { i64::MIN } else { ended.of(&labels) };
+                        *known = Logged { until, labels, slot: None };
+                    }
                 }
                 Entry::Turn(at) => {
                     inner.cut_all(at);
                     turned = true;
+                    // What was written of series that ended is of the time before.
+                    series.iter_mut().for_each(|known| known.until = i64::MIN);
                 }
                 Entry::Tick(at, samples) if at >= floor || turned => {
                     let mut current = None;
                     for (number, value) in samples {
-                        let Some((labels, slot)) = series.get_mut(*number as usize) else { continue };
-                        *slot = slot.or_else(|| inner.find_or_create(labels, &limits).ok());
-                        if let Some(slot) = *slot {
-                            // What came out of order was not logged; a damaged log may make it so, and then the store refuses it.
-                            let _ = inner.append(slot, at, *value, &mut current);
-                        }
+                        let Some(slot) = series.get_mut(*number as usize).and_then(|s| s.slot(at, &mut inner, &limits)) else { continue };
+                        // What came out of order was not logged; a damaged log may make it so, and then the store refuses it.
+                        let _ = inner.append(slot, at, *value, &mut current);
                     }
                 }
                 Entry::Tick(..) => {}
                 Entry::Histograms(histograms) => {
                     let mut current = None;
                     for (number, (at, histogram)) in histograms.iter().filter(|(_, (at, _))| *at >= floor || turned) {
-                        let Some((labels, slot)) = series.get_mut(*number as usize) else { continue };
-                        *slot = slot.or_else(|| inner.find_or_create(labels, &limits).ok());
-                        if let Some(slot) = *slot {
+                        let known = series.get_mut(*number as usize);
+                        if let Some(slot) = known.and_then(|s| s.slot(*at, &mut inner, &limits)) {
                             let _ = inner.append_histogram(slot, *at, histogram, &mut current);
                         }
                     }
@@ -279,7 +307,7 @@ impl Store {
         self.history.as_ref().is_none_or(History::flush)
     }
 
-    /// The id of a series, which is created if need be.
+    /// The id of a series that others depend upon, which is created if need be; see [`Store::series_id_of`] for those of a target.
     pub fn series_id(&self, labels: &Labels) -> Result<SeriesId, Refused> {
         let id = |inner: &Inner, slot: u32| SeriesId { slot, version: inner.slots.get(slot).map_or(Version::MIN, |series| series.version) };
         {
@@ -289,7 +317,7 @@ impl Store {
             }
         }
         let mut inner = self.inner.write();
-        let slot = inner.find_or_create(labels, &self.limits)?;
+        let slot = inner.find_or_create(labels, &self.limits, Asks::Vital)?;
         Ok(id(&inner, slot))
     }
 
@@ -377,6 +405,7 @@ impl Store {
             + inner.index.heap_size()
             + inner.columns.heap_size()
             + inner.by_labels.heap_size()
+            + inner.shares.heap_size()
             + self.decoded.heap_size();
         stats
     }
@@ -398,17 +427,11 @@ impl Store {
             if !series.retain(before.0, &mut inner.columns) {
                 continue;
             }
-            series.release(&mut inner.columns);
-            inner.by_labels.remove(&inner.slots, slot);
-            let Some(Series { labels, .. }) = inner.slots.remove(slot) else { continue };
-            if let Some(log) = &mut inner.log {
-                log.forget(slot);
-            }
-            inner.index.remove(slot, &labels);
-            inner.changed(&labels);
+            inner.remove(slot);
             dropped += 1;
         }
         inner.index.compress();
+        inner.shares.tidy();
         dropped
     }
 }

@@ -148,7 +148,7 @@ impl Store {
     ///
     /// `needed_again`: the list is kept whatever it costs to keep; otherwise only what is small and has no regular expression in it is.
     pub fn selection(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp, needed_again: bool) -> Selection {
-        match self.on_disk(from.0, to.0) {
+        match self.on_disk(matchers, from.0, to.0) {
             Some((snapshot, true)) => self.merged(matchers, snapshot, from.0, to.0, needed_again),
             blocks => {
                 let known = self.known(&self.inner.read(), matchers, needed_again);

@@ -11,7 +11,7 @@ use super::column::{ColumnId, Columns, RUN};
 use super::decoded::Decoded;
 use super::head::Head;
 use crate::model::native_histogram::ResetHint;
-use crate::model::{Labels, NativeHistogram, histogram_nan};
+use crate::model::{Labels, NativeHistogram, histogram_nan, is_histogram, is_stale};
 
 /// A run shorter than this that loses its column keeps its instants to itself from then on.
 const SHORT: usize = 16;
@@ -77,6 +77,22 @@ impl Gathered {
         if let Some((_, first)) = self.histograms.get_mut(place).filter(|(_, first)| first.hint == ResetHint::NotReset) {
             Arc::make_mut(first).hint = ResetHint::Unknown;
         }
+    }
+
+    /// Puts samples into order that came from places which overlap; of those of one instant the first stays.
+    pub(super) fn order(&mut self) {
+        if self.times.is_sorted_by(|a, b| a < b) {
+            return;
+        }
+        let mut places: Vec<usize> = (0..self.times.len()).collect();
+        places.sort_by_key(|place| self.times[*place]);
+        places.dedup_by_key(|place| self.times[*place]);
+        self.times = places.iter().map(|place| self.times[*place]).collect();
+        self.values = places.iter().map(|place| self.values[*place]).collect();
+        self.histograms.sort_by_key(|(time, _)| *time);
+        self.histograms.dedup_by_key(|(time, _)| *time);
+        let (times, values) = (&self.times, &self.values);
+        self.histograms.retain(|(time, _)| times.binary_search(time).is_ok_and(|place| is_histogram(values[place])));
     }
 
     pub(super) fn window(&self) -> Window<'_> {
@@ -270,6 +286,11 @@ impl Series {
         if self.column.is_some_and(|id| columns.get(id).is_deserted()) {
             self.seal(columns);
         }
+    }
+
+    /// Whether the newest sample says that the series ended.
+    pub(super) fn is_marked(&self, columns: &Columns) -> bool {
+        self.newest(columns).is_some_and(is_stale)
     }
 
     fn newest(&self, columns: &Columns) -> Option<f64> {

@@ -77,9 +77,15 @@ impl Store {
             if let Err(error) = &written {
                 warn!(%error, "A block cannot be written; its samples stay in memory.");
             }
-            history.written(written.is_ok());
+            let ended = self.end_series(now);
+            if let Err(error) = &ended {
+                warn!(%error, "Series that ended cannot be written; their samples stay in memory.");
+            }
+            history.written(written.is_ok() && ended.is_ok());
             history.maintain(clock::aged(now));
             floor = history.floor_for_all();
+        } else if let Err(error) = self.end_series(now) {
+            warn!(%error, "Series that ended stay in memory.");
         }
         // Recorded series are few, and forecasts over days stand on them.
         let age = |labels: &Labels| if labels.metric_name().contains(':') { RECORDED_RETENTION } else { MEMORY_RETENTION };
@@ -94,7 +100,7 @@ impl Store {
             if floor.saturating_add(BLOCK_TIME) > due {
                 return Ok(());
             }
-            let Some(oldest) = self.inner.read().oldest(floor) else { return Ok(()) };
+            let Some(oldest) = self.oldest(history, floor) else { return Ok(()) };
             let start = oldest.div_euclid(BLOCK_TIME) * BLOCK_TIME;
             let end = start + BLOCK_TIME;
             if end > due {
@@ -111,7 +117,12 @@ impl Store {
         }
     }
 
-    /// Writes a block of what memory holds of `start <= timestamp < end`; one of a `part` spans no more than what is in it.
+    /// Milliseconds of the oldest sample at or after `floor` that no block holds.
+    pub(super) fn oldest(&self, history: &History, floor: i64) -> Option<i64> {
+        [self.inner.read().oldest(floor), history.oldest_ended()].into_iter().flatten().min()
+    }
+
+    /// Writes a block of what memory and the files of series that ended hold of `start <= timestamp < end`; one of a `part` spans no more than what is in it.
     pub(super) fn block(&self, history: &History, (start, end): (i64, i64), part: bool) -> io::Result<Option<Block>> {
         let mut series: Vec<(Labels, u32)> = {
             let inner = self.inner.read();
@@ -129,20 +140,27 @@ impl Store {
             true => BlockWriter::create_part(folder, (start, end), later)?,
             false => BlockWriter::create_later(folder, (start, end), later)?,
         };
+        let mut ended = history.walk_ended(start - 1, end - 1)?;
         let (mut samples, mut scratch) = (Gathered::default(), Scratch::default());
-        for (labels, slot) in series {
+        let mut series = series.into_iter().peekable();
+        while let Some(labels) = first(ended.peek(), series.peek().map(|(labels, _)| labels)) {
             samples.clear();
-            {
+            if ended.peek() == Some(&labels) {
+                ended.take(start - 1, end - 1, &mut samples)?;
+            }
+            if let Some((_, slot)) = series.next_if(|(other, _)| *other == labels) {
                 let inner = self.inner.read();
-                let Some(series) = inner.slots.get(slot).filter(|s| s.labels == labels) else { continue };
-                match series.window(start - 1, end - 1, &inner.columns, &self.decoded, &mut scratch) {
-                    Ok(window) => samples.extend(window),
-                    Err(error) => {
+                let series = inner.slots.get(slot).filter(|s| s.labels == labels);
+                match series.map(|s| s.window(start - 1, end - 1, &inner.columns, &self.decoded, &mut scratch)) {
+                    Some(Ok(window)) => samples.extend(window),
+                    Some(Err(error)) => {
                         self.damaged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                         warn!(series = %labels, %error, "A chunk in memory is damaged and is missing from the block.");
                     }
+                    None => {}
                 }
             }
+            samples.order();
             writer.add(&labels, samples.window())?;
         }
         let block = writer.finish()?;
@@ -152,4 +170,9 @@ impl Store {
         }
         Ok(block)
     }
+}
+
+/// The label set that comes first in a block.
+fn first(a: Option<&Labels>, b: Option<&Labels>) -> Option<Labels> {
+    a.into_iter().chain(b).min_by(|a, b| order(a, b)).cloned()
 }

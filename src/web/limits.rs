@@ -17,28 +17,27 @@ const MEMORY: usize = 128 << 20;
 /// Least that can be chosen, in bytes.
 const LEAST: usize = 16 << 20;
 
-/// The block `limits`.
+/// Of the block `limits`: how much memory requests, rules and caches may take together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LimitsConfig {
+pub struct MemoryLimit {
     /// Bytes that requests, rules and caches may take together; 128 MiB by default.
-    pub memory: usize,
+    pub bytes: usize,
 }
 
-impl Default for LimitsConfig {
+impl Default for MemoryLimit {
     fn default() -> Self {
-        LimitsConfig { memory: MEMORY }
+        MemoryLimit { bytes: MEMORY }
     }
 }
 
-impl LimitsConfig {
-    /// Reads the block.
+impl MemoryLimit {
+    /// Reads its part of the block.
     pub fn read(section: &Section<'_>) -> Self {
         let memory = section.get::<ByteSize>("memory").map_or(MEMORY, |size| usize::try_from(size.0).unwrap_or(usize::MAX));
         if memory < LEAST {
             section.error("memory", "is less than 16MB", "give at least 16MB; 128MB is the default");
         }
-        section.finish();
-        LimitsConfig { memory }
+        MemoryLimit { bytes: memory }
     }
 }
 

@@ -17,6 +17,7 @@ mod picture;
 mod prometheus;
 mod seats;
 pub mod serve;
+pub mod starting;
 mod stream;
 pub mod tls;
 mod ui;
@@ -49,7 +50,7 @@ use crate::state;
 use crate::store::Store;
 use seats::{Class, MAX_BODY, Seats};
 
-pub use limits::LimitsConfig;
+pub use limits::MemoryLimit;
 pub use seats::QUERIES;
 
 /// Deadline of one answer.

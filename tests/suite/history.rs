@@ -1,6 +1,7 @@
 //! The history on disk: what was appended is there after a restart, bit for bit; what is damaged is never served.
 
 mod damage;
+mod ended;
 mod late;
 mod program;
 

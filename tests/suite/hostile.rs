@@ -9,6 +9,7 @@ mod flood;
 mod folders;
 mod names;
 mod query;
+mod shares;
 mod terminals;
 mod web;
 

@@ -306,8 +306,8 @@ async fn labels_limits_and_duplicates_hold_for_histograms() {
     assert_eq!(run.of("scrape_samples_scraped")[0], "3");
     assert!(run.telemetry.encode().contains("nightbell_scrape_samples_repeated_total"), "{}", run.telemetry.encode());
     for (more, error) in [
-        (", sample_limit: 2", "sample limit exceeded: 3 samples, at most 2 allowed"),
-        (", label_limit: 2", "a sample has more labels than label_limit"),
+        (", sample_limit: 2", "sample limit exceeded: 3 samples, at most 2 allowed (sample_limit of the configuration)"),
+        (", label_limit: 2", "a sample of \"h\" has 4 labels, at most 2 allowed (label_limit of the configuration)"),
         (", body_size_limit: 20B", "too_large: answer is larger than 20 bytes"),
         (", native_histogram_bucket_limit: 1", "histogram bucket limit exceeded: 3 buckets, at most 1 allowed"),
     ] {

@@ -413,9 +413,15 @@ async fn relabelling_drops_samples_and_label_limits_fail_scrapes() {
     let cases = [
         (empty, ""),
         ("metric_relabel_configs: [{regex: '__name__', action: labeldrop}]", "a sample has no metric name after relabelling"),
-        ("label_value_length_limit: 5", "a label value is longer than label_value_length_limit"),
-        ("label_name_length_limit: 3", "a label name is longer than label_name_length_limit"),
-        ("label_limit: 3", "a sample has more labels than label_limit"),
+        (
+            "label_value_length_limit: 5",
+            "a sample of \"a\" has a value of 15 bytes in label \"instance\", at most 5 allowed (label_value_length_limit of the configuration)",
+        ),
+        (
+            "label_name_length_limit: 3",
+            "a sample of \"a\" has a label name of 8 bytes, \"__name__\", at most 3 allowed (label_name_length_limit of the configuration)",
+        ),
+        ("label_limit: 3", "a sample of \"a\" has 4 labels, at most 3 allowed (label_limit of the configuration)"),
     ];
     for (number, (more, error)) in cases.iter().enumerate() {
         let run = Loop::new();
@@ -521,4 +527,37 @@ async fn a_repeated_series_is_served_once() {
     let of =
         |name: &str| served.lines().filter(|l| l.starts_with(name)).map(|l| l.rsplit_once(' ').expect("a value").1).collect::<Vec<_>>();
     assert_eq!((of("a{"), of("b{"), of("up{")), (vec!["1"], vec!["1", "3"], vec!["7"]), "{served}");
+}
+
+/// Issue 10 and no. 10 of the cases for queries: nightbell's own bounds are named as such, and 0 lifts them, in `global` too.
+#[tokio::test]
+async fn a_limit_of_0_is_no_bound_and_a_message_says_whose_a_bound_is() {
+    let value = "x".repeat(20_000);
+    let labels = (0..150).map(|n| format!("l{n}=\"{n}\",")).collect::<String>();
+    let cases = [
+        (format!("m{{l=\"{value}\"}} 1\n"), "label_value_length_limit", "a value of 20000 bytes in label \"l\", at most 16384 allowed"),
+        (format!("m{{{labels}}} 1\n"), "label_limit", "153 labels, at most 128 allowed"),
+        (format!("m{{{}=\"1\"}} 1\n", "n".repeat(1100)), "label_name_length_limit", "at most 1024 allowed"),
+    ];
+    for (number, (page, key, message)) in cases.into_iter().enumerate() {
+        let server = Hostile::start(Manner::Serve("text/plain", page.into_bytes()));
+        let run = Loop::new();
+        run.apply(&format!("scrape_configs:\n{}", job(&format!("own{number}"), &server.address, "")));
+        let error = run.health(&server.address, Health::Down).await;
+        assert!(error.starts_with("a sample of \"m\" has ") && error.contains(message), "{error}");
+        assert!(error.ends_with(&format!("(nightbell's default; {key}: 0 sets no bound)")), "{error}");
+        for (global, more) in [(String::new(), format!(", {key}: 0")), (format!("global: {{{key}: 0}}\n"), String::new())] {
+            let run = Loop::new();
+            run.apply(&format!("{global}scrape_configs:\n{}", job(&format!("none{number}"), &server.address, &more)));
+            assert_eq!(run.health(&server.address, Health::Up).await, "", "{key}: 0");
+        }
+        // As in Prometheus, 0 in a job leaves what `global` sets.
+        let run = Loop::new();
+        run.apply(&format!(
+            "global: {{{key}: 2}}\nscrape_configs:\n{}",
+            job(&format!("global{number}"), &server.address, &format!(", {key}: 0"))
+        ));
+        let error = run.health(&server.address, Health::Down).await;
+        assert!(error.ends_with(&format!("at most 2 allowed ({key} of the configuration)")), "{error}");
+    }
 }

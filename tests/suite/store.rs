@@ -2,11 +2,12 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nightbell::model::{
     HistogramSample, Labels, MatchOp, Matcher, NativeHistogram, Sample, Timestamp, histogram_nan, is_histogram, is_stale, stale_nan,
 };
-use nightbell::store::{Appended, Limits, Refused, Store};
+use nightbell::store::{Appended, HistorySettings, Limits, Refused, Store};
 
 fn labels(text: &str) -> Labels {
     Labels::from_pairs(text.split(',').map(|pair| pair.split_once('=').expect("name=value")))
@@ -249,4 +250,55 @@ fn cardinality_counts_series_pairs_and_values() {
     assert_eq!(found.values_by_label, list(&[("__name__", 2), ("i", 2)]));
     assert_eq!(found.bytes_by_label, list(&[("__name__", 3), ("i", 3)]));
     assert_eq!(found.series_by_pair, list(&[("zone=x", 3), ("__name__=a", 2)]));
+}
+
+/// Issue 10.4: a target has a share; what it ended counts until it leaves memory, and a reload or a start does not give it another one.
+#[test]
+fn a_target_has_a_share_that_comes_back_when_its_series_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = HistorySettings { path: folder.path().to_owned(), retention: Duration::from_secs(86_400), max_size: None };
+    let limits = Limits { max_series: 100_000, max_series_per_target: 300, ..Limits::default() };
+    let start = Timestamp(1_764_000_000_000);
+    let store = Store::open(limits.clone(), &settings, start).expect("opens");
+    let (one, other) = (store.owner(&labels("job=one")), store.owner(&labels("job=other")));
+    let series = |n: usize| labels(&format!("__name__=m,n={n}"));
+    let ids: Vec<_> = (0..300).map(|n| store.series_id_of(&one, &series(n)).expect("within its share")).collect();
+    assert_eq!(store.series_id_of(&one, &series(300)), Err(Refused::ShareTaken(300)));
+    assert_eq!(store.series_id_of(&store.owner(&labels("job=one")), &series(301)), Err(Refused::ShareTaken(300)), "it is the same target");
+    assert!(store.series_id_of(&one, &series(7)).is_ok_and(|id| id == ids[7]), "a known series is");
+    assert!(store.series_id_of(&other, &series(302)).is_ok(), "another target is not concerned");
+    let samples = |value: f64| ids.iter().map(|id| (*id, value)).collect::<Vec<_>>();
+    store.append_ids(start, &samples(1.0));
+    store.append_ids(start + Duration::from_secs(1), &samples(stale_nan()));
+    store.maintain(start + Duration::from_secs(60));
+    assert_eq!((store.series_of(&one), store.series_id_of(&one, &series(300))), (300, Err(Refused::ShareTaken(300))));
+    store.maintain(start + Duration::from_secs(400));
+    assert_eq!(store.series_of(&one), 0);
+    let again = store.series_id_of(&one, &series(300)).expect("there is room again");
+    store.append_ids(start + Duration::from_secs(401), &[(again, 1.0)]);
+    assert!(store.flush());
+    drop(store);
+    let store = Store::open(limits, &settings, start + Duration::from_secs(402)).expect("opens");
+    let one = store.owner(&labels("job=one"));
+    assert_eq!((store.series_count(), store.series_of(&one)), (1, 0), "nobody's after a start");
+    store.series_id_of(&one, &series(300)).expect("known");
+    assert_eq!(store.series_of(&one), 1);
+}
+
+/// Issue 10.4: room for what watches is never taken by targets and rules, nor that of small targets by large ones.
+#[test]
+fn the_last_tenth_of_the_room_is_for_what_watches_and_for_small_targets() {
+    let store = Store::new(Limits { max_series: 10_000, max_series_per_target: usize::MAX, ..Limits::default() });
+    let fill = |job: &str, most: usize| {
+        let owner = store.owner(&labels(&format!("job={job}")));
+        (0..most).take_while(|n| store.series_id_of(&owner, &labels(&format!("__name__=m,job={job},n={n}"))).is_ok()).count()
+    };
+    assert_eq!(fill("large", 20_000), 9000);
+    assert_eq!(store.append(Timestamp(1), &[sample("__name__=recorded:by:a:rule", 1.0)]).refused, 1);
+    assert_eq!(["small", "late", "a", "b", "c"].map(|job| fill(job, 20_000)), [100; 5], "a hundredth makes a target large");
+    assert_eq!(fill("too late", 20_000), 0);
+    let vital =
+        ["__name__=ALERTS,alertname=a", "__name__=ALERTS_FOR_STATE,alertname=a", "__name__=up,job=late", "__name__=scrape_series_added"];
+    assert_eq!(store.append(Timestamp(1), &vital.map(|text| sample(text, 1.0))).appended, 4);
+    assert!(store.series_id(&labels("__name__=nightbell_targets")).is_ok());
 }

@@ -83,7 +83,7 @@ pub fn run(history: &Store, groups: &[RuleGroup], options: &Options) -> Result<R
     let settings = Settings { resend_delay: Duration::from_secs(100 * 365 * 86_400), ..options.settings.clone() };
     let running: Vec<Group> = groups.iter().map(|group| Group::new(silent(group.clone()), &settings)).collect();
     let plan = Plan::new(&running, &options.engine);
-    let store = Store::new(Limits { max_series: usize::MAX, max_labels_bytes: usize::MAX });
+    let store = Store::new(Limits { max_series: usize::MAX, max_series_per_target: usize::MAX, max_labels_bytes: usize::MAX });
     let answers = Arc::new(Answers::new(store, options.engine.clone()));
     let running = running.into_iter().map(|group| Mutex::new(Running::new(group, options.from))).collect();
     let backtest = Backtest { plan, answers, running, settings, threads: options.threads };

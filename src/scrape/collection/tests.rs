@@ -29,6 +29,8 @@ fn collection(job: &Job, store: &Arc<Store>) -> Collection {
         labelling: Arc::new(Labelling { limits: job.limits, ..Labelling::plain(labels.clone()) }),
         stamps: Stamps { honor: true, track: false },
         report: Report::new(&labels, None, store),
+        owner: store.owner(&labels),
+        departures: store.departures(),
         store: store.clone(),
         metrics: Metrics::default(),
         arrivals: watch::Sender::new(0),
@@ -53,7 +55,10 @@ async fn a_page_that_is_not_sound_to_its_end_stores_nothing_and_marks_all() {
         (answer(cut.len() + 9, &cut), "protocol: end of file before message length reached"),
         (answer(sound.len(), &sound), ""),
         (answer(cut.len(), &cut), "line 20002: labels without closing brace"),
-        (answer(sound.len() + 12, &long("new 1\nlast 2")), "sample limit exceeded: 20002 samples, at most 20001 allowed"),
+        (
+            answer(sound.len() + 12, &long("new 1\nlast 2")),
+            "sample limit exceeded: 20002 samples, at most 20001 allowed (sample_limit of the configuration)",
+        ),
         (answer(sound.len() * 2, &sound.repeat(2)), "too_large: answer is larger than 500000 bytes"),
         (answer(3, "a 1"), ""),
     ];

@@ -106,6 +106,16 @@ struct Group {
     data: u64,
 }
 
+/// Where a walk through an index stands.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    /// The group that comes next, and how many series of the one before it are left.
+    group: usize,
+    left: u64,
+    entry: usize,
+    offset: u64,
+}
+
 impl Block {
     /// Opens a block and checks its footer. The error says what is wrong.
     pub(super) fn open(path: &Path) -> Result<Self, String> {
@@ -171,6 +181,24 @@ impl Block {
     /// Where it is.
     pub(in crate::store) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Milliseconds of the newest sample of a series; `None` when that is damaged.
+    pub(super) fn newest(&self, columns: &Columns, instants: &Instants, series: &Located) -> Option<i64> {
+        let mut data = vec![0; series.length as usize];
+        self.file.read_exact_at(&mut data, series.offset).ok()?;
+        let (mut reader, mut last) = (Reader(&data), None);
+        while !reader.0.is_empty() {
+            let length = reader.size(data.len())?;
+            let checksum = reader.u32()?;
+            let chunk = reader.take(length)?;
+            if crc32fast::hash(chunk) != checksum {
+                return None;
+            }
+            last = Some(chunk);
+        }
+        let column = |number| instants.get((self.number, number), || columns.decode(number));
+        last_instant(column, last?)
     }
 
     /// Whether a chunk was found to be damaged.
@@ -279,6 +307,23 @@ fn read_chunk(
     Some(())
 }
 
+/// Milliseconds of the last sample in a chunk.
+fn last_instant(column: impl Fn(usize) -> Option<Arc<[i64]>>, chunk: &[u8]) -> Option<i64> {
+    let mut reader = Reader(chunk);
+    let first = reader.size(u32::MAX as usize)?;
+    let count = if first == 0 { reader.size(u32::MAX as usize)? } else { first };
+    match reader.uint()? {
+        0 => {
+            let length = reader.size(chunk.len())?;
+            decompress_times(reader.take(length)?)?.last().copied()
+        }
+        number => {
+            let place = reader.size(u32::MAX as usize)?;
+            column(usize::try_from(number - 1).ok()?)?.get(place.checked_add(count)?.checked_sub(1)?).copied()
+        }
+    }
+}
+
 impl Columns {
     fn decode(&self, number: usize) -> Option<Vec<i64>> {
         let (length, packed) = self.0.get(number)?;
@@ -312,6 +357,33 @@ impl Index {
         let entries = place(&reader);
         let columns = Arc::new(Columns(columns));
         Some(Index { symbols, columns, groups, entries, bytes, selections: Mutex::default() })
+    }
+
+    /// The names of the metrics in it.
+    pub(super) fn metric_names(&self) -> impl Iterator<Item = &str> {
+        self.groups.iter().map(|group| self.symbol(group.name))
+    }
+
+    /// The series at a place, which moves on to the next one; `None` at the end. Errs when the index cannot be decoded.
+    pub(super) fn series_at(&self, place: &mut Place) -> Result<Option<Located>, String> {
+        while place.left == 0 {
+            let Some(group) = self.groups.get(place.group) else { return Ok(None) };
+            *place = Place { group: place.group + 1, left: group.count, entry: self.entries + group.entry, offset: group.data };
+        }
+        let broken = || "its index cannot be decoded".to_owned();
+        let mut reader = Reader(self.bytes.get(place.entry..).ok_or_else(broken)?);
+        let mut entry = || {
+            let number = |reader: &mut Reader<'_>| Some(reader.size(u32::MAX as usize)? as u32);
+            let pairs: Option<Vec<(u32, u32)>> =
+                (0..reader.size(self.bytes.len())?).map(|_| Some((number(&mut reader)?, number(&mut reader)?))).collect();
+            let labels = Labels::from_pairs(pairs?.iter().map(|(name, value)| (self.symbol(*name), self.symbol(*value))));
+            Some(Located { labels, offset: place.offset, length: number(&mut reader)? })
+        };
+        let series = entry().ok_or_else(broken)?;
+        place.left -= 1;
+        place.entry = self.bytes.len() - reader.0.len();
+        place.offset += u64::from(series.length);
+        Ok(Some(series))
     }
 
     /// Bytes in memory at most.

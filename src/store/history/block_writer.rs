@@ -2,10 +2,11 @@
 //!
 //! See [`super::block`] for the layout. The file gets its name only when it is whole and the disk has it.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
+
+use hashbrown::HashTable;
 
 use super::block::{Block, FOOTER_MAGIC, MAGIC};
 use super::histogram::put_all;
@@ -30,7 +31,9 @@ pub(in crate::store) struct BlockWriter {
     end: i64,
     /// It spans what is in it; with the number in its name.
     part: Option<u32>,
-    symbols: HashMap<Box<str>, u32, ahash::RandomState>,
+    /// Where each text stands in `symbol_text`, its length, and its number.
+    symbols: HashTable<(u32, u32, u32)>,
+    hasher: ahash::RandomState,
     symbol_text: Vec<u8>,
     columns: Vec<Vec<i64>>,
     /// The column that the series before had.
@@ -49,17 +52,22 @@ pub(in crate::store) struct BlockWriter {
 impl BlockWriter {
     /// Begins a block for `start <= timestamp < end`.
     pub(in crate::store) fn create(folder: &Path, start: i64, end: i64) -> io::Result<Self> {
-        BlockWriter::begin(named(folder, start, end, 0), start, end, None)
+        Self::begin(named(folder, start, end, 0), start, end, None)
     }
 
     /// Begins one that takes precedence where blocks overlap, see [`Block::later`]; 0 where none do.
     pub(in crate::store) fn create_later(folder: &Path, (start, end): (i64, i64), later: u32) -> io::Result<Self> {
-        BlockWriter::begin(named(folder, start, end, later), start, end, None)
+        Self::begin(named(folder, start, end, later), start, end, None)
     }
 
     /// Likewise for a part of that time: from its first sample to its last.
     pub(in crate::store) fn create_part(folder: &Path, (start, end): (i64, i64), later: u32) -> io::Result<Self> {
-        BlockWriter::begin(named(folder, start, end, later), start, end, Some(later))
+        Self::begin(named(folder, start, end, later), start, end, Some(later))
+    }
+
+    /// Begins a file that becomes `path` when it is whole.
+    pub(in crate::store) fn create_at(path: PathBuf, start: i64, end: i64) -> io::Result<Self> {
+        Self::begin(path, start, end, None)
     }
 
     fn begin(path: PathBuf, start: i64, end: i64, part: Option<u32>) -> io::Result<Self> {
@@ -74,7 +82,8 @@ impl BlockWriter {
             start,
             end,
             part,
-            symbols: HashMap::default(),
+            symbols: HashTable::new(),
+            hasher: ahash::RandomState::new(),
             symbol_text: Vec::new(),
             columns: Vec::new(),
             used: 0,
@@ -174,12 +183,16 @@ impl BlockWriter {
     }
 
     fn symbol(&mut self, text: &str) -> u32 {
-        if let Some(number) = self.symbols.get(text) {
+        let (texts, hasher) = (&mut self.symbol_text, &self.hasher);
+        let hash = hasher.hash_one(text.as_bytes());
+        let at = |symbol: &(u32, u32, u32)| symbol.0 as usize..(symbol.0 + symbol.1) as usize;
+        if let Some((.., number)) = self.symbols.find(hash, |symbol| texts[at(symbol)] == *text.as_bytes()) {
             return *number;
         }
         let number = self.symbols.len() as u32;
-        self.symbols.insert(text.into(), number);
-        put_text(&mut self.symbol_text, text);
+        put_text(texts, text);
+        let symbol = ((texts.len() - text.len()) as u32, text.len() as u32, number);
+        self.symbols.insert_unique(hash, symbol, |symbol| hasher.hash_one(&texts[at(symbol)]));
         number
     }
 

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 use tracing::{error, info, warn};
 
 use super::block::{Block, Index};
+use super::ended::Ended;
 use super::instants::Instants;
 use super::metrics::Metrics;
 use super::recover::DAMAGED;
@@ -25,19 +26,25 @@ pub(in crate::store) struct Snapshot {
     pub(super) blocks: Vec<Arc<Block>>,
     /// What is served of them, in order of time; these do not overlap.
     views: Vec<View>,
+    /// Series that ended, with samples from the floor on; those may overlap, also with what memory holds.
+    pub(super) ended: Vec<Arc<Ended>>,
     /// Samples before it are in blocks, those from it on in memory.
     pub(in crate::store) floor: i64,
 }
 
 impl Snapshot {
-    fn new(mut blocks: Vec<Arc<Block>>, floor: i64) -> Self {
+    fn new(mut blocks: Vec<Arc<Block>>, ended: Vec<Arc<Ended>>, floor: i64) -> Self {
         blocks.sort_by_key(|b| (b.start, b.first));
-        Snapshot { views: views(&blocks), blocks, floor }
+        Snapshot { views: views(&blocks), blocks, ended, floor }
     }
 
     /// The blocks that may hold samples in `from < timestamp <= to`, with what is served of them.
     pub(in crate::store) fn within(&self, from: i64, to: i64) -> impl Iterator<Item = &View> {
         self.views.iter().filter(move |view| view.after < to && view.to > from)
+    }
+
+    fn files(&self) -> impl Iterator<Item = &Arc<Block>> {
+        self.blocks.iter().chain(self.ended.iter().map(|ended| &ended.block))
     }
 
     /// The newest sample that is served.
@@ -80,9 +87,11 @@ fn views(blocks: &[Arc<Block>]) -> Vec<View> {
 pub(super) struct Blocks {
     pub(super) folder: PathBuf,
     current: RwLock<Arc<Snapshot>>,
+    /// What was before, as far as readers still hold it.
+    replaced: Mutex<Vec<Weak<Snapshot>>>,
     cache: Mutex<VecDeque<(PathBuf, Arc<Index>)>>,
     pub(super) instants: Instants,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
 }
 
 impl Blocks {
@@ -121,8 +130,9 @@ impl Blocks {
                 }
             }
         }
-        let current = RwLock::new(Arc::new(Snapshot::new(blocks, i64::MIN)));
-        let blocks = Blocks { folder, current, cache: Mutex::default(), instants: Instants::default(), metrics };
+        let current = RwLock::new(Arc::new(Snapshot::new(blocks, Vec::new(), i64::MIN)));
+        let (replaced, cache) = (Mutex::default(), Mutex::default());
+        let blocks = Blocks { folder, current, replaced, cache, instants: Instants::default(), metrics };
         blocks.turn_back(now);
         Ok(blocks)
     }
@@ -130,11 +140,12 @@ impl Blocks {
     /// What lies after `now` is not served until its time has come.
     pub(super) fn turn_back(&self, now: i64) {
         let mut current = self.current.write();
-        for block in current.blocks.iter().filter(|b| b.last > now) {
+        for block in current.files().filter(|b| b.last > now) {
             block.until.fetch_min(now, Ordering::Relaxed);
         }
         let floor = current.blocks.iter().map(|b| b.served().1).max().unwrap_or(i64::MIN);
-        *current = Arc::new(Snapshot::new(current.blocks.clone(), floor));
+        let next = Snapshot::new(current.blocks.clone(), current.ended.clone(), floor);
+        self.replace(&mut current, next);
     }
 
     /// The end of the last block, whether its time has come or not.
@@ -152,9 +163,10 @@ impl Blocks {
     /// Serves what waited and ends before `now`. From `floor` on samples are in memory.
     pub(super) fn serve(&self, now: i64, floor: i64) {
         let mut current = self.current.write();
-        let ready = current.blocks.iter().filter(|b| b.last <= now);
+        let ready = current.files().filter(|b| b.last <= now);
         ready.for_each(|b| b.until.store(i64::MAX, Ordering::Relaxed));
-        *current = Arc::new(Snapshot::new(current.blocks.clone(), floor.max(current.floor)));
+        let next = Snapshot::new(current.blocks.clone(), current.ended.clone(), floor.max(current.floor));
+        self.replace(&mut current, next);
     }
 
     /// The blocks now.
@@ -162,15 +174,52 @@ impl Blocks {
         Arc::clone(&self.current.read())
     }
 
-    /// Adds and removes blocks at once. `floor` never goes back. Gives back what was before.
-    pub(super) fn change(&self, add: Option<Block>, gone: &[Arc<Block>], floor: i64) -> Arc<Snapshot> {
+    /// What was before and is still held by readers.
+    pub(super) fn replaced(&self) -> Vec<Weak<Snapshot>> {
+        let mut replaced = self.replaced.lock();
+        replaced.retain(|snapshot| snapshot.strong_count() > 0);
+        replaced.clone()
+    }
+
+    /// Puts a snapshot in the place of the current one.
+    fn replace(&self, current: &mut Arc<Snapshot>, next: Snapshot) {
+        let mut replaced = self.replaced.lock();
+        replaced.retain(|snapshot| snapshot.strong_count() > 0);
+        replaced.push(Arc::downgrade(current));
+        *current = Arc::new(next);
+    }
+
+    /// Adds and removes blocks at once. `floor` never goes back.
+    pub(super) fn change(&self, add: Option<Block>, gone: &[Arc<Block>], floor: i64) {
         let mut current = self.current.write();
         let mut blocks = current.blocks.clone();
         blocks.retain(|b| !gone.iter().any(|g| Arc::ptr_eq(b, g)));
         blocks.extend(add.map(Arc::new));
-        let next = Arc::new(Snapshot::new(blocks, floor.max(current.floor)));
-        self.cache.lock().retain(|(path, _)| !gone.iter().any(|g| g.path == *path));
-        std::mem::replace(&mut *current, next)
+        let floor = floor.max(current.floor);
+        // What ended before the floor is in a block now.
+        let (ended, over): (Vec<_>, Vec<_>) = current.ended.iter().cloned().partition(|ended| ended.block.last >= floor);
+        self.forget(gone.iter().chain(over.iter().map(|ended| &ended.block)));
+        self.replace(&mut current, Snapshot::new(blocks, ended, floor));
+        over.iter().for_each(|ended| remove(&ended.block.path));
+    }
+
+    /// Adds and removes files of ended series at once.
+    pub(super) fn change_ended(&self, add: Option<Ended>, gone: &[Arc<Ended>]) {
+        let mut current = self.current.write();
+        let mut ended = current.ended.clone();
+        ended.retain(|ended| !gone.iter().any(|gone| Arc::ptr_eq(ended, gone)));
+        ended.extend(add.map(Arc::new));
+        ended.sort_by_key(|ended| (ended.block.first, ended.block.last));
+        self.forget(gone.iter().map(|ended| &ended.block));
+        let next = Snapshot::new(current.blocks.clone(), ended, current.floor);
+        self.replace(&mut current, next);
+        gone.iter().for_each(|ended| remove(&ended.block.path));
+    }
+
+    /// Takes the indexes of files that are gone out of the cache.
+    fn forget<'a>(&self, gone: impl Iterator<Item = &'a Arc<Block>>) {
+        let gone: Vec<&Path> = gone.map(|block| block.path.as_path()).collect();
+        self.cache.lock().retain(|(path, _)| !gone.contains(&path.as_path()));
     }
 
     /// The index of a block, from the cache or the disk; a block whose index is damaged is set aside.
@@ -211,6 +260,12 @@ impl Blocks {
         if known {
             self.change(None, std::slice::from_ref(block), i64::MIN);
             set_aside(&block.path, reason, &self.metrics);
+        }
+        let ended = self.snapshot().ended.iter().find(|ended| Arc::ptr_eq(&ended.block, block)).cloned();
+        if let Some(ended) = ended {
+            // Before its name goes: the log holds these samples too, and the next start takes them from there.
+            set_aside(&block.path, reason, &self.metrics);
+            self.change_ended(None, &[ended]);
         }
     }
 

@@ -1,38 +1,23 @@
 //! Several blocks become one: fewer files to look into, longer chunks, and a block that was damaged in places is written anew without them.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tracing::{error, info};
 
-use super::block::{Block, Located};
-use super::block_writer::{BlockWriter, order};
+use super::block::Block;
+use super::block_writer::BlockWriter;
 use super::blocks::{Blocks, keep_aside, remove, set_aside};
-use super::instants::Instants;
 use super::metrics::Metrics;
-use crate::model::Labels;
+use super::walk::Walk;
 use crate::store::series::Gathered;
 
 /// Milliseconds that larger blocks span; each begins at a multiple of its length.
 const LEVELS: [i64; 2] = [4 * 3_600_000, 24 * 3_600_000];
 
-/// Label sets in the order of a block.
-#[derive(PartialEq, Eq)]
-struct Ordered(Labels);
-
-impl Ord for Ordered {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        order(&self.0, &other.0)
-    }
-}
-
-impl PartialOrd for Ordered {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
+/// Most series of blocks that become one: what is written of each is in memory until the end.
+const MOST_SERIES: u64 = 400_000;
 
 /// Merges one group of blocks, if there is one whose time is over.
 pub(super) fn compact_one(blocks: &Blocks, metrics: &Metrics) -> io::Result<()> {
@@ -78,34 +63,20 @@ fn group(blocks: &[Arc<Block>], length: i64, floor: i64) -> Option<(i64, i64, Ve
         let start = window(group[0]) * length;
         // Where the clock was set back, blocks may reach beyond the span, or others may lie in it.
         let whole = Block::overlapping(blocks, start, start + length) == group.len() && group.iter().all(|b| b.end <= start + length);
-        (group.len() > 1 && whole && start + length <= floor)
+        let fits = group.iter().map(|b| b.series).sum::<u64>() <= MOST_SERIES;
+        (group.len() > 1 && whole && fits && start + length <= floor)
             .then(|| (start, start + length, group.iter().map(|b| Arc::clone(b)).collect()))
     })
 }
 
 fn merge(blocks: &Blocks, sources: &[Arc<Block>], start: i64, end: i64) -> io::Result<Option<Block>> {
-    let mut columns = Vec::new();
-    let mut series: BTreeMap<Ordered, Vec<(usize, Located)>> = BTreeMap::new();
-    for (number, block) in sources.iter().enumerate() {
-        let index = block.index().map_err(|reason| {
-            blocks.set_aside(block, &reason);
-            io::Error::other(reason)
-        })?;
-        let found = index.select(&[], |labels| labels).ok_or_else(|| io::Error::other("an index cannot be decoded"))?;
-        for located in found.iter() {
-            series.entry(Ordered(located.labels.clone())).or_default().push((number, located.clone()));
-        }
-        columns.push(Arc::clone(&index.columns));
-    }
+    let mut walk = Walk::new(blocks, sources)?;
     let mut writer = BlockWriter::create(&blocks.folder, start, end)?;
-    let (instants, mut samples) = (Instants::default(), Gathered::default());
-    for (labels, parts) in series {
+    let mut samples = Gathered::default();
+    while let Some(labels) = walk.peek().cloned() {
         samples.clear();
-        for (number, located) in parts {
-            let lost = sources[number].read(&columns[number], &instants, &located, (i64::MIN, i64::MAX), &mut samples);
-            blocks.lost(&sources[number], lost);
-        }
-        writer.add(&labels.0, samples.window())?;
+        walk.take(i64::MIN, i64::MAX, &mut samples)?;
+        writer.add(&labels, samples.window())?;
     }
     writer.finish().inspect_err(|error| error!(%error, "A merged block cannot be written."))
 }

@@ -11,11 +11,13 @@ mod compact;
 mod decoder;
 mod delta;
 mod encoder;
+mod ended;
 mod histogram;
 mod instants;
 mod log;
 mod metrics;
 mod recover;
+mod walk;
 mod writer;
 
 use std::fs::File;
@@ -24,7 +26,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 use tracing::warn;
 
@@ -33,8 +34,10 @@ pub(in crate::store) use self::block_writer::{BlockWriter, order};
 use self::blocks::Blocks;
 pub(in crate::store) use self::blocks::{Snapshot, View};
 use self::encoder::Encoder;
+pub(in crate::store) use self::ended::Until;
 pub(in crate::store) use self::log::{Entry, SEGMENT_TIME as BLOCK_TIME};
 use self::metrics::Metrics;
+pub(in crate::store) use self::walk::Walk;
 use self::writer::Writer;
 use super::series::Gathered;
 use crate::model::{Labels, Matcher, NativeHistogram, Timestamp};
@@ -115,8 +118,6 @@ pub enum HistoryError {
 pub(super) struct History {
     settings: Settings,
     blocks: Blocks,
-    /// What readers may still hold of before a block was written.
-    before: Mutex<Vec<Weak<Snapshot>>>,
     writer: Arc<Writer>,
     metrics: Metrics,
     /// Held as long as the folder is ours.
@@ -135,11 +136,12 @@ pub(super) struct Log {
 }
 
 impl History {
-    /// Takes the folder and hands what its log holds to `visit`, with the number of the segment and the time before which blocks hold all.
+    /// Takes the folder and hands what its log holds to `visit`, with the number of the segment, the time before which blocks hold all, and
+    /// what is known of series that ended.
     pub(super) fn open(
         settings: &Settings,
         now: Timestamp,
-        mut visit: impl FnMut(u32, i64, Entry<'_>),
+        mut visit: impl FnMut(u32, i64, &Until, Entry<'_>),
     ) -> Result<(Self, Log), HistoryError> {
         let folder = settings.path.join("wal");
         let failed = |path: &Path| {
@@ -155,14 +157,17 @@ impl History {
         let blocks = Blocks::open(kept.clone(), now.0, metrics.clone()).map_err(failed(&kept))?;
         // What was taken down before the clock was set back is in blocks, though their time may not have come.
         let floor = blocks.end();
-        let segments = recover::replay(&folder, &metrics, |segment, entry| visit(segment, floor, entry)).map_err(failed(&folder))?;
+        let until = blocks.open_ended().map_err(failed(&kept))?;
+        blocks.turn_back(now.0);
+        let segments =
+            recover::replay(&folder, &metrics, |segment, entry| visit(segment, floor, &until, entry)).map_err(failed(&folder))?;
         let next = segments.keys().next_back().map_or(1, |number| number + 1);
         let writer = Writer::start(&folder, segments, metrics.clone()).map_err(failed(&folder))?;
         let writer = Arc::new(writer);
         metrics.log_written(true);
         let log =
             Log { encoder: Encoder::new(next), writer: Arc::clone(&writer), metrics: metrics.clone(), skipping: false, adding: false };
-        Ok((History { settings: settings.clone(), blocks, before: Mutex::default(), writer, metrics, _lock: lock }, log))
+        Ok((History { settings: settings.clone(), blocks, writer, metrics, _lock: lock }, log))
     }
 
     /// How long samples are kept.
@@ -177,8 +182,7 @@ impl History {
 
     /// The time before which nobody looks for samples in memory any more.
     pub(super) fn floor_for_all(&self) -> i64 {
-        let mut before = self.before.lock();
-        before.retain(|snapshot| snapshot.strong_count() > 0);
+        let before = self.blocks.replaced();
         let held = before.iter().filter_map(Weak::upgrade).map(|snapshot| snapshot.floor);
         held.chain([self.snapshot().floor]).min().unwrap_or(i64::MIN)
     }
@@ -190,8 +194,32 @@ impl History {
 
     /// All samples before `floor` are in blocks now.
     pub(super) fn publish(&self, block: Option<Block>, floor: i64) {
-        let before = self.blocks.change(block, &[], floor);
-        self.before.lock().push(Arc::downgrade(&before));
+        self.blocks.change(block, &[], floor);
+    }
+
+    /// A writer for series that ended, whose samples lie in `start <= timestamp < end`.
+    pub(super) fn ended_writer(&self, start: i64, end: i64) -> io::Result<BlockWriter> {
+        self.blocks.ended_writer(start, end)
+    }
+
+    /// What was written of series that ended is served from disk now. Gives back what readers may still hold of before: as long as they do
+    /// the samples must stay in memory.
+    pub(super) fn publish_ended(&self, block: Block) -> io::Result<Vec<Weak<Snapshot>>> {
+        ended::written(&block);
+        self.blocks.add_ended(block, &[])?;
+        Ok(self.blocks.replaced())
+    }
+
+    /// Milliseconds of the oldest sample, from the floor on, of series that ended.
+    pub(super) fn oldest_ended(&self) -> Option<i64> {
+        let snapshot = self.snapshot();
+        snapshot.ended(&[], i64::MIN, i64::MAX).map(|ended| ended.block.first.max(snapshot.floor)).min()
+    }
+
+    /// The series that ended and have samples in `from < timestamp <= to`.
+    pub(super) fn walk_ended(&self, from: i64, to: i64) -> io::Result<Walk<'_>> {
+        let blocks: Vec<Arc<Block>> = self.snapshot().ended(&[], from, to).map(|ended| Arc::clone(&ended.block)).collect();
+        Walk::new(&self.blocks, &blocks)
     }
 
     /// The clock was set back: what lies after `to` is not served until its time has come.
@@ -225,8 +253,7 @@ impl History {
     pub(super) fn keep(&self, block: Option<Block>, until: i64) {
         if let Some(block) = block {
             block.until.store(until, std::sync::atomic::Ordering::Relaxed);
-            let before = self.blocks.change(Some(block), &[], i64::MIN);
-            self.before.lock().push(Arc::downgrade(&before));
+            self.blocks.change(Some(block), &[], i64::MIN);
         }
     }
 
@@ -272,12 +299,17 @@ impl History {
             self.metrics.failed();
             warn!(%error, "Blocks cannot be merged; they stay as they are.");
         }
+        if let Err(error) = self.blocks.merge_ended() {
+            self.metrics.failed();
+            warn!(%error, "Files of series that ended cannot be merged; they stay as they are.");
+        }
         let status = self.status();
+        let other = status.log_bytes + self.blocks.ended_bytes();
         let bytes = {
             let aside = [self.blocks.folder.as_path(), &self.settings.path.join("wal")];
-            self.blocks.retain((now - self.settings.retention).0, self.settings.max_size, status.log_bytes, &aside)
+            self.blocks.retain((now - self.settings.retention).0, self.settings.max_size, other, &aside)
         };
-        self.metrics.size(self.snapshot().blocks.len(), bytes + status.log_bytes);
+        self.metrics.size(self.snapshot().blocks.len(), bytes + other);
     }
 
     /// Numbers for people.

@@ -41,7 +41,8 @@ async fn a_hostile_target_loses_only_its_own_up() {
         (
             "long_label",
             Manner::Serve("text/plain", format!("a{{l=\"{}\"}} 1\n", "x".repeat(20_000)).into_bytes()),
-            "a label value is longer than label_value_length_limit",
+            "a sample of \"a\" has a value of 20000 bytes in label \"l\", at most 16384 allowed (nightbell's default; \
+             label_value_length_limit: 0 sets no bound)",
             "",
         ),
     ];
