@@ -145,6 +145,11 @@ impl State {
         Ok(state)
     }
 
+    /// Whether other instances may use the same database.
+    pub fn is_shared(&self) -> bool {
+        matches!(*self.0.pool.read(), Pool::Postgres(_))
+    }
+
     /// Whether what should be in a database is in memory alone.
     pub fn is_instead(&self) -> bool {
         self.0.in_memory.get() != 0
