@@ -69,8 +69,8 @@ pub fn sounds_secret(name: &str) -> bool {
 /// A URL without its password and without the values of parameters that sound like secrets.
 pub fn shown_url(text: &str) -> String {
     let Ok(mut url) = url::Url::parse(text) else { return text.to_owned() };
-    let is_told = |url: &url::Url| url.query_pairs().any(|(name, _)| sounds_secret(&name));
-    if url.password().is_none() && !is_told(&url) {
+    let has_secret = |url: &url::Url| url.query_pairs().any(|(name, _)| sounds_secret(&name));
+    if url.password().is_none() && !has_secret(&url) {
         return text.to_owned();
     }
     if url.password().is_some() {

@@ -137,7 +137,7 @@ impl State {
     }
 
     /// The same, in place of a database that cannot be opened; its metric says so. [`State::look_after_file`] opens `file`, if there is one
-    /// to be opened, as soon as that can be done; `listens` is what a second process is told.
+    /// to be opened, as soon as that can be done; a second process is shown `listens`.
     pub async fn instead(file: Option<PathBuf>, listens: SocketAddr) -> Result<Self, Error> {
         let state = Self::in_memory().await?;
         state.0.in_memory.set(1);
