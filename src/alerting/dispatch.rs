@@ -39,6 +39,8 @@ const DECISIONS_RETENTION: Duration = Duration::from_secs(30 * 86_400);
 /// Most alerts at once of which it is said how often they fired before, and how long the database may take to say it.
 const MAX_REMEMBERED: usize = 20;
 const REMEMBERING: Duration = Duration::from_millis(100);
+/// How long messages of an integration that is not configured here are left to others, where several instances share a database.
+const UNKNOWN: Duration = Duration::from_secs(3600);
 /// Most actions of a former process that are remembered.
 const MAX_REMEMBERED_ACTIONS: i64 = 500;
 /// Most decisions that are held in memory when the database cannot take them.
@@ -213,6 +215,9 @@ impl Dispatch {
             let _ = self.state.prune_actions(aged - DECISIONS_RETENTION).await;
             let _ = self.state.prune_flaps(aged - LONGEST * 2).await;
             let _ = self.state.trim(now).await;
+            if self.state.is_shared() {
+                self.open_mailboxes(now).await;
+            }
         }
     }
 
@@ -460,8 +465,15 @@ impl Dispatch {
     }
 
     async fn bury_all(&self, integration: &str, now: Timestamp) {
-        warn!(integration, "Messages wait for an integration that is no longer configured; they are kept as dead letters.");
+        let mut said = false;
         while let Ok(Some((_, message))) = self.state.next_message(integration, 0, true).await {
+            // Another instance on the same database may know it, and send it.
+            if self.state.is_shared() && now.since(message.created_at) < UNKNOWN {
+                break;
+            }
+            if !std::mem::replace(&mut said, true) {
+                warn!(integration, "Messages wait for an integration that is no longer configured; they are kept as dead letters.");
+            }
             let letter = DeadLetter { message, died_at: now, error: "its integration is no longer configured".into() };
             if self.state.bury_message(&letter).await.is_err() {
                 break;

@@ -69,8 +69,8 @@ pub fn sounds_secret(name: &str) -> bool {
 /// A URL without its password and without the values of parameters that sound like secrets.
 pub fn shown_url(text: &str) -> String {
     let Ok(mut url) = url::Url::parse(text) else { return text.to_owned() };
-    let is_told = |url: &url::Url| url.query_pairs().any(|(name, _)| sounds_secret(&name));
-    if url.password().is_none() && !is_told(&url) {
+    let has_secret = |url: &url::Url| url.query_pairs().any(|(name, _)| sounds_secret(&name));
+    if url.password().is_none() && !has_secret(&url) {
         return text.to_owned();
     }
     if url.password().is_some() {
@@ -122,9 +122,13 @@ fn is_reference(text: &str) -> bool {
         .is_some_and(|inner| !inner.contains('}') && crate::model::text::is_legacy_label_name(inner.split(":-").next().unwrap_or_default()))
 }
 
-/// Whether a URL carries a password or a query, which may hold a token.
+/// Whether a URL carries a password or a query, which may hold a token; parts of it may stand as `${NAME}`.
 fn tells(text: &str) -> bool {
-    url::Url::parse(text).is_ok_and(|url| url.has_host() && (url.password().is_some() || url.query().is_some()))
+    let mut whole = named(text).into_owned();
+    while let Some((from, length)) = whole.find("${").and_then(|from| Some((from, whole[from..].find('}')? + 1))) {
+        whole.replace_range(from..from + length, "x");
+    }
+    url::Url::parse(&whole).is_ok_and(|url| url.has_host() && (url.password().is_some() || url.query().is_some()))
 }
 
 impl Serialize for Shown<'_> {
@@ -179,12 +183,12 @@ mod tests {
     /// Issue 10: of `${…}` only the name is shown, and only where nothing stands beside it.
     #[test]
     fn nothing_between_dollar_brace_and_brace_but_the_name_is_shown() {
-        let text = "web: {admin_token: '${NOPE:-DEFAULTSECRET1}', url: '${WBASE}TAILSECRET2', api_url: '${SCH:-https}://h/SLACKSECRET3'}\n\
+        let text = "web: {admin_token: '${NOPE:-DEFAULTSECRET1}', webhook_url: '${WBASE}TAILSECRET2', api_url: '${SCH:-https}://h/SLACKSECRET3'}\n\
                     a: {auth_password: '${PFX}MAILSECRET4', bot_token: '${X:-555}:TGSECRET5', dsn: '${P:-postgres}://u:PGSECRET6@h'}\n\
                     b: {password: '${NOPE:-BASICSECRET7}', token: '${A}${B:-SECRET8}', secret: '${a SECRET9}', key: '${A:-SECRET10'}\n\
                     c: {name: '${HOST:-SECRET11}/x', text: '${1}-${A} ${b-SECRET12} ${C:-SECRET13', '${K:-SECRET14}': x}\n\
                     http_headers: {X-Api-Key: {values: [SECRET15]}, X-Scope: {values: ['${T:-SECRET16}']}}\n\
-                    params: {token: [SECRET17], sig: SECRET18, module: [http_2xx]}\nd: {url: 'https://${U}:SECRET19@h/', e: 'http://h/?q=SECRET20'}\n";
+                    params: {token: [SECRET17], sig: SECRET18, module: [http_2xx]}\nd: {url: 'https://${U}:SECRET19@h/', e: 'http://h/?q=SECRET20', f: '${S:-https}://u:SECRET21@h/'}\n";
         let shown = redacted(&Document::parse("t.yml", text).expect("YAML"), &HashSet::new());
         let hidden = shown.replace("<secret>", "");
         assert!(!hidden.contains("SECRET") && shown.contains("http_2xx"), "{shown}");

@@ -140,12 +140,17 @@ impl State {
     }
 
     /// The same, in place of a database that cannot be opened; its metric says so. [`State::look_after_file`] opens `file`, if there is one
-    /// to be opened, as soon as that can be done; `listens` is what a second process is told.
+    /// to be opened, as soon as that can be done; a second process is shown `listens`.
     pub async fn instead(file: Option<PathBuf>, listens: SocketAddr) -> Result<Self, Error> {
         let state = Self::in_memory().await?;
         state.0.in_memory.set(1);
         *state.0.wanted.lock() = file.map(|path| reach::Wanted { path, listens });
         Ok(state)
+    }
+
+    /// Whether other instances may use the same database.
+    pub fn is_shared(&self) -> bool {
+        matches!(*self.0.pool.read(), Pool::Postgres(_))
     }
 
     /// Whether what should be in a database is in memory alone.

@@ -54,7 +54,7 @@ pub(crate) const TELEGRAM: Markup = Markup {
     bullet: "",
 };
 
-pub(super) fn escape_angles(text: &str) -> String {
+pub(in crate::notify) fn escape_angles(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

@@ -21,7 +21,7 @@ use super::notification::{AlertStatus, Notification, NotifiedAlert};
 pub use evidence::picture;
 pub(super) use evidence::pictures;
 pub(super) use html::html;
-pub(super) use markup::{MARKDOWN, PLAIN, ROBOT, SLACK, TELEGRAM, body, brief};
+pub(super) use markup::{MARKDOWN, PLAIN, ROBOT, SLACK, TELEGRAM, body, brief, escape_angles};
 pub(super) use shorten::{cut_bytes, cut_chars, cut_text, units};
 pub(super) use words::Language;
 use words::Words;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::config::Section;
 use crate::notify::field::{Field, Rendering};
-use crate::notify::message::{SLACK, Style, body, cut_chars, link, subject};
+use crate::notify::message::{SLACK, Style, body, cut_chars, escape_angles, link, subject};
 use crate::notify::notification::{AlertStatus, Notification};
 
 /// Longest title, in characters (SEMANTICS 180).
@@ -68,10 +68,10 @@ impl Attachment {
 
     pub(super) fn render(&self, n: &Notification, style: &Style, rendering: &mut Rendering<'_>) -> Value {
         let mut out = Map::new();
-        let title = rendering.text(self.title.as_ref(), || subject(n, style.language));
+        let title = rendering.text(self.title.as_ref(), || escape_angles(&subject(n, style.language)));
         let title_link = rendering.text(self.title_link.as_ref(), || link(n));
         let text = rendering.text(self.text.as_ref(), || body(n, style, &SLACK, MAX_TEXT));
-        let fallback = rendering.text(self.fallback.as_ref(), || format!("{} | {}", subject(n, style.language), link(n)));
+        let fallback = rendering.text(self.fallback.as_ref(), || format!("{} | {}", escape_angles(&subject(n, style.language)), link(n)));
         let colour = rendering.text(self.color.as_ref(), || if n.status == AlertStatus::Firing { "danger" } else { "good" }.to_owned());
         put(&mut out, "title", cut_chars(&title, MAX_TITLE).into_owned());
         put(&mut out, "title_link", title_link);

@@ -313,7 +313,7 @@ fn alerts_are_acknowledged_by_link_and_by_command() {
     let sink = HttpSink::start([Reply::Answer(200, "", "")]);
     let bell = Nightbell::start(&format!(
         "route: {{receiver: oncall, group_wait: 0s, group_by: [alertname]}}\nreceivers:\n- name: oncall\n  escalation: [{{after: 1h, receiver: boss}}]\n  \
-         webhook_configs: [{{url: '{0}'}}]\n- {{name: boss, webhook_configs: [{{url: '{0}'}}]}}\nweb: {{external_url: 'http://bell'}}\n",
+         webhook_configs: [{{url: '{0}'}}]\n- {{name: boss, webhook_configs: [{{url: '{0}'}}]}}\nweb: {{external_url: 'http://bell.localhost'}}\n",
         sink.url
     ));
     let client = |method: &str, path: &str, body: &str| {
@@ -328,7 +328,7 @@ fn alerts_are_acknowledged_by_link_and_by_command() {
     client("POST", "/api/v2/alerts", r#"[{"labels":{"alertname":"Down","severity":"critical","n":"<1>"}}]"#);
     let body: serde_json::Value = serde_json::from_str(&sink.last().body).expect("JSON");
     let link = body["alerts"][0]["annotations"]["acknowledge_url"].as_str().expect("a link").to_owned();
-    let path = link.strip_prefix("http://bell").expect("the external URL");
+    let path = link.strip_prefix("http://bell.localhost").expect("the external URL");
     let state = || {
         let connection = bell.folder.path().join("state/state.db");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
