@@ -10,8 +10,11 @@ use super::text::{is_legacy_label_name, quote};
 
 /// Longest pattern, in bytes.
 pub const MAX_PATTERN: usize = 256 << 10;
-/// Largest compiled pattern, in bytes, beside what grows with its text.
+/// What a compiled pattern may take, in bytes: so much, so much for each byte of its text, and never more than that.
 const MAX_COMPILED: usize = 512 << 10;
+/// Bytes of a compiled pattern for each byte of its text.
+pub const COMPILED_BYTE: usize = 64;
+const MOST_COMPILED: usize = 10 << 20;
 
 /// How a matcher compares.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -92,6 +95,11 @@ impl Matcher {
     }
 }
 
+/// Most bytes that a pattern of this length may take once it is compiled.
+fn compiled_size(length: usize) -> usize {
+    (MAX_COMPILED + COMPILED_BYTE * length).min(MOST_COMPILED)
+}
+
 /// Compiles a pattern anchored at both ends, the dot matching newlines (Prometheus 3).
 pub fn anchored(pattern: &str) -> Result<Regex, MatcherError> {
     let fail = |reason: String| MatcherError { pattern: pattern.to_owned(), reason };
@@ -99,7 +107,7 @@ pub fn anchored(pattern: &str) -> Result<Regex, MatcherError> {
         return Err(MatcherError { pattern: String::new(), reason: format!("it is longer than {MAX_PATTERN} bytes") });
     }
     let translated = translate(pattern).map_err(fail)?;
-    let compiled = RegexBuilder::new(&format!("^(?s:{translated})$")).size_limit(MAX_COMPILED + 16 * pattern.len()).build();
+    let compiled = RegexBuilder::new(&format!("^(?s:{translated})$")).size_limit(compiled_size(pattern.len())).build();
     compiled.map_err(|e| {
         let text = e.to_string();
         fail(text.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("").trim().trim_start_matches("error: ").to_owned())

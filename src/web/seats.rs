@@ -25,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
+use crate::model::matcher::{COMPILED_BYTE, MAX_PATTERN};
 use crate::model::{Budget, Holder, OverBudget, Reservation, parse_duration};
 use crate::promql::Interrupt;
 use crate::telemetry::Sparing;
@@ -45,7 +46,7 @@ const CHANGES: usize = 8;
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(120);
 /// Deadline of everything else.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// About the memory of one compiled regular expression, in bytes.
+/// About the memory of one compiled regular expression, in bytes, beside what grows with its text.
 const REGEX: usize = 256 << 10;
 /// The type of a body that holds parameters.
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
@@ -201,7 +202,7 @@ async fn seated(State((seats, class)): State<(Seats, Class)>, request: Request, 
         return refusal(form, StatusCode::SERVICE_UNAVAILABLE, "timeout", "query timed out in query queue");
     };
     let mut compiled = seats.0.budget.reserve(Holder::Queries);
-    if let Err(refused) = compiled.grow(regexes(&parts, &body).saturating_mul(REGEX)) {
+    if let Err(refused) = compiled.grow(regexes(&parts, &body)) {
         let (status, kind) = match refused {
             OverBudget::TooLarge(_) => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
             OverBudget::Full(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
@@ -253,14 +254,16 @@ fn deadline(class: Class, parts: &Parts, body: &[u8]) -> Duration {
     named.and_then(|text| seconds(&text)).filter(|named| !named.is_zero()).map_or(most, |named| named.min(most))
 }
 
-/// How many regular expressions a request may hold at most: each follows a tilde or stands in a `label_replace`.
+/// Most bytes that the regular expressions of a request take: each follows a tilde or stands in a `label_replace`.
 fn regexes(parts: &Parts, body: &[u8]) -> usize {
     let is_form = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(FORM));
     let body = if is_form { body } else { b"" };
     let texts = [body, query_of(parts).as_bytes()].map(|text| {
         [&b"~"[..], b"%7E", b"%7e", b"label_replace"].iter().map(|sign| memchr::memmem::find_iter(text, sign).count()).sum::<usize>()
     });
-    texts.iter().sum()
+    let (count, length) = (texts.iter().sum::<usize>(), body.len() + query_of(parts).len());
+    let text = length.min(count.saturating_mul(MAX_PATTERN));
+    count.saturating_mul(REGEX).saturating_add(text.saturating_mul(COMPILED_BYTE))
 }
 
 /// The parameter `timeout` of a form or of a URL, found without reading the others.

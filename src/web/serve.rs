@@ -118,7 +118,8 @@ pub async fn serve(
         if !matches!(admission, Admission::In(_))
             && let Some(count) = full.due()
         {
-            warn!(connections = limits.connections, count, last = %peer.ip(), "Connections of the web server are taken; the longest idle ones are closed.");
+            let (connections, last) = (limits.connections, peer.ip());
+            warn!(connections, count, %last, "Connections of the web server are taken; the longest idle ones are closed.");
         }
         let place = match admission {
             Admission::In(place) => place,

@@ -13,6 +13,7 @@ mod shares;
 mod terminals;
 mod web;
 
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::servers::nightbell::Nightbell;
@@ -24,7 +25,7 @@ fn collecting(series: usize, limits: &str) -> Nightbell {
     let lines: String = (0..series).map(|i| format!("m{{i=\"{i}\"}} {i}\n")).collect();
     let port = serve_page(Box::leak(format!("# TYPE m gauge\n{lines}").into_boxed_str()));
     let nightbell = Nightbell::start(&format!(
-        "rules: {{shipped: false}}\nlimits: {{{limits}}}\nglobal: {{scrape_interval: 1s, scrape_timeout: 1s, collector_interval: 1s}}\nscrape_configs:\n\
+        "rules: {{shipped: false}}\nlimits: {{{limits}}}\nglobal: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n\
          - job_name: page\n  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"
     ));
     wait_until("the target is collected", Duration::from_secs(60), || number(&nightbell, "count(m)") == series as f64);
@@ -38,13 +39,28 @@ fn number(nightbell: &Nightbell, query: &str) -> f64 {
     answer["data"]["result"][0]["value"][1].as_str().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
 }
 
-/// Waits until one of nightbell's own metrics, by its name and labels, is as it should be.
-fn wait_for(nightbell: &Nightbell, series: &str, is_right: impl Fn(f64) -> bool) {
-    wait_until(series, Duration::from_secs(60), || {
+/// Waits until what a holder of memory has of a metric is as it should be.
+fn wait_for(nightbell: &Nightbell, metric: &str, holder: &str, is_right: impl Fn(f64) -> bool) {
+    let label = format!("holder=\"{holder}\"");
+    wait_until(&format!("{metric} of {holder}"), Duration::from_secs(60), || {
         let page = nightbell.get("/metrics").1;
-        let found = page.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
-        found.is_some_and(&is_right)
+        let line = page.lines().find(|line| line.starts_with(metric) && line.contains(&label));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).is_some_and(&is_right)
     });
+}
+
+/// A connection from this address of this machine, whose kernel takes few bytes that are not read.
+fn connected(from: &str, port: u16) -> TcpStream {
+    let (to, from) = (SocketAddr::from(([127, 0, 0, 1], port)), SocketAddr::new(from.parse().expect("an address"), 0));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(16 << 10).expect("a size");
+        socket.bind(from).expect("an address of this machine");
+        let stream = socket.connect(to).await.expect("connected").into_std().expect("a stream");
+        stream.set_nonblocking(false).expect("blocking");
+        stream
+    })
 }
 
 /// A line of /proc/PID/status in megabytes.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{collecting, is_collecting, megabytes, number, wait_for};
+use super::{collecting, connected, is_collecting, megabytes, number, wait_for};
 use crate::servers::nightbell::Nightbell;
 use crate::servers::wait_until;
 
@@ -26,7 +26,7 @@ fn an_expression_that_would_take_the_memory_is_refused_before_it_does() {
     let wide = format!("count(label_replace(m, \"a\", \"{long}\", \"i\", \".*\") or label_replace(m, \"b\", \"{long}y\", \"i\", \".*\"))");
     let joined = format!("label_join(m, \"a\", \"{long}\", \"i\", \"i\", \"i\")");
     // What is pinned has a value at every step, however short its history.
-    let at = number(&nightbell, "max(timestamp(up{job=\"page\"}))") as i64;
+    let at = number(&nightbell, "max(timestamp(up{job=\"page\"}))").ceil() as i64;
     for query in [
         "max_over_time(({__name__=\"m\"} @ NOW)[1h:1ms])",
         "count_over_time(vector(1)[40000s:1ms])",
@@ -37,23 +37,24 @@ fn an_expression_that_would_take_the_memory_is_refused_before_it_does() {
         "max_over_time((m @ NOW * on (i) group_left m @ NOW)[1h:1ms])",
         "max_over_time(topk(300, m @ NOW)[1h:1ms])",
         "max_over_time(count_values(\"v\", m @ NOW)[1h:1ms])",
-        "quantile_over_time(0.5, scalar(m{i=\"1\"} @ NOW)[40000s:1ms])",
+        "quantile_over_time(0.5, vector(scalar(m{i=\"1\"} @ NOW))[40000s:1ms])",
         &wide,
         &joined,
     ] {
         let query = &query.replace("NOW", &at.to_string());
         let (status, body) = form(&nightbell, "/api/v1/query", &[("query", query)]);
         let shown = &query[..query.len().min(80)];
-        assert_eq!(status, 422, "{shown}: {body}");
-        assert!(body.contains("query processing would load too many samples into memory in query execution"), "{shown}: {body}");
+        // What one query may have, or what is left for all of them.
+        let words = "query processing would load too many samples into memory in query execution";
+        assert!((status == 422 && body.contains(words)) || (status == 503 && query.len() > 1000), "{shown}: {status} {body}");
         assert!(body.contains("limits.memory"), "{shown}: the remedy: {body}");
     }
     assert!(megabytes(&nightbell, "VmHWM") < MOST_MEGABYTES, "{} MB", megabytes(&nightbell, "VmHWM"));
     assert_eq!(number(&nightbell, "count(m)"), 300.0, "small queries are answered as before");
     let (status, _) = form(&nightbell, "/api/v1/query", &[("query", "max_over_time({__name__=~\".+\"}[1h:1ms])")]);
     assert_eq!(status, 422, "the series without their names are the same, or they are too many");
-    wait_for(&nightbell, "nightbell_memory_reserved_bytes{holder=\"queries\"}", |bytes| bytes == 0.0);
-    wait_for(&nightbell, "nightbell_memory_refused_total{holder=\"queries\"}", |count| count >= 12.0);
+    wait_for(&nightbell, "nightbell_memory_reserved_bytes", "queries", |bytes| bytes == 0.0);
+    wait_for(&nightbell, "nightbell_memory_refused_total", "queries", |count| count >= 12.0);
     is_collecting(&nightbell);
 }
 
@@ -77,9 +78,9 @@ fn a_range_with_little_data_is_answered() {
 
 /// A query whose answer is long and is not read.
 fn unread(nightbell: &Nightbell) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", nightbell.port)).expect("connected");
+    let mut stream = connected("127.0.0.1", nightbell.port);
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
-    let at = number(nightbell, "max(timestamp(up{job=\"page\"}))") as i64;
+    let at = number(nightbell, "max(timestamp(up{job=\"page\"}))").ceil() as i64;
     let query = format!("/api/v1/query_range?query=m%20@%20{at}/3e7&start=1700000000.123&end=1700010999.123&step=1");
     stream.write_all(format!("GET {query} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).expect("sent");
     let mut head = [0; 12];
@@ -98,7 +99,7 @@ fn unread_answers_hold_their_seats_and_nobody_else_waits_longer_than_he_said() {
     for path in ["/federate?match[]=m", "/metrics", "/-/healthy", "/api/v1/labels", "/api/v2/alerts"] {
         assert_eq!(nightbell.get(path).0, 200, "{path} does not wait for queries");
     }
-    wait_for(&nightbell, "nightbell_memory_reserved_bytes{holder=\"answers\"}", |bytes| bytes > 20.0 * 16.0 * 11_000.0);
+    wait_for(&nightbell, "nightbell_memory_reserved_bytes", "answers", |bytes| bytes > 20.0 * 16.0 * 11_000.0);
     drop(readers);
     wait_until("the seats are free again", Duration::from_secs(60), || nightbell.get("/api/v1/query?query=1&timeout=5s").0 == 200);
     assert!(megabytes(&nightbell, "VmHWM") < 2 * MOST_MEGABYTES, "{} MB", megabytes(&nightbell, "VmHWM"));
@@ -113,7 +114,7 @@ fn selections_of_regular_expressions_are_not_kept() {
         let (status, body) = ask(&alternatives(salt));
         assert_eq!(status, 200, "{body}");
     }
-    wait_for(&nightbell, "nightbell_memory_reserved_bytes{holder=\"caches\"}", |bytes| bytes < 1e6);
+    wait_for(&nightbell, "nightbell_memory_reserved_bytes", "caches", |bytes| bytes < 1e6);
     let (status, body) = ask(&"a|".repeat(300_000));
     assert!(status == 400 && body.contains("it is longer than"), "{status} {}", &body[body.len().saturating_sub(200)..]);
     assert!(megabytes(&nightbell, "VmHWM") < MOST_MEGABYTES, "{} MB", megabytes(&nightbell, "VmHWM"));
@@ -124,7 +125,7 @@ fn floods_of_lookups_leave_collection_and_health_alone() {
     let nightbell = collecting(500, "memory: 64MB");
     let many: Vec<(&str, &str)> = std::iter::repeat_n(("match[]", "{__name__=~\".+\"}"), 3_000).collect();
     let (status, body) = form(&nightbell, "/api/v1/series", &many);
-    assert!(status == 400 && body.contains("too many match[]"), "{status} {body}");
+    assert!([400, 422].contains(&status) && body.contains("too many"), "{status} {body}");
     let selectors: Vec<String> = (0..60).map(|i| format!("{{__name__=~\".+\", i!~\"{i}x.*\"}}")).collect();
     let pairs: Vec<(&str, &str)> = selectors.iter().map(|s| ("match[]", s.as_str())).collect();
     let pattern = format!("m{{i=~\"{}\"}}", (0..20_000).map(|i| i.to_string()).collect::<Vec<_>>().join("|"));

@@ -1,24 +1,15 @@
 //! Clients that send too much, too slowly or never, and do not read.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
-use super::{collecting, is_collecting, megabytes, wait_for};
+use super::{collecting, connected, is_collecting, megabytes, wait_for};
 use crate::servers::nightbell::Nightbell;
 
 /// Connections from this address that have sent the beginning of a request.
 fn slow_heads(nightbell: &Nightbell, from: &str, count: usize) -> Vec<TcpStream> {
-    let (to, from) = (SocketAddr::from(([127, 0, 0, 1], nightbell.port)), SocketAddr::new(from.parse().expect("an address"), 0));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let connect = async || {
-        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-        socket.bind(from).expect("an address of this machine");
-        let stream = socket.connect(to).await.expect("connected").into_std().expect("a stream");
-        stream.set_nonblocking(false).expect("blocking");
-        stream
-    };
-    let mut streams: Vec<TcpStream> = (0..count).map(|_| runtime.block_on(connect())).collect();
+    let mut streams: Vec<TcpStream> = (0..count).map(|_| connected(from, nightbell.port)).collect();
     // Those that were sent away meanwhile do not take it any more.
     streams.iter_mut().for_each(|stream| drop(stream.write_all(b"GET / HTTP/1.1\r\nHost: ")));
     streams
@@ -64,7 +55,7 @@ fn slow_bodies_take_a_bounded_memory_and_small_requests_pass() {
         .collect();
     assert_eq!(post_alert(&nightbell), 200, "a small request is taken whatever the others hold");
     assert_eq!(nightbell.get("/api/v1/query?query=1").0, 200);
-    wait_for(&nightbell, "nightbell_memory_refused_total{holder=\"bodies\"}", |count| count > 0.0);
+    wait_for(&nightbell, "nightbell_memory_refused_total", "bodies", |count| count > 0.0);
     assert!(megabytes(&nightbell, "VmHWM") < 250, "{} MB", megabytes(&nightbell, "VmHWM"));
     let mut first = slow.into_iter().next().expect("one");
     first.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
@@ -87,7 +78,7 @@ fn long_heads_take_a_bounded_memory() {
     assert_eq!(nightbell.get("/-/healthy").0, 200);
     assert!(megabytes(&nightbell, "VmHWM") < 200, "{} MB", megabytes(&nightbell, "VmHWM"));
     drop(streams);
-    wait_for(&nightbell, "nightbell_memory_reserved_bytes{holder=\"bodies\"}", |bytes| bytes == 0.0);
+    wait_for(&nightbell, "nightbell_memory_reserved_bytes", "bodies", |bytes| bytes == 0.0);
 }
 
 #[test]
