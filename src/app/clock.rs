@@ -64,7 +64,11 @@ impl Metrics {
         }
         telemetry.register(|registry| {
             registry.register("clock_jumps", "Jumps of the wall clock by more than a second.", metrics.jumps.clone());
-            registry.register("clock_jump_seconds", "The last jump of the wall clock; negative when it was set back.", metrics.size.clone());
+            registry.register(
+                "clock_jump_seconds",
+                "The last jump of the wall clock; negative when it was set back.",
+                metrics.size.clone(),
+            );
             let help = "When the wall clock last jumped, by its new time; 0 when it did not.";
             registry.register("clock_jump_timestamp_seconds", help, metrics.at.clone());
         });

@@ -10,7 +10,7 @@ use url::Url;
 use super::job::Encoding;
 use super::reader::{Fetched, Reader};
 use crate::exposition::Format;
-use crate::http::{Client, HttpError, HeaderMap, HeaderName, HeaderValue, Incoming, Method, Request, within};
+use crate::http::{Client, HeaderMap, HeaderName, HeaderValue, HttpError, Incoming, Method, Request, within};
 
 /// How to fetch one target's page.
 pub(super) struct Fetch {

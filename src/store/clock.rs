@@ -132,7 +132,8 @@ impl Store {
     fn catch_up(&self, history: &History, to: Timestamp) {
         let Some(floor) = history.waiting_until(to.0) else { return };
         let oldest = self.inner.read().oldest(history.snapshot().floor);
-        if oldest.is_none_or(|oldest| oldest >= floor) || oldest.is_some_and(|oldest| self.written_aside(history, oldest, floor, i64::MAX)) {
+        if oldest.is_none_or(|oldest| oldest >= floor) || oldest.is_some_and(|oldest| self.written_aside(history, oldest, floor, i64::MAX))
+        {
             self.inner.write().floor = floor;
             history.serve(to.0, floor);
         }

@@ -78,7 +78,8 @@ fn group(blocks: &[Arc<Block>], length: i64, floor: i64) -> Option<(i64, i64, Ve
         let start = window(group[0]) * length;
         // Where the clock was set back, blocks may reach beyond the span, or others may lie in it.
         let whole = Block::overlapping(blocks, start, start + length) == group.len() && group.iter().all(|b| b.end <= start + length);
-        (group.len() > 1 && whole && start + length <= floor).then(|| (start, start + length, group.iter().map(|b| Arc::clone(b)).collect()))
+        (group.len() > 1 && whole && start + length <= floor)
+            .then(|| (start, start + length, group.iter().map(|b| Arc::clone(b)).collect()))
     })
 }
 

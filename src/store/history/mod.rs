@@ -239,12 +239,7 @@ impl History {
     }
 
     /// The series of a block that pass; one that cannot be read is set aside.
-    pub(super) fn select(
-        &self,
-        view: &View,
-        matchers: &[Matcher],
-        intern: impl Fn(Labels) -> Labels,
-    ) -> Option<(Part, Arc<[Located]>)> {
+    pub(super) fn select(&self, view: &View, matchers: &[Matcher], intern: impl Fn(Labels) -> Labels) -> Option<(Part, Arc<[Located]>)> {
         let block = &view.block;
         let index = self.blocks.index(block)?;
         let Some(found) = index.select(matchers, intern) else {

@@ -112,7 +112,8 @@ impl Watched {
     /// Waits until the process's time is off by so many seconds.
     fn follows(&self, offset: f64) {
         wait_until("the new time is followed", DEADLINE, || {
-            let time: Option<f64> = self.nightbell.json("/api/v1/query?query=time()")["data"]["result"][1].as_str().and_then(|t| t.parse().ok());
+            let time: Option<f64> =
+                self.nightbell.json("/api/v1/query?query=time()")["data"]["result"][1].as_str().and_then(|t| t.parse().ok());
             time.is_some_and(|time| (time - true_time() - offset).abs() < 30.0)
         });
     }
