@@ -230,6 +230,8 @@ impl Scheduler {
                 waited = false;
             } else if !waited {
                 waited = tokio::time::timeout(CATCH_UP, caught_up).await.is_err();
+                // What came is younger than the slots that were missed.
+                self.evaluate_all(Timestamp::now()).await?;
             }
             let now = Timestamp::now();
             let next = self.inner.lock().groups.iter().map(|slot| slot.next).min();
