@@ -1,6 +1,7 @@
 //! Who runs where: collection, rules, delivery, the web and upkeep each have threads of their own, so that whatever holds up one of them
 //! (a query, a flood of requests, a file system that hangs, a compaction) never holds up another.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -14,7 +15,8 @@ const ANSWERERS: usize = 2;
 const COLLECTING_BLOCKED: usize = 64;
 /// Threads for queries and the like.
 const ANSWERING_BLOCKED: usize = 64;
-/// How much upkeep yields to everything else, as `nice` counts.
+/// How much queries and upkeep yield to everything else, as `nice` counts: rules get their time while all seats are taken.
+const QUERIES_NICE: i32 = 5;
 const UPKEEP_NICE: i32 = 10;
 
 /// The runtimes of a running nightbell. Dropping them abandons what still runs in them.
@@ -41,8 +43,8 @@ impl Threads {
             collection: Kept::start(named("collection", COLLECTORS).max_blocking_threads(COLLECTING_BLOCKED))?,
             rules: Kept::start(&mut named("rules", 1))?,
             delivery: Kept::start(&mut named("delivery", 1))?,
-            web: Kept::start(named("web", ANSWERERS).max_blocking_threads(ANSWERING_BLOCKED))?,
-            upkeep: Kept::start(named("upkeep", 1).max_blocking_threads(4).on_thread_start(yield_to_others))?,
+            web: Kept::start(named("web", ANSWERERS).max_blocking_threads(ANSWERING_BLOCKED).on_thread_start(yields_beyond(ANSWERERS)))?,
+            upkeep: Kept::start(named("upkeep", 1).max_blocking_threads(4).on_thread_start(|| yield_to_others(UPKEEP_NICE)))?,
         })
     }
 }
@@ -53,9 +55,19 @@ fn named(name: &str, workers: usize) -> Builder {
     builder
 }
 
+/// What each thread of a runtime begins with: those after the first `workers`, which are the runtime's own, yield to everything else.
+fn yields_beyond(workers: usize) -> impl Fn() + Send + Sync + 'static {
+    let started = AtomicUsize::new(0);
+    move || {
+        if started.fetch_add(1, Ordering::Relaxed) >= workers {
+            yield_to_others(QUERIES_NICE);
+        }
+    }
+}
+
 /// Lowers the priority of the thread that calls it. A kernel that refuses costs nothing but the politeness.
-fn yield_to_others() {
-    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), UPKEEP_NICE) {
+fn yield_to_others(nice: i32) {
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), nice) {
         debug!(%error, "The priority of a thread cannot be lowered.");
     }
 }
