@@ -3,6 +3,9 @@
 //! Silences and quiet hours keep the wall time that people gave them. When an alert began stays too: that names the firing, in links and in
 //! acknowledgements.
 
+use tracing::warn;
+
+use super::dispatch::Dispatch;
 use super::dispatcher::{Dispatcher, Restored};
 use crate::model::clock::{self, Jump};
 use crate::model::{Alert, Timestamp};
@@ -55,6 +58,39 @@ impl Restored {
             row.alert.ends_at = row.alert.ends_at.map(|end| if was_over { end.min(now) } else { end });
         }
         self
+    }
+}
+
+impl Dispatch {
+    /// Takes the wall clock's new time, and moves with it whatever waits, before anything is decided by it. How old a message is must not
+    /// grow by a jump: those that wait are younger first and older never.
+    pub(super) async fn adopt_clock(&mut self) -> Option<Jump> {
+        let expected = clock::pending()?;
+        if !expected.is_back() {
+            self.move_messages(expected).await;
+        }
+        let jump = {
+            let mut memory = self.memory.lock();
+            let jump = clock::adopt()?;
+            memory.follow_clock(jump.to);
+            jump
+        };
+        (self.cleaned_at, self.looked_at) = (jump.moved(self.cleaned_at), Timestamp::MIN);
+        if jump.is_back() {
+            self.move_messages(jump).await;
+        }
+        let everything = self.memory.lock().everything();
+        self.commit(everything).await;
+        Some(jump)
+    }
+
+    async fn move_messages(&self, jump: Jump) {
+        for (mailbox, _) in self.mailboxes.values() {
+            mailbox.unsaved.lock().iter_mut().for_each(|message| message.created_at = jump.moved(message.created_at));
+        }
+        if let Err(error) = self.state.move_messages(jump.millis()).await {
+            warn!(%error, "The age of waiting messages cannot be moved with the clock.");
+        }
     }
 }
 

@@ -78,19 +78,19 @@ pub enum SendAgainError {
 /// The dispatcher with its database and its couriers.
 pub struct Dispatch {
     pub(super) memory: Arc<Mutex<Dispatcher>>,
-    state: State,
+    pub(super) state: State,
     metrics: Metrics,
     /// By integration, with the labels of its metrics.
-    mailboxes: BTreeMap<String, (Arc<Mailbox>, IntegrationLabels)>,
+    pub(super) mailboxes: BTreeMap<String, (Arc<Mailbox>, IntegrationLabels)>,
     /// The database missed something: the next transition writes everything.
     behind: bool,
     /// What the database holds was not read yet: until then nothing is written over it.
     unread: bool,
     /// Decisions that the database missed.
     unwritten: Vec<DecisionRow>,
-    cleaned_at: Timestamp,
+    pub(super) cleaned_at: Timestamp,
     /// When it was last looked whether the database's file is still there.
-    looked_at: Timestamp,
+    pub(super) looked_at: Timestamp,
     refusal_logged_at: Option<Timestamp>,
 }
 
@@ -238,37 +238,6 @@ impl Dispatch {
         }
     }
 
-    /// Takes the wall clock's new time, and moves with it whatever waits, before anything is decided by it. How old a message is must not
-    /// grow by a jump: those that wait are younger first and older never.
-    async fn adopt_clock(&mut self) -> Option<Jump> {
-        let expected = clock::pending()?;
-        if !expected.is_back() {
-            self.move_messages(expected).await;
-        }
-        let jump = {
-            let mut memory = self.memory.lock();
-            let jump = clock::adopt()?;
-            memory.follow_clock(jump.to);
-            jump
-        };
-        (self.cleaned_at, self.looked_at) = (jump.moved(self.cleaned_at), Timestamp::MIN);
-        if jump.is_back() {
-            self.move_messages(jump).await;
-        }
-        let everything = self.memory.lock().everything();
-        self.commit(everything).await;
-        Some(jump)
-    }
-
-    async fn move_messages(&self, jump: Jump) {
-        for (mailbox, _) in self.mailboxes.values() {
-            mailbox.unsaved.lock().iter_mut().for_each(|message| message.created_at = jump.moved(message.created_at));
-        }
-        if let Err(error) = self.state.move_messages(jump.millis()).await {
-            warn!(%error, "The age of waiting messages cannot be moved with the clock.");
-        }
-    }
-
     async fn look_after_file(&mut self, now: Timestamp) {
         if now.since(self.looked_at) < LONGEST_SLEEP && now >= self.looked_at {
             return;
@@ -380,7 +349,7 @@ impl Dispatch {
     }
 
     /// Writes a transition down, then wakes the couriers. A database that fails costs durability, never a message.
-    async fn commit(&mut self, mut transition: Transition) {
+    pub(super) async fn commit(&mut self, mut transition: Transition) {
         if transition.is_empty() {
             return;
         }
