@@ -20,7 +20,7 @@ use super::explain::Standing;
 use super::group::{Group, GroupOutcome, Settings, orphan, same};
 use super::metrics::{GroupLabel, Metrics};
 use super::snapshot::GroupSnapshot;
-use crate::model::clock::Jump;
+use crate::model::clock::{self, Jump};
 use crate::model::time::millis;
 use crate::model::{Alert, Labels, Matcher, Sample, Timestamp, stale_nan};
 use crate::promql::{Plan, Results};
@@ -44,6 +44,29 @@ pub enum Error {
     /// The receiving side of the alerts is gone.
     #[error("rule evaluation: nobody takes alerts any more")]
     Closed,
+}
+
+/// A time that was read, which a jump of the clock makes worthless: a slot of the old time would not be due for as long as the clock went back.
+#[derive(Clone, Copy)]
+struct Read {
+    at: Timestamp,
+    jumps: u64,
+}
+
+impl Read {
+    fn now() -> Self {
+        // In this order: a jump in between makes it worthless too.
+        let jumps = clock::jumps();
+        Read { at: Timestamp::now(), jumps }
+    }
+
+    fn as_if(at: Timestamp) -> Self {
+        Read { at, jumps: clock::jumps() }
+    }
+
+    fn is_over(self) -> bool {
+        clock::jumps() != self.jumps
+    }
 }
 
 /// All groups, and the loop that evaluates them.
@@ -102,6 +125,17 @@ impl Slot {
 }
 
 impl Inner {
+    /// When the next group is due. One that seems to be due later than its slot after the next was planned by a clock that is no more.
+    fn next(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let phase = self.settings.phase;
+        for slot in &mut self.groups {
+            if slot.next.since(now) > slot.interval * 2 + phase {
+                slot.next = next_slot(now, slot.interval, phase);
+            }
+        }
+        self.groups.iter().map(|slot| slot.next).min()
+    }
+
     /// Finds anew what the groups share.
     fn plan(&mut self) {
         let mut plans: BTreeMap<(Duration, Duration), Plan> = BTreeMap::new();
@@ -231,18 +265,20 @@ impl Scheduler {
             } else if !waited {
                 waited = tokio::time::timeout(CATCH_UP, caught_up).await.is_err();
                 // What came is younger than the slots that were missed.
-                self.evaluate_all(Timestamp::now()).await?;
+                let read = Read::now();
+                self.evaluate_each(read).await?;
             }
-            let now = Timestamp::now();
-            let next = self.inner.lock().groups.iter().map(|slot| slot.next).min();
+            let read = Read::now();
+            let now = read.at;
+            let next = self.inner.lock().next(now);
             let wait = next.map_or(Duration::from_secs(3600), |next| next.since(now));
             if wait.is_zero() {
-                self.tick(now).await?;
+                self.evaluate_due(read).await?;
                 continue;
             }
             if arrived && tokio::time::Instant::now() >= rested {
                 arrived = false;
-                self.arrived(now).await?;
+                self.evaluate_urgent(read).await?;
                 rested = tokio::time::Instant::now() + ARRIVAL_PAUSE;
                 continue;
             }
@@ -277,7 +313,15 @@ impl Scheduler {
 
     /// Evaluates the rules that must not wait for their slot: samples came in before `now`.
     pub async fn arrived(&self, now: Timestamp) -> Result<(), Error> {
+        self.evaluate_urgent(Read::as_if(now)).await
+    }
+
+    async fn evaluate_urgent(&self, read: Read) -> Result<(), Error> {
         let _turn = self.turn.lock().await;
+        if read.is_over() {
+            return Ok(());
+        }
+        let now = read.at;
         let urgent: Vec<Slot> = self.inner.lock().groups.iter().filter(|slot| slot.urgent).cloned().collect();
         for slot in urgent {
             let settings = Arc::clone(&self.inner.lock().settings);
@@ -294,14 +338,25 @@ impl Scheduler {
     /// Evaluates every group that is due at `now`, each at its slot, and hands its alerts on. Slots that were missed are counted, not
     /// made up for. A reload may come between two groups.
     pub async fn tick(&self, now: Timestamp) -> Result<(), Error> {
+        self.evaluate_due(Read::as_if(now)).await
+    }
+
+    async fn evaluate_due(&self, read: Read) -> Result<(), Error> {
+        let now = read.at;
         let due: Vec<Slot> = {
             let _turn = self.turn.lock().await;
+            if read.is_over() {
+                return Ok(());
+            }
             self.write_ends(now);
             self.inner.lock().groups.iter().filter(|slot| slot.next <= now).cloned().collect()
         };
         let (mut computed, mut reloads) = (Computed::new(), *self.reloads.borrow());
         for slot in due {
             let _turn = self.turn.lock().await;
+            if read.is_over() {
+                return Ok(());
+            }
             if std::mem::replace(&mut reloads, *self.reloads.borrow()) != reloads {
                 // It belongs to plans that are no more.
                 computed.clear();
@@ -324,7 +379,15 @@ impl Scheduler {
 
     /// Evaluates every group once at `now`, slots aside: what was collected at start is judged at once.
     pub async fn evaluate_all(&self, now: Timestamp) -> Result<(), Error> {
+        self.evaluate_each(Read::as_if(now)).await
+    }
+
+    async fn evaluate_each(&self, read: Read) -> Result<(), Error> {
         let _turn = self.turn.lock().await;
+        if read.is_over() {
+            return Ok(());
+        }
+        let now = read.at;
         let slots = self.inner.lock().groups.clone();
         let mut computed = Computed::new();
         for slot in slots {
