@@ -225,7 +225,7 @@ async fn no_connection_leaves_an_error_in_the_server_s_log() {
     );
 }
 
-/// A session that is ended, and one whose router has forgotten it, cost no reading.
+/// A table whose name the server cannot turn into UTF-8 is there, and so are its neighbours.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_that_are_no_text_cost_no_neighbour() {
     let postgres = Postgres::start(&[]);
@@ -291,7 +291,8 @@ async fn a_replica_that_has_replayed_nothing_has_no_time_of_the_last_replay() {
 fn a_part_that_fails_is_logged_once_and_the_target_is_up() {
     let postgres = Postgres::start(&["shared_preload_libraries=pg_stat_statements"]);
     postgres.sql("postgres", "CREATE SCHEMA mon; CREATE EXTENSION pg_stat_statements SCHEMA mon");
-    postgres.sql("postgres", "CREATE ROLE monitor LOGIN; GRANT pg_monitor TO monitor; CREATE DATABASE closed");
+    postgres.sql("postgres", "CREATE ROLE monitor LOGIN; GRANT pg_monitor TO monitor");
+    postgres.sql("postgres", "CREATE DATABASE closed");
     postgres.authenticate("host closed monitor 127.0.0.1/32 reject");
     let collectors = format!(
         "collectors: {{postgres: [{{name: p, dsn: '{}', interval: 1s, timeout: 900ms, table_interval: 1s}}]}}\nrules: {{shipped: false}}\n",

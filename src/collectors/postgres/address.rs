@@ -1,6 +1,7 @@
 //! The way to a server: its address, and whether what listens there is PostgreSQL.
 
 use std::io;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -12,6 +13,9 @@ use crate::http::{TlsConfig, client_config};
 use crate::net;
 
 use super::config::socket_folder;
+
+/// How long a server may take to end a connection over which nothing was asked.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The options with the address that answers in place of the server's name, so that the client library need not resolve it nor wait for
 /// an address that is silent. With TLS the name stays, which the certificate or a proxy may ask for; the library then looks up what was
@@ -71,6 +75,11 @@ async fn complete(stream: impl AsyncRead + AsyncWrite + Unpin) {
     let Ok(config) = client_config(&TlsConfig { insecure_skip_verify: true, ..TlsConfig::default() }) else { return };
     let Ok(name) = ServerName::try_from("postgres.invalid") else { return };
     if let Ok(mut secured) = TlsConnector::from(std::sync::Arc::new(config)).connect(name, stream).await {
-        let _best_effort = secured.shutdown().await;
+        // Until the server has hung up too: it may still be sending what belongs to the handshake.
+        let farewell = async {
+            secured.shutdown().await?;
+            secured.read(&mut [0; 16]).await
+        };
+        let _best_effort = tokio::time::timeout(FAREWELL, farewell).await;
     }
 }

@@ -54,6 +54,8 @@ pub struct Look {
     pub header: Option<Header>,
     /// How SQLite may open it.
     pub access: Access,
+    /// Whether the header was read now, and is not the one of before.
+    fresh: bool,
     inode: (u64, u64),
     modified: (i64, i64),
     /// Whether a rollback journal is there: a transaction is being written.
@@ -73,14 +75,14 @@ impl Look {
 
     /// Whether something else than a transaction wrote the file since `before`: it is another one, its counter went back, or stood still.
     pub fn was_rewritten(&self, before: &Look) -> bool {
-        let (Some(now), Some(then)) = (self.header, before.header) else { return false };
+        let (Some(now), Some(then), true) = (self.header, before.header, self.fresh && before.fresh) else { return false };
         let still = !now.wal && now.changes == then.changes && self.modified != before.modified && !self.journal && !before.journal;
         self.inode != before.inode || now.changes < then.changes || still
     }
 
     /// Whether nobody has written the file since.
     pub async fn is_still(&self, path: &Path) -> bool {
-        match take(path.to_owned(), false).await {
+        match take(path.to_owned(), false, None).await {
             Ok((now, _guard)) => {
                 !now.journal
                     && !self.journal
@@ -95,17 +97,17 @@ impl Look {
 pub type Guard = Option<File>;
 
 /// Looks at the file, on a thread of its own: a file system may hang, and blocking threads of the runtime would be waited for at its end.
-pub async fn take(path: PathBuf, unlocked: bool) -> io::Result<(Look, Guard)> {
+pub async fn take(path: PathBuf, unlocked: bool, before: Option<Look>) -> io::Result<(Look, Guard)> {
     let (send, receive) = oneshot::channel();
     let look = move || {
         // Nobody waits any longer: then nothing is to be done.
-        let _nobody = send.send(take_now(&path, unlocked));
+        let _nobody = send.send(take_now(&path, unlocked, before));
     };
     std::thread::Builder::new().name("sqlite-look".into()).spawn(look)?;
     receive.await.map_err(io::Error::other)?
 }
 
-fn take_now(path: &Path, unlocked: bool) -> io::Result<(Look, Guard)> {
+fn take_now(path: &Path, unlocked: bool, before: Option<Look>) -> io::Result<(Look, Guard)> {
     let file = std::fs::metadata(path)?;
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
@@ -121,6 +123,7 @@ fn take_now(path: &Path, unlocked: bool) -> io::Result<(Look, Guard)> {
         write_lock_held: locks.map(|locks| write_lock_held(&locks, inode, index)),
         header: None,
         access: Access::Reader,
+        fresh: false,
         inode,
         modified: (file.mtime(), file.mtime_nsec()),
         journal: beside("-journal").is_some_and(|m| m.len() > 0),
@@ -132,17 +135,20 @@ fn take_now(path: &Path, unlocked: bool) -> io::Result<(Look, Guard)> {
     }
     // POSIX locks belong to the process: closing any descriptor of a file gives up all that it holds there. A file that this process has
     // open elsewhere (the state database, a check) is left to SQLite, which knows of that, and whose lock keeps the files beside it.
-    if own_descriptors(inode) > usize::from(unlocked) {
-        return Ok((look, None));
-    }
-    let opened = File::open(path)?;
-    look.header = read_header(&opened, &file);
+    let ours = own_descriptors(inode) > usize::from(unlocked);
+    let opened = if ours { None } else { Some(File::open(path)?) };
+    look.fresh = opened.is_some();
+    look.header = match &opened {
+        Some(opened) => read_header(opened, &file),
+        None => before.filter(|before| before.inode == inode).and_then(|before| before.header),
+    };
     if !look.header.is_some_and(|header| header.wal) {
         return Ok((look, None));
     }
     let both = || beside("-shm").is_some() && beside("-wal").is_some();
-    if both() && rustix::fs::fcntl_lock(&opened, FlockOperation::NonBlockingLockShared).is_ok() && both() {
-        return Ok((look, Some(opened)));
+    let stays = |file: &File| rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingLockShared).is_ok();
+    if both() && opened.as_ref().is_none_or(stays) && both() {
+        return Ok((look, opened));
     }
     look.access = if beside("-wal").is_none_or(|m| m.len() == 0) && !both() { Access::Immutable } else { Access::Header };
     Ok((look, None))

@@ -87,6 +87,7 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         running: None,
         look: None,
         check: None,
+        is_check_locked: false,
         checked: None,
         last_check: None,
         unsure: 0,
@@ -106,6 +107,8 @@ struct Sqlite {
     look: Option<Look>,
     /// The check that is running.
     check: Option<JoinHandle<Result<Option<Checked>, String>>>,
+    /// Whether it holds a lock on the file.
+    is_check_locked: bool,
     checked: Option<Checked>,
     /// When a check was last begun.
     last_check: Option<Instant>,
@@ -190,9 +193,9 @@ async fn open(path: &Path, access: Access, busy: Duration) -> Result<SqliteConne
 
 /// Everything about the file that is read without SQLite, then what SQLite says. `unlocked` when a check of ours has the file open and
 /// holds no lock on it.
-async fn measure(path: PathBuf, busy: Duration, unlocked: bool) -> Measured {
+async fn measure(path: PathBuf, busy: Duration, unlocked: bool, before: Option<Look>) -> Measured {
     let mut batch = Batch::new();
-    let (seen, guard) = match look::take(path.clone(), unlocked).await {
+    let (seen, guard) = match look::take(path.clone(), unlocked, before).await {
         Ok(found) => found,
         Err(error) => return (batch, None, Err(Problem::Other(error.to_string()))),
     };
@@ -249,8 +252,9 @@ impl Sqlite {
             }
             self.running = None;
         }
-        let unlocked = self.check.as_ref().is_some_and(|check| !check.is_finished()) && !self.check_locks();
-        let running = self.running.insert(tokio::spawn(measure(self.path.clone(), self.target.timeout / 2, unlocked)));
+        let unlocked = self.check.as_ref().is_some_and(|check| !check.is_finished()) && !self.is_check_locked;
+        let measuring = measure(self.path.clone(), self.target.timeout / 2, unlocked, self.look);
+        let running = self.running.insert(tokio::spawn(measuring));
         let Ok(ended) = timeout_at(deadline, running).await else { return Err(Problem::Other("timed out".into())) };
         self.running = None;
         let (found, seen, result) = ended.map_err(|_| Problem::Other("ended early".into()))?;
@@ -293,6 +297,7 @@ impl Sqlite {
         if let Some(look) = readable.filter(|_| up && due && self.check.is_none() && !interval.is_zero()) {
             // With a journal a reader's lock would make writers wait for the end of the check.
             let access = if self.check_locks() { look.access } else { Access::Immutable };
+            self.is_check_locked = access == Access::Reader;
             self.last_check = Some(Instant::now());
             self.check = Some(tokio::spawn(check(self.path.clone(), access, look)));
         }
