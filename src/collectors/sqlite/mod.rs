@@ -206,10 +206,16 @@ async fn measure(path: PathBuf, busy: Duration, unlocked: bool, before: Option<L
     }
     let started = Instant::now();
     let result = match seen.access {
-        Access::Header => Ok(seen.report(&mut batch)),
+        Access::Header => {
+            seen.report(&mut batch);
+            Ok(())
+        }
         access => match ask(&path, access, busy, &seen, &mut batch).await {
             // Files beside it that we may not open are the application's own; the database itself can be read.
-            Err(Problem::Beside(_)) if seen.header.is_some_and(|header| header.wal) => Ok(seen.report(&mut batch)),
+            Err(Problem::Beside(_)) if seen.header.is_some_and(|header| header.wal) => {
+                seen.report(&mut batch);
+                Ok(())
+            }
             other => other,
         },
     };
