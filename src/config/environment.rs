@@ -1,6 +1,7 @@
 //! Where `${NAME}` comes from: the process environment and `.env` files; the process wins.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 
 use super::error::ConfigError;
@@ -10,14 +11,16 @@ use super::error::ConfigError;
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// The environment of this process.
+    /// The environment of this process. Blanks and line feeds around a value come from the way it was set (`$(cat file)`, a secret that
+    /// was pasted) and mean nothing.
     pub fn of_process() -> Self {
-        Environment(std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?.trim().to_owned()));
+        Environment(std::env::vars_os().filter_map(text).collect())
     }
 
     /// Only these values, for tests.
     pub fn from_pairs<const N: usize>(pairs: [(&str, &str); N]) -> Self {
-        Environment(pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect())
+        Environment(pairs.into_iter().map(|(k, v)| (k.into(), v.trim().into())).collect())
     }
 
     /// The value of `name`.

@@ -189,7 +189,7 @@ async fn sessions_and_waiting_locks_are_counted() {
     assert_eq!(size("other"), None, "the size of a table under an exclusive lock is not waited for");
     assert!(size("items").is_some());
     let total: f64 = batch.families["pg_stat_activity_count"].samples.iter().map(|s| s.value).sum();
-    assert_eq!(total, 3.0, "two of ours and the collector itself");
+    assert_eq!(total, 2.0, "the two of ours; the collector does not count itself");
 }
 
 /// C4: with no privilege at all it still works, and says which part lacks what.
@@ -298,7 +298,7 @@ async fn a_stopped_server_is_down_and_comes_back() {
     let (batch, result) = collect("postgres", &mut collector).await;
     assert_eq!(value(&batch, "pg_up", &[]), Some(0.0));
     assert_eq!(value(&batch, "pg_exporter_last_scrape_error", &[]), Some(1.0));
-    assert_eq!(batch.len(), 3, "nothing old is repeated while the server is down");
+    assert_eq!(batch.len(), 4, "nothing old is repeated while the server is down");
     assert!(result.expect_err("stopped").reason.starts_with("connect: "));
     postgres.resume();
     let (batch, result) = collect("postgres", &mut collector).await;
@@ -374,8 +374,8 @@ async fn a_slow_part_does_not_make_the_server_down() {
     });
     let mut collector = build("postgres", &format!("dsn: {}\n", postgres.dsn("postgres", "postgres")));
     let (batch, result) = collect("postgres", &mut collector).await;
-    let reason = result.expect_err("a part is missing").reason;
-    assert!(reason.starts_with("stat_statements: canceling statement due to lock timeout"), "{reason}");
+    result.expect("the server answers");
+    assert_eq!(value(&batch, "pg_exporter_last_scrape_error", &[]), Some(1.0));
     assert_eq!(value(&batch, "pg_up", &[]), Some(1.0));
     assert_eq!(value(&batch, "pg_scrape_collector_success", &[("collector", "stat_statements")]), Some(0.0));
     assert_eq!(value(&batch, "pg_scrape_collector_success", &[("collector", "settings")]), Some(1.0));

@@ -122,3 +122,107 @@ async fn damage_is_found() {
     assert!(result.expect_err("missing").reason.contains("No such file"));
     assert!(!path.exists(), "a missing file is not created");
 }
+
+/// The files beside a database, with sizes.
+fn beside(path: &Path) -> Vec<(String, u64)> {
+    let mut files: Vec<(String, u64)> = std::fs::read_dir(path.parent().expect("a folder"))
+        .expect("readable")
+        .flatten()
+        .map(|entry| (entry.file_name().into_string().expect("text"), entry.metadata().expect("a file").len()))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Another process that has the database open, and has read it.
+fn reader(path: &Path) -> crate::servers::Server {
+    let script = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.execute('select count(*) from t').fetchall()\nprint('open', flush=True)\nsys.stdin.read()\nc.close()\n";
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", script]).arg(path).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut server = crate::servers::Server(command.spawn().expect("python3 starts"));
+    let mut said = [0; 5];
+    std::io::Read::read_exact(server.0.stdout.as_mut().expect("piped"), &mut said).expect("it is open");
+    server
+}
+
+/// F2: while the application has a WAL database closed, no file is made beside it; with it open, its own stay until it closes.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_file_is_made_or_kept_beside_a_database() {
+    for (mode, name) in [(SqliteJournalMode::Wal, "wal"), (SqliteJournalMode::Delete, "delete"), (SqliteJournalMode::Truncate, "delete")] {
+        let (_folder, path) = folder();
+        database(&path, mode).await.close().await.expect("closed");
+        let (files, bytes) = (beside(&path), std::fs::read(&path).expect("the file"));
+        let mut collector = build("sqlite", &format!("path: {}\n", path.display()));
+        let (batch, problem) = until_checked(&mut collector).await;
+        assert_eq!((problem.as_str(), value(&batch, "sqlite_integrity_ok", &[])), ("", Some(1.0)));
+        assert_eq!((value(&batch, "sqlite_up", &[]), value(&batch, "sqlite_schema_objects", &[])), (Some(1.0), Some(2.0)));
+        assert_eq!(value(&batch, "sqlite_journal_mode", &[("mode", name)]), Some(1.0));
+        assert_eq!(beside(&path), files, "{name}");
+        let mut application = reader(&path);
+        let (batch, result) = collect("sqlite", &mut collector).await;
+        result.expect("a reader beside another");
+        assert_eq!(value(&batch, "sqlite_schema_objects", &[]), Some(2.0));
+        drop(application.0.stdin.take());
+        assert!(application.0.wait().expect("it ends").success());
+        assert_eq!(beside(&path), files, "{name}: what the application removed stays removed");
+        assert_eq!(std::fs::read(&path).expect("the file"), bytes);
+    }
+}
+
+/// F2: a log that a crash left behind is neither used nor removed: the header has the figures.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_without_its_index_is_left_alone() {
+    let (_folder, path) = folder();
+    let owner = database(&path, SqliteJournalMode::Wal).await;
+    let (_other, copy) = folder();
+    for suffix in ["", "-wal"] {
+        let name = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
+        std::fs::copy(name(&path), name(&copy)).expect("copied");
+    }
+    drop(owner);
+    let files = beside(&copy);
+    let mut collector = build("sqlite", &format!("path: {}\n", copy.display()));
+    for _ in 0..2 {
+        let (batch, result) = collect("sqlite", &mut collector).await;
+        result.expect("the file is there");
+        assert_eq!((value(&batch, "sqlite_up", &[]), value(&batch, "sqlite_page_size_bytes", &[])), (Some(1.0), Some(4096.0)));
+        assert_eq!(value(&batch, "sqlite_journal_mode", &[("mode", "wal")]), Some(1.0));
+        assert_eq!(beside(&copy), files);
+    }
+}
+
+/// A5: a file that something else than SQLite wrote to is checked again at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_that_comes_later_is_found_without_waiting_for_the_next_check() {
+    let (_folder, path) = folder();
+    database(&path, SqliteJournalMode::Delete).await.close().await.expect("closed");
+    let mut collector = build("sqlite", &format!("path: {}\n", path.display()));
+    until_checked(&mut collector).await;
+    let mut bytes = std::fs::read(&path).expect("the file");
+    bytes[4096..8192].fill(0x5a);
+    std::fs::write(&path, &bytes).expect("damaged");
+    let started = Instant::now();
+    loop {
+        let (batch, _) = collect("sqlite", &mut collector).await;
+        if value(&batch, "sqlite_integrity_ok", &[]) == Some(0.0) {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "the damage is not found");
+        // As long as the application writes on, in a way that looks like nothing else.
+        std::fs::write(&path, &bytes).expect("written");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// C5: an empty file is an empty database, and a journal beside it stays where it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_file_is_left_alone() {
+    let (_folder, path) = folder();
+    std::fs::write(&path, "").expect("written");
+    std::fs::write(path.with_extension("db-journal"), "x").expect("written");
+    let files = beside(&path);
+    let (batch, result) = collect("sqlite", &mut build("sqlite", &format!("path: {}\n", path.display()))).await;
+    result.expect("an empty database");
+    assert_eq!(value(&batch, "sqlite_up", &[]), Some(1.0));
+    assert_eq!(beside(&path), files);
+}

@@ -9,6 +9,7 @@ mod collecting;
 mod collectors_host;
 mod collectors_llm_provider;
 mod collectors_postgres;
+mod collectors_postgres_harmless;
 mod collectors_probe;
 mod collectors_redis;
 mod collectors_sqlite;

@@ -1,8 +1,9 @@
 //! Sessions: `pg_stat_activity`, <https://www.postgresql.org/docs/current/monitoring-stats.html#MONITORING-PG-STAT-ACTIVITY-VIEW>.
 //!
 //! Names and labels as postgres_exporter 0.20. Sessions whose details the role may not see are counted with state `unknown`; it reads no
-//! query text.
+//! query text. Sessions of nightbell itself, by their application_name, are not counted: it measures others.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use sqlx::Row as _;
@@ -10,7 +11,7 @@ use sqlx::postgres::PgRow;
 
 use crate::model::{Batch, Histogram, MetricDesc, MetricKind};
 
-use super::part::{Grant, Limit, Measure, Part, Rows, descs, gauge};
+use super::part::{Grant, Limit, Measure, Part, Rows, descs, gauge, text};
 
 const STATS: Grant = Grant { role: "pg_read_all_stats", cost: "states, transactions and waits of other roles' sessions", required: false };
 
@@ -48,6 +49,7 @@ pub static SESSIONS: Part = Part {
                 coalesce(max(extract(epoch FROM now() - xact_start)), 0) AS tx, row_number() OVER (ORDER BY count(*) DESC) AS rank
             FROM pg_stat_activity
             WHERE datname IS NOT NULL AND (state IS NOT NULL OR query = '<insufficient privilege>')
+                AND pid <> pg_backend_pid() AND application_name IS DISTINCT FROM 'nightbell'
             GROUP BY 1, 2, 3, 4, 5, 6, 7
         ), folded AS (
             SELECT datname, state, CASE WHEN rank <= {limit} THEN usename END AS usename,
@@ -72,11 +74,7 @@ pub static SESSIONS: Part = Part {
 };
 
 const LONG_MEASURES: [Measure; 4] = [
-    gauge(
-        "pg_long_running_transactions",
-        "count(*) FILTER (WHERE now() - xact_start > interval '1 minute')",
-        "Transactions open for over one minute.",
-    ),
+    gauge("pg_long_running_transactions", "count(*)", "Transactions that are open and not idle, of any age."),
     gauge(
         "pg_long_running_transactions_oldest_timestamp_seconds",
         "coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)",
@@ -105,7 +103,7 @@ pub static LONG_RUNNING: Part = Part {
     rows: Rows::Columns(&[], &LONG_MEASURES),
     from: "FROM pg_stat_activity
         WHERE state IS DISTINCT FROM 'idle' AND query NOT LIKE 'autovacuum:%' AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
-            AND backend_type IS DISTINCT FROM 'walsender'",
+            AND application_name IS DISTINCT FROM 'nightbell' AND backend_type IS DISTINCT FROM 'walsender'",
     grant: Some(STATS),
     ..Part::DEFAULT
 };
@@ -124,7 +122,8 @@ pub static IDLE_METRICS: [MetricDesc; 1] = [MetricDesc {
 pub static IDLE: Part = Part {
     name: "process_idle",
     rows: Rows::Custom("state, application_name, floor(extract(epoch FROM now() - state_change))::float8", read_idle),
-    from: "FROM pg_stat_activity WHERE state LIKE 'idle%' AND state_change IS NOT NULL ORDER BY state_change LIMIT 1000",
+    from: "FROM pg_stat_activity WHERE state LIKE 'idle%' AND state_change IS NOT NULL AND pid <> pg_backend_pid()
+        AND application_name IS DISTINCT FROM 'nightbell' ORDER BY state_change LIMIT 1000",
     grant: Some(STATS),
     ..Part::DEFAULT
 };
@@ -134,16 +133,17 @@ const APPLICATIONS: usize = 20;
 
 fn read_idle(rows: &[PgRow], batch: &mut Batch) -> sqlx::Result<()> {
     const BOUNDS: &[f64] = &[1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 90.0, 120.0, 300.0];
-    let mut histograms: BTreeMap<(&str, &str), Histogram> = BTreeMap::new();
+    let mut histograms: BTreeMap<(Cow<'_, str>, Cow<'_, str>), Histogram> = BTreeMap::new();
     for row in rows {
-        let state = row.try_get::<Option<&str>, _>(0)?.unwrap_or_default();
-        let application = row.try_get::<Option<&str>, _>(1)?.unwrap_or_default();
-        let full = histograms.len() >= APPLICATIONS && !histograms.contains_key(&(state, application));
-        let key = (state, if full { "" } else { application });
+        let (state, application) = (text(row, 0)?.unwrap_or_default(), text(row, 1)?.unwrap_or_default());
+        let mut key = (state, application);
+        if histograms.len() >= APPLICATIONS && !histograms.contains_key(&key) {
+            key.1 = Cow::Borrowed("");
+        }
         histograms.entry(key).or_insert_with(|| Histogram::new(BOUNDS)).observe(row.try_get(2)?);
     }
     for ((state, application), histogram) in &histograms {
-        batch.push_histogram(&IDLE_METRICS[0], &[("state", state), ("application_name", application)], histogram);
+        batch.push_histogram(&IDLE_METRICS[0], &[("state", state.as_ref()), ("application_name", application.as_ref())], histogram);
     }
     Ok(())
 }

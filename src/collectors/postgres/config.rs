@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
-use url::Url;
 
 use crate::config::{Secret, Section};
 
+use super::dsn::{Dsn, Refusal};
 use super::part::Limit;
 
 /// What the collector does.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// How long one collection may take.
+    pub patience: Duration,
     /// Where and as whom to connect.
     pub options: PgConnectOptions,
     /// The password, for removal from messages.
@@ -24,7 +26,7 @@ pub struct Config {
     pub include: Vec<String>,
     /// Databases not looked into.
     pub exclude: Vec<String>,
-    /// How many of them at most; each costs one connection.
+    /// How many of them at most; each costs a connection for the moment of its reading.
     pub max_databases: usize,
     /// Time between two readings of sizes, tables, indexes and statements.
     pub table_interval: Duration,
@@ -42,7 +44,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { tables: 100, indexes: 100, statements: 20 }
+        Limits { tables: 100, indexes: 100, statements: 100 }
     }
 }
 
@@ -60,7 +62,7 @@ impl Limits {
 
 impl Config {
     /// Reads the section; `None` when its `dsn` is missing or wrong, which is then recorded.
-    pub fn read(section: &Section<'_>) -> Option<Self> {
+    pub fn read(section: &Section<'_>, patience: Duration) -> Option<Self> {
         let dsn = section.secret("dsn");
         let databases = section.section("databases");
         let list = |key: &str| databases.as_ref().and_then(|d| d.get::<Vec<String>>(key)).unwrap_or_default();
@@ -86,12 +88,15 @@ impl Config {
             }
             return None;
         };
-        let Some((options, password, address)) = parse_dsn(dsn.expose()) else {
-            // The text may hold a password: it is not quoted.
-            section.error("dsn", "is not a PostgreSQL URL", "give postgres://user:password@host:5432/database");
-            return None;
+        let (options, password, address) = match parse_dsn(dsn.expose()) {
+            Ok(parsed) => parsed,
+            Err(refusal) => {
+                // The text may hold a password: it is not quoted.
+                section.error("dsn", refusal.problem, refusal.remedy);
+                return None;
+            }
         };
-        Some(Config { options, password, address, include, exclude, max_databases, table_interval, limits })
+        Some(Config { patience, options, password, address, include, exclude, max_databases, table_interval, limits })
     }
 
     /// Whether tables and indexes of this database are looked at.
@@ -100,34 +105,22 @@ impl Config {
     }
 }
 
-/// Connection options, password and address of a DSN. SQLAlchemy's `postgresql+asyncpg://` is understood too.
-fn parse_dsn(dsn: &str) -> Option<(PgConnectOptions, Secret, String)> {
-    let (scheme, rest) = dsn.trim().split_once("://")?;
-    if !matches!(scheme.split('+').next(), Some("postgres" | "postgresql")) {
-        return None;
-    }
-    let mut url = Url::parse(&format!("postgres://{rest}")).ok()?;
-    let pairs: Vec<(String, String)> = url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
-    // What a framework adds for itself (`schema`, `pool_size`) is nothing to the server.
-    url.query_pairs_mut().clear().extend_pairs(pairs.iter().filter_map(|(name, value)| parameter(name, value)));
-    let in_query = pairs.iter().find(|(name, _)| name == "password").map(|(_, value)| value.as_str());
-    let password = Secret::new(in_query.or(url.password()).unwrap_or_default());
-    let options: PgConnectOptions = url.as_str().parse().ok()?;
-    let options = options.application_name("nightbell").statement_cache_capacity(64).disable_statement_logging();
+/// Connection options, password and address of a DSN.
+fn parse_dsn(text: &str) -> Result<(PgConnectOptions, Secret, String), Refusal> {
+    const PARAMETERS: Refusal = Refusal {
+        problem: "has a parameter with a value that is not known",
+        remedy: "sslmode is disable, allow, prefer, require, verify-ca or verify-full; hostaddr is an IP address",
+    };
+    let dsn = Dsn::parse(text)?;
+    let password = Secret::new(dsn.get("password").unwrap_or_default());
+    let url = dsn.url().ok_or(PARAMETERS)?;
+    let options: PgConnectOptions = url.as_str().parse().map_err(|_| PARAMETERS)?;
+    // A pooler refuses parameters that it cannot hand on, so none is sent that is not needed; nothing is prepared, so nothing is kept.
+    let options = options.application_name("nightbell").extra_float_digits(None).statement_cache_capacity(0).disable_statement_logging();
     let host = socket_folder(&options).map_or_else(|| options.get_host().to_owned(), |folder| folder.display().to_string());
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
     let address = format!("postgres://{host}:{}/{}", options.get_port(), options.get_database().unwrap_or_default());
-    Some((options, password, address))
-}
-
-/// A parameter that libpq knows and that matters here; asyncpg's `ssl` is libpq's `sslmode`.
-fn parameter<'a>(name: &'a str, value: &'a str) -> Option<(&'a str, &'a str)> {
-    const KNOWN: [&str; 10] = ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "hostaddr", "port", "dbname", "user", "password"];
-    match (name, value) {
-        ("ssl", "true" | "True" | "1") => Some(("sslmode", "require")),
-        ("ssl", "false" | "False" | "0") => Some(("sslmode", "disable")),
-        ("ssl", mode) => Some(("sslmode", mode)),
-        _ => KNOWN.contains(&name).then_some((name, value)),
-    }
+    Ok((options, password, address))
 }
 
 /// The folder of the server's socket, which a DSN may give as its host; `None` for TCP.
@@ -145,7 +138,7 @@ mod tests {
         let environment = Environment::default();
         let loader = Loader::new(&document, &environment, Path::new("."));
         let root = loader.root();
-        let config = Config::read(&root);
+        let config = Config::read(&root, Duration::from_secs(5));
         root.finish();
         drop(root);
         loader.finish(config).map_err(|e| e.to_string())
@@ -164,7 +157,7 @@ mod tests {
         let (options, password, _) = parse_dsn("postgresql+asyncpg://a@db/x?ssl=require&pool_size=5&password=s3cret").expect("valid");
         assert!(matches!(options.get_ssl_mode(), sqlx::postgres::PgSslMode::Require));
         assert_eq!(password.expose(), "s3cret");
-        assert!(parse_dsn("postgres://db/x?sslmode=nonsense").is_none());
+        assert!(parse_dsn("postgres://db/x?sslmode=nonsense").is_err());
     }
 
     #[test]

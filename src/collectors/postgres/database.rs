@@ -66,7 +66,7 @@ pub static STATISTICS_METRICS: [MetricDesc; 27] = descs(&STATISTICS_MEASURES, &[
 pub static STATISTICS: Part = Part {
     name: "stat_database",
     rows: Rows::Columns(ID_AND_NAME, &STATISTICS_MEASURES),
-    from: "FROM pg_stat_database WHERE datname IS NOT NULL ORDER BY numbackends DESC, datname LIMIT {limit}",
+    from: "FROM pg_stat_database WHERE datname IS NOT NULL ORDER BY numbackends DESC, tup_returned DESC, datname LIMIT {limit}",
     limit: Some((Limit::Databases, "count(*) OVER ()")),
     ..Part::DEFAULT
 };
@@ -90,7 +90,8 @@ pub static CONFLICTS_METRICS: [MetricDesc; 5] = descs(&CONFLICTS_MEASURES, &["da
 pub static CONFLICTS: Part = Part {
     name: "stat_database_conflicts",
     rows: Rows::Columns(ID_AND_NAME, &CONFLICTS_MEASURES),
-    from: "FROM pg_stat_database_conflicts WHERE datname IS NOT NULL ORDER BY datname LIMIT {limit}",
+    from: "FROM pg_stat_database_conflicts WHERE datname IS NOT NULL
+        ORDER BY confl_tablespace + confl_lock + confl_snapshot + confl_bufferpin + confl_deadlock DESC, datname LIMIT {limit}",
     limit: Some((Limit::Databases, "count(*) OVER ()")),
     cadence: Cadence::Slow,
     ..Part::DEFAULT
@@ -99,7 +100,7 @@ pub static CONFLICTS: Part = Part {
 const SIZE_MEASURES: [Measure; 4] = [
     gauge(
         "pg_database_size_bytes",
-        "CASE WHEN has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE') THEN pg_database_size(oid) END",
+        "CASE WHEN has_database_privilege(d.oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE') THEN pg_database_size(d.oid) END",
         "Disk space of the database.",
     )
     .unit("bytes"),
@@ -123,8 +124,10 @@ pub static SIZE_METRICS: [MetricDesc; 4] = descs(&SIZE_MEASURES, &["datname"], "
 pub static SIZES: Part = Part {
     name: "database",
     rows: Rows::Columns(&[("datname", "datname")], &SIZE_MEASURES),
-    from: "FROM pg_database ORDER BY datistemplate, datname LIMIT {limit}",
-    limit: Some((Limit::Databases, "count(*) OVER ()")),
+    from: "FROM (SELECT d.*, count(*) OVER () AS total FROM pg_database d LEFT JOIN pg_stat_database s ON s.datid = d.oid
+            WHERE d.datconnlimit <> -2
+            ORDER BY d.datistemplate, s.numbackends DESC NULLS LAST, s.tup_returned DESC NULLS LAST, d.datname LIMIT {limit}) d",
+    limit: Some((Limit::Databases, "total")),
     cadence: Cadence::Slow,
     grant: Some(Grant { role: "pg_read_all_stats", cost: "sizes of databases that the role may not connect to", required: false }),
     ..Part::DEFAULT

@@ -13,7 +13,7 @@ const fn desc(name: &'static str, unit: &'static str, help: &'static str, labels
 }
 
 /// Metrics about the collection itself.
-pub static METRICS: [MetricDesc; 10] = [
+pub static METRICS: [MetricDesc; 11] = [
     desc("pg_up", "", "1 when the server accepted the connection and answered a query.", &[]),
     desc("pg_connect_duration_seconds", "seconds", "Time the last connect took, login included.", &[]),
     desc("pg_query_duration_seconds", "seconds", "Time that SELECT 1 took.", &[]),
@@ -21,9 +21,31 @@ pub static METRICS: [MetricDesc; 10] = [
     desc("pg_scrape_collector_duration_seconds", "seconds", "Time that reading this part took.", &["collector"]),
     desc("pg_collector_permission_denied", "", "1 when a missing privilege costs some or all of this part.", &["part"]),
     desc("pg_collector_rows_dropped", "", "Rows that the limit of this part left out.", &["part"]),
-    desc("pg_collector_databases_skipped", "", "Databases not looked into for tables and indexes.", &["reason"]),
+    desc(
+        "pg_collector_databases_skipped",
+        "",
+        "Databases not looked into for tables and indexes: beyond the limit, not allowed or refused, failed.",
+        &["reason"],
+    ),
     desc("pg_exporter_last_scrape_error", "", "1 when the last collection failed, in whole or in part.", &[]),
     desc("pg_exporter_last_scrape_duration_seconds", "seconds", "Time the last collection took.", &[]),
+    desc(
+        "postgres_exporter_build_info",
+        "",
+        "1; the labels are nightbell's, under the name that dashboards of postgres_exporter ask for.",
+        &["branch", "goarch", "goos", "goversion", "revision", "tags", "version"],
+    ),
+];
+
+/// The labels of `postgres_exporter_build_info`.
+pub const BUILD: [(&str, &str); 7] = [
+    ("branch", ""),
+    ("goarch", std::env::consts::ARCH),
+    ("goos", std::env::consts::OS),
+    ("goversion", ""),
+    ("revision", ""),
+    ("tags", "nightbell"),
+    ("version", env!("CARGO_PKG_VERSION")),
 ];
 
 /// How one part fared the last time it was asked.

@@ -13,10 +13,11 @@ pub static HELD_METRICS: [MetricDesc; 1] = descs(&HELD_MEASURES, &["datname", "m
 pub static HELD: Part = Part {
     name: "locks",
     rows: Rows::Columns(&[("datname", "d.datname"), ("mode", "m.mode")], &HELD_MEASURES),
-    from: "FROM (SELECT oid, datname FROM pg_database ORDER BY datistemplate, datname LIMIT {limit}) d
+    from: "FROM (SELECT p.oid, p.datname FROM pg_database p LEFT JOIN pg_stat_database s ON s.datid = p.oid
+            ORDER BY p.datistemplate, s.numbackends DESC NULLS LAST, s.tup_returned DESC NULLS LAST, p.datname LIMIT {limit}) d
         CROSS JOIN (VALUES ('accesssharelock'), ('rowsharelock'), ('rowexclusivelock'), ('shareupdateexclusivelock'), ('sharelock'),
             ('sharerowexclusivelock'), ('exclusivelock'), ('accessexclusivelock'), ('sireadlock')) m (mode)
-        LEFT JOIN pg_locks l ON l.database = d.oid AND lower(l.mode) = m.mode
+        LEFT JOIN pg_locks l ON l.database = d.oid AND lower(l.mode) = m.mode AND l.pid IS DISTINCT FROM pg_backend_pid()
         GROUP BY d.datname, m.mode ORDER BY d.datname, m.mode",
     limit: Some((Limit::Databases, "(SELECT count(*) FROM pg_database)")),
     ..Part::DEFAULT

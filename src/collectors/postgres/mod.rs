@@ -2,12 +2,15 @@
 //! statistics views (<https://www.postgresql.org/docs/current/monitoring-stats.html>).
 //!
 //! Names, types and labels are those of postgres_exporter 0.20, so that its dashboards and rules work. It needs no privilege beyond
-//! `CONNECT`; what a missing `pg_monitor` costs is a metric and one line in the log. It never writes, never reads the text of a query,
-//! and repeats what changes slowly instead of asking for it again. One connection stays open for each database looked into.
+//! `CONNECT`; what a missing `pg_monitor` costs is a metric and one line in the log. It never writes, never shows the text of a query,
+//! and repeats what changes slowly instead of asking for it again. One connection stays open, to the database of the DSN; into the others
+//! it looks one after the other, and leaves each at once, so that they can be dropped, renamed and copied.
 
 mod activity;
+mod address;
 mod config;
 mod database;
+mod dsn;
 mod health;
 mod locks;
 mod part;
@@ -17,6 +20,7 @@ mod session;
 mod settings;
 mod statements;
 mod tables;
+mod trouble;
 mod wal;
 
 use std::collections::BTreeMap;
@@ -25,7 +29,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use sqlx::{Row as _, SqlStr};
+use sqlx::Row as _;
 use tokio::time::Instant;
 
 use crate::config::Section;
@@ -34,8 +38,9 @@ use crate::model::Batch;
 use super::{CollectError, Collector, CollectorKind, Target};
 use config::Config;
 use health::{Health, PartHealth};
-use part::{Cadence, Part};
-use session::{Error, Session};
+use part::{Cadence, Part, Scope};
+use session::{Error, Server, Session};
+use trouble::{Trouble, Troubles};
 
 /// The collector `postgres`.
 pub const KIND: CollectorKind = CollectorKind {
@@ -110,18 +115,30 @@ const PARTS: &[&Part] = &[
 /// How long settings, versions and roles are repeated before they are read again.
 const RARE: Duration = Duration::from_secs(300);
 
-const DATABASES: &str = "SELECT datname::text, has_database_privilege(datname, 'CONNECT') FROM pg_database
-    WHERE datallowconn AND NOT datistemplate AND datname <> current_database() ORDER BY datname LIMIT 1000";
+/// How long a database that refused us is left alone: each refusal is a line in the server's log.
+const REFUSED: Duration = Duration::from_secs(600);
+
+/// The busiest first. A limit of -2 marks what an interrupted DROP DATABASE left.
+const DATABASES: &str = "SELECT /* nightbell */ d.datname::text, has_database_privilege(d.oid, 'CONNECT')
+        AND (d.datconnlimit = -1 OR s.numbackends < d.datconnlimit OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user))
+    FROM pg_database d LEFT JOIN pg_stat_database s ON s.datid = d.oid
+    WHERE d.datallowconn AND NOT d.datistemplate AND d.datname <> current_database() AND d.datconnlimit <> -2
+    ORDER BY s.numbackends DESC NULLS LAST, s.tup_returned DESC NULLS LAST, d.datname LIMIT 1000";
+
+/// Why databases are not looked into, in the order of [`Kept::skipped`].
+const SKIPPED: [&str; 3] = ["limit", "permission", "failed"];
 
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     Box::new(Postgres {
-        config: Config::read(section).map(Arc::new),
+        config: Config::read(section, target.timeout).map(Arc::new),
         target: target.clone(),
         main: None,
-        databases: BTreeMap::new(),
+        known: false,
+        refused: BTreeMap::new(),
         kept: Kept::default(),
         connected: Duration::ZERO,
         warned: None,
+        troubles: Troubles::new(&target.name),
     })
 }
 
@@ -130,12 +147,16 @@ struct Postgres {
     target: Target,
     /// Taken out while in use: a collection that is cut off leaves no half-read connection behind.
     main: Option<Session>,
-    databases: BTreeMap<String, Session>,
+    /// Whether what answers there speaks PostgreSQL's protocol.
+    known: bool,
+    /// Databases that refused us, when and why.
+    refused: BTreeMap<String, (Instant, String)>,
     kept: Kept,
     /// How long the last connect took.
     connected: Duration,
     /// The missing privileges that were last logged.
     warned: Option<(String, String)>,
+    troubles: Troubles,
 }
 
 /// What is repeated until it is read again.
@@ -146,7 +167,7 @@ struct Kept {
     slow: Batch,
     rare: Batch,
     health: Health,
-    skipped: [f64; 2],
+    skipped: [f64; 3],
 }
 
 /// What one collection gathers.
@@ -157,8 +178,8 @@ struct Round<'a> {
     slow: Option<Batch>,
     rare: Option<Batch>,
     health: Health,
-    skipped: [f64; 2],
-    failures: Vec<String>,
+    skipped: [f64; 3],
+    troubles: Vec<Trouble>,
 }
 
 impl Collector for Postgres {
@@ -171,11 +192,11 @@ impl Collector for Postgres {
             let started = Instant::now();
             let deadline = started + self.target.timeout.mul_f64(0.9);
             let result = self.measure(&config, batch, deadline).await;
-            let up = !matches!(result, Err(Error::Lost(_)));
-            batch.push(&health::METRICS[0], &[], f64::from(u8::from(up)));
-            batch.push(&health::METRICS[8], &[], f64::from(u8::from(result.is_err())));
+            batch.push(&health::METRICS[0], &[], f64::from(u8::from(result.is_ok())));
+            batch.push(&health::METRICS[8], &[], f64::from(u8::from(!matches!(result, Ok(true)))));
             batch.push(&health::METRICS[9], &[], started.elapsed().as_secs_f64());
-            result.map_err(|error| CollectError::new(error.to_string()))
+            batch.push(&health::METRICS[10], &health::BUILD, 1.0);
+            result.map(drop).map_err(|error| CollectError::new(error.to_string()))
         }
         .boxed()
     }
@@ -186,7 +207,8 @@ impl Collector for Postgres {
 }
 
 impl Postgres {
-    async fn measure(&mut self, config: &Config, batch: &mut Batch, deadline: Instant) -> Result<(), Error> {
+    /// Whether every part was read. Errs when the server does not answer.
+    async fn measure(&mut self, config: &Config, batch: &mut Batch, deadline: Instant) -> Result<bool, Error> {
         let (mut session, ping) = self.reach(config, deadline).await?;
         batch.push(&health::METRICS[1], &[], self.connected.as_secs_f64());
         batch.push(&health::METRICS[2], &[], ping.as_secs_f64());
@@ -196,46 +218,100 @@ impl Postgres {
         };
         let (slow, rare) = (due(config.table_interval), due(RARE));
         let (health, skipped) = (self.kept.health.clone(), self.kept.skipped);
-        let mut round = Round { config, deadline, batch, slow, rare, health, skipped, failures: Vec::new() };
+        let mut round = Round { config, deadline, batch, slow, rare, health, skipped, troubles: Vec::new() };
         round.begin();
-        match round.ask_everything(&mut session, &mut self.databases).await {
-            Ok(()) => self.main = Some(session),
+        let mut asked = 0;
+        let mut read = round.ask_all(&mut session, &mut asked).await;
+        if let Err(Error::Lost(_)) = read {
+            // The server, a proxy or an operator ended the session: that costs no reading.
+            session = Session::open(config, None, true, PARTS, deadline).await.inspect_err(|_| self.forget())?;
+            read = round.ask_all(&mut session, &mut asked).await;
+        }
+        match read {
+            Ok(()) => {}
             // The server is there, only slow: what was read counts, and the rest is not tried again at once.
-            Err(Error::Late(text)) => round.failures.push(text),
+            Err(Error::Late(text)) => {
+                round.lose(&session, asked);
+                round.troubles.push(Trouble::Late(text));
+                return Ok(self.finish(round));
+            }
             Err(error) => {
                 self.forget();
                 return Err(error);
             }
         }
-        self.finish(round)
+        if round.slow.is_some() {
+            self.look_around(&mut round, session).await;
+        } else {
+            self.main = Some(session);
+        }
+        Ok(self.finish(round))
+    }
+
+    /// Looks into the other databases. The one session that a role may have is given up for that.
+    async fn look_around(&mut self, round: &mut Round<'_>, mut session: Session) {
+        let wanted = match round.wanted(&mut session).await {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                round.lose_databases();
+                round.troubles.push(Trouble::Part("databases", error.to_string()));
+                return;
+            }
+        };
+        if session.server.alone && !wanted.is_empty() {
+            session.close(round.deadline).await;
+        } else {
+            self.main = Some(session);
+        }
+        self.refused.retain(|name, (at, _)| at.elapsed() < REFUSED && wanted.contains(name));
+        for name in wanted {
+            if let Some((_, text)) = self.refused.get(&name) {
+                round.skipped[1] += 1.0;
+                round.troubles.push(Trouble::Refused(name, text.clone()));
+                continue;
+            }
+            match round.ask_database(&name).await {
+                Ok(()) => continue,
+                Err(Error::Refused(text)) => {
+                    round.skipped[1] += 1.0;
+                    self.refused.insert(name.clone(), (Instant::now(), text.clone()));
+                    round.troubles.push(Trouble::Refused(name, text));
+                }
+                Err(error) => {
+                    round.skipped[2] += 1.0;
+                    // What was measured there is missing for now: that is a gap.
+                    round.lose_databases();
+                    round.troubles.push(Trouble::Database(name, error.to_string()));
+                }
+            }
+        }
     }
 
     /// Nothing old may be repeated once the server has been away.
     fn forget(&mut self) {
-        self.databases.clear();
         self.kept = Kept::default();
     }
 
     /// An open connection that has answered, and how long the answer took. One that has died since the last time is replaced at once.
     async fn reach(&mut self, config: &Config, deadline: Instant) -> Result<(Session, Duration), Error> {
         if let Some(mut session) = self.main.take() {
-            match session.ping(config, deadline).await {
+            // A router that has forgotten the connection drops what is sent: there must be time left for another one.
+            let patience = deadline.min(Instant::now() + self.target.timeout / 4);
+            match session.ping(config, patience).await {
                 Ok(ping) => return Ok((session, ping)),
-                Err(error) if Instant::now() >= deadline => {
-                    self.forget();
-                    return Err(error);
-                }
                 Err(_) => self.forget(),
             }
         }
         let started = Instant::now();
-        let mut session = match Session::open(config, None, PARTS, deadline).await {
+        let mut session = match Session::open(config, None, self.known, PARTS, deadline).await {
             Ok(session) => session,
             Err(error) => {
+                self.known &= matches!(error, Error::Refused(_));
                 self.forget();
                 return Err(error);
             }
         };
+        self.known = true;
         self.connected = started.elapsed();
         self.warn(&session);
         let ping = session.ping(config, deadline).await?;
@@ -253,8 +329,10 @@ impl Postgres {
         }
     }
 
-    fn finish(&mut self, round: Round<'_>) -> Result<(), Error> {
-        let Round { batch, slow, rare, health, skipped, failures, .. } = round;
+    /// Whether every part was read.
+    fn finish(&mut self, round: Round<'_>) -> bool {
+        let Round { batch, slow, rare, health, skipped, troubles, .. } = round;
+        let is_slow = slow.is_some();
         let kept = &mut self.kept;
         kept.round = kept.round.wrapping_add(1);
         kept.slow = slow.unwrap_or_else(|| std::mem::take(&mut kept.slow));
@@ -263,10 +341,12 @@ impl Postgres {
         batch.append(kept.slow.clone());
         batch.append(kept.rare.clone());
         health::push(&kept.health, batch);
-        for (reason, value) in ["limit", "permission"].iter().zip(kept.skipped) {
+        for (reason, value) in SKIPPED.iter().zip(kept.skipped) {
             batch.push(&health::METRICS[7], &[("reason", reason)], value);
         }
-        if failures.is_empty() { Ok(()) } else { Err(Error::Query(failures.join("; "))) }
+        let complete = troubles.iter().all(|trouble| matches!(trouble, Trouble::Refused(..)));
+        self.troubles.log(troubles, &kept.health, kept.skipped[0], is_slow);
+        complete
     }
 }
 
@@ -285,18 +365,30 @@ impl Round<'_> {
         self.health.retain(|name, _| !again.contains(name));
     }
 
-    async fn ask_everything(&mut self, main: &mut Session, databases: &mut BTreeMap<String, Session>) -> Result<(), Error> {
-        self.ask_all(main).await?;
-        if self.slow.is_some() { self.ask_databases(main, databases).await } else { Ok(()) }
-    }
-
-    async fn ask_all(&mut self, session: &mut Session) -> Result<(), Error> {
-        for index in 0..session.queries.len() {
-            if self.due(session.queries[index].part) {
-                self.ask(session, index).await?;
+    /// Asks what is due, from the query `asked` on, which counts along.
+    async fn ask_all(&mut self, session: &mut Session, asked: &mut usize) -> Result<(), Error> {
+        while *asked < session.queries.len() {
+            if self.due(session.queries[*asked].part) {
+                self.ask(session, *asked).await?;
             }
+            *asked += 1;
         }
         Ok(())
+    }
+
+    /// The queries of a session from this one on were not read.
+    fn lose(&mut self, session: &Session, from: usize) {
+        let lost: Vec<&'static Part> = session.queries.iter().skip(from).map(|query| query.part).filter(|part| self.due(part)).collect();
+        for part in lost {
+            self.health.entry(part.name).or_insert_with(|| PartHealth::new(part)).success = false;
+        }
+    }
+
+    /// What is measured in databases is not complete.
+    fn lose_databases(&mut self) {
+        for part in PARTS.iter().filter(|part| part.scope == Scope::Database) {
+            self.health.entry(part.name).or_insert_with(|| PartHealth::new(part)).success = false;
+        }
     }
 
     async fn ask(&mut self, session: &mut Session, index: usize) -> Result<(), Error> {
@@ -306,7 +398,7 @@ impl Round<'_> {
         let started = Instant::now();
         let answer = match denied {
             Some(grant) if grant.required => Err(Error::Denied(String::new())),
-            _ => session.ask(session.queries[index].sql.clone(), self.config, self.deadline).await,
+            _ => session.ask(&session.queries[index].sql.clone(), self.config, self.deadline).await,
         };
         let read = answer.and_then(|rows| {
             let batch = match part.cadence {
@@ -321,28 +413,36 @@ impl Round<'_> {
         match read {
             Ok(dropped) => state.dropped = state.dropped.map(|before| before + dropped),
             Err(Error::Late(text)) => return Err(Error::Late(format!("{}: {text}", part.name))),
-            Err(Error::Lost(text)) => return Err(Error::Lost(text)),
-            Err(Error::Denied(_)) => (state.success, state.denied) = (false, Some(true)),
-            Err(Error::Unavailable(_)) => state.success = false,
-            Err(Error::Query(text)) => {
+            Err(Error::Lost(text) | Error::Refused(text)) => return Err(Error::Lost(text)),
+            Err(Error::Denied(text)) => {
+                (state.success, state.denied) = (false, Some(true));
+                // The privilege that the part is known to need was named when the session was opened.
+                if !text.is_empty() {
+                    self.troubles.push(Trouble::Denied(part.name, text, remedy(part, &session.server)));
+                }
+            }
+            Err(Error::Unavailable(text)) => {
                 state.success = false;
-                self.failures.push(format!("{}: {text}", part.name));
+                self.troubles.push(Trouble::Unavailable(part.name, text));
+            }
+            Err(Error::Query(text) | Error::Encoding(text)) => {
+                state.success = false;
+                self.troubles.push(Trouble::Part(part.name, text));
             }
         }
         self.health.insert(part.name, state);
         Ok(())
     }
 
-    /// Looks into the other databases for tables and indexes.
-    async fn ask_databases(&mut self, main: &mut Session, sessions: &mut BTreeMap<String, Session>) -> Result<(), Error> {
-        let mut open = std::mem::take(sessions);
+    /// The other databases to look into for tables and indexes.
+    async fn wanted(&mut self, main: &mut Session) -> Result<Vec<String>, Error> {
         let mut wanted = Vec::new();
-        self.skipped = [0.0; 2];
-        for row in main.ask(SqlStr::from_static(DATABASES), self.config, self.deadline).await? {
-            let unexpected = |e: sqlx::Error| Error::Query(format!("databases: unexpected answer: {e}"));
-            let name: String = row.try_get(0).map_err(unexpected)?;
-            let allowed: bool = row.try_get(1).map_err(unexpected)?;
-            match (self.config.wants(&name), allowed) {
+        self.skipped = [0.0; 3];
+        for row in main.ask(DATABASES, self.config, self.deadline).await? {
+            let unexpected = |e: sqlx::Error| Error::Query(format!("unexpected answer: {e}"));
+            let name = part::text(&row, 0).map_err(unexpected)?.unwrap_or_default().into_owned();
+            let allowed: Option<bool> = row.try_get(1).map_err(unexpected)?;
+            match (self.config.wants(&name), allowed.unwrap_or_default()) {
                 (false, _) => {}
                 (true, false) => self.skipped[1] += 1.0,
                 // The database of the DSN counts as one of them.
@@ -350,26 +450,27 @@ impl Round<'_> {
                 (true, true) => wanted.push(name),
             }
         }
-        for name in wanted {
-            match self.ask_database(&name, open.remove(&name)).await {
-                Ok(session) => drop(sessions.insert(name, session)),
-                Err(error) if Instant::now() >= self.deadline => return Err(Error::Late(format!("database {name}: {error}"))),
-                Err(error) => self.failures.push(format!("database {name}: {error}")),
-            }
-        }
-        for session in open.into_values() {
-            session.close(self.deadline).await;
-        }
-        Ok(())
+        Ok(wanted)
     }
 
-    async fn ask_database(&mut self, name: &str, session: Option<Session>) -> Result<Session, Error> {
-        let mut session = match session {
-            Some(session) => session,
-            None => Session::open(self.config, Some(name), PARTS, self.deadline).await?,
-        };
-        self.ask_all(&mut session).await?;
-        Ok(session)
+    /// Connects, reads, disconnects.
+    async fn ask_database(&mut self, name: &str) -> Result<(), Error> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let mut session = Session::open(self.config, Some(name), true, PARTS, Instant::now() + left / 2).await?;
+        let read = self.ask_all(&mut session, &mut 0).await;
+        session.close(self.deadline).await;
+        read
+    }
+}
+
+/// What lets the role read a part that it was denied; empty where that is not known.
+fn remedy(part: &Part, server: &Server) -> String {
+    match (part.scope, &server.statements) {
+        (Scope::Statements, Some(schema)) => {
+            let role = server.role.replace('"', "\"\"");
+            format!("GRANT USAGE ON SCHEMA {schema} TO \"{role}\"; GRANT SELECT ON {schema}.pg_stat_statements TO \"{role}\"")
+        }
+        _ => String::new(),
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! Parts are data. The SQL text is assembled from them once per connection, for the version of the server at hand.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _, SqlStr};
+use sqlx::{Row as _, ValueRef as _};
 
 use crate::model::{Batch, MetricDesc, MetricKind};
 
@@ -165,12 +166,21 @@ pub const fn descs<const N: usize>(measures: &[Measure; N], labels: &'static [&'
     out
 }
 
+/// The text of a column. What is not UTF-8 is shown as well as it can be: one odd name must not cost the rows beside it.
+pub fn text(row: &PgRow, index: usize) -> sqlx::Result<Option<Cow<'_, str>>> {
+    let value = row.try_get_raw(index)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    value.as_bytes().map(|bytes| Some(String::from_utf8_lossy(bytes))).map_err(sqlx::Error::Decode)
+}
+
 /// A part made ready for one server.
 pub struct Query {
     /// The part.
     pub part: &'static Part,
     /// The whole SQL text.
-    pub sql: SqlStr,
+    pub sql: String,
     measures: Vec<&'static Measure>,
     limit: Option<usize>,
 }
@@ -182,7 +192,8 @@ impl Query {
             return None;
         }
         let limit = part.limit.map(|(limit, _)| limits.of(limit));
-        let mut sql = String::from("SELECT ");
+        // The comment is how our own statements are known in pg_stat_statements.
+        let mut sql = String::from("SELECT /* nightbell */ ");
         let mut measures = Vec::new();
         match &part.rows {
             Rows::Custom(select, _) => sql.push_str(select),
@@ -204,7 +215,7 @@ impl Query {
         }
         let _infallible =
             write!(sql, " {}", part.from.replace("{limit}", &limit.unwrap_or_default().to_string()).replace("{schema}", schema));
-        Some(Query { part, sql: AssertSqlSafe(sql).into_sql_str(), measures, limit })
+        Some(Query { part, sql, measures, limit })
     }
 
     /// Turns rows into samples. Returns how many more rows there would have been without the limit.
@@ -213,12 +224,9 @@ impl Query {
             Rows::Custom(_, read) => return read(rows, batch).map(|()| 0.0),
             Rows::Columns(labels, _) => *labels,
         };
-        let mut pairs = Vec::with_capacity(labels.len());
         for row in rows {
-            pairs.clear();
-            for (index, (label, _)) in labels.iter().enumerate() {
-                pairs.push((*label, row.try_get_unchecked::<Option<&str>, _>(index)?.unwrap_or_default()));
-            }
+            let texts = (0..labels.len()).map(|index| Ok(text(row, index)?.unwrap_or_default())).collect::<sqlx::Result<Vec<_>>>()?;
+            let pairs: Vec<(&str, &str)> = labels.iter().zip(&texts).map(|((label, _), text)| (*label, text.as_ref())).collect();
             for (index, measure) in self.measures.iter().enumerate() {
                 if let Some(value) = row.try_get_unchecked::<Option<f64>, _>(labels.len() + index)? {
                     batch.push(&measure.desc, &pairs, value);

@@ -15,8 +15,9 @@ const ROLE_MEASURES: [Measure; 4] = [
     gauge(
         "pg_replication_last_replay_seconds",
         "CASE WHEN NOT pg_is_in_recovery() THEN 0
-            ELSE greatest(0, extract(epoch FROM (now() - pg_last_xact_replay_timestamp()))) END",
-        "Seconds since the last replayed transaction, even if the replica has caught up; 0 on a primary.",
+            WHEN pg_last_xact_replay_timestamp() IS NOT NULL
+            THEN greatest(0, extract(epoch FROM (now() - pg_last_xact_replay_timestamp()))) END",
+        "Seconds since the last replayed transaction, even if the replica has caught up; 0 on a primary, absent before the first.",
     )
     .unit("seconds"),
 ];
@@ -56,7 +57,7 @@ pub static REPLICAS: Part = Part {
     ),
     from: "FROM pg_stat_replication r LEFT JOIN pg_replication_slots s ON r.pid = s.active_pid
         CROSS JOIN (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END AS current) c
-        WHERE state IS NOT NULL ORDER BY r.pid LIMIT {limit}",
+        WHERE state IS NOT NULL ORDER BY current - replay_lsn DESC NULLS FIRST, r.pid LIMIT {limit}",
     limit: Some((Limit::Sessions, "count(*) OVER ()")),
     grant: Some(Grant { role: "pg_read_all_stats", cost: "the replicas and how far each lags", required: false }),
     since: 100_000,
@@ -83,9 +84,9 @@ pub static SLOTS: Part = Part {
 
 const SLOTS_FROM: &str = "FROM pg_replication_slots
     CROSS JOIN (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END AS current) c
-    ORDER BY slot_name LIMIT {limit}";
+    ORDER BY current - restart_lsn DESC NULLS LAST, slot_name LIMIT {limit}";
 
-const SLOT_TYPES_MEASURES: [Measure; 4] = [
+const SLOT_TYPES_MEASURES: [Measure; 8] = [
     gauge("pg_replication_slots_slot_current_wal_lsn", "current - '0/0'::pg_lsn", "Write position of the log on this server.")
         .unit("bytes"),
     gauge(
@@ -98,10 +99,21 @@ const SLOT_TYPES_MEASURES: [Measure; 4] = [
     gauge("pg_replication_slots_safe_wal_size_bytes", "safe_wal_size", "Bytes that may be written before the slot is lost.")
         .unit("bytes")
         .since(130_000),
+    gauge("pg_replication_slot_slot_current_wal_lsn", "current - '0/0'::pg_lsn", OLDER_NAME).unit("bytes"),
+    gauge(
+        "pg_replication_slot_slot_confirmed_flush_lsn",
+        "CASE WHEN active THEN coalesce(confirmed_flush_lsn, '0/0') - '0/0'::pg_lsn END",
+        OLDER_NAME,
+    )
+    .unit("bytes"),
+    gauge("pg_replication_slot_slot_is_active", "active::int", OLDER_NAME),
+    gauge("pg_replication_slot_safe_wal_size_bytes", "safe_wal_size", OLDER_NAME).unit("bytes").since(130_000),
 ];
 
+const OLDER_NAME: &str = "The older name, in postgres_exporter up to 0.19, of the metric that begins with pg_replication_slots.";
+
 /// Metrics of [`SLOT_TYPES`].
-pub static SLOT_TYPES_METRICS: [MetricDesc; 4] = descs(&SLOT_TYPES_MEASURES, &["slot_name", "slot_type"], "pg_replication_slots");
+pub static SLOT_TYPES_METRICS: [MetricDesc; 8] = descs(&SLOT_TYPES_MEASURES, &["slot_name", "slot_type"], "pg_replication_slots");
 
 /// Replication slots by name and type.
 pub static SLOT_TYPES: Part = Part {
@@ -113,18 +125,20 @@ pub static SLOT_TYPES: Part = Part {
     ..Part::DEFAULT
 };
 
-const SLOT_STATUS_MEASURES: [Measure; 1] =
-    [gauge("pg_replication_slots_wal_status", "1", "1; the label says whether the slot's log is still there.")];
+const SLOT_STATUS_MEASURES: [Measure; 2] = [
+    gauge("pg_replication_slots_wal_status", "1", "1; the label says whether the slot's log is still there."),
+    gauge("pg_replication_slot_wal_status", "1", OLDER_NAME),
+];
 
 /// Metrics of [`SLOT_STATUS`].
-pub static SLOT_STATUS_METRICS: [MetricDesc; 1] =
+pub static SLOT_STATUS_METRICS: [MetricDesc; 2] =
     descs(&SLOT_STATUS_MEASURES, &["slot_name", "slot_type", "wal_status"], "pg_replication_slots.wal_status");
 
 /// Whether the log that a slot needs is still there.
 pub static SLOT_STATUS: Part = Part {
     name: "replication_slot_status",
     rows: Rows::Columns(&[("slot_name", "slot_name"), ("slot_type", "slot_type"), ("wal_status", "wal_status")], &SLOT_STATUS_MEASURES),
-    from: "FROM pg_replication_slots WHERE wal_status IS NOT NULL ORDER BY slot_name LIMIT {limit}",
+    from: "FROM pg_replication_slots WHERE wal_status IS NOT NULL ORDER BY wal_status IN ('reserved', 'extended'), slot_name LIMIT {limit}",
     limit: Some((Limit::Sessions, "count(*) OVER ()")),
     cadence: Cadence::Slow,
     since: 130_000,

@@ -2,19 +2,20 @@
 //!
 //! No message made here holds the DSN or the password.
 
-use std::io;
+use std::borrow::Cow;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _, SqlStr};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::UnixStream;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::net;
+use super::address;
+use super::config::Config;
+use super::part::{self, Grant, Part, Query, Scope};
 
-use super::config::{Config, socket_folder};
-use super::part::{Grant, Part, Query, Scope};
+/// How long a goodbye may take that nobody waits for.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Why an answer did not come.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -22,6 +23,9 @@ pub enum Error {
     /// The connection is of no more use.
     #[error("{0}")]
     Lost(String),
+    /// The server answers, and does not let us in.
+    #[error("{0}")]
+    Refused(String),
     /// The collection's deadline came while the server was still at work.
     #[error("{0}")]
     Late(String),
@@ -31,6 +35,9 @@ pub enum Error {
     /// The server has not loaded what the query needs.
     #[error("{0}")]
     Unavailable(String),
+    /// The answer holds text that the server cannot turn into UTF-8.
+    #[error("{0}")]
+    Encoding(String),
     /// The server refused or gave up this one query.
     #[error("{0}")]
     Query(String),
@@ -44,6 +51,7 @@ impl Error {
                 match db.code().as_deref().unwrap_or_default() {
                     "42501" => Error::Denied(text),
                     "55000" => Error::Unavailable(text),
+                    "22021" | "22P05" => Error::Encoding(text),
                     // Shutdown, crash, and trouble with the connection or the login.
                     code if ["57P0", "08", "28", "53300", "3D000"].iter().any(|class| code.starts_with(class)) => Error::Lost(text),
                     _ => Error::Query(text),
@@ -70,7 +78,9 @@ pub struct Server {
     pub database: String,
     held: Vec<&'static str>,
     /// The schema of the extension `pg_stat_statements`, quoted; `None` where it is not installed.
-    statements: Option<String>,
+    pub statements: Option<String>,
+    /// Whether the role may have one connection only.
+    pub alone: bool,
 }
 
 impl Server {
@@ -82,42 +92,55 @@ impl Server {
 
 /// An open connection and the queries that it is good for.
 pub struct Session {
-    connection: PgConnection,
+    /// There until it is dropped.
+    connection: Option<PgConnection>,
+    /// Where the goodbye is sent from.
+    runtime: Handle,
+    /// Whether text comes as the bytes that are stored: the server cannot turn all of it into UTF-8.
+    raw: bool,
     /// What is known about the server.
     pub server: Server,
     /// The queries, ready for this server's version.
     pub queries: Vec<Query>,
 }
 
-const LEARN: &str = "SELECT current_setting('server_version_num')::int4, current_user::text, current_database()::text,
-    (SELECT quote_ident(nspname) FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'pg_stat_statements'),
+const LEARN: &str = "SELECT /* nightbell */ current_setting('server_version_num')::int4, current_user::text, current_database()::text,
+    (SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_class v ON v.relname = 'pg_stat_statements' AND v.relnamespace = e.extnamespace
+        JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = v.oid AND d.refclassid = 'pg_extension'::regclass
+            AND d.refobjid = e.oid AND d.deptype = 'e'
+        JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements'),
     pg_has_role('pg_read_all_stats', 'USAGE'),
-    pg_has_role('pg_read_all_settings', 'USAGE'), pg_has_role('pg_monitor', 'USAGE')";
+    pg_has_role('pg_read_all_settings', 'USAGE'), pg_has_role('pg_monitor', 'USAGE'),
+    (SELECT NOT rolsuper AND rolconnlimit = 1 FROM pg_roles WHERE rolname = current_user)";
 
 impl Session {
-    /// Connects to `database`, or to the one that the DSN names, and learns what there is.
-    pub async fn open(config: &Config, database: Option<&str>, parts: &[&'static Part], deadline: Instant) -> Result<Self, Error> {
+    /// Connects to `database`, or to the one that the DSN names, and learns what there is. A server that is not `known` to speak
+    /// PostgreSQL's protocol is tried first.
+    pub async fn open(
+        config: &Config,
+        database: Option<&str>,
+        known: bool,
+        parts: &[&'static Part],
+        deadline: Instant,
+    ) -> Result<Self, Error> {
         let lost = || Error::Lost("connect: timed out".into());
-        let options = timeout_at(deadline, addressed(config.options.clone())).await.map_err(|_| lost())?;
-        let options = options.map_err(|e| Error::Lost(format!("connect: {e}")))?;
         let options = match database {
-            Some(name) => options.database(name),
-            None => options,
+            Some(name) => config.options.clone().database(name),
+            None => config.options.clone(),
         };
-        if database.is_none() {
-            let known = timeout_at(deadline, knock(&options)).await.map_err(|_| lost())?;
-            known.map_err(|e| Error::Lost(format!("connect: {e}")))?;
-        }
+        let reached = timeout_at(deadline, address::reach(options, known)).await.map_err(|_| lost())?;
+        let options = reached.map_err(|e| Error::Lost(format!("connect: {e}")))?;
         let connected = timeout_at(deadline, options.connect()).await.map_err(|_| lost())?;
-        let mut connection = connected.map_err(|e| Error::Lost(format!("connect: {}", Error::from_sqlx(&e, config))))?;
-        // Half of what is left: one slow query must not cost the whole collection.
-        let timeout = (deadline.saturating_duration_since(Instant::now()) / 2).max(Duration::from_millis(100)).as_millis();
-        let set = format!("SET statement_timeout = {timeout}; SET lock_timeout = {}; SET default_transaction_read_only = on", timeout / 5);
-        let setting = connection.execute(sqlx::raw_sql(AssertSqlSafe(set)));
-        timeout_at(deadline, setting).await.map_err(|_| lost())?.map_err(|e| Error::from_sqlx(&e, config))?;
-        let asked = connection.fetch_one(sqlx::query(LEARN).persistent(false));
-        let row = timeout_at(deadline, asked).await.map_err(|_| lost())?.map_err(|e| Error::from_sqlx(&e, config))?;
-        let server = learn(&row).map_err(|e| Error::from_sqlx(&e, config))?;
+        let connection = connected.map_err(|error| {
+            let text = format!("connect: {}", Error::from_sqlx(&error, config));
+            if matches!(error, sqlx::Error::Database(_)) { Error::Refused(text) } else { Error::Lost(text) }
+        })?;
+        let (server, queries) = (Server::default(), Vec::new());
+        let mut session = Session { connection: Some(connection), runtime: Handle::current(), raw: false, server, queries };
+        let rows = session.ask(LEARN, config, deadline).await?;
+        let row = rows.first().ok_or_else(|| Error::Lost("connect: the server's answer has no row".into()))?;
+        session.server = learn(row).map_err(|e| Error::from_sqlx(&e, config))?;
+        let server = &session.server;
         let fits = |part: &&&'static Part| match part.scope {
             Scope::Server => database.is_none(),
             Scope::Statements => database.is_none() && server.statements.is_some(),
@@ -125,70 +148,76 @@ impl Session {
         };
         let schema = server.statements.as_deref().unwrap_or_default();
         let assemble = |part: &&'static Part| Query::assemble(part, server.version, &config.limits, schema);
-        let queries = parts.iter().filter(fits).filter_map(assemble).collect();
-        Ok(Session { connection, server, queries })
+        session.queries = parts.iter().filter(fits).filter_map(assemble).collect();
+        Ok(session)
     }
 
     /// How long the server takes to answer at all.
     pub async fn ping(&mut self, config: &Config, deadline: Instant) -> Result<Duration, Error> {
         let asked = Instant::now();
-        self.ask(SqlStr::from_static("SELECT 1"), config, deadline).await.map(|_| asked.elapsed()).map_err(|error| match error {
+        self.ask("SELECT /* nightbell */ 1", config, deadline).await.map(|_| asked.elapsed()).map_err(|error| match error {
             Error::Late(text) => Error::Lost(text),
             other => other,
         })
     }
 
     /// The rows of a query.
-    pub async fn ask(&mut self, sql: SqlStr, config: &Config, deadline: Instant) -> Result<Vec<PgRow>, Error> {
-        match timeout_at(deadline, self.connection.fetch_all(sqlx::query(sql))).await {
+    pub async fn ask(&mut self, sql: &str, config: &Config, deadline: Instant) -> Result<Vec<PgRow>, Error> {
+        let answer = self.ask_once(sql, config, deadline).await;
+        if let Err(Error::Encoding(_)) = &answer
+            && !self.raw
+        {
+            self.raw = true;
+            return self.ask_once(sql, config, deadline).await;
+        }
+        answer
+    }
+
+    /// Settings and query are one message, which the server runs as one transaction: whichever session of a pool it meets, nothing of it
+    /// is left there, and an error ends the transaction too. Every name in it is the system's own, whatever the owner of the database or
+    /// of its schemas made. The simple protocol prepares no statement.
+    async fn ask_once(&mut self, sql: &str, config: &Config, deadline: Instant) -> Result<Vec<PgRow>, Error> {
+        // Half of a collection: one slow query must not cost all of it. Halved again rather than cut to what is left, so that the text of
+        // the setting is one of a few: each text is an entry of pg_stat_statements.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut timeout = config.patience / 2;
+        while timeout > left && timeout > Duration::from_millis(100) {
+            timeout /= 2;
+        }
+        let timeout = timeout.as_millis().max(50);
+        let encoding = if self.raw { "SET /* nightbell */ LOCAL client_encoding = SQL_ASCII;" } else { "" };
+        let text = format!(
+            "SET /* nightbell */ TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY;
+             SET /* nightbell */ LOCAL search_path = pg_catalog, pg_temp;
+             SET /* nightbell */ LOCAL statement_timeout = {timeout};
+             SET /* nightbell */ LOCAL lock_timeout = {};
+             SET /* nightbell */ LOCAL extra_float_digits = 3;
+             {encoding}
+             {sql}",
+            timeout / 5
+        );
+        let Some(connection) = self.connection.as_mut() else { return Err(Error::Lost("query: the connection is closed".into())) };
+        match timeout_at(deadline, connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(text)))).await {
             Ok(rows) => rows.map_err(|e| Error::from_sqlx(&e, config)),
             Err(_) => Err(Error::Late("query: timed out".into())),
         }
     }
 
-    /// Says goodbye, so that the server need not wonder.
-    pub async fn close(self, deadline: Instant) {
-        // A server that does not take the goodbye has lost nothing.
-        let _best_effort = timeout_at(deadline, self.connection.close()).await;
-    }
-}
-
-/// The options with the server's address in place of its name, so that the client library need not resolve it. With TLS the name stays,
-/// which the certificate or a proxy may ask for; the library then looks up what was just found.
-async fn addressed(options: PgConnectOptions) -> io::Result<PgConnectOptions> {
-    if socket_folder(&options).is_some() {
-        return Ok(options);
-    }
-    let found = net::resolve(options.get_host()).await.map_err(io::Error::other)?;
-    let plain = matches!(options.get_ssl_mode(), PgSslMode::Disable);
-    Ok(match found.as_ref() {
-        [address] if plain => options.host(&address.to_string()),
-        _ => options,
-    })
-}
-
-/// Asks whether the server speaks TLS, which PostgreSQL answers with exactly one byte. The client library believes any length that a
-/// server announces and would buffer gigabytes of whatever else listens there.
-async fn knock(options: &PgConnectOptions) -> io::Result<()> {
-    match socket_folder(options) {
-        Some(folder) => {
-            let path = folder.join(format!(".s.PGSQL.{}", options.get_port()));
-            answers_as_postgres(UnixStream::connect(path).await?).await
+    /// Says goodbye and waits until that is sent: the session has left its database when the next step begins.
+    pub async fn close(mut self, deadline: Instant) {
+        if let Some(connection) = self.connection.take() {
+            // A server that does not take the goodbye has lost nothing.
+            let _best_effort = timeout_at(deadline, connection.close()).await;
         }
-        None => answers_as_postgres(net::connect(options.get_host(), options.get_port()).await?).await,
     }
 }
 
-/// <https://www.postgresql.org/docs/current/protocol-message-formats.html>, SSLRequest; `E` is an error message instead.
-async fn answers_as_postgres(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-    const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
-    stream.write_all(&SSL_REQUEST).await?;
-    let mut answer = [0; 16];
-    match stream.read(&mut answer).await? {
-        0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed the connection")),
-        1 if matches!(answer[0], b'S' | b'N') => Ok(()),
-        _ if answer[0] == b'E' => Ok(()),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "not a PostgreSQL server")),
+impl Drop for Session {
+    /// A connection that just breaks off would be an error in the server's log.
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.runtime.spawn(tokio::time::timeout(GOODBYE, connection.close()));
+        }
     }
 }
 
@@ -202,9 +231,10 @@ fn learn(row: &PgRow) -> sqlx::Result<Server> {
     }
     Ok(Server {
         version: u32::try_from(version).unwrap_or_default(),
-        role: row.try_get(1)?,
-        database: row.try_get(2)?,
+        role: part::text(row, 1)?.unwrap_or_default().into_owned(),
+        database: part::text(row, 2)?.unwrap_or_default().into_owned(),
         held,
-        statements: row.try_get(3)?,
+        statements: part::text(row, 3)?.map(Cow::into_owned),
+        alone: row.try_get::<Option<bool>, _>(7)?.unwrap_or_default(),
     })
 }

@@ -3,12 +3,11 @@
 //! One gauge `pg_settings_<name>[_<base unit>]` for each setting that is a number or a truth value, as postgres_exporter makes them. Texts
 //! are not exported: some hold connection strings.
 
-use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use crate::model::{Batch, MetricKind};
 
-use super::part::{Cadence, Grant, Part, Rows};
+use super::part::{Cadence, Grant, Part, Rows, text};
 
 /// The beginning of every name made here.
 const PREFIX: &str = "pg_settings_";
@@ -16,8 +15,14 @@ const PREFIX: &str = "pg_settings_";
 /// All settings.
 pub static SETTINGS: Part = Part {
     name: "settings",
-    // Our own session sets a few, timeouts among them: what counts is the value it would go back to.
-    rows: Rows::Custom("name, coalesce(reset_val, setting), coalesce(unit, ''), short_desc", read),
+    // Our own transaction sets a few: what counts is the value that any other would have.
+    rows: Rows::Custom(
+        "name, CASE WHEN name = 'transaction_read_only'
+                THEN CASE WHEN pg_is_in_recovery() THEN 'on' ELSE current_setting('default_transaction_read_only') END
+            WHEN name IN ('statement_timeout', 'lock_timeout', 'extra_float_digits') THEN coalesce(reset_val, setting)
+            ELSE setting END, coalesce(unit, ''), short_desc",
+        read,
+    ),
     from: "FROM pg_settings WHERE vartype IN ('bool', 'integer', 'real') AND name <> 'sync_commit_cancel_wait' ORDER BY name",
     cadence: Cadence::Rare,
     grant: Some(Grant { role: "pg_read_all_settings", cost: "settings that only administrators see", required: false }),
@@ -26,9 +31,10 @@ pub static SETTINGS: Part = Part {
 
 fn read(rows: &[PgRow], batch: &mut Batch) -> sqlx::Result<()> {
     for row in rows {
-        let (name, setting, unit, about): (&str, &str, &str, &str) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-        if let Some((name, value)) = metric(name, setting, unit) {
-            batch.push_named(&name, MetricKind::Gauge, about, &[], value);
+        let column = |index| Ok::<_, sqlx::Error>(text(row, index)?.unwrap_or_default());
+        let (name, setting, unit, about) = (column(0)?, column(1)?, column(2)?, column(3)?);
+        if let Some((name, value)) = metric(&name, &setting, &unit) {
+            batch.push_named(&name, MetricKind::Gauge, &about, &[], value);
         }
     }
     Ok(())

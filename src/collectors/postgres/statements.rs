@@ -1,6 +1,7 @@
 //! The statements that take most time: the extension `pg_stat_statements`, <https://www.postgresql.org/docs/current/pgstatstatements.html>.
 //!
-//! Names and labels as postgres_exporter 0.20, and the mean and longest time. The text of a query is never read: it may hold data.
+//! Names and labels as postgres_exporter 0.20, and the mean and longest time. The text of a query is never shown:
+//! it may hold data. Our own statements carry a comment, by which they are left out.
 
 use crate::model::MetricDesc;
 
@@ -32,7 +33,7 @@ pub static STATEMENTS: Part = Part {
     from: "FROM (SELECT userid, dbid, queryid, sum(calls) AS calls, sum(rows) AS rows, sum(total_exec_time) AS total_exec_time,
             sum(total_exec_time) / greatest(sum(calls), 1) AS mean_exec_time, max(max_exec_time) AS max_exec_time,
             sum(blk_read_time) AS read_time, sum(blk_write_time) AS write_time
-        FROM {schema}.pg_stat_statements WHERE queryid IS NOT NULL GROUP BY 1, 2, 3) s JOIN pg_database d ON d.oid = s.dbid
+        FROM {schema}.pg_stat_statements WHERE queryid IS NOT NULL AND query NOT LIKE '%/* nightbell */%' GROUP BY 1, 2, 3) s JOIN pg_database d ON d.oid = s.dbid
         ORDER BY s.total_exec_time DESC LIMIT {limit}",
     limit: Some((Limit::Statements, "count(*) OVER ()")),
     scope: Scope::Statements,
@@ -49,7 +50,7 @@ pub static STATEMENTS_17: Part = Part {
     from: "FROM (SELECT userid, dbid, queryid, sum(calls) AS calls, sum(rows) AS rows, sum(total_exec_time) AS total_exec_time,
             sum(total_exec_time) / greatest(sum(calls), 1) AS mean_exec_time, max(max_exec_time) AS max_exec_time,
             sum(shared_blk_read_time) AS read_time, sum(shared_blk_write_time) AS write_time
-        FROM {schema}.pg_stat_statements WHERE queryid IS NOT NULL GROUP BY 1, 2, 3) s JOIN pg_database d ON d.oid = s.dbid
+        FROM {schema}.pg_stat_statements WHERE queryid IS NOT NULL AND query NOT LIKE '%/* nightbell */%' GROUP BY 1, 2, 3) s JOIN pg_database d ON d.oid = s.dbid
         ORDER BY s.total_exec_time DESC LIMIT {limit}",
     limit: Some((Limit::Statements, "count(*) OVER ()")),
     scope: Scope::Statements,

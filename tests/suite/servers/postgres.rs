@@ -15,16 +15,23 @@ pub struct Postgres {
     pub port: u16,
     folder: TempDir,
     options: Vec<String>,
+    programs: PathBuf,
     owner: Option<(u32, u32)>,
     child: Option<Child>,
 }
 
-/// A program of the newest PostgreSQL that is installed.
-fn program(name: &str) -> PathBuf {
+/// The programs of the newest PostgreSQL that Debian has installed.
+fn debian_programs() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").map(|d| d.flatten().map(|e| e.path()).collect::<Vec<_>>()).unwrap_or_default();
     let newest = versions.iter().max_by_key(|p| p.file_name().and_then(|n| n.to_str()?.parse::<u32>().ok()));
-    let path = newest.map(|p| p.join("bin").join(name)).filter(|p| p.exists());
-    path.unwrap_or_else(|| panic!("PostgreSQL's {name} is missing: apt-get install postgresql"))
+    newest.map(|p| p.join("bin")).unwrap_or_else(|| panic!("PostgreSQL is missing: apt-get install postgresql"))
+}
+
+/// The programs of a newer PostgreSQL, from a Python package.
+fn packaged_programs() -> PathBuf {
+    let library = super::python_tool("python3").parent().expect("bin").parent().expect("the environment").join("lib");
+    let python = std::fs::read_dir(&library).expect("its library").flatten().next().expect("a Python").path();
+    python.join("site-packages/pgserver/pginstall/bin")
 }
 
 /// User and group `postgres`, when the tests run as root (PostgreSQL refuses to).
@@ -40,7 +47,16 @@ fn owner(folder: &Path) -> Option<(u32, u32)> {
 impl Postgres {
     /// Starts a server with these settings (`name=value`).
     pub fn start(settings: &[&str]) -> Self {
-        let mut postgres = Self::prepare(settings.iter().map(|s| (*s).to_owned()).collect());
+        Self::start_from(debian_programs(), settings)
+    }
+
+    /// As [`Postgres::start`], of a newer major version without contributed extensions.
+    pub fn start_newer(settings: &[&str]) -> Self {
+        Self::start_from(packaged_programs(), settings)
+    }
+
+    fn start_from(programs: PathBuf, settings: &[&str]) -> Self {
+        let mut postgres = Self::prepare(programs, settings.iter().map(|s| (*s).to_owned()).collect());
         let data = postgres.folder.path().join("data");
         let made =
             postgres.command("initdb").args(["-N", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-D"]).arg(data).output();
@@ -52,7 +68,7 @@ impl Postgres {
 
     /// Starts a streaming replica of this server that uses the slot `standby`, which this makes.
     pub fn standby(&self) -> Self {
-        let mut standby = Self::prepare(self.options.clone());
+        let mut standby = Self::prepare(self.programs.clone(), self.options.clone());
         let mut copy = standby.command("pg_basebackup");
         copy.args([
             "-h",
@@ -76,18 +92,18 @@ impl Postgres {
         standby
     }
 
-    fn prepare(options: Vec<String>) -> Self {
+    fn prepare(programs: PathBuf, options: Vec<String>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let owner = owner(folder.path());
         if let Some((user, group)) = owner {
             chown(folder.path(), Some(user), Some(group)).expect("chown");
         }
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).expect("chmod");
-        Postgres { port: free_port(), folder, options, owner, child: None }
+        Postgres { port: free_port(), folder, options, programs, owner, child: None }
     }
 
     fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(program(name));
+        let mut command = Command::new(self.programs.join(name));
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         if let Some((user, group)) = self.owner {
             command.uid(user).gid(group);
@@ -103,7 +119,8 @@ impl Postgres {
         for option in &self.options {
             command.args(["-c", option]);
         }
-        self.child = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("postgres starts"));
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log file");
+        self.child = Some(command.stdout(Stdio::null()).stderr(log).spawn().expect("postgres starts"));
         wait_until("PostgreSQL answers", Duration::from_secs(30), || {
             self.psql("postgres").args(["-c", "SELECT 1"]).output().is_ok_and(|o| o.status.success())
         });
@@ -129,6 +146,8 @@ impl Postgres {
     fn psql(&self, database: &str) -> Command {
         let mut psql = self.command("psql");
         psql.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-d", database, "-XAtq", "-v", "ON_ERROR_STOP=1"]);
+        // It could not read the home folder of root, and a server with TLS would log that it went away.
+        psql.env("PGSSLMODE", "disable");
         psql
     }
 
@@ -151,6 +170,64 @@ impl Postgres {
     /// A psql that stays connected: feed it through its standard input.
     pub fn session(&self, database: &str) -> super::Server {
         super::Server(self.psql(database).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("psql starts"))
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log.txt")
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).expect("its log")
+    }
+
+    /// Puts a line before all others of pg_hba.conf.
+    pub fn authenticate(&self, line: &str) {
+        let file = self.folder.path().join("data/pg_hba.conf");
+        let before = std::fs::read_to_string(&file).expect("pg_hba.conf");
+        std::fs::write(&file, format!("{line}\n{before}")).expect("written");
+        self.sql("postgres", "SELECT pg_reload_conf()");
+    }
+
+    /// A self-signed certificate and its key, for `ssl=on`, in the folder of the socket.
+    pub fn make_certificate(&self) {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost"]);
+        openssl.args(["-keyout", "data/server.key", "-out", "data/server.crt"]).current_dir(self.folder.path());
+        if let Some((user, group)) = self.owner {
+            openssl.uid(user).gid(group);
+        }
+        assert!(openssl.output().expect("openssl runs").status.success());
+    }
+
+    /// A PgBouncer before this server, with the pooling of this name and one or two sessions for each database and role.
+    pub fn pooled(&self, mode: &str) -> (super::Server, u16) {
+        let port = free_port();
+        let folder = self.folder.path();
+        std::fs::write(folder.join("users.txt"), "\"postgres\" \"\"\n").expect("written");
+        let settings = format!(
+            "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             auth_type = trust\nauth_file = {}\npool_mode = {mode}\ndefault_pool_size = 2\n",
+            self.port,
+            folder.join("users.txt").display()
+        );
+        std::fs::write(folder.join("pgbouncer.ini"), settings).expect("written");
+        let mut command = Command::new("pgbouncer");
+        command.arg("-q").arg(folder.join("pgbouncer.ini")).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Some((user, group)) = self.owner {
+            command.uid(user).gid(group);
+        }
+        let server = super::Server(command.spawn().expect("pgbouncer starts: apt-get install pgbouncer"));
+        wait_until("PgBouncer listens", Duration::from_secs(20), || super::listens(port));
+        (server, port)
+    }
+
+    /// Runs SQL through psql over another port, such as a pooler's; errs with what psql says.
+    pub fn sql_over(&self, port: u16, database: &str, sql: &str) -> Result<String, String> {
+        let mut psql = self.psql(database);
+        let output = psql.args(["-p", &port.to_string(), "-c", sql]).output().expect("psql runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
     /// The folder of its socket.
