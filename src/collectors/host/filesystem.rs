@@ -252,7 +252,7 @@ mod tests {
     }
 
     fn settings(folder: &Path) -> Settings {
-        let document = Document::parse("n.yml", "mount_timeout: 30ms").expect("YAML");
+        let document = Document::parse("n.yml", "mount_timeout: 500ms").expect("YAML");
         let environment = Environment::default();
         let loader = Loader::new(&document, &environment, Path::new("."));
         let mut settings = Settings::read(&loader.root(), Duration::from_secs(5));

@@ -45,7 +45,10 @@ fn disk_use(path: &Path) -> std::io::Result<DiskUse> {
 }
 
 /// Sizes, and rows of the write-ahead table where they can be read.
-pub async fn look(path: PathBuf) -> std::io::Result<(DiskUse, Option<i64>)> {
+pub type Found = (DiskUse, Option<i64>);
+
+/// Looks once; errs when the folder cannot be read.
+pub async fn look(path: PathBuf) -> std::io::Result<Found> {
     let folder = path.clone();
     let (sizes, quiet) = tokio::task::spawn_blocking(move || Ok::<_, std::io::Error>((disk_use(&folder)?, leaves_no_file(&folder))))
         .await

@@ -49,10 +49,10 @@ struct VectorStore {
     generation: Option<Generation>,
     probes: BTreeMap<&'static str, Requests>,
     looks: HashMap<String, CanaryLook>,
-    disk: Option<(disk::DiskUse, Option<i64>)>,
+    disk: Option<disk::Found>,
     next_disk: Option<Instant>,
     /// A look at the disk that has not ended: a folder that hangs holds this one, and no other is begun.
-    looking: Option<JoinHandle<std::io::Result<(disk::DiskUse, Option<i64>)>>>,
+    looking: Option<JoinHandle<std::io::Result<disk::Found>>>,
     /// Why the last look failed.
     disk_error: Option<String>,
     /// What could not be read, as it was last logged.
