@@ -1,15 +1,17 @@
 //! The one door to the outgoing HTTP client: settings, deadlines, bounded bodies, errors without secrets.
 
+mod chain;
 mod client;
 mod config;
 mod error;
 mod oauth2;
 mod tls;
 
+pub use chain::Anchors;
 pub use client::{Client, Incoming, Request, Response, within};
 pub use config::{HttpConfig, TlsConfig, TlsVersions};
 pub use error::{HttpError, HttpErrorKind};
 pub use oauth2::OAuth2;
 pub use reqwest::Method;
 pub use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-pub use tls::client_config;
+pub use tls::{anchors, client_config};

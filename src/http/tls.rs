@@ -13,6 +13,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootC
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
+use super::chain::Anchors;
 use super::config::TlsConfig;
 use super::error::{HttpError, HttpErrorKind};
 
@@ -24,7 +25,7 @@ pub fn client_config(tls: &TlsConfig) -> Result<ClientConfig, HttpError> {
             (_, true) => Trust::Anyone,
             (Some(pem), false) => {
                 let certificates = certificates_of(pem.expose())?;
-                let verifier = verifier_of(roots_of(&certificates)?).map_err(|_| invalid("ca holds no certificate"))?;
+                let verifier = verifier_of(roots_of(&certificates)?.into()).map_err(|_| invalid("ca holds no certificate"))?;
                 Trust::These(verifier, certificates)
             }
             (None, false) => Trust::System,
@@ -67,8 +68,26 @@ fn roots_of(certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, H
     Ok(roots)
 }
 
-fn verifier_of(roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, Error> {
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()))
+/// What these settings trust, to judge a chain by; `None` when they verify nothing. Errs when `ca` is not PEM.
+pub fn anchors(tls: &TlsConfig) -> Result<Option<Anchors>, HttpError> {
+    match (&tls.ca, tls.insecure_skip_verify) {
+        (_, true) => Ok(None),
+        (Some(pem), false) => {
+            let certificates = certificates_of(pem.expose())?;
+            Ok(Some(Anchors::new(certificates.clone(), certificates)))
+        }
+        (None, false) => Ok(Some(roots().clone())),
+    }
+}
+
+/// The system's roots, read once for the process.
+fn roots() -> &'static Anchors {
+    static ROOTS: OnceLock<Anchors> = OnceLock::new();
+    ROOTS.get_or_init(|| Anchors::new(rustls_native_certs::load_native_certs().certs, Vec::new()))
+}
+
+fn verifier_of(roots: Arc<RootCertStore>) -> Result<Arc<WebPkiServerVerifier>, Error> {
+    WebPkiServerVerifier::builder_with_provider(roots, Arc::new(ring::default_provider()))
         .build()
         .map_err(|_| Error::General("no trusted root certificates are installed".into()))
 }
@@ -76,11 +95,7 @@ fn verifier_of(roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, Error>
 /// The verifier with the system's roots, made once for the process.
 fn system() -> Result<&'static WebPkiServerVerifier, Error> {
     static SYSTEM: OnceLock<Result<Arc<WebPkiServerVerifier>, Error>> = OnceLock::new();
-    let made = SYSTEM.get_or_init(|| {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        verifier_of(roots)
-    });
+    let made = SYSTEM.get_or_init(|| verifier_of(roots().store()));
     made.as_deref().map_err(Clone::clone)
 }
 

@@ -24,7 +24,8 @@ use crate::promql::{Expr, VectorSample, parse};
 
 /// What collectors say of parts that they could not read; the first is of any collector, the others are the exporters' own.
 const PART_FAILS: &str = r#"{__name__=~"nightbell_collector_success|(node|pg)_scrape_collector_success"@} == 0
-    or {__name__=~"(redis|pg)_exporter_last_scrape_error"@} == 1"#;
+    or {__name__=~"(redis|pg)_exporter_last_scrape_error|vectorstore_last_scrape_error"@} == 1
+    or {__name__="host_unreadable_lines"@} > 0"#;
 /// How far an instant selector looks back.
 const LOOKBACK: &str = "5m";
 /// How long a target that is not collected is waited for: after a restart it may have been removed from the configuration meanwhile.

@@ -51,7 +51,7 @@ fn of_batch(batch: &Batch) -> Seen {
 }
 
 /// Families that nightbell has beyond node_exporter's, or that it measures itself.
-const OURS: [&str; 16] = [
+const OURS: [&str; 17] = [
     "host_",
     // From netlink in node_exporter, from sysfs here.
     "node_network_receive_nohandler_total",
@@ -60,6 +60,7 @@ const OURS: [&str; 16] = [
     "node_memory_Hugetlb_bytes",
     "node_memory_KReclaimable_bytes",
     "node_scrape_",
+    "node_exporter_build_info",
     "node_uname_",
     "node_time_seconds",
     "node_time_zone",
@@ -136,6 +137,74 @@ async fn a_part_that_is_missing_is_silent_and_a_part_that_is_broken_fails_alone(
     assert_eq!(value(&batch, "node_memory_MemTotal_bytes", &[]), None);
 }
 
+/// One line that is not as documented costs only itself, and is counted; a shifted column is never shown under another's name.
+#[tokio::test]
+async fn one_odd_line_costs_only_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, content).expect("written");
+    };
+    write("1/mountinfo", "22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw\n30 22 0:40 / /mnt rw\n31 22 0:41 / /srv rw - 9p  rw,size=100k\n");
+    write(
+        "stat",
+        "cpu  1 2\ncpu0 100 0 0 5 0 0 0 0 0 0\ncpu1 2568500776029407000000 0 0 0 0 0 0 0 0 0\ncpu2 -1 0 0\ncpu3 7 0 0 1 0 0 0 0 0 0\n\
+         ctxt 5\nbtime 1700000000\nprocesses -2049562273\nprocs_running 3\nprocs_blocked 1\n",
+    );
+    write("diskstats", "8 0 sda 1 0 2 0 0 0 0 0 -1 0 0\n8 16 sdb 4 0 2 0 0 0 0 0 0 0 0\nbroken\n");
+    write(
+        "net/dev",
+        "Inter-|\n face |\neth0: 99999999999999999999 1 2 3 0 0 0 0 8 9 0 0 0 0 0 0\nnonsense\neth1: 7 1 0 0 0 0 0 0 8 9 0 0 0 0 0 0\n",
+    );
+    write("meminfo", "MemTotal: many kB\nMemFree: 2 kB\n");
+    write("net/netstat", "TcpExt: SyncookiesSent TW\nTcpExt: x 1\nIpExt: InOctets OutOctets\nIpExt: 5 6\n");
+    write("net/snmp", "Ip: Forwarding\nTcp: ActiveOpens\nTcp: 4\n");
+    let yaml = format!("procfs: {0}\nsysfs: {0}\nrootfs: /\n", folder.path().display());
+    let (batch, result) = collect("host", &mut build("host", &yaml)).await;
+    result.expect("much is there");
+    let of = |name: &str, labels: &[(&str, &str)]| value(&batch, name, labels);
+    let odd = |part: &str| of("host_unreadable_lines", &[("collector", part)]);
+    for part in ["filesystem", "cpu", "stat", "diskstats", "netdev", "meminfo", "netstat"] {
+        assert_eq!(of("node_scrape_collector_success", &[("collector", part)]), Some(1.0), "{part}");
+    }
+    assert_eq!(
+        ["filesystem", "cpu", "stat", "diskstats", "netdev", "meminfo", "netstat"].map(odd),
+        [1.0, 2.0, 1.0, 2.0, 2.0, 1.0, 2.0].map(Some)
+    );
+    assert!(of("node_filesystem_size_bytes", &[("mountpoint", "/")]).is_some());
+    let srv = batch.families["node_filesystem_readonly"].samples.iter().find(|s| s.labels.value("mountpoint") == "/srv");
+    assert_eq!(srv.expect("the mount without a source").labels.value("device"), "");
+    let user = |cpu: &str| of("node_cpu_seconds_total", &[("cpu", cpu), ("mode", "user")]);
+    assert_eq!(["0", "1", "2", "3"].map(user), [Some(1.0), None, None, Some(0.07)]);
+    assert_eq!((of("node_boot_time_seconds", &[]), of("node_forks_total", &[])), (Some(1.7e9), None));
+    assert_eq!((of("node_procs_running", &[]), of("node_procs_blocked", &[])), (Some(3.0), Some(1.0)));
+    let reads = |disk: &str| of("node_disk_reads_completed_total", &[("device", disk)]);
+    assert_eq!((reads("sda"), reads("sdb")), (None, Some(4.0)));
+    let received = |device: &str| of("node_network_receive_bytes_total", &[("device", device)]);
+    assert_eq!((received("eth0"), received("eth1")), (None, Some(7.0)), "the next column is not shown as bytes");
+    assert_eq!((of("node_memory_MemTotal_bytes", &[]), of("node_memory_MemFree_bytes", &[])), (None, Some(2048.0)));
+    assert_eq!((of("node_netstat_IpExt_OutOctets", &[]), of("node_netstat_Tcp_ActiveOpens", &[])), (Some(6.0), Some(4.0)));
+    assert_eq!(of("node_exporter_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), Some(1.0));
+}
+
+/// C1: two chips of one device are two chips.
+#[tokio::test]
+async fn two_chips_of_one_device_keep_their_sensors() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir_all(folder.path().join("devices/pci/nvme0")).expect("made");
+    for (number, name, temperature) in [(0, "nvme", "30000"), (1, "drivetemp", "31000"), (2, "drivetemp", "32000")] {
+        let chip = folder.path().join(format!("class/hwmon/hwmon{number}"));
+        std::fs::create_dir_all(&chip).expect("made");
+        std::os::unix::fs::symlink(folder.path().join("devices/pci/nvme0"), chip.join("device")).expect("linked");
+        std::fs::write(chip.join("name"), name).expect("written");
+        std::fs::write(chip.join("temp1_input"), temperature).expect("written");
+    }
+    let (batch, _) = collect("host", &mut build("host", &format!("sysfs: {}\n", folder.path().display()))).await;
+    let of = |chip: &str| value(&batch, "node_hwmon_temp_celsius", &[("chip", chip)]);
+    assert_eq!(["pci_nvme0", "pci_nvme0_drivetemp", "pci_nvme0_hwmon2"].map(of), [30.0, 31.0, 32.0].map(Some));
+}
+
 /// C1: on the machine of the test, with its real kernel.
 #[tokio::test]
 async fn this_machine_is_measured() {
@@ -198,6 +267,17 @@ async fn text_files_are_shown_and_a_broken_one_is_counted() {
     assert_eq!(value(&batch, "backup_last_success_timestamp_seconds", &[("job", "nightly")]), Some(1.7e9));
     assert_eq!(batch.families["backup_last_success_timestamp_seconds"].kind, MetricKind::Gauge);
     assert_eq!(value(&batch, "node_textfile_scrape_error", &[]), Some(0.0));
+    // The same series twice: the first stays, the error is said, the file's other series are there.
+    let more = "# HELP other_seconds Of another job.\n# TYPE other_seconds gauge\nother_seconds 4\n\
+                backup_last_success_timestamp_seconds{job=\"nightly\"} 5\n";
+    std::fs::write(folder.path().join("copy.prom"), more).expect("written");
+    let mut batch = Batch::new();
+    collector.collect(&mut batch).await.expect("read");
+    assert_eq!(value(&batch, "node_textfile_scrape_error", &[]), Some(1.0));
+    assert_eq!(value(&batch, "backup_last_success_timestamp_seconds", &[("job", "nightly")]), Some(1.7e9));
+    assert_eq!(value(&batch, "other_seconds", &[]), Some(4.0));
+    assert_eq!(batch.families["other_seconds"].help, "Of another job.");
+    std::fs::remove_file(folder.path().join("copy.prom")).expect("removed");
     std::fs::write(folder.path().join("broken.prom"), "half{a=\"").expect("written");
     let mut batch = Batch::new();
     collector.collect(&mut batch).await.expect("read");

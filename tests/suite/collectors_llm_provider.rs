@@ -58,7 +58,8 @@ async fn a_litellm_proxy_is_measured_to_its_first_token() {
     let mut refused = build("llm_provider", &format!("provider: compatible\nbase_url: {}\napi_key: sk-wrong\n", proxy.base_url()));
     let (batch, result) = collect("llm_provider", &mut refused).await;
     assert_eq!((value(&batch, "llm_up", &[]), value(&batch, "llm_reachable", &[])), (Some(0.0), Some(1.0)));
-    assert!(!result.expect_err("refused").reason.contains("sk-wrong"));
+    result.expect("a proxy that refuses a key is there");
+    assert_eq!(errors(&batch, "models"), ["auth"], "without a database it answers 400, no_db_connection");
 }
 
 /// C9: what a stream can do wrong, each told apart.
@@ -134,12 +135,14 @@ async fn deepseek_tells_its_balance_and_pauses_are_kept() {
     assert_eq!(value(&batch, "llm_account_balance", &[("kind", "total"), ("currency", "CNY")]), Some(4.2));
     assert_eq!(value(&batch, "llm_account_available", &[]), Some(1.0));
     fake.on("/models", Script::json("429 Too Many Requests", r#"{"error":{"message":"slow down"}}"#).header("retry-after", "30"));
-    let (_, result) = collect("llm_provider", &mut collector).await;
-    assert!(result.expect_err("limited").reason.contains("rate_limited"));
+    let (batch, result) = collect("llm_provider", &mut collector).await;
+    result.expect("a provider that limits us is there");
+    assert_eq!(value(&batch, "llm_probe_last_error", &[("probe", "models"), ("error_type", "rate_limited")]), Some(1.0));
     let before = fake.requests().len();
     let (batch, result) = collect("llm_provider", &mut collector).await;
     assert_eq!(fake.requests().len(), before, "no request during the pause");
-    assert!(result.is_err(), "the last verdict stands");
+    result.expect("it was there");
+    assert_eq!(value(&batch, "llm_up", &[]), Some(0.0), "the last answer stands");
     assert_eq!(value(&batch, "llm_retry_after_seconds", &[]), Some(30.0));
     assert_eq!(value(&batch, "llm_probe_skipped_total", &[("probe", "models"), ("reason", "backoff")]), Some(1.0));
 }
@@ -169,8 +172,128 @@ async fn the_daily_token_cap_holds() {
     assert_eq!(value(&batch, "llm_probe_token_budget_remaining", &[]), Some(28.0));
 }
 
+/// A provider whose completions are `script`, collected until the first has been counted; the failure, if it was one.
+async fn completed(provider: &str, script: Script) -> Option<String> {
+    let fake = FakeLlm::start();
+    fake.on("/v1/models", Script::json("200 OK", MODELS));
+    fake.on("/v1/chat/completions", script.clone()).on("/v1/messages", script);
+    let yaml = format!("provider: {provider}\nbase_url: {}\napi_key: k\ncompletion: {{model: m-1}}\n", fake.url("/v1"));
+    let batch = after_completion(&mut build("llm_provider", &yaml)).await;
+    let error = errors(&batch, "completion").pop();
+    assert_eq!(value(&batch, "llm_probe_success", &[("probe", "completion")]), Some(f64::from(u8::from(error.is_none()))));
+    error
+}
+
+/// An answer that brings nothing is a failure, whatever its status; what any official client takes for an answer is a success.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_brings_nothing_is_a_failure_and_every_kind_of_answer_is_a_success() {
+    let stream = |chunks: &[&str]| {
+        let text: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+        Script::stream(&[(0, &text)])
+    };
+    let json = |body: &str| Script::json("200 OK", body);
+    let untyped = |chunks: &[&str]| {
+        let mut script = stream(chunks);
+        script.headers = vec![("content-type", "text/plain".to_owned())];
+        script
+    };
+    for (script, wanted) in [
+        (stream(&["[DONE]"]), Some("empty_answer")),
+        (stream(&[r#"{"choices":[]}"#, "[DONE]"]), Some("empty_answer")),
+        (stream(&[r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#, "[DONE]"]), Some("empty_answer")),
+        (
+            stream(&[r#"{"choices":[{"delta":{"content":""},"finish_reason":"error","error":{"code":502}}]}"#, "[DONE]"]),
+            Some("server_error"),
+        ),
+        (stream(&[r#"{"choices":[{"delta":{},"finish_reason":"error"}]}"#, "[DONE]"]), Some("server_error")),
+        (json(r#"{"choices":[]}"#), Some("empty_answer")),
+        (json(r#"{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}"#), Some("empty_answer")),
+        (json(r#"{"error":{"message":"Upstream error","code":502},"choices":[]}"#), Some("server_error")),
+        (stream(&[r#"{"error":{},"choices":[{"delta":{"content":"hi"}}]}"#, "[DONE]"]), None),
+        (stream(&[r#"{"choices":[{"delta":{"reasoning":"hm"}}]}"#, "[DONE]"]), None),
+        (stream(&[r#"{"choices":[{"delta":{"refusal":"I cannot"}}]}"#, "[DONE]"]), None),
+        (stream(&[r#"{"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}"#, "[DONE]"]), None),
+        (stream(&[r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#, "[DONE]"]), None),
+        (json(r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}"#), None),
+        (json(r#"{"choices":[{"message":{"content":null},"finish_reason":"length"}]}"#), None),
+        (untyped(&[r#"{"choices":[{"delta":{"content":"hi"}}]}"#, "[DONE]"]), None),
+        (untyped(&["[DONE]"]), Some("empty_answer")),
+        (untyped(&[r#"{"choices":[{"delta":{"content":"hi"}}]}"#]), Some("stream_truncated")),
+    ] {
+        assert_eq!(completed("openai", script.clone()).await.as_deref(), wanted, "{:?}", script.pieces);
+    }
+    let block = |text: &str| format!(r#"{{"type":"content_block_delta","delta":{{"type":"text_delta","text":"{text}"}}}}"#);
+    let stop = |reason: &str| format!(r#"{{"type":"message_delta","delta":{{"stop_reason":"{reason}"}}}}"#);
+    let end = r#"{"type":"message_stop"}"#;
+    for (script, wanted) in [
+        (stream(&[&stop("end_turn"), end]), Some("empty_answer")),
+        (stream(&[&block("hi"), &stop("end_turn"), end]), None),
+        (stream(&[&stop("max_tokens"), end]), None),
+        (stream(&[r#"{"type":"content_block_start","content_block":{"type":"tool_use"}}"#, &stop("tool_use"), end]), None),
+        (json(r#"{"content":[],"stop_reason":"end_turn"}"#), Some("empty_answer")),
+        (json(r#"{"content":[{"type":"text","text":"hi"}],"stop_reason":"end_turn"}"#), None),
+    ] {
+        assert_eq!(completed("anthropic", script.clone()).await.as_deref(), wanted, "{:?}", script.pieces);
+    }
+}
+
+/// C9: once there is money again, the model is asked again at once and not an hour later; kinds of failure that are over are 0.
+#[tokio::test(flavor = "multi_thread")]
+async fn money_that_came_back_is_seen_at_the_next_look() {
+    let answer = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let balance = |available: bool| {
+        let infos = r#"[{"currency":"CNY","total_balance":"1.00","granted_balance":"0.00","topped_up_balance":"1.00"}]"#;
+        Script::json("200 OK", &format!(r#"{{"is_available":{available},"balance_infos":{infos}}}"#))
+    };
+    let broke = || Script::json("402 Payment Required", r#"{"error":{"message":"Insufficient Balance"}}"#);
+    for provider in ["deepseek", "openai"] {
+        let fake = FakeLlm::start();
+        fake.on("/models", Script::json("200 OK", MODELS)).on("/user/balance", balance(false)).on("/chat/completions", broke());
+        let yaml = format!("provider: {provider}\nbase_url: {}\napi_key: k\ncompletion: {{model: m-1, interval: 1ms}}\n", fake.url(""));
+        let mut collector = build("llm_provider", &yaml);
+        let batch = after_completion(&mut collector).await;
+        assert_eq!(errors(&batch, "completion"), ["quota_exhausted"]);
+        if provider == "deepseek" {
+            let before = fake.requests().iter().filter(|r| r.contains("chat/completions")).count();
+            for _ in 0..3 {
+                drop(collect("llm_provider", &mut collector).await);
+            }
+            let after = fake.requests().iter().filter(|r| r.contains("chat/completions")).count();
+            assert_eq!(before, after, "an empty account is not asked");
+        }
+        fake.on("/user/balance", balance(true)).on("/chat/completions", Script::stream(&[(0, answer)]));
+        let start = Instant::now();
+        let batch = loop {
+            let (batch, _) = collect("llm_provider", &mut collector).await;
+            if value(&batch, "llm_probe_success", &[("probe", "completion")]) == Some(1.0) {
+                break batch;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "{provider}: not asked again");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let labels = [("probe", "completion"), ("error_type", "quota_exhausted")];
+        assert_eq!(value(&batch, "llm_probe_last_error", &labels), Some(0.0), "what was said of it ends at once");
+    }
+}
+
+/// C9: a pause that a success asks for is not kept: the next look shows whether all is well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_with_retry_after_is_asked_again_at_the_usual_time() {
+    let fake = FakeLlm::start();
+    fake.on("/v1/models", Script::json("200 OK", MODELS).header("retry-after", "3600"));
+    let mut collector = build("llm_provider", &format!("provider: openai\nbase_url: {}\napi_key: k\n", fake.url("/v1")));
+    for _ in 0..3 {
+        collect("llm_provider", &mut collector).await.1.expect("all is well");
+    }
+    assert_eq!(fake.requests().len(), 3);
+}
+
 #[test]
 fn mistakes_in_its_configuration_are_named() {
+    let errors =
+        try_build("llm_provider", "provider: compatible\napi_key: abc\nbase_url: http://u:hunter2@h/v1\n").err().expect("a mistake");
+    let errors = errors.to_string();
+    assert!(errors.contains("base_url: holds a user or a password beside a key") && !errors.contains("hunter2"), "{errors}");
     let errors =
         try_build("llm_provider", "provider: compatible\napi_key: abc\ncompletion: {max_tokens: 1}\n").err().expect("mistakes").to_string();
     assert!(errors.contains("provider: has no base URL of its own; add base_url"), "{errors}");

@@ -4,7 +4,7 @@ use nightbell::model::Batch;
 
 use crate::collecting::{build, collect, try_build, value};
 use crate::servers::free_port;
-use crate::servers::http::{Authority, HttpServer, self_signed};
+use crate::servers::http::{Authority, HttpServer, Signer, self_signed};
 
 async fn probe(yaml: &str) -> Batch {
     let (batch, result) = collect("probe", &mut build("probe", yaml)).await;
@@ -97,6 +97,9 @@ async fn a_failure_says_why() {
         (url("/chunked") + "json: {path: status}\n", "json"),
         (url("/large"), ""),
         (url("/large") + "max_body: 50000\n", "too_large"),
+        (url("/big"), ""),
+        (url("/big") + "fail_if_body_not_matches_regexp: the end$\n", ""),
+        (url("/big") + "max_body: 1500000\n", "too_large"),
         (url("/garbage"), "protocol"),
         (url("/broken"), "protocol"),
         (url("/circle"), "redirect"),
@@ -115,6 +118,87 @@ async fn a_failure_says_why() {
     assert_eq!((of(&batch, "probe_http_redirects"), of(&batch, "probe_http_status_code")), (1.0, 200.0));
     let batch = probe(&(url("/health") + "fail_if_body_matches_regexp: healthy\n")).await;
     assert_eq!((of(&batch, "probe_failed_due_to_regex"), of(&batch, "probe_http_status_code")), (1.0, 200.0));
+}
+
+/// C1: what an alert says of a failure: the URL without secrets, and the reason in words that do not change.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_names_its_url_and_its_reason_for_the_alert() {
+    let (server, closed) = (HttpServer::start(None), free_port());
+    for (yaml, url, message) in [
+        (
+            format!("url: http://u:hunter2@127.0.0.1:{}/down?token=hunter2\n", server.port),
+            format!("http://127.0.0.1:{}/down", server.port),
+            "status 503",
+        ),
+        (format!("url: http://127.0.0.1:{closed}/\n"), format!("http://127.0.0.1:{closed}/"), "connection refused"),
+        (
+            format!("url: http://127.0.0.1:{}/health\njson: {{path: status, equals: degraded}}\n", server.port),
+            format!("http://127.0.0.1:{}/health", server.port),
+            "`status` is not \"degraded\"",
+        ),
+        (format!("url: tls://127.0.0.1:{}\n", greeter()), String::new(), "the TLS handshake failed"),
+    ] {
+        let batch = probe(&yaml).await;
+        let labels = &batch.families["probe_failure_info"].samples[0].labels;
+        assert_eq!(labels.value("message"), message, "{yaml}");
+        assert!(url.is_empty() || labels.value("url") == url, "{labels}");
+        assert!(!labels.to_string().contains("hunter2"), "{labels}");
+    }
+}
+
+/// A user and a password in the URL are sent, or refused where nothing sends them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_and_a_password_in_the_url_are_sent_or_refused() {
+    let server = HttpServer::start(None);
+    let batch = probe(&format!("url: http://u:p%40ss@127.0.0.1:{}/health\n", server.port)).await;
+    assert_eq!(reason(&batch), "");
+    let request = server.requests()[0].clone();
+    assert!(request.contains("Basic dTpwQHNz\r\n") || request.contains("basic dTpwQHNz\r\n"), "{request}");
+    for (yaml, wanted) in [
+        ("url: tcp://u:hunter2@127.0.0.1:80\n", "which a TCP probe cannot send"),
+        ("url: http://u:hunter2@h/\nbasic_auth: {username: a, password: b}\n", "beside basic_auth or authorization"),
+        ("target: http://u:hunter%zz2@h/\n", "with a wrong %"),
+    ] {
+        let text = try_build("probe", yaml).err().expect("a mistake").to_string();
+        assert!(text.contains(wanted) && !text.contains("hunter"), "{text}");
+    }
+}
+
+/// C17: a server may send several chains, and certificates of none. The best chain that verifies says when it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_chain_that_verifies_says_when_it_ends() {
+    let [x, y, i] = ["X", "Y", "I"].map(Signer::new);
+    let folder = tempfile::tempdir().expect("a folder");
+    let year = |year: i32| 1_609_459_200.0 + ((year - 2021) * 365 + (year - 2021) / 4) as f64 * 86_400.0;
+    for (number, (sent, trusted, until, ends)) in [
+        // The way of an old signer: ended, or to end before the rest.
+        (vec![i.certificate(Some(&x), 2055), x.certificate(Some(&y), 2021)], vec![x.certificate(None, 2060)], 2050, 2050),
+        (vec![i.certificate(Some(&x), 2055), x.certificate(Some(&y), 2040)], vec![x.certificate(None, 2060)], 2050, 2050),
+        (vec![i.certificate(Some(&y), 2040), i.certificate(Some(&x), 2055)], vec![x.certificate(None, 2060)], 2050, 2050),
+        // Both ways are trusted: the better one counts.
+        (
+            vec![i.certificate(Some(&y), 2040), i.certificate(Some(&x), 2055)],
+            vec![y.certificate(None, 2060), x.certificate(None, 2060)],
+            2050,
+            2050,
+        ),
+        // Only one way is: the intermediate or the root ends first.
+        (vec![i.certificate(Some(&y), 2040), i.certificate(Some(&x), 2055)], vec![y.certificate(None, 2060)], 2050, 2040),
+        (vec![i.certificate(Some(&x), 2055)], vec![x.certificate(None, 2045)], 2050, 2045),
+        // Trusted through the old signer, whose root alone is known.
+        (vec![i.certificate(Some(&x), 2055), x.certificate(Some(&y), 2041)], vec![y.certificate(None, 2060)], 2050, 2041),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, trusted.iter().map(rcgen::Certificate::pem).collect::<String>()).expect("written");
+        let server = HttpServer::start(Some(i.server(until, &sent)));
+        let url = format!("https://localhost:{}/health", server.port);
+        let batch = probe(&format!("url: {url}\nip_protocol: ip4\ntls_config: {{ca_file: {}}}\n", ca.display())).await;
+        assert_eq!(reason(&batch), "", "chain {number}");
+        assert_eq!(of(&batch, "probe_ssl_last_chain_expiry_timestamp_seconds"), year(ends), "chain {number}");
+    }
 }
 
 /// T20: a target that accepts and never answers fails at the deadline, and says what it learnt.

@@ -251,7 +251,7 @@ async fn a_stopped_server_is_down_and_comes_back() {
     redis.stop();
     let (batch, result) = collect("redis", &mut collector).await;
     assert_eq!(value(&batch, "redis_up", &[]), Some(0.0));
-    assert_eq!(batch.len(), 3, "nothing old is repeated while the server is down");
+    assert_eq!(batch.len(), 5, "nothing old is repeated while the server is down");
     assert!(result.expect_err("stopped").reason.starts_with("connect: "));
     redis.resume();
     let (batch, result) = collect("redis", &mut collector).await;
@@ -261,6 +261,71 @@ async fn a_stopped_server_is_down_and_comes_back() {
     let (batch, result) = collect("redis", &mut collector).await;
     result.expect("a new connection");
     assert_eq!(value(&batch, "redis_up", &[]), Some(1.0));
+}
+
+/// A part that cannot be read is named, and costs neither the others nor `redis_up`: INFO renamed away, a database that does not exist.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_cannot_be_read_costs_only_itself() {
+    let redis = Redis::start(&["--rename-command", "INFO", "", "--rename-command", "CONFIG", ""]);
+    redis.cli(&["SET", "a", "xyz"]);
+    let yaml = format!("url: {}\nkeys: [a, 'db99=b', 'db1=c']\ncount_keys: ['db99=*', 'a*']\n", redis.url());
+    let (batch, result) = collect("redis", &mut build("redis", &yaml)).await;
+    result.expect("the server answers");
+    let of = |name: &str, labels: &[(&str, &str)]| value(&batch, name, labels);
+    assert_eq!((of("redis_up", &[]), of("redis_exporter_last_scrape_error", &[])), (Some(1.0), Some(1.0)));
+    let part = |part: &str| of("redis_collector_part_success", &[("part", part)]);
+    assert_eq!((part("info"), part("keys"), part("slowlog"), part("config")), (Some(0.0), Some(0.0), Some(1.0), None));
+    assert_eq!(of("redis_key_size", &[("db", "db0"), ("key", "a")]), Some(3.0));
+    assert_eq!(of("redis_key_size", &[("db", "db1"), ("key", "c")]), Some(0.0));
+    assert_eq!(of("redis_key_size", &[("db", "db99")]), None);
+    assert_eq!(of("redis_keys_count", &[("db", "db0"), ("key", "a*")]), Some(1.0));
+    assert_eq!(of("redis_exporter_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), Some(1.0));
+}
+
+/// A server that runs a long script answers BUSY: it is up, and its parts are lost until the script ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_server_is_up_and_its_parts_are_lost() {
+    let redis = Redis::start(&["--lua-time-limit", "20"]);
+    let port = redis.port.to_string();
+    let mut collector = build("redis", &format!("url: {}\n", redis.url()));
+    let mut script =
+        std::process::Command::new("redis-cli").args(["-p", &port, "EVAL", "while true do end", "0"]).spawn().expect("redis-cli runs");
+    wait_until("the script runs", Duration::from_secs(20), || redis.cli(&["PING"]).contains("BUSY"));
+    let (batch, result) = collect("redis", &mut collector).await;
+    let of = |name: &str, labels: &[(&str, &str)]| value(&batch, name, labels);
+    result.expect("it answers");
+    assert_eq!((of("redis_up", &[]), of("redis_exporter_last_scrape_error", &[])), (Some(1.0), Some(1.0)));
+    assert_eq!(of("redis_collector_part_success", &[("part", "info")]), Some(0.0));
+    redis.cli(&["SCRIPT", "KILL"]);
+    script.wait().expect("it ended");
+    let (batch, result) = collect("redis", &mut collector).await;
+    result.expect("it answers");
+    assert_eq!(value(&batch, "redis_exporter_last_scrape_error", &[]), Some(0.0));
+}
+
+/// What a server says unasked before it closes is the reason; a user without a password logs in with an empty one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_keeps_the_servers_reason() {
+    let redis = Redis::start(&["--maxclients", "1"]);
+    let mut held = std::net::TcpStream::connect(("127.0.0.1", redis.port)).expect("connected");
+    held.write_all(b"PING\r\n").and_then(|()| held.read_exact(&mut [0; 7])).expect("the one place is taken");
+    let protected =
+        fake(|mut stream| drop(stream.write_all(b"-DENIED Redis is running in protected mode because no password is set.\r\n")));
+    for (port, wanted) in [(redis.port, "max number of clients reached"), (protected, "DENIED Redis is running in protected mode")] {
+        let (batch, result) = collect("redis", &mut build("redis", &format!("url: redis://127.0.0.1:{port}\n"))).await;
+        assert_eq!(value(&batch, "redis_up", &[]), Some(0.0));
+        let reason = result.expect_err("refused").reason;
+        assert!(reason.contains(wanted), "{reason}");
+        let why = &batch.families["redis_failure_info"].samples[0].labels;
+        assert!(why.value("message").contains(wanted) && why.value("url").ends_with(&port.to_string()), "{why}");
+    }
+    drop(held);
+    let redis = Redis::start(&[]);
+    redis.cli(&["ACL", "SETUSER", "free", "on", "nopass", "~*", "+@all"]);
+    redis.cli(&["ACL", "SETUSER", "default", "-@all", "+ping"]);
+    let (batch, result) = collect("redis", &mut build("redis", &format!("url: redis://free@127.0.0.1:{}\n", redis.port))).await;
+    result.expect("logged in");
+    assert!(value(&batch, "redis_memory_used_bytes", &[]).is_some(), "as the user that may see it");
 }
 
 /// A server that accepts one connection after another and does `behave` with each.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::collecting::{build, collect, try_build, value};
 use crate::servers::chroma::Chroma;
+use crate::servers::free_port;
 
 /// C8: up, ready, collections, vectors, a canary that must find itself, bytes on disk, rows in the write-ahead table.
 #[tokio::test(flavor = "multi_thread")]
@@ -75,6 +76,58 @@ async fn a_database_that_does_not_exist_is_an_error() {
     assert_eq!(value(&batch, "vectorstore_up", &[]), Some(1.0));
     assert_eq!(value(&batch, "vectorstore_collections", &[]), None);
     assert!(result.expect_err("no such database").reason.contains("typo"));
+}
+
+/// C8: in inner-product space a longer vector is nearer than the vector itself, and a zero vector has no direction: any answer will do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_need_not_find_itself_where_another_may_be_nearer() {
+    for chroma in [Chroma::start(), Chroma::start_old()] {
+        let multiples: Vec<Vec<f64>> = (1..=20).map(|k| [1.0, 2.0, 0.5, 1.5].map(|part| part * f64::from(k)).to_vec()).collect();
+        chroma.collection_in("products", "ip", &multiples).await;
+        chroma.collection_in("angles", "cosine", &multiples).await;
+        chroma.collection_in("zeros", "cosine", &[vec![0.0; 3], vec![1.0, 2.0, 3.0]]).await;
+        let (batch, result) = collect("vector_store", &mut build("vector_store", &format!("url: {}\n", chroma.url()))).await;
+        result.expect("all is well");
+        let of = |name: &str, collection: &str| value(&batch, name, &[("collection", collection)]);
+        for collection in ["products", "angles", "zeros"] {
+            assert_eq!(of("vectorstore_canary_success", collection), Some(1.0), "{collection}");
+            assert_eq!(of("vectorstore_collection_readable", collection), Some(1.0), "{collection}");
+        }
+        let itself = ["products", "angles", "zeros"].map(|collection| of("vectorstore_canary_self_match", collection));
+        assert_eq!(itself, [None, Some(1.0), None]);
+    }
+}
+
+/// C8: a token is sent in the header that this generation reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_taken_by_the_old_generation_too() {
+    let chroma = Chroma::start_old_with_token("tok");
+    let (batch, result) = collect("vector_store", &mut build("vector_store", &format!("url: {}\ntoken: tok\n", chroma.url()))).await;
+    result.expect("let in");
+    assert_eq!(value(&batch, "vectorstore_collections", &[]), Some(0.0));
+    let (_, result) = collect("vector_store", &mut build("vector_store", &format!("url: {}\ntoken: other\n", chroma.url()))).await;
+    assert!(result.expect_err("refused").reason.contains("auth"));
+}
+
+/// A folder that hangs holds one look, costs the collection a moment and not its deadline, and is read again once it answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_hangs_costs_only_what_is_read_from_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("chroma.sqlite3");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let yaml = format!("url: http://127.0.0.1:{}\npath: {}\n", free_port(), folder.path().display());
+    let mut collector = build("vector_store", &yaml);
+    for _ in 0..2 {
+        let (batch, result) = collect("vector_store", &mut collector).await;
+        assert_eq!(result.expect_err("no server").reason, "heartbeat: connect");
+        assert_eq!(value(&batch, "vectorstore_disk_readable", &[]), Some(0.0));
+        let why = &batch.families["vectorstore_failure_info"].samples[0].labels;
+        assert_eq!(why.value("message"), "heartbeat: connect");
+    }
+    // One reader waits: this lets it go on.
+    drop(std::fs::OpenOptions::new().write(true).open(&pipe).expect("the reader is there"));
+    let (batch, _) = collect("vector_store", &mut collector).await;
+    assert_eq!(value(&batch, "vectorstore_disk_readable", &[]), Some(1.0));
 }
 
 #[test]

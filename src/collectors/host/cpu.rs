@@ -72,8 +72,9 @@ fn read_cpu(context: &mut Context<'_>) -> Result<(), PartError> {
         let Some(cpu) = parts.next().and_then(|word| word.strip_prefix(b"cpu")).filter(|id| !id.is_empty()) else { continue };
         let cpu = text(cpu);
         let mut times = [0; FIELDS];
-        for time in &mut times {
-            *time = parts.next().map_or(Some(0), whole).ok_or(PartError::Malformed { path: "stat" })?;
+        let read = times.iter_mut().try_for_each(|time| parts.next().map_or(Some(0), whole).map(|ticks| *time = ticks));
+        if context.memory.lines.take(read).is_none() {
+            continue;
         }
         let times = context.memory.cpu.settle(&cpu, times).map(|ticks| ticks as f64 / USER_HZ);
         for (mode, seconds) in MODES.iter().zip(times) {
@@ -90,7 +91,7 @@ fn read_stat(context: &mut Context<'_>) -> Result<(), PartError> {
     for line in lines(context.kernel.proc("stat")?) {
         let mut parts = words(line);
         let Some(index) = parts.next().and_then(|word| STAT_FIELDS.iter().position(|f| *f == word)) else { continue };
-        let value = parts.next().and_then(whole).ok_or(PartError::Malformed { path: "stat" })?;
+        let Some(value) = context.memory.lines.take(parts.next().and_then(whole)) else { continue };
         context.batch.push(&STATS[index], &[], value as f64);
     }
     Ok(())
@@ -101,7 +102,9 @@ fn read_schedstat(context: &mut Context<'_>) -> Result<(), PartError> {
         let mut parts = words(line);
         let Some(cpu) = parts.next().and_then(|word| word.strip_prefix(b"cpu")) else { continue };
         let cpu = text(cpu);
-        for (desc, (value, scale)) in SCHED.iter().zip(parts.skip(6).filter_map(whole).zip([1e9, 1e9, 1.0])) {
+        let values: Option<Vec<u64>> = parts.skip(6).take(SCHED.len()).map(whole).collect();
+        let Some(values) = context.memory.lines.take(values) else { continue };
+        for (desc, (value, scale)) in SCHED.iter().zip(values.into_iter().zip([1e9, 1e9, 1.0])) {
             context.batch.push(desc, &[("cpu", &cpu)], value as f64 / scale);
         }
     }

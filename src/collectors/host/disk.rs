@@ -59,7 +59,10 @@ fn read(context: &mut Context<'_>) -> Result<(), PartError> {
     let (mut devices, mut omitted) = (Vec::new(), 0);
     for line in lines(context.kernel.proc("diskstats")?) {
         let mut parts = words(line);
-        let (Some(major), Some(minor), Some(device)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let (Some(major), Some(minor), Some(device)) = (parts.next(), parts.next(), parts.next()) else {
+            context.memory.lines.odd += 1;
+            continue;
+        };
         let device = text(device).into_owned();
         if context.settings.disks_exclude.is_match(&device) {
             continue;
@@ -68,8 +71,10 @@ fn read(context: &mut Context<'_>) -> Result<(), PartError> {
             omitted += 1;
             continue;
         }
-        for ((desc, scale), value) in METRICS.iter().zip(SCALES).zip(parts) {
-            let value = whole(value).ok_or(PartError::Malformed { path: "diskstats" })? as f64;
+        let values: Option<Vec<u64>> = parts.take(SCALES.len()).map(whole).collect();
+        let Some(values) = context.memory.lines.take(values) else { continue };
+        for ((desc, scale), value) in METRICS.iter().zip(SCALES).zip(values) {
+            let value = value as f64;
             // A division by a thousand rounds as decimal writing does; a multiplication by 0.001 does not.
             let value = if scale < 1.0 { value / 1000.0 } else { value * scale };
             context.batch.push(desc, &[("device", &device)], value);

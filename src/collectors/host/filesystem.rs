@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use crate::model::{Batch, MetricDesc};
 
 use super::kernel::{Kernel, PartError};
-use super::part::gauge;
-use super::scan::{lines, split_once, text, words};
+use super::part::{LineCount, gauge};
+use super::scan::{lines, split_once, text};
 use super::settings::Settings;
 
 /// Threads that may hang in `statvfs` at the same time.
@@ -88,9 +88,9 @@ impl Filesystem {
         self
     }
 
-    /// Measures every mount that is not excluded. Returns how many exceeded the cap.
-    pub async fn read(&mut self, batch: &mut Batch) -> Result<usize, PartError> {
-        let mut mounts = self.mounts()?;
+    /// Measures every mount that is not excluded. Returns how many exceeded the cap, and how many lines are not as documented.
+    pub async fn read(&mut self, batch: &mut Batch) -> Result<(usize, Option<usize>), PartError> {
+        let (mut mounts, odd) = self.mounts()?;
         let omitted = mounts.len().saturating_sub(self.settings.max_objects);
         mounts.truncate(self.settings.max_objects);
         self.stuck.retain(|(_, thread)| !thread.is_finished());
@@ -104,7 +104,7 @@ impl Filesystem {
             }
             next += self.ask_from(&mounts[next..], patience, batch).await;
         }
-        Ok(omitted)
+        Ok((omitted, odd))
     }
 
     /// Asks mount after mount on one thread, up to the first that hangs or is known to. Returns how many are done.
@@ -137,16 +137,16 @@ impl Filesystem {
         self.stuck.iter().any(|(path, _)| *path == mount.path)
     }
 
-    fn mounts(&mut self) -> Result<Vec<Mount>, PartError> {
+    fn mounts(&mut self) -> Result<(Vec<Mount>, Option<usize>), PartError> {
         // The mounts of the first process: those of the host, even from a container that may see them.
         let path = match self.kernel.proc("1/mountinfo") {
             Ok(_) => "1/mountinfo",
             Err(_) => "self/mountinfo",
         };
-        let (mut seen, mut found) = (HashSet::new(), Vec::new());
+        let (mut seen, mut found, mut count) = (HashSet::new(), Vec::new(), LineCount::default());
         let root = self.settings.roots.rootfs.clone();
         for line in lines(self.kernel.proc(path)?) {
-            let Some(mut mount) = parse(line) else { return Err(PartError::Malformed { path }) };
+            let Some(mut mount) = count.take(parse(line)) else { continue };
             if root.as_os_str() != "/" {
                 let Some(inner) = mount.mountpoint.strip_prefix(root.to_string_lossy().trim_end_matches('/')) else { continue };
                 mount.mountpoint = if inner.is_empty() { "/".into() } else { inner.to_owned() };
@@ -159,18 +159,19 @@ impl Filesystem {
                 found.push(mount);
             }
         }
-        Ok(found)
+        Ok((found, count.finish(path)?))
     }
 }
 
 /// `36 35 98:0 /root /mount rw,noatime shared:1 - ext3 /dev/sda1 rw,errors=continue`.
 fn parse(line: &[u8]) -> Option<Mount> {
-    let mut parts = words(line);
+    // One blank stands between two fields, and a field may be empty: that of a source that has none.
+    let mut parts = line.split(|byte| *byte == b' ');
     let (major, minor) = split_once(parts.nth(2)?, b':')?;
     let mountpoint = unescaped(parts.nth(1)?);
     let options = parts.next()?;
     let mut parts = parts.skip_while(|word| *word != b"-").skip(1);
-    let (fstype, device) = (parts.next()?, parts.next()?);
+    let (fstype, device) = (parts.next().filter(|name| !name.is_empty())?, parts.next()?);
     let readonly = |options: &[u8]| options.split(|b| *b == b',').any(|o| o == b"ro");
     Some(Mount {
         readonly: readonly(options) || parts.next().is_some_and(readonly),
@@ -251,7 +252,7 @@ mod tests {
     }
 
     fn settings(folder: &Path) -> Settings {
-        let document = Document::parse("n.yml", "mount_timeout: 30ms").expect("YAML");
+        let document = Document::parse("n.yml", "mount_timeout: 500ms").expect("YAML");
         let environment = Environment::default();
         let loader = Loader::new(&document, &environment, Path::new("."));
         let mut settings = Settings::read(&loader.root(), Duration::from_secs(5));

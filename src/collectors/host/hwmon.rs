@@ -1,6 +1,6 @@
 //! Sensors: `/sys/class/hwmon` (`Documentation/hwmon/sysfs-interface.rst`) and `/sys/class/thermal`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use crate::model::{MetricDesc, MetricKind};
@@ -59,15 +59,26 @@ type Sensors = BTreeMap<String, BTreeMap<String, String>>;
 
 fn read_hwmon(context: &mut Context<'_>) -> Result<(), PartError> {
     let class = context.kernel.in_sys("class/hwmon");
-    for name in names(&class)?.iter().take(context.settings.max_objects) {
-        read_chip(context, &class.join(name));
+    let (all, mut seen) = (names(&class)?, HashSet::new());
+    context.memory.omitted = Some(all.len().saturating_sub(context.settings.max_objects));
+    for name in all.iter().take(context.settings.max_objects) {
+        read_chip(context, &class.join(name), &mut seen);
     }
     Ok(())
 }
 
-fn read_chip(context: &mut Context<'_>, folder: &Path) {
-    let chip = chip_label(context.kernel, folder);
-    if let Some(name) = context.kernel.text(&folder.join("name")).map(clean) {
+fn read_chip(context: &mut Context<'_>, folder: &Path, seen: &mut HashSet<String>) {
+    let mut chip = chip_label(context.kernel, folder);
+    let driver = context.kernel.text(&folder.join("name")).map(clean);
+    // One device may have several chips; the second is told apart by its driver, or else by the folder.
+    if seen.contains(&chip) {
+        let own = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let names = [driver.clone().unwrap_or_default(), own];
+        let apart = names.iter().filter(|name| !name.is_empty()).map(|name| format!("{chip}_{name}")).find(|label| !seen.contains(label));
+        chip = apart.unwrap_or(chip);
+    }
+    seen.insert(chip.clone());
+    if let Some(name) = driver {
         context.batch.push(&CHIP_NAMES, &[("chip", &chip), ("chip_name", &name)], 1.0);
     }
     let mut sensors = Sensors::new();

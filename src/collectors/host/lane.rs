@@ -20,6 +20,8 @@ pub struct Outcome {
     pub result: Result<(), PartError>,
     /// Objects beyond the cap, for parts that have one.
     pub omitted: Option<usize>,
+    /// Lines that are not as documented, for parts that count them.
+    pub odd: Option<usize>,
 }
 
 /// What a lane brought.
@@ -100,7 +102,12 @@ impl Work {
                 batch: &mut done.batch,
             });
             let omitted = self.memory.omitted.take();
-            done.outcomes.push(Outcome { part: part.name, took: start.elapsed(), result, omitted });
+            let lines = std::mem::take(&mut self.memory.lines);
+            let (result, odd) = match result.and_then(|()| lines.finish(part.name)) {
+                Ok(odd) => (Ok(()), odd),
+                Err(error) => (Err(error), None),
+            };
+            done.outcomes.push(Outcome { part: part.name, took: start.elapsed(), result, omitted, odd });
         }
         (self, done)
     }

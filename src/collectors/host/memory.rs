@@ -72,7 +72,8 @@ fn read(context: &mut Context<'_>) -> Result<(), PartError> {
     let bare = name.len();
     for line in lines(context.kernel.proc("meminfo")?) {
         let mut parts = words(line);
-        let (Some(field), Some(value)) = (parts.next(), parts.next().and_then(whole)) else { continue };
+        let pair = parts.next().zip(parts.next().and_then(whole));
+        let Some((field, value)) = context.memory.lines.take(pair) else { continue };
         let kilobytes = parts.next().is_some();
         name.truncate(bare);
         push_field(&mut name, field);

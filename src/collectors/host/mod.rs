@@ -122,8 +122,25 @@ const OMITTED: MetricDesc = gauge(
     &["collector"],
     "nightbell",
 );
+const ODD: MetricDesc = gauge(
+    "host_unreadable_lines",
+    "",
+    "Lines of the part's file that are not as documented and were left out.",
+    &["collector"],
+    "nightbell",
+);
+const BUILD: MetricDesc =
+    gauge("node_exporter_build_info", "", "The version of this collector, always 1.", &["goarch", "goos", "version"], "nightbell");
 /// What belongs to no part.
-const OWN: &[MetricDesc] = &[SUCCESS, DURATION, OMITTED];
+const OWN: &[MetricDesc] = &[SUCCESS, DURATION, OMITTED, ODD, BUILD];
+/// This processor as Go names it.
+const ARCHITECTURE: &str = if cfg!(target_arch = "x86_64") {
+    "amd64"
+} else if cfg!(target_arch = "aarch64") {
+    "arm64"
+} else {
+    std::env::consts::ARCH
+};
 
 /// The tables of all parts, of the file systems, and our own.
 const METRICS: [&[MetricDesc]; PARTS.len() + 2] = {
@@ -143,6 +160,8 @@ struct Host {
     lanes: Vec<Worker>,
     filesystem: Option<Filesystem>,
     failing: Vec<(&'static str, String)>,
+    /// Parts that leave out lines or objects, and how many of both, as last logged.
+    lacking: Vec<(&'static str, [usize; 2])>,
 }
 
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
@@ -153,6 +172,7 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         lanes: lanes.into(),
         filesystem: settings.filesystem.then(|| Filesystem::new(settings)),
         failing: Vec::new(),
+        lacking: Vec::new(),
     })
 }
 
@@ -164,8 +184,8 @@ impl Collector for Host {
                 let filesystem = self.filesystem.as_mut()?;
                 let start = Instant::now();
                 let result = filesystem.read(&mut mounts).await;
-                let omitted = result.as_ref().ok().copied();
-                Some(Outcome { part: FILESYSTEM, took: start.elapsed(), result: result.map(drop), omitted })
+                let (omitted, odd) = result.as_ref().map_or((None, None), |(omitted, odd)| (Some(*omitted), *odd));
+                Some(Outcome { part: FILESYSTEM, took: start.elapsed(), result: result.map(drop), omitted, odd })
             };
             let (lanes, filesystem) = join(join_all(self.lanes.iter_mut().map(Worker::run)), filesystem).await;
             let (mut outcomes, mut stuck) = (Vec::from_iter(filesystem), Vec::new());
@@ -181,6 +201,8 @@ impl Collector for Host {
             batch.append(mounts);
             let read = outcomes.iter().filter(|outcome| outcome.result.is_ok()).count();
             self.report(outcomes, batch);
+            let labels = [("goarch", ARCHITECTURE), ("goos", "linux"), ("version", env!("CARGO_PKG_VERSION"))];
+            batch.push(&BUILD, &labels, 1.0);
             if read == 0 {
                 return Err(CollectError::new(format!("`{}`: nothing could be read", self.address)));
             }
@@ -226,6 +248,25 @@ impl Host {
             if let Some(count) = outcome.omitted {
                 batch.push(&OMITTED, &labels, count as f64);
             }
+            if let Some(count) = outcome.odd {
+                batch.push(&ODD, &labels, count as f64);
+            }
+            self.log_lacking(outcome.part, [outcome.odd.unwrap_or(0), outcome.omitted.unwrap_or(0)]);
+        }
+    }
+
+    /// Says once when a part begins to leave something out: other numbers of the same are no news.
+    fn log_lacking(&mut self, part: &'static str, [odd, omitted]: [usize; 2]) {
+        let known = self.lacking.iter().position(|(of, _)| *of == part);
+        let [knew_odd, knew_omitted] = known.map_or([0, 0], |index| self.lacking.swap_remove(index).1);
+        if odd > 0 && knew_odd == 0 {
+            tracing::warn!(collector = "host", part, lines = odd, "Lines are not as documented and were left out.");
+        }
+        if omitted > 0 && knew_omitted == 0 {
+            tracing::warn!(collector = "host", part, objects = omitted, "Objects beyond the cap were left out.");
+        }
+        if odd + omitted > 0 {
+            self.lacking.push((part, [odd, omitted]));
         }
     }
 }

@@ -5,7 +5,7 @@
 use crate::model::{Batch, MetricDesc};
 
 use super::kernel::PartError;
-use super::part::{Context, Lane, Part, find, untyped};
+use super::part::{Context, Lane, LineCount, Part, find, untyped};
 use super::scan::{lines, signed, split_once, words};
 
 /// The protocol counters.
@@ -95,7 +95,7 @@ const METRICS: &[MetricDesc] = &[
 fn read(context: &mut Context<'_>) -> Result<(), PartError> {
     let mut name = String::from(PREFIX);
     for path in ["net/netstat", "net/snmp"] {
-        read_pairs(context.kernel.proc(path)?, &mut name, context.batch).ok_or(PartError::Malformed { path })?;
+        read_pairs(context.kernel.proc(path)?, &mut name, &mut context.memory.lines, context.batch);
     }
     match context.kernel.proc("net/snmp6") {
         Ok(content) => read_single(content, &mut name, context.batch),
@@ -107,19 +107,21 @@ fn read(context: &mut Context<'_>) -> Result<(), PartError> {
 }
 
 /// A line of names, then a line of values, both opened by the protocol.
-fn read_pairs(content: &[u8], name: &mut String, batch: &mut Batch) -> Option<()> {
-    let mut all = lines(content);
-    while let (Some(heads), Some(values)) = (all.next(), all.next()) {
-        let (protocol, fields) = split_once(heads, b':')?;
-        let (same, values) = split_once(values, b':')?;
-        if same != protocol {
-            return None;
-        }
-        for (field, value) in words(fields).zip(words(values)) {
-            push(name, protocol, field, signed(value)?, batch);
+fn read_pairs(content: &[u8], name: &mut String, count: &mut LineCount, batch: &mut Batch) {
+    let mut heads: Option<(&[u8], &[u8])> = None;
+    for line in lines(content) {
+        let Some((protocol, rest)) = count.take(split_once(line, b':')) else { continue };
+        let Some((_, fields)) = heads.take_if(|(of, _)| *of == protocol) else {
+            // Names whose values did not come.
+            count.odd += usize::from(heads.is_some());
+            heads = Some((protocol, rest));
+            continue;
+        };
+        let values: Option<Vec<f64>> = words(rest).map(signed).collect();
+        for (field, value) in words(fields).zip(count.take(values).unwrap_or_default()) {
+            push(name, protocol, field, value, batch);
         }
     }
-    Some(())
 }
 
 /// `Ip6InOctets 12`: the protocol ends with the 6.

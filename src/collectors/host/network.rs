@@ -116,7 +116,10 @@ const ACTIVE: MetricDesc =
 fn read_netdev(context: &mut Context<'_>) -> Result<(), PartError> {
     let (mut devices, mut omitted) = (Vec::new(), 0);
     for line in lines(context.kernel.proc("net/dev")?).skip(2) {
-        let (device, fields) = split_once(line, b':').ok_or(PartError::Malformed { path: "net/dev" })?;
+        let Some((device, fields)) = split_once(line, b':') else {
+            context.memory.lines.odd += 1;
+            continue;
+        };
         let device = text(device.trim_ascii()).into_owned();
         if context.settings.interfaces_exclude.is_match(&device) {
             continue;
@@ -125,7 +128,10 @@ fn read_netdev(context: &mut Context<'_>) -> Result<(), PartError> {
             omitted += 1;
             continue;
         }
-        for (desc, value) in TRAFFIC.iter().zip(words(fields).filter_map(whole)) {
+        // All of a line or nothing: a column that is left out would move the others.
+        let values: Option<Vec<u64>> = words(fields).map(whole).collect();
+        let Some(values) = context.memory.lines.take(values) else { continue };
+        for (desc, value) in TRAFFIC.iter().zip(values) {
             context.batch.push(desc, &[("device", &device)], value as f64);
         }
         devices.push(device);

@@ -55,6 +55,39 @@ pub struct Memory {
     pub used: Used,
     /// How many objects (disks, interfaces, …) the part that is being read left out for its cap; `None` where it has none.
     pub omitted: Option<usize>,
+    /// How the lines fared of the file that is being read.
+    pub lines: LineCount,
+    /// Text files that could not be taken, and why, as last logged.
+    pub textfiles: std::collections::BTreeMap<String, String>,
+}
+
+/// Lines of a file: one that is not as documented costs itself, is counted, and no other.
+#[derive(Default)]
+pub struct LineCount {
+    /// Lines that were used.
+    pub good: usize,
+    /// Lines that are not as documented.
+    pub odd: usize,
+}
+
+impl LineCount {
+    /// Counts a line and hands its content on.
+    pub fn take<T>(&mut self, line: Option<T>) -> Option<T> {
+        match line {
+            Some(_) => self.good += 1,
+            None => self.odd += 1,
+        }
+        line
+    }
+
+    /// How many were odd; `None` where no line was counted. Errs when not one line could be used.
+    pub fn finish(self, path: &'static str) -> Result<Option<usize>, PartError> {
+        match self {
+            LineCount { good: 0, odd: 0 } => Ok(None),
+            LineCount { good: 0, .. } => Err(PartError::Malformed { path }),
+            LineCount { odd, .. } => Ok(Some(odd)),
+        }
+    }
 }
 
 /// A gauge.

@@ -50,7 +50,8 @@ const ENTRIES: MetricDesc =
 
 fn read_softnet(context: &mut Context<'_>) -> Result<(), PartError> {
     for (row, line) in lines(context.kernel.proc("net/softnet_stat")?).enumerate() {
-        let columns: Vec<u64> = words(line).filter_map(hex).collect();
+        let columns: Option<Vec<u64>> = words(line).map(hex).collect();
+        let Some(columns) = context.memory.lines.take(columns) else { continue };
         let cpu = columns.get(SOFT_CPU).copied().unwrap_or(row as u64).to_string();
         for (desc, column) in SOFT.iter().zip(SOFT_COLUMNS) {
             if let Some(value) = columns.get(column) {

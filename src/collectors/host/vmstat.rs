@@ -84,7 +84,9 @@ fn read(context: &mut Context<'_>) -> Result<(), PartError> {
         let Some((field, value)) = split_once(line, b' ') else { continue };
         name.truncate(bare);
         name.push_str(&text(field));
-        if let (Some(desc), Some(value)) = (find(METRICS, &name), whole(value)) {
+        if let Some(desc) = find(METRICS, &name)
+            && let Some(value) = context.memory.lines.take(whole(value))
+        {
             context.batch.push(desc, &[], value as f64);
         }
     }

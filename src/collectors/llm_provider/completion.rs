@@ -7,8 +7,8 @@ use crate::http::{Client, HeaderMap, Incoming, Request};
 use url::Url;
 
 use super::errors::{ErrorType, classify};
-use super::provider::{Provider, StreamForm};
-use super::stream::{Piece, StreamReader, Usage};
+use super::provider::Provider;
+use super::stream::{Piece, StreamReader, Usage, has_content};
 
 /// Greatest size of an answer that is read, in bytes.
 const MAX_ANSWER: usize = 4 << 20;
@@ -120,7 +120,11 @@ async fn exchange(
     let mut response = client.start(request).await.map_err(|e| ErrorType::from(&e))?;
     outcome.status = Some(response.status);
     outcome.headers = response.headers.clone();
-    let streamed = response.headers.get("content-type").and_then(|v| v.to_str().ok()).is_some_and(|t| t.starts_with("text/event-stream"));
+    let streamed = response
+        .headers
+        .get("content-type")
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|t| t.to_ascii_lowercase().starts_with("text/event-stream"));
     if !(200..300).contains(&response.status) || !streamed {
         return whole_answer(response, provider, outcome).await;
     }
@@ -134,7 +138,7 @@ async fn exchange(
         };
         let part = tokio::time::timeout(limit.saturating_sub(since.elapsed()), response.next()).await.map_err(|_| verdict)?;
         let Some(bytes) = part.map_err(|_| ErrorType::StreamTruncated)? else {
-            return if reader.finished { Ok(()) } else { Err(ErrorType::StreamTruncated) };
+            return if reader.finished { answered(&reader) } else { Err(ErrorType::StreamTruncated) };
         };
         read += bytes.len();
         if read > MAX_ANSWER {
@@ -152,33 +156,45 @@ async fn exchange(
                     }
                     last_content = Some(now);
                 }
-                Piece::End => return Ok(()),
+                Piece::End => return answered(&reader),
                 Piece::Error(text) => return Err(classify(200, text.as_bytes(), provider.quota_is_rate)),
             }
         }
     }
 }
 
+/// A stream that ended as it should is a success only if it brought something.
+fn answered(reader: &StreamReader) -> Result<(), ErrorType> {
+    if reader.brought { Ok(()) } else { Err(ErrorType::EmptyAnswer) }
+}
+
 /// An error body, or a server that answers in one piece although a stream was asked for: healthy, but without a time to first token.
 async fn whole_answer(mut response: Incoming, provider: &Provider, outcome: &mut CompletionOutcome) -> Result<(), ErrorType> {
     let body = response.read(bytes::BytesMut::new(), MAX_ANSWER).await.map_err(|e| ErrorType::from(&e))?;
     let status = outcome.status.unwrap_or(0);
-    let json = serde_json::from_slice::<serde_json::Value>(&body);
-    let answered = json.as_ref().is_ok_and(|j| j["choices"].is_array() || j["content"].is_array());
-    if !(200..300).contains(&status) || !answered {
-        return Err(classify(status, &body, provider.quota_is_rate));
+    let refused = || classify(status, &body, provider.quota_is_rate);
+    if !(200..300).contains(&status) {
+        return Err(refused());
     }
-    let json = json.unwrap_or_default();
-    match provider.stream {
-        StreamForm::OpenAi => {
-            let mut reader = StreamReader::new(provider.stream);
-            reader.take_openai_usage(&json["usage"]);
-            outcome.usage = reader.usage;
+    let mut reader = StreamReader::new(provider.stream);
+    let pieces = match serde_json::from_slice::<serde_json::Value>(&body) {
+        Ok(json) if has_content(&json["error"]) || !(json["choices"].is_array() || json["content"].is_array()) => return Err(refused()),
+        Ok(json) => reader.take_whole(&json),
+        // A stream under another content type: the official clients, which asked for one, read it.
+        Err(_) if [&b"data:"[..], b"event:", b":"].iter().any(|start| body.trim_ascii_start().starts_with(start)) => {
+            let mut pieces = reader.feed(&body).map_err(|_| ErrorType::InvalidResponse)?;
+            // The last line may lack its end.
+            pieces.extend(reader.feed(b"\n").map_err(|_| ErrorType::InvalidResponse)?);
+            if !reader.finished && !pieces.contains(&Piece::End) && !pieces.iter().any(|piece| matches!(piece, Piece::Error(_))) {
+                return Err(ErrorType::StreamTruncated);
+            }
+            pieces
         }
-        StreamForm::Anthropic => {
-            outcome.usage.input = json["usage"]["input_tokens"].as_u64();
-            outcome.usage.output = json["usage"]["output_tokens"].as_u64();
-        }
+        Err(_) => return Err(refused()),
+    };
+    outcome.usage = reader.usage;
+    if let Some(Piece::Error(text)) = pieces.iter().find(|piece| matches!(piece, Piece::Error(_))) {
+        return Err(classify(200, text.as_bytes(), provider.quota_is_rate));
     }
-    Ok(())
+    answered(&reader)
 }

@@ -41,11 +41,13 @@ pub enum ErrorType {
     ServerError,
     /// The answer is not what the provider documents.
     InvalidResponse,
+    /// The answer is well-formed and brought nothing.
+    EmptyAnswer,
 }
 
 impl ErrorType {
     /// Every kind, so that counters can start at zero.
-    pub const ALL: [ErrorType; 16] = [
+    pub const ALL: [ErrorType; 17] = [
         ErrorType::Dns,
         ErrorType::Connect,
         ErrorType::Tls,
@@ -62,6 +64,7 @@ impl ErrorType {
         ErrorType::Overloaded,
         ErrorType::ServerError,
         ErrorType::InvalidResponse,
+        ErrorType::EmptyAnswer,
     ];
 
     /// The kind as a label value.
@@ -83,6 +86,7 @@ impl ErrorType {
             ErrorType::Overloaded => "overloaded",
             ErrorType::ServerError => "server_error",
             ErrorType::InvalidResponse => "invalid_response",
+            ErrorType::EmptyAnswer => "empty_answer",
         }
     }
 }
@@ -100,7 +104,7 @@ impl From<&HttpError> for ErrorType {
 }
 
 /// Words in `type` or `code` that mean money at every provider.
-const MONEY: [&str; 8] = [
+const MONEY: [&str; 14] = [
     "credit_balance_exhausted",
     "organization_spend_limit_exceeded",
     "project_spend_limit_exceeded",
@@ -109,22 +113,62 @@ const MONEY: [&str; 8] = [
     "billing_error",
     "billing_not_active",
     "arrearage",
+    "budget_exceeded",
+    "allocationquota.freetieronly",
+    "exceeded_current_quota_error",
+    "accountoverdueerror",
+    "insufficient_balance",
+    "insufficient_credits",
 ];
+
+/// Parts of messages that mean money, in lower case, for providers and gateways that have no word of their own for it.
+const MONEY_TEXTS: [&str; 11] = [
+    "credit balance is too low",
+    "spend limit",
+    "budget has been exceeded",
+    "exceededbudget",
+    "over budget",
+    "insufficient balance",
+    "balance is insufficient",
+    "insufficient account balance",
+    "insufficient credits",
+    "余额不足",
+    "欠费",
+];
+
+/// Parts of messages that mean a wrong key, in lower case: Gemini's compatible endpoint and others answer 400 with no word for it.
+const KEY_TEXTS: [&str; 6] =
+    ["api key not valid", "api_key_invalid", "api key expired", "invalid api key", "incorrect api key", "api key is invalid"];
+
+/// The part of an answer that describes the error: Gemini wraps it in a list, FastAPI in `detail`, some write only a text.
+fn described(json: &Value) -> (String, &Value) {
+    let json = json.get(0).unwrap_or(json);
+    let inner = ["error", "detail"].iter().filter_map(|key| json.get(key)).find(|inner| inner.is_object() || inner.is_string());
+    let error = inner.filter(|inner| inner.is_object()).unwrap_or(json);
+    let text = |value: &Value| value.as_str().map(str::to_lowercase);
+    let message = ["message", "msg", "error_msg"].iter().find_map(|key| error.get(key).and_then(text));
+    (message.or_else(|| inner.and_then(text)).unwrap_or_default(), error)
+}
 
 /// Sorts an answer that is not a success. `quota_is_rate`: at DashScope `insufficient_quota` is an allocation rate, not money.
 pub fn classify(status: u16, body: &[u8], quota_is_rate: bool) -> ErrorType {
     let json = serde_json::from_slice::<Value>(body).unwrap_or(Value::Null);
-    let error = json.get("error").filter(|e| e.is_object()).unwrap_or(&json);
+    let (message, error) = described(&json);
     let word = |key: &str| error.get(key).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_lowercase)).unwrap_or_default();
-    let (kind, code, message) = (word("type"), word("code"), word("message"));
+    let (kind, code) = (word("type"), word("code"));
     let says = |word: &str| kind == word || code == word;
-    if MONEY.iter().any(|m| says(m)) || status == 402 || message.contains("credit balance is too low") || message.contains("spend limit") {
+    // An error inside a success carries the status that it would have had.
+    let inner = code.parse().ok().filter(|inner| (400..600).contains(inner));
+    let status = inner.filter(|_| (200..400).contains(&status)).unwrap_or(status);
+    if MONEY.iter().any(|m| says(m)) || status == 402 || MONEY_TEXTS.iter().any(|text| message.contains(text)) {
         return ErrorType::QuotaExhausted;
     }
     if says("insufficient_quota") || code.ends_with("allocationquota") {
         return if quota_is_rate || code.ends_with("allocationquota") { ErrorType::RateLimited } else { ErrorType::QuotaExhausted };
     }
-    if says("invalid_api_key") || says("invalidapikey") || says("authentication_error") || status == 401 {
+    // LiteLLM without a database looks a key that it does not know up there, and answers 400 with the second word.
+    let key = ["invalid_api_key", "no_db_connection", "invalidapikey", "authentication_error"].iter().any(|word| says(word));
+    if key || status == 401 || (status < 500 && KEY_TEXTS.iter().any(|text| message.contains(text))) {
         return ErrorType::Auth;
     }
     if says("overloaded_error") || says("server_is_overloaded") || matches!(status, 503 | 529) {
@@ -137,7 +181,9 @@ pub fn classify(status: u16, body: &[u8], quota_is_rate: bool) -> ErrorType {
         return ErrorType::ModelNotFound;
     }
     match status {
-        403 => ErrorType::Permission,
+        403 if json.is_object() || json.is_array() => ErrorType::Permission,
+        // No provider speaks so: a firewall or a proxy between us refuses, whatever the key.
+        403 => ErrorType::InvalidResponse,
         500..=599 => ErrorType::ServerError,
         200..=399 | 404 if says("api_error") || says("server_error") => ErrorType::ServerError,
         200..=399 | 404 => ErrorType::InvalidResponse,
@@ -152,7 +198,7 @@ mod tests {
     /// C9, T26: money, waiting, keys and overload are told apart.
     #[test]
     fn refusals_are_sorted_by_what_helps() {
-        let cases: [(u16, &str, bool, ErrorType); 19] = [
+        let cases: [(u16, &str, bool, ErrorType); 33] = [
             (401, r#"{"error":{"code":"invalid_api_key","type":"invalid_request_error"}}"#, false, ErrorType::Auth),
             (403, r#"{"error":{"message":"Country not supported"}}"#, false, ErrorType::Permission),
             (429, r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota"}}"#, false, ErrorType::QuotaExhausted),
@@ -177,6 +223,36 @@ mod tests {
             (503, r#"{"error":{"code":"server_is_overloaded"}}"#, false, ErrorType::Overloaded),
             (502, "<html>", false, ErrorType::ServerError),
             (200, "<html>block page</html>", false, ErrorType::InvalidResponse),
+            // LiteLLM's own budgets, by whichever status.
+            (
+                429,
+                r#"{"error":{"message":"Budget has been exceeded! Current cost: 2","type":"budget_exceeded","code":"429"}}"#,
+                false,
+                ErrorType::QuotaExhausted,
+            ),
+            (400, r#"{"error":{"message":"x","type":"budget_exceeded","code":"400"}}"#, false, ErrorType::QuotaExhausted),
+            (
+                429,
+                r#"{"error":{"message":"ExceededBudget: End User=x over budget.","type":"auth_error"}}"#,
+                false,
+                ErrorType::QuotaExhausted,
+            ),
+            (
+                403,
+                r#"{"error":{"code":"AllocationQuota.FreeTierOnly","type":"AllocationQuota.FreeTierOnly"}}"#,
+                true,
+                ErrorType::QuotaExhausted,
+            ),
+            (403, r#"{"code":30001,"message":"Sorry, your account balance is insufficient"}"#, false, ErrorType::QuotaExhausted),
+            (429, r#"{"error":{"code":"1113","message":"您的账户已欠费，请充值后重试。"}}"#, false, ErrorType::QuotaExhausted),
+            (429, r#"{"error":{"type":"exceeded_current_quota_error"}}"#, false, ErrorType::QuotaExhausted),
+            (400, r#"{"error":{"message":"No connected db.","type":"no_db_connection","code":"400"}}"#, false, ErrorType::Auth),
+            (400, r#"[{"error":{"code":400,"message":"API key not valid. Please pass a valid one."}}]"#, false, ErrorType::Auth),
+            (400, r#"{"detail":"Invalid API key"}"#, false, ErrorType::Auth),
+            (403, "<html><title>Attention Required! | Cloudflare</title>", false, ErrorType::InvalidResponse),
+            (403, "error code: 1020", false, ErrorType::InvalidResponse),
+            (200, r#"{"error":{"message":"Upstream error","code":502},"choices":[]}"#, false, ErrorType::ServerError),
+            (200, r#"{"error":{"message":"x","code":429}}"#, false, ErrorType::RateLimited),
         ];
         for (status, body, rate, wanted) in cases {
             assert_eq!(classify(status, body.as_bytes(), rate), wanted, "{status} {body}");

@@ -8,6 +8,7 @@ use crate::http::{HeaderMap, Request};
 
 use super::Settings;
 use super::errors::{ErrorType, classify};
+use super::stream::has_content;
 
 /// Most models that are counted and compared.
 const MAX_MODELS: usize = 10_000;
@@ -58,7 +59,7 @@ async fn get<T>(settings: &Settings, path: &str, read: impl FnOnce(&Value) -> Op
         Err(error) => FreeOutcome { result: Err(ErrorType::from(&error)), status: None, headers: HeaderMap::new(), duration },
         Ok(response) => {
             let json = serde_json::from_slice::<Value>(&response.body).ok();
-            let good = (200..300).contains(&response.status) && json.as_ref().is_some_and(|j| j.get("error").is_none_or(Value::is_null));
+            let good = (200..300).contains(&response.status) && json.as_ref().is_some_and(|j| !j.get("error").is_some_and(has_content));
             let found = if good { json.as_ref().and_then(read) } else { None };
             let result = found.ok_or_else(|| match classify(response.status, &response.body, settings.provider.quota_is_rate) {
                 // A list of models cannot miss a model: the base URL is wrong.

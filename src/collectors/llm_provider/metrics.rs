@@ -19,7 +19,7 @@ metrics! {
     TOKENS_PER_SECOND "llm_output_tokens_per_second" Gauge "" MODEL, "Output tokens a second after the first one, in the last streamed answer.", "usage of the completion probe";
     ERRORS "llm_probe_errors_total" Counter "" &["target", "provider", "model", "probe", "error_type"], "Failed probes by kind of failure.", "status, body and timing of each probe";
     LAST_ERROR "llm_probe_last_error" Gauge "" &["target", "provider", "model", "probe", "error_type"],
-        "1 with the kind of failure while the last probe of this kind failed; absent while it succeeded.", "status, body and timing of the last probe";
+        "1 with the kind of failure of the last probe, 0 with each kind that there was since the start.", "status, body and timing of the last probe";
     RESPONSES "llm_probe_http_responses_total" Counter "" &["target", "provider", "probe", "code"], "HTTP answers to probes by status code.", "status line";
     TOKENS "llm_probe_tokens_total" Counter "" &["target", "provider", "model", "type"], "Tokens that the probes themselves consumed; reasoning tokens are part of the output.", "usage of the completion probe";
     SKIPPED "llm_probe_skipped_total" Counter "" &["target", "probe", "reason"], "Probes left out: token_budget, backoff or quota_exhausted.", "the collector's own decisions";
@@ -29,7 +29,7 @@ metrics! {
     LIMIT "llm_ratelimit_limit" Gauge "" &["target", "provider", "model", "kind"], "Allowance in the provider's window.", "rate limit headers";
     REMAINING "llm_ratelimit_remaining" Gauge "" &["target", "provider", "model", "kind"], "What is left of the allowance.", "rate limit headers";
     RESET "llm_ratelimit_reset_seconds" Gauge "seconds" &["target", "provider", "model", "kind"], "Time until the allowance is full again, at the last answer that told it.", "rate limit headers";
-    RETRY_AFTER "llm_retry_after_seconds" Gauge "seconds" MODEL, "Wait that the provider asked for in its last answer that asked for one.", "retry-after, retry-after-ms";
+    RETRY_AFTER "llm_retry_after_seconds" Gauge "seconds" MODEL, "Wait that the provider asks for, while it lasts.", "retry-after, retry-after-ms";
     BALANCE "llm_account_balance" Gauge "" &["target", "provider", "currency", "kind"], "Account balance in units of the currency: total, granted, topped_up.", "GET /user/balance (DeepSeek)";
     AVAILABLE "llm_account_available" Gauge "" TARGET, "Whether the provider says that the account can be used.", "GET /user/balance (DeepSeek)";
     LAST_PROBE "llm_last_probe_timestamp_seconds" Gauge "seconds" &["target", "probe"], "When the last probe of this kind ended, Unix time.", "clock";

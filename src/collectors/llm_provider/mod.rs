@@ -52,6 +52,8 @@ const BALANCE_INTERVAL: Duration = Duration::from_secs(300);
 const NOWHERE: &str = "http://127.0.0.1/";
 /// Wait after a money error before the next completion probe.
 const QUOTA_BACKOFF: Duration = Duration::from_secs(3600);
+/// Longest pause of the free probe, whatever the provider asks for: after that we would be blind.
+const LONGEST_PAUSE: Duration = Duration::from_secs(900);
 
 struct Settings {
     target: String,
@@ -61,6 +63,7 @@ struct Settings {
     headers: HeaderMap,
     client: Client,
     timeout: Duration,
+    interval: Duration,
 }
 
 impl Settings {
@@ -78,6 +81,10 @@ struct LlmProvider {
     completion: Option<CompletionConfig>,
     record: Record,
     pending: Option<JoinHandle<CompletionOutcome>>,
+    /// The failure of the model list that was logged last.
+    failing: Option<ErrorType>,
+    /// When the last completion began.
+    last_completion: Option<Instant>,
     next_completion: Option<Instant>,
     next_free: Option<Instant>,
     next_balance: Option<Instant>,
@@ -113,8 +120,12 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         section.error("tls_config", e.to_string(), "check the HTTP settings of this target");
         Client::plain()
     });
+    let (in_url, key) = (!base_url.username().is_empty() || base_url.password().is_some(), section.secret("api_key"));
+    if in_url && (key.is_some() || http.authorization.is_some() || http.basic_auth.is_some()) {
+        section.error("base_url", "holds a user or a password beside a key", "remove one of them");
+    }
     let version = section.or("api_version", "2023-06-01".to_owned());
-    let headers = key_headers(section, provider, section.secret("api_key"), &version);
+    let headers = key_headers(section, provider, key, &version);
     let settings = Settings {
         target: target.name.clone(),
         provider,
@@ -123,6 +134,7 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         headers,
         client,
         timeout: target.timeout,
+        interval: target.interval,
     };
     let completion = section.section("completion").map(|s| CompletionConfig::read(&s));
     let selected = section.get::<bool>("selected");
@@ -131,7 +143,17 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         section.error("models", "lists more than 200 models", "name only those that the application uses");
     }
     let record = Record::new(&settings, completion.as_ref(), selected);
-    Box::new(LlmProvider { settings, completion, record, pending: None, next_completion: None, next_free: None, next_balance: None })
+    Box::new(LlmProvider {
+        settings,
+        completion,
+        record,
+        pending: None,
+        failing: None,
+        last_completion: None,
+        next_completion: None,
+        next_free: None,
+        next_balance: None,
+    })
 }
 
 fn key_headers(section: &Section<'_>, provider: &Provider, key: Option<Secret>, version: &str) -> HeaderMap {
@@ -161,8 +183,12 @@ impl Collector for LlmProvider {
             self.finish_completion().await;
             self.start_completion();
             let outcome = self.free_probes().await;
-            self.record.write(batch);
-            outcome.map_err(|error| CollectError::new(format!("{}: model list: {}", self.settings.provider.name, error.as_str())))
+            self.record.write(batch, Timestamp::now());
+            self.log(outcome.err());
+            // A provider that answers is there, whatever it answers: `llm_up` and `llm_probe_last_error` say what it refuses.
+            let reachable = self.record.is_reachable();
+            let gone = |error: ErrorType| CollectError::new(format!("{}: model list: {}", self.settings.provider.name, error.as_str()));
+            outcome.map_err(gone).or_else(|error| if reachable { Ok(()) } else { Err(error) })
         })
     }
 
@@ -187,14 +213,36 @@ impl LlmProvider {
         self.next_free = None;
         let outcome = free::list_models(&self.settings).await;
         let wait = self.record.models(&self.settings, &outcome, Timestamp::now());
-        // A provider that asks for a pause gets it, an hour at most: after that we would be blind.
-        self.next_free = wait.map(|w| now + w.min(QUOTA_BACKOFF));
-        if self.settings.provider.balance_path.is_some() && self.next_balance.is_none_or(|at| now >= at) {
+        // A provider that asks for a pause gets it.
+        self.next_free = wait.map(|w| now + w.min(LONGEST_PAUSE));
+        // Who waits for money looks whether there is some.
+        let waits = self.record.completion_error() == Some(ErrorType::QuotaExhausted);
+        if self.settings.provider.balance_path.is_some() && (waits || self.next_balance.is_none_or(|at| now >= at)) {
             self.next_balance = Some(now + BALANCE_INTERVAL);
             let balance = free::balance(&self.settings).await;
             self.record.balance(&balance, Timestamp::now());
         }
+        // A refused question costs nothing. So while nothing says that the account is empty, the model is asked at its usual pace again.
+        if waits
+            && self.record.has_money()
+            && let (Some(config), Some(last)) = (&self.completion, self.last_completion)
+        {
+            self.next_completion = self.next_completion.min(Some(last + config.interval));
+        }
         outcome.result.map(drop)
+    }
+
+    /// Says once that the list of models fails, fails in another way, and is there again.
+    fn log(&mut self, error: Option<ErrorType>) {
+        let (target, provider) = (&self.settings.target, self.settings.provider.name);
+        match error {
+            Some(error) if self.failing != Some(error) && self.record.is_reachable() => {
+                tracing::warn!(collector = "llm_provider", %target, provider, error = error.as_str(), "Model list was refused.");
+            }
+            None if self.failing.is_some() => tracing::info!(collector = "llm_provider", %target, provider, "Model list is there again."),
+            _ => {}
+        }
+        self.failing = error;
     }
 
     /// Starts a completion probe when one is due, nothing forbids it, and the day's budget allows it. It runs beside the collections.
@@ -204,7 +252,7 @@ impl LlmProvider {
         if self.pending.is_some() || self.next_completion.is_some_and(|at| now < at) {
             return;
         }
-        self.next_completion = Some(now + config.interval);
+        (self.next_completion, self.last_completion) = (Some(now + config.interval), Some(now));
         if !self.record.reserve(config, Timestamp::now()) {
             self.record.skip("completion", "token_budget");
             return;

@@ -1,8 +1,9 @@
 //! What is known about one provider between collections, and how it becomes samples.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::http::HeaderMap;
 use crate::model::{Batch, Timestamp, sample::Histogram};
 
 use super::Settings;
@@ -15,6 +16,8 @@ use super::stream::Usage;
 
 /// Milliseconds in a day, for the budget's day (UTC).
 const DAY_MS: i64 = 86_400_000;
+/// What an answer said of limits is shown for two intervals of its probe, but at least for this time.
+const SHORTEST_TRUST: Duration = Duration::from_secs(120);
 
 /// The history of one kind of probe.
 struct Probe {
@@ -22,6 +25,8 @@ struct Probe {
     model: String,
     success: Option<bool>,
     last_error: Option<ErrorType>,
+    /// Kinds of failure since the start: each that is over is shown as 0, so that what was said of it ends at once.
+    past_errors: BTreeSet<ErrorType>,
     last_duration: Option<Duration>,
     durations: Histogram,
     errors: BTreeMap<ErrorType, u64>,
@@ -39,6 +44,7 @@ impl Probe {
             model: model.to_owned(),
             success: None,
             last_error: None,
+            past_errors: BTreeSet::new(),
             last_duration: None,
             durations: Histogram::new(metrics::BOUNDS),
             errors: ErrorType::ALL.into_iter().map(|e| (e, 0)).collect(),
@@ -52,6 +58,7 @@ impl Probe {
     fn note(&mut self, error: Option<ErrorType>, status: Option<u16>, duration: Duration, now: Timestamp) {
         self.success = Some(error.is_none());
         self.last_error = error;
+        self.past_errors.extend(error);
         self.last_duration = Some(duration);
         self.durations.observe(duration.as_secs_f64());
         self.last_at = Some(now);
@@ -75,8 +82,11 @@ pub struct Record {
     models: Option<usize>,
     available: Vec<(String, bool)>,
     balance: Option<Balance>,
-    allowances: Vec<(String, Allowance)>,
-    retry_after: Option<(String, Duration)>,
+    /// By model, and until when they say something of the present.
+    allowances: Vec<(String, Allowance, Timestamp)>,
+    retry_after: Option<(String, Duration, Timestamp)>,
+    /// Time between two answers that may tell allowances: of the list of models, of a completion.
+    intervals: [Duration; 2],
     completion: Option<Completions>,
 }
 
@@ -112,6 +122,7 @@ impl Record {
             balance: None,
             allowances: Vec::new(),
             retry_after: None,
+            intervals: [settings.interval, completion.map(|c| c.interval).unwrap_or_default()],
             completion: completion.map(|c| Completions {
                 model: c.model.clone(),
                 first_tokens: Histogram::new(metrics::BOUNDS),
@@ -155,7 +166,26 @@ impl Record {
         if let Some(record) = &mut self.completion {
             record.settle(config, outcome);
         }
-        self.note_limits(&config.model, &outcome.headers, now)
+        let wait = self.note_limits(&config.model, outcome.status.is_some(), &outcome.headers, now);
+        // The model answered: what is asked of others is not asked of us.
+        wait.filter(|_| outcome.error.is_some())
+    }
+
+    /// Whether the last free probe got any answer.
+    pub fn is_reachable(&self) -> bool {
+        self.reachable == Some(true)
+    }
+
+    /// The failure of the last completion.
+    pub fn completion_error(&self) -> Option<ErrorType> {
+        self.probes.iter().find(|p| p.name == "completion")?.last_error
+    }
+
+    /// Whether the account has money, as far as the provider says: by its balance where there is one.
+    pub fn has_money(&self) -> bool {
+        let last_works = |name: &str| self.probes.iter().find(|p| p.name == name).is_none_or(|p| p.success == Some(true));
+        let balance = self.balance.as_ref().is_none_or(|balance| balance.available);
+        balance && last_works("balance") && last_works("models")
     }
 
     /// Sets tokens of today's budget aside for one probe; false when they do not suffice.
@@ -194,21 +224,24 @@ impl Record {
         if let Some(probe) = self.probe(name) {
             probe.note(outcome.result.as_ref().err().copied(), outcome.status, outcome.duration, now);
         }
-        self.note_limits("", &outcome.headers, now)
+        self.note_limits("", outcome.status.is_some() && name == "models", &outcome.headers, now).filter(|_| outcome.result.is_err())
     }
 
-    fn note_limits(&mut self, model: &str, headers: &crate::http::HeaderMap, now: Timestamp) -> Option<Duration> {
-        for allowance in allowances(headers, now) {
-            self.allowances.retain(|(m, a)| !(m == model && a.kind == allowance.kind));
-            self.allowances.push((model.to_owned(), allowance));
+    /// What an answer says of limits takes the place of what the one before said.
+    fn note_limits(&mut self, model: &str, answered: bool, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+        if answered {
+            self.allowances.retain(|(of, ..)| of != model);
         }
+        let interval = self.intervals[usize::from(!model.is_empty())];
+        let until = now + (interval * 2).max(SHORTEST_TRUST);
+        self.allowances.extend(allowances(headers, now).into_iter().map(|allowance| (model.to_owned(), allowance, until)));
         let wait = retry_after(headers, now)?;
-        self.retry_after = Some((model.to_owned(), wait));
+        self.retry_after = Some((model.to_owned(), wait, now + wait.max(SHORTEST_TRUST)));
         Some(wait)
     }
 
-    /// Writes everything known.
-    pub fn write(&self, batch: &mut Batch) {
+    /// Writes everything known that still holds.
+    pub fn write(&self, batch: &mut Batch, now: Timestamp) {
         let (target, provider) = (("target", self.target.as_str()), ("provider", self.provider));
         let both = [target, provider];
         let flag = |value: bool| f64::from(u8::from(value));
@@ -236,7 +269,7 @@ impl Record {
         for probe in &self.probes {
             self.write_probe(batch, probe);
         }
-        self.write_limits(batch);
+        self.write_limits(batch, now);
         if let Some(completion) = &self.completion {
             completion.write(batch, target, provider);
         }
@@ -254,8 +287,9 @@ impl Record {
             let labels = [labels[0], labels[1], labels[2], labels[3], ("error_type", error.as_str())];
             batch.push(&metrics::ERRORS, &labels, *count as f64);
         }
-        if let Some(error) = probe.last_error {
-            batch.push(&metrics::LAST_ERROR, &[labels[0], labels[1], labels[2], labels[3], ("error_type", error.as_str())], 1.0);
+        for error in &probe.past_errors {
+            let now = f64::from(u8::from(probe.last_error == Some(*error)));
+            batch.push(&metrics::LAST_ERROR, &[labels[0], labels[1], labels[2], labels[3], ("error_type", error.as_str())], now);
         }
         for (code, count) in &probe.responses {
             batch.push(&metrics::RESPONSES, &[target, provider, ("probe", probe.name), ("code", &code.to_string())], *count as f64);
@@ -271,9 +305,9 @@ impl Record {
         }
     }
 
-    fn write_limits(&self, batch: &mut Batch) {
+    fn write_limits(&self, batch: &mut Batch, now: Timestamp) {
         let (target, provider) = (("target", self.target.as_str()), ("provider", self.provider));
-        for (model, allowance) in &self.allowances {
+        for (model, allowance, _) in self.allowances.iter().filter(|(.., until)| *until > now) {
             let labels = [target, provider, ("model", model.as_str()), ("kind", allowance.kind)];
             for (desc, value) in
                 [(&metrics::LIMIT, allowance.limit), (&metrics::REMAINING, allowance.remaining), (&metrics::RESET, allowance.reset_seconds)]
@@ -283,7 +317,7 @@ impl Record {
                 }
             }
         }
-        if let Some((model, wait)) = &self.retry_after {
+        if let Some((model, wait, _)) = self.retry_after.as_ref().filter(|(.., until)| *until > now) {
             batch.push(&metrics::RETRY_AFTER, &[target, provider, ("model", model)], wait.as_secs_f64());
         }
     }
@@ -336,5 +370,44 @@ impl Completions {
             batch.push(&metrics::TOKENS, &[labels[0], labels[1], labels[2], ("type", kind)], count as f64);
         }
         batch.push(&metrics::BUDGET, &[target], self.budget.saturating_sub(self.used) as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{HeaderName, HeaderValue};
+
+    /// An allowance of half an hour ago says nothing of now.
+    #[test]
+    fn allowances_and_waits_are_shown_as_long_as_they_hold() {
+        let mut record = Record {
+            target: "t".into(),
+            provider: "openai",
+            selected: None,
+            probes: Vec::new(),
+            reachable: None,
+            models: None,
+            available: Vec::new(),
+            balance: None,
+            allowances: Vec::new(),
+            retry_after: None,
+            intervals: [Duration::from_secs(60), Duration::from_secs(300)],
+            completion: None,
+        };
+        let pairs = [("x-ratelimit-limit-requests", "500"), ("x-ratelimit-remaining-requests", "9"), ("retry-after", "30")];
+        let headers: HeaderMap = pairs.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect();
+        let start = Timestamp(1_700_000_000_000);
+        assert_eq!(record.note_limits("m", true, &headers, start), Some(Duration::from_secs(30)));
+        let shown = |record: &Record, seconds: u64| {
+            let mut batch = Batch::new();
+            record.write_limits(&mut batch, start + Duration::from_secs(seconds));
+            batch.families.keys().map(|name| name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&record, 60), ["llm_ratelimit_limit", "llm_ratelimit_remaining", "llm_retry_after_seconds"]);
+        assert_eq!(shown(&record, 599), ["llm_ratelimit_limit", "llm_ratelimit_remaining"]);
+        assert_eq!(shown(&record, 600), Vec::<String>::new());
+        record.note_limits("m", true, &HeaderMap::new(), start);
+        assert_eq!(shown(&record, 200), Vec::<String>::new(), "the next answer tells none");
     }
 }

@@ -40,12 +40,14 @@ pub struct StreamReader {
     pub usage: Usage,
     /// Whether the model said that it was done (`finish_reason`, `stop_reason`).
     pub finished: bool,
+    /// Whether there is an answer: content came, or the cap on its length was reached before.
+    pub brought: bool,
 }
 
 impl StreamReader {
     /// A reader for this form.
     pub fn new(form: StreamForm) -> Self {
-        StreamReader { form, line: Vec::new(), usage: Usage::default(), finished: false }
+        StreamReader { form, line: Vec::new(), usage: Usage::default(), finished: false, brought: false }
     }
 
     /// Takes bytes as they arrive; answers with what they meant. Errs when a line is too long or not JSON.
@@ -66,12 +68,12 @@ impl StreamReader {
 
     fn read_line(&mut self, line: &[u8], pieces: &mut Vec<Piece>) -> Result<(), &'static str> {
         let Some(data) = line.strip_prefix(b"data:").map(<[u8]>::trim_ascii) else { return Ok(()) };
-        if data == b"[DONE]" {
+        if data.starts_with(b"[DONE]") {
             pieces.push(Piece::End);
             return Ok(());
         }
         let json: Value = serde_json::from_slice(data).map_err(|_| "a data line of the stream is not JSON")?;
-        if json.get("error").is_some_and(|e| !e.is_null()) {
+        if json.get("error").is_some_and(has_content) {
             pieces.push(Piece::Error(json.to_string()));
             return Ok(());
         }
@@ -86,15 +88,45 @@ impl StreamReader {
         // The usage chunk may come with an empty list of choices, or with one whose delta is empty.
         self.take_openai_usage(&json["usage"]);
         for choice in json["choices"].as_array().into_iter().flatten() {
-            if ["content", "reasoning_content", "reasoning", "tool_calls"].iter().any(|key| has_content(&choice["delta"][key])) {
+            if has_content(&choice["error"]) || choice["finish_reason"] == "error" {
+                let error = Some(&choice["error"]).filter(|error| has_content(error)).cloned();
+                let error = error.unwrap_or_else(|| serde_json::json!({ "type": "server_error" }));
+                pieces.push(Piece::Error(serde_json::json!({ "error": error }).to_string()));
+                return;
+            }
+            let said = |message: &Value| ANSWERS.iter().any(|key| has_content(&message[key]));
+            if said(&choice["delta"]) || said(&choice["message"]) || has_content(&choice["text"]) {
+                self.brought = true;
                 pieces.push(Piece::Content);
             }
-            self.finished |= choice["finish_reason"].is_string();
+            self.end(&choice["finish_reason"]);
         }
     }
 
+    /// Takes the reason for which the answer ended. One that was cut at the cap is an answer: a model may think up to there.
+    fn end(&mut self, reason: &Value) {
+        let Some(reason) = reason.as_str() else { return };
+        self.finished = true;
+        self.brought |= matches!(reason.to_ascii_lowercase().as_str(), "length" | "max_tokens" | "refusal");
+    }
+
+    /// Reads an answer that came in one piece.
+    pub fn take_whole(&mut self, json: &Value) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        match self.form {
+            StreamForm::OpenAi => self.openai(json, &mut pieces),
+            StreamForm::Anthropic => {
+                keep(&mut self.usage.input, &json["usage"]["input_tokens"]);
+                keep(&mut self.usage.output, &json["usage"]["output_tokens"]);
+                self.brought |= json["content"].as_array().into_iter().flatten().any(is_block);
+                self.end(&json["stop_reason"]);
+            }
+        }
+        pieces
+    }
+
     /// Reads a `usage` object of OpenAI's form.
-    pub fn take_openai_usage(&mut self, usage: &Value) {
+    fn take_openai_usage(&mut self, usage: &Value) {
         keep(&mut self.usage.input, &usage["prompt_tokens"]);
         keep(&mut self.usage.output, &usage["completion_tokens"]);
         keep(&mut self.usage.reasoning, &usage["completion_tokens_details"]["reasoning_tokens"]);
@@ -107,11 +139,16 @@ impl StreamReader {
                 keep(&mut self.usage.output, &json["message"]["usage"]["output_tokens"]);
             }
             "content_block_delta" if ["text", "thinking", "partial_json"].iter().any(|key| has_content(&json["delta"][key])) => {
+                self.brought = true;
+                pieces.push(Piece::Content);
+            }
+            "content_block_start" if is_block(&json["content_block"]) => {
+                self.brought = true;
                 pieces.push(Piece::Content);
             }
             "message_delta" => {
                 keep(&mut self.usage.output, &json["usage"]["output_tokens"]);
-                self.finished |= json["delta"]["stop_reason"].is_string();
+                self.end(&json["delta"]["stop_reason"]);
             }
             "message_stop" => pieces.push(Piece::End),
             _ => {}
@@ -125,11 +162,25 @@ fn keep(place: &mut Option<u64>, value: &Value) {
     }
 }
 
-fn has_content(value: &Value) -> bool {
+/// Where the answer may stand in a message of OpenAI's form, and of those who extend it.
+const ANSWERS: [&str; 8] =
+    ["content", "reasoning_content", "reasoning", "reasoning_details", "refusal", "tool_calls", "function_call", "audio"];
+
+/// Whether a block of Anthropic's form holds something already where it begins.
+fn is_block(block: &Value) -> bool {
+    let kind = block["type"].as_str().unwrap_or("");
+    has_content(&block["text"]) || has_content(&block["thinking"]) || kind.ends_with("tool_use") || kind == "redacted_thinking"
+}
+
+/// Whether there is something, as the official clients ask: `null`, `false`, 0 and what is empty are nothing.
+pub fn has_content(value: &Value) -> bool {
     match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(number) => number.as_f64() != Some(0.0),
         Value::String(text) => !text.is_empty(),
         Value::Array(items) => !items.is_empty(),
-        _ => false,
+        Value::Object(fields) => !fields.is_empty(),
     }
 }
 

@@ -13,8 +13,6 @@ use x509_parser::x509::X509Name;
 pub struct Chain {
     /// When the first of all of them ends, as Unix time in seconds.
     pub earliest: f64,
-    /// When the first of those ends that lead from the server's own to a root, as Unix time in seconds.
-    pub ends: f64,
     /// SHA-256 of the server's own, in hexadecimal.
     pub fingerprint: String,
     /// Whose it is.
@@ -34,14 +32,6 @@ impl Chain {
             certificates.iter().filter_map(|der| X509Certificate::from_der(der).ok()).map(|(_, certificate)| certificate).collect();
         let leaf = parsed.first()?;
         let end = |c: &X509Certificate<'_>| c.validity().not_after.timestamp() as f64;
-        let mut ends = end(leaf);
-        let mut link = leaf;
-        // Each certificate can serve once, so that a circle ends.
-        for _ in 1..parsed.len() {
-            let Some(next) = parsed.iter().find(|c| c.subject() == link.issuer() && !std::ptr::eq(*c, link)) else { break };
-            ends = ends.min(end(next));
-            link = next;
-        }
         let names = leaf.subject_alternative_name().ok().flatten().map(|extension| {
             let dns = |name: &GeneralName<'_>| match name {
                 GeneralName::DNSName(name) => Some((*name).to_owned()),
@@ -51,14 +41,19 @@ impl Chain {
         });
         Some(Chain {
             earliest: parsed.iter().map(end).fold(f64::INFINITY, f64::min),
-            ends,
             fingerprint: certificates.first().map(|der| hex(&Sha256::digest(der))).unwrap_or_default(),
             subject: distinguished(leaf.subject()),
             issuer: distinguished(leaf.issuer()),
-            serial: hex(leaf.raw_serial()).trim_start_matches('0').to_owned(),
+            serial: serial(leaf.raw_serial()),
             names: names.unwrap_or_default(),
         })
     }
+}
+
+/// A number as whole bytes, without those that say only that it is not negative.
+fn serial(bytes: &[u8]) -> String {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    hex(&bytes[zeros..])
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -96,6 +91,12 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_serial_number_is_written_in_whole_bytes_as_blackbox_exporter_writes_it() {
+        assert_eq!(serial(&[0x00, 0x0f, 0x15, 0xd0]), "0f15d0");
+        assert_eq!(serial(&[0xf1, 0x5d]), "f15d");
+    }
+
     /// C17: the labels and the time that blackbox_exporter shows for the same certificate.
     #[test]
     fn a_certificate_reads_as_blackbox_exporter_reads_it() {
@@ -108,6 +109,6 @@ mod tests {
         );
         assert!(golden.lines().any(|line| line == labels), "{labels}");
         let expiry = golden.lines().find_map(|line| line.strip_prefix("probe_ssl_earliest_cert_expiry ")).expect("an expiry");
-        assert_eq!((chain.earliest, chain.ends), (expiry.parse().expect("a number"), chain.earliest));
+        assert_eq!(chain.earliest, expiry.parse::<f64>().expect("a number"));
     }
 }

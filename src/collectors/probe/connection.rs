@@ -1,7 +1,7 @@
 //! From a name to an open connection, each step timed: resolve, connect, TLS.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
@@ -10,7 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::http::{TlsConfig, client_config};
+use crate::http::{Anchors, TlsConfig, anchors, client_config};
+use crate::model::Timestamp;
 use crate::net;
 
 use super::certificate::Chain;
@@ -40,6 +41,8 @@ pub struct Connector {
     config: Arc<rustls::ClientConfig>,
     /// Accepts any certificate: only to read one that was refused.
     lenient: Arc<rustls::ClientConfig>,
+    /// What is trusted, read when a chain is judged first: a probe that speaks no TLS pays nothing for it.
+    anchors: OnceLock<Option<Anchors>>,
     family: Family,
 }
 
@@ -48,7 +51,7 @@ impl Connector {
     pub fn new(tls: TlsConfig, family: Family) -> Result<Self, String> {
         let config = client_config(&tls).map_err(|e| e.to_string())?;
         let lenient = client_config(&TlsConfig { insecure_skip_verify: true, ..tls.clone() }).map_err(|e| e.to_string())?;
-        Ok(Connector { tls, config: config.into(), lenient: lenient.into(), family })
+        Ok(Connector { tls, config: config.into(), lenient: lenient.into(), anchors: OnceLock::new(), family })
     }
 
     /// Resolves and connects, with TLS when `encrypted`.
@@ -57,7 +60,7 @@ impl Connector {
         let start = Instant::now();
         let connected = net::connect_any(&addresses).await;
         report.phases.connect += start.elapsed();
-        let (stream, address) = connected.map_err(|error| Failure::new(Reason::Connect, error.to_string()))?;
+        let (stream, address) = connected.map_err(|error| not_connected(&error))?;
         report.ip = Some(address.ip());
         if encrypted { self.encrypt(stream, address, host, report).await } else { Ok(Box::new(stream)) }
     }
@@ -94,6 +97,7 @@ impl Connector {
             Ok(stream) => {
                 learn(stream.get_ref().1, report);
                 report.verified = !self.tls.insecure_skip_verify;
+                report.chain_end = self.chain_end(stream.get_ref().1);
                 Ok(Box::new(stream))
             }
             Err(error) => {
@@ -105,6 +109,12 @@ impl Connector {
                 Err(failure)
             }
         }
+    }
+
+    fn chain_end(&self, connection: &rustls::ClientConnection) -> Option<f64> {
+        // The settings have made a client already.
+        let anchors = self.anchors.get_or_init(|| anchors(&self.tls).ok().flatten()).as_ref()?;
+        Some(anchors.chain_end(connection.peer_certificates()?, Timestamp::now().0.div_euclid(1000))? as f64)
     }
 
     /// Reads the certificates that were just refused, so that their end is known.
@@ -128,6 +138,15 @@ fn learn(connection: &rustls::ClientConnection, report: &mut Report) {
     };
     let cipher = connection.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default();
     report.tls = Some(TlsUsed { version, cipher: cipher.replace("TLS13_", "TLS_") });
+}
+
+/// The kernel's reason stands in few variants; the text of another error might not.
+fn not_connected(error: &std::io::Error) -> Failure {
+    let failure = Failure::new(Reason::Connect, error.to_string());
+    match error.kind() {
+        std::io::ErrorKind::Other => failure,
+        kind => failure.brief_as(kind.to_string()),
+    }
 }
 
 fn is_certificate(reason: Reason) -> bool {

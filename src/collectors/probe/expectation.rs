@@ -15,8 +15,8 @@ pub struct Expectation {
     pub required: Vec<Regex>,
     /// Each of them must hold.
     pub json: Vec<JsonRule>,
-    /// Greatest size of the body, in bytes.
-    pub max_body: usize,
+    /// Greatest size of the body, in bytes: a larger one is a failure. `None`: it may have any size.
+    pub max_body: Option<usize>,
 }
 
 /// A value in the body's JSON.
@@ -59,24 +59,34 @@ impl JsonRule {
     }
 }
 
+/// A failure whose message comes from the configuration alone.
+fn shown(reason: Reason, message: String) -> Failure {
+    Failure::new(reason, message.clone()).brief_as(message)
+}
+
 impl Expectation {
+    /// Whether the body's text matters.
+    pub fn reads_body(&self) -> bool {
+        !(self.forbidden.is_empty() && self.required.is_empty() && self.json.is_empty())
+    }
+
     /// Judges an answer; the first disappointment is the reason.
     pub fn judge(&self, status: u16, body: &[u8]) -> Result<(), Failure> {
         let fine = if self.statuses.is_empty() { (200..300).contains(&status) } else { self.statuses.contains(&status) };
         if !fine {
-            return Err(Failure::new(Reason::Status, format!("status {status}")));
+            return Err(Failure::new(Reason::Status, format!("status {status}")).brief_as(format!("status {status}")));
         }
         if let Some(pattern) = self.forbidden.iter().find(|pattern| pattern.is_match(body)) {
-            return Err(Failure::new(Reason::Body, format!("the body matches {:?}", pattern.as_str())));
+            return Err(shown(Reason::Body, format!("the body matches {:?}", pattern.as_str())));
         }
         if let Some(pattern) = self.required.iter().find(|pattern| !pattern.is_match(body)) {
-            return Err(Failure::new(Reason::Body, format!("the body does not match {:?}", pattern.as_str())));
+            return Err(shown(Reason::Body, format!("the body does not match {:?}", pattern.as_str())));
         }
         if self.json.is_empty() {
             return Ok(());
         }
-        let root: Value = serde_json::from_slice(body).map_err(|_| Failure::new(Reason::Json, "the body is not JSON"))?;
-        self.json.iter().try_for_each(|rule| rule.check(&root).map_err(|message| Failure::new(Reason::Json, message)))
+        let root: Value = serde_json::from_slice(body).map_err(|_| shown(Reason::Json, "the body is not JSON".to_owned()))?;
+        self.json.iter().try_for_each(|rule| rule.check(&root).map_err(|message| shown(Reason::Json, message)))
     }
 }
 
@@ -89,7 +99,7 @@ mod tests {
         let body = br#"{"status":"healthy","checks":[{"name":"db","up":true}],"a/b":3}"#;
         let judge = |path: &str, equals: &str| {
             let rule = JsonRule::new(path, Some(equals.to_owned()));
-            let all = Expectation { statuses: vec![], forbidden: vec![], required: vec![], json: vec![rule], max_body: 1000 };
+            let all = Expectation { statuses: vec![], forbidden: vec![], required: vec![], json: vec![rule], max_body: None };
             all.judge(200, body).map_err(|f| f.to_string())
         };
         assert_eq!(judge("status", "healthy"), Ok(()));

@@ -22,6 +22,9 @@ use crate::http::HttpConfig;
 /// Redirects followed at most, as blackbox_exporter does.
 const MAX_REDIRECTS: u32 = 10;
 
+/// Bytes of a body that are read where no limit is configured.
+const MAX_READ: usize = 8 << 20;
+
 /// What to send and what to expect.
 pub struct HttpProbe {
     /// Where.
@@ -102,22 +105,32 @@ impl HttpProbe {
         let head = Response::from_parts(head, ());
         note_head(&head, report);
         let start = Instant::now();
-        let mut body = Vec::new();
+        let (mut body, mut length) = (Vec::new(), 0_usize);
+        let (limit, keep) = (self.expectation.max_body, self.expectation.reads_body());
         let result = loop {
             match incoming.frame().await {
                 None => break Ok(()),
                 Some(Err(error)) => break Err(of_hyper(&error)),
                 Some(Ok(frame)) => {
-                    body.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..]));
-                    if body.len() > self.expectation.max_body {
-                        break Err(Failure::new(Reason::TooLarge, format!("the body is larger than {} bytes", self.expectation.max_body)));
+                    let data = frame.data_ref().map_or(&[][..], |data| &data[..]);
+                    length += data.len();
+                    if let Some(limit) = limit.filter(|limit| length > *limit) {
+                        let message = format!("the body is larger than {limit} bytes");
+                        break Err(Failure::new(Reason::TooLarge, message.clone()).brief_as(message));
+                    }
+                    if keep {
+                        body.extend_from_slice(data);
+                    }
+                    // The target has answered; what would come yet changes nothing.
+                    if limit.is_none() && length >= MAX_READ {
+                        break Ok(());
                     }
                 }
             }
         };
         report.phases.transfer += start.elapsed();
         if let Some(answer) = &mut report.answer {
-            answer.length = body.len();
+            answer.length = length;
         }
         result.map(|()| (head, body))
     }

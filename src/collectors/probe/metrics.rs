@@ -11,7 +11,12 @@ pub const SUCCESS: MetricDesc = gauge("probe_success", "", "1 when the probe suc
 /// How long it took.
 pub const DURATION: MetricDesc = gauge("probe_duration_seconds", "seconds", "Time that the whole probe took.", &[]);
 /// Why it failed.
-pub const FAILURE: MetricDesc = gauge("probe_failure_info", "", "Why the probe failed, always 1; absent when it succeeded.", &["reason"]);
+pub const FAILURE: MetricDesc = gauge(
+    "probe_failure_info",
+    "",
+    "Why the probe failed and of what URL, always 1; absent when it succeeded.",
+    &["reason", "url", "message"],
+);
 /// The deadline.
 pub const TIMEOUT: MetricDesc = gauge("probe_timeout_seconds", "seconds", "Time that the probe may take.", &[]);
 /// Resolving.
@@ -53,7 +58,7 @@ pub const EARLIEST: MetricDesc = gauge(
 pub const CHAIN: MetricDesc = gauge(
     "probe_ssl_last_chain_expiry_timestamp_seconds",
     "seconds",
-    "When the trusted chain ends, as Unix time; absent when the chain was not verified.",
+    "When the chain ends that verifies, the best of several, as Unix time; absent when none was verified.",
     &[],
 );
 /// The server's certificate.

@@ -68,7 +68,7 @@ impl Collector for Probe {
             let result = tokio::time::timeout(self.deadline, run).await.unwrap_or_else(|_| Err(late()));
             batch.push(&metrics::DURATION, &[], start.elapsed().as_secs_f64());
             batch.push(&metrics::TIMEOUT, &[], self.deadline.as_secs_f64());
-            report.push(result.as_ref().err(), batch);
+            report.push(result.as_ref().err(), &self.address, batch);
             self.log(result.err());
             Ok(())
         })

@@ -68,12 +68,47 @@ pub struct Failure {
     pub reason: Reason,
     /// One line, without secrets.
     pub message: String,
+    brief: Option<String>,
 }
+
+/// Most characters of a text that labels a series.
+const MAX_BRIEF: usize = 160;
 
 impl Failure {
     /// A failure of this kind.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Failure { reason, message: message.into() }
+        Failure { reason, message: message.into(), brief: None }
+    }
+
+    /// The same with a text for the label, where the message would do in few variants.
+    pub fn brief_as(mut self, brief: impl Into<String>) -> Self {
+        let mut brief: String = brief.into();
+        if let Some((end, _)) = brief.char_indices().nth(MAX_BRIEF) {
+            brief.truncate(end);
+            brief.push('…');
+        }
+        self.brief = Some(brief);
+        self
+    }
+
+    /// The failure for an alert's text. It labels a series, so it holds neither times nor what the target chooses at will.
+    pub fn brief(&self) -> &str {
+        let of_reason = match self.reason {
+            Reason::Dns => "the name cannot be resolved",
+            Reason::Connect => "no connection",
+            Reason::Timeout => "no answer in time",
+            Reason::Tls => "the TLS handshake failed",
+            Reason::CertificateExpired => "the certificate has expired or is not valid yet",
+            Reason::CertificateName => "the certificate is for another name",
+            Reason::CertificateUntrusted => "the certificate is not trusted",
+            Reason::Protocol => "the answer is not HTTP, or broke off",
+            Reason::Redirect => "redirected too often, or to nowhere",
+            Reason::Status => "an unwanted status",
+            Reason::Body => "the body is not as it should be",
+            Reason::Json => "the JSON is not as it should be",
+            Reason::TooLarge => "the body is too large",
+        };
+        self.brief.as_deref().unwrap_or(of_reason)
     }
 }
 
@@ -135,11 +170,13 @@ pub struct Report {
     pub chain: Option<Chain>,
     /// Whether they were verified.
     pub verified: bool,
+    /// When the best chain ends that verifies, as Unix time in seconds.
+    pub chain_end: Option<f64>,
 }
 
 impl Report {
     /// Pushes what is known, then the verdict.
-    pub fn push(&self, failure: Option<&Failure>, batch: &mut Batch) {
+    pub fn push(&self, failure: Option<&Failure>, url: &str, batch: &mut Batch) {
         let flag = |value: bool| f64::from(u8::from(value));
         batch.push(&metrics::DNS, &[], self.lookup.unwrap_or_default().as_secs_f64());
         batch.push(&metrics::IP_PROTOCOL, &[], self.ip.map_or(0.0, |ip| if ip.is_ipv4() { 4.0 } else { 6.0 }));
@@ -177,8 +214,8 @@ impl Report {
         if let Some(chain) = &self.chain {
             batch.push(&metrics::EARLIEST, &[], chain.earliest);
             batch.push(&metrics::TRUSTED, &[], flag(self.verified));
-            if self.verified {
-                batch.push(&metrics::CHAIN, &[], chain.ends);
+            if let Some(end) = self.chain_end.filter(|_| self.verified) {
+                batch.push(&metrics::CHAIN, &[], end);
             }
             let labels = [
                 ("fingerprint_sha256", chain.fingerprint.as_str()),
@@ -190,7 +227,8 @@ impl Report {
             batch.push(&metrics::LEAF, &labels, 1.0);
         }
         if let Some(failure) = failure {
-            batch.push(&metrics::FAILURE, &[("reason", failure.reason.as_str())], 1.0);
+            let labels = [("reason", failure.reason.as_str()), ("url", url), ("message", failure.brief())];
+            batch.push(&metrics::FAILURE, &labels, 1.0);
         }
         batch.push(&metrics::SUCCESS, &[], flag(failure.is_none()));
     }

@@ -15,13 +15,11 @@ use super::http::{HttpProbe, credentials};
 use super::tcp::TcpProbe;
 use super::{Probe, Prober};
 
-/// Bytes of a body that are read by default.
-const MAX_BODY: usize = 1 << 20;
-
 /// Reads a probe; after a mistake the result is used by nobody.
 pub fn read(section: &Section<'_>, deadline: std::time::Duration) -> Probe {
     let url = target(section);
-    let http = HttpConfig::read(section);
+    let mut http = HttpConfig::read(section);
+    take_credentials(section, &url, &mut http);
     if http.proxy_url.is_some() || http.proxy_from_environment {
         section.error("proxy_url", "a probe goes straight to its target", "remove it");
     }
@@ -54,6 +52,41 @@ pub fn read(section: &Section<'_>, deadline: std::time::Duration) -> Probe {
     let _no_host = address.set_username("");
     let _no_host = address.set_password(None);
     Probe { address: address.to_string(), prober, connector: connector.ok(), deadline, failing: None }
+}
+
+/// A user and a password in the URL are sent as Basic authentication, as blackbox_exporter does; or they are refused.
+fn take_credentials(section: &Section<'_>, url: &Url, http: &mut HttpConfig) {
+    if url.username().is_empty() && url.password().is_none() {
+        return;
+    }
+    let key = if section.node("url").is_some() { "url" } else { "target" };
+    if !matches!(url.scheme(), "http" | "https") {
+        section.error(key, "holds a user or a password, which a TCP probe cannot send", "remove them");
+    } else if http.basic_auth.is_some() || http.authorization.is_some() {
+        section.error(key, "holds a user or a password beside basic_auth or authorization", "remove one of them");
+    } else {
+        match (decode(url.username()), decode(url.password().unwrap_or_default())) {
+            (Some(user), Some(password)) => http.basic_auth = Some((user, Secret::new(password))),
+            _ => section.error(key, "holds a user or a password with a wrong %", "write % as %25"),
+        }
+    }
+}
+
+/// Undoes `%xx`, RFC 3986 section 2.1.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        if *first == b'%' {
+            let digits = std::str::from_utf8(tail.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &tail[2..];
+        } else {
+            bytes.push(*first);
+            rest = tail;
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// `url`, or `target` as blackbox_exporter calls it: http, https, tcp or tls.
@@ -106,7 +139,7 @@ fn http_probe(section: &Section<'_>, url: &Url, http: &HttpConfig) -> HttpProbe 
             forbidden: patterns(section, "fail_if_body_matches_regexp"),
             required: patterns(section, "fail_if_body_not_matches_regexp"),
             json: section.one_or_many("json").iter().map(json_rule).collect(),
-            max_body: section.or("max_body", MAX_BODY),
+            max_body: section.get("max_body"),
         },
     }
 }

@@ -125,7 +125,12 @@ impl Connection {
             Either::Right(((), request)) => request.await,
         };
         match values {
-            Ok(values) => Ok(values.into_iter().map(Reply::from).collect()),
+            Ok(values) => {
+                // An answer to a call of ours was no greeting.
+                let mut meter = self.meter.lock();
+                (meter.greeted, meter.greeting) = (true, Vec::new());
+                Ok(values.into_iter().map(Reply::from).collect())
+            }
             Err(_) => {
                 self.driver = None;
                 Err(self.meter.lock().reason())
@@ -139,11 +144,17 @@ struct Meter {
     bytes: usize,
     lines: usize,
     ended: Option<(io::ErrorKind, String)>,
+    /// What came first on the connection: a server that has no room for us, or may not let us in, says so unasked and closes.
+    greeting: Vec<u8>,
+    greeted: bool,
 }
+
+/// Most bytes of a greeting that are kept.
+const MAX_GREETING: usize = 256;
 
 impl Meter {
     fn new() -> Self {
-        Meter { bytes: MAX_BYTES, lines: MAX_LINES, ended: None }
+        Meter { bytes: MAX_BYTES, lines: MAX_LINES, ended: None, greeting: Vec::new(), greeted: false }
     }
 
     fn refill(&mut self) {
@@ -152,6 +163,11 @@ impl Meter {
 
     fn take(&mut self, read: &[u8]) -> io::Result<()> {
         let lines = memchr::memchr_iter(b'\n', read).count();
+        if !self.greeted {
+            let room = MAX_GREETING - self.greeting.len();
+            self.greeting.extend_from_slice(&read[..read.len().min(room)]);
+            self.greeted = self.greeting.len() == MAX_GREETING || self.greeting.contains(&b'\n');
+        }
         match (self.bytes.checked_sub(read.len()), self.lines.checked_sub(lines)) {
             (Some(bytes), Some(lines)) => (self.bytes, self.lines) = (bytes, lines),
             (None, _) => return Err(self.end(io::Error::new(io::ErrorKind::InvalidData, "a reply is larger than 8 MiB"))),
@@ -171,6 +187,11 @@ impl Meter {
 
     /// Why a call failed: the stream's end, or else the crate could not read what came.
     fn reason(&self) -> io::Error {
+        let refusal = self.greeting.strip_prefix(b"-").and_then(|line| line.split(|b| *b == b'\n').next());
+        if let Some(refusal) = refusal {
+            let text = String::from_utf8_lossy(refusal.trim_ascii()).into_owned();
+            return io::Error::new(io::ErrorKind::ConnectionRefused, crate::model::text::visible(&text).into_owned());
+        }
         match &self.ended {
             Some((kind, reason)) => io::Error::new(*kind, reason.clone()),
             None => io::Error::new(io::ErrorKind::InvalidData, "not a RESP reply"),
@@ -196,6 +217,18 @@ impl AsyncRead for Metered {
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
+        if written.is_err() && !self.meter.lock().greeted {
+            // A server that closed may have said why before.
+            let (mut room, mut parting) = ([0; MAX_GREETING], 0);
+            let mut buffer = ReadBuf::new(&mut room);
+            if let Poll::Ready(Ok(())) = Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+                parting = buffer.filled().len();
+            }
+            let mut meter = self.meter.lock();
+            if parting > 0 && meter.take(&room[..parting]).is_err() {
+                return Poll::Ready(Err(meter.reason()));
+            }
+        }
         Poll::Ready(written.map_err(|e| self.meter.lock().end(e)))
     }
 

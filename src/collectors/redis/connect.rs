@@ -27,7 +27,8 @@ pub async fn open(config: &Config, tls: Option<&Arc<ClientConfig>>) -> io::Resul
         }
     };
     let mut connection = Connection::new(stream).await?;
-    if !config.password.is_empty() {
+    // A user without a password may log in with an empty one (`nopass`), as redis-py does.
+    if !config.password.is_empty() || config.user.is_some() {
         let password = config.password.expose();
         let login: &[&str] = match &config.user {
             Some(user) => &["AUTH", user, password],
@@ -38,8 +39,13 @@ pub async fn open(config: &Config, tls: Option<&Arc<ClientConfig>>) -> io::Resul
         }
     }
     // A server that knows no names, or does not let us have one, is watched all the same.
-    let _name = connection.call(&[&["CLIENT", "SETNAME", "nightbell"]]).await?;
-    Ok(connection)
+    match connection.call(&[&["CLIENT", "SETNAME", "nightbell"]]).await?.first() {
+        // Not an answer, but what the server said unasked before it closed: the connection is over.
+        Some(Reply::Error(error)) if error.starts_with("DENIED") || error.contains("max number of clients") => {
+            Err(io::Error::new(io::ErrorKind::ConnectionRefused, error.clone()))
+        }
+        _ => Ok(connection),
+    }
 }
 
 fn other(problem: &str) -> io::Error {

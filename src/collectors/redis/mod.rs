@@ -46,7 +46,7 @@ const fn desc(name: &'static str, unit: &'static str, help: &'static str, labels
 }
 
 /// Metrics about the collection itself.
-static METRICS: [MetricDesc; 7] = [
+static METRICS: [MetricDesc; 10] = [
     desc("redis_up", "", "1 when the server answered.", &[]),
     desc("redis_ping_duration_seconds", "seconds", "Time that PING took.", &[]),
     desc("redis_exporter_last_scrape_ping_time_seconds", "seconds", "The established name of redis_ping_duration_seconds.", &[]),
@@ -54,6 +54,9 @@ static METRICS: [MetricDesc; 7] = [
     desc("redis_exporter_last_scrape_duration_seconds", "seconds", "Time the last collection took.", &[]),
     desc("redis_exporter_last_scrape_error", "", "1 when the last collection failed, in whole or in part.", &[]),
     desc("redis_collector_permission_denied", "", "1 when the access rules refuse this part.", &["part"]),
+    desc("redis_collector_part_success", "", "1 when this part could be read.", &["part"]),
+    desc("redis_failure_info", "", "Why the server is down and where it is, always 1; absent while it is up.", &["url", "message"]),
+    desc("redis_exporter_build_info", "", "The version of this collector, always 1.", &["version"]),
 ];
 
 /// How long settings are repeated before they are read again.
@@ -73,6 +76,8 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         settings: Batch::new(),
         databases: 0,
         warned: None,
+        failing: None,
+        served: false,
     })
 }
 
@@ -93,6 +98,10 @@ struct Redis {
     databases: usize,
     /// The missing rules that were last logged.
     warned: Option<(String, String)>,
+    /// What failed, as it was last logged.
+    failing: Option<String>,
+    /// Whether this collection has what INFO answers, or why not.
+    served: bool,
 }
 
 impl Collector for Redis {
@@ -105,16 +114,32 @@ impl Collector for Redis {
             // A tenth is kept back so that redis_up can still be said before the loop's own deadline.
             let deadline = started + self.target.timeout.mul_f64(0.9);
             let mut parts = Parts::default();
+            self.served = false;
             let measured = timeout_at(deadline, self.measure(&config, batch, &mut parts)).await;
             let result = match measured {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => Err(error.to_string().replace('\n', " ")),
+                // It answered what matters most: what the deadline cut off is a part.
+                Err(_) if self.served => {
+                    parts.fail("keys", "timed out");
+                    Ok(())
+                }
                 Err(_) => Err("timed out".to_owned()),
             };
-            batch.push(&METRICS[0], &[], f64::from(u8::from(result.is_ok())));
-            let result = result.and_then(|()| parts.failure().map_or(Ok(()), Err));
+            let flag = |value: bool| f64::from(u8::from(value));
+            batch.push(&METRICS[0], &[], flag(result.is_ok()));
+            // A server that answers is up; what it does not answer is said of the part.
+            let failure = parts.failure().filter(|_| result.is_ok());
+            for (part, read) in parts.read().filter(|_| result.is_ok()) {
+                batch.push(&METRICS[7], &[("part", part)], flag(read));
+            }
             batch.push(&METRICS[4], &[], started.elapsed().as_secs_f64());
-            batch.push(&METRICS[5], &[], f64::from(u8::from(result.is_err())));
+            batch.push(&METRICS[5], &[], flag(result.is_err() || failure.is_some()));
+            if let Err(error) = &result {
+                batch.push(&METRICS[8], &[("url", &config.address()), ("message", brief(error))], 1.0);
+            }
+            batch.push(&METRICS[9], &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+            self.log(failure);
             result.map_err(CollectError::new)
         }
         .boxed()
@@ -138,6 +163,7 @@ impl Redis {
         self.round = self.round.wrapping_add(1);
         batch.append(self.settings.clone());
         let learned = self.read_server(&mut connection, parts, batch).await?;
+        self.served = true;
         if learned.cluster {
             let replies = connection.call(&[&["CLUSTER", "INFO"]]).await?;
             for reply in replies.into_iter().filter_map(|reply| parts.accept("cluster", reply)) {
@@ -159,7 +185,8 @@ impl Redis {
     async fn reach(&mut self, config: &Config) -> io::Result<(Connection, Duration)> {
         if let Some(mut connection) = self.connection.take() {
             let asked = Instant::now();
-            if let Ok(replies) = connection.call(&[&["PING"]]).await {
+            // A connection that a firewall has forgotten is silent: then there is time for a new one.
+            if let Ok(Ok(replies)) = tokio::time::timeout(self.target.timeout.mul_f64(0.3), connection.call(&[&["PING"]])).await {
                 check(replies.first(), config)?;
                 return Ok((connection, asked.elapsed()));
             }
@@ -201,6 +228,9 @@ impl Redis {
         let accepted: Vec<Option<Reply>> = names.iter().zip(replies).map(|(part, reply)| parts.accept(part, reply)).collect();
         let [info, length, slow, spikes, histograms] = accepted.as_slice() else { return Ok(Learned::default()) };
         let text = info.as_ref().and_then(Reply::text);
+        if info.is_some() && text.is_none() {
+            parts.fail("info", "the answer is not a text");
+        }
         let learned = text.map(|text| self.reader.read(text, self.databases, batch)).unwrap_or_default();
         settings::read_slow_log(length.as_ref(), slow.as_ref(), batch);
         if let Some(spikes) = spikes {
@@ -210,6 +240,20 @@ impl Redis {
             settings::read_histograms(histograms, &learned, batch);
         }
         Ok(learned)
+    }
+
+    /// One line in the log when parts begin to fail, fail in another way, and are there again.
+    fn log(&mut self, failure: Option<String>) {
+        match &failure {
+            Some(error) if self.failing != failure => {
+                tracing::warn!(collector = "redis", target = %self.target.name, %error, "Part of the server cannot be read.");
+            }
+            None if self.failing.is_some() => {
+                tracing::info!(collector = "redis", target = %self.target.name, "Every part of the server can be read again.");
+            }
+            _ => {}
+        }
+        self.failing = failure;
     }
 
     /// One line in the log when the missing rules are not those that were last logged.
@@ -222,6 +266,15 @@ impl Redis {
             self.warned = missing;
         }
     }
+}
+
+/// A failure for an alert's text. It labels a series, so it holds nothing that is different each time.
+fn brief(error: &str) -> &str {
+    // It names the time of the check.
+    if error.contains("certificate") {
+        return "connect: the certificate is not trusted or has expired";
+    }
+    error.char_indices().nth(160).map_or(error, |(end, _)| &error[..end])
 }
 
 /// Whether the answer to PING says that we may go on. A server that is loading its data, or a replica without its primary, answers too.

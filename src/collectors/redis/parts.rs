@@ -18,12 +18,16 @@ const NEEDS: [(&str, &str, &str); 6] = [
 #[derive(Default)]
 pub struct Parts {
     denied: BTreeMap<&'static str, bool>,
-    failures: Vec<String>,
+    /// The first failure of each part, and how many there were.
+    failures: BTreeMap<&'static str, (String, usize)>,
 }
 
+/// Parts that older servers, other products and careful administrators leave out.
+const OPTIONAL: [&str; 4] = ["config", "latency", "slowlog", "cluster"];
+
 impl Parts {
-    /// The reply, unless it is an error; then the error is recorded for this part. A command that this version of the server does not
-    /// know is no error.
+    /// The reply, unless it is an error; then the error is recorded for this part. A command that the server does not know is no error
+    /// where the part is optional.
     pub fn accept(&mut self, part: &'static str, reply: Reply) -> Option<Reply> {
         let Reply::Error(error) = reply else {
             self.denied.entry(part).or_insert(false);
@@ -32,10 +36,24 @@ impl Parts {
         let text = error.to_ascii_lowercase();
         if text.starts_with("noperm") {
             self.denied.insert(part, true);
+        } else if text.contains("unknown command") && !OPTIONAL.contains(&part) {
+            // The rest of the line repeats what was sent.
+            self.fail(part, "unknown command");
         } else if !text.contains("unknown") {
-            self.failures.push(format!("{part}: {error}"));
+            self.fail(part, &error);
         }
         None
+    }
+
+    /// Records a failure of this part.
+    pub fn fail(&mut self, part: &'static str, error: &str) {
+        self.denied.entry(part).or_insert(false);
+        self.failures.entry(part).or_insert_with(|| (error.replace('\n', " "), 0)).1 += 1;
+    }
+
+    /// Parts that were asked, and whether they could be read.
+    pub fn read(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        self.denied.iter().map(|(part, denied)| (*part, !denied && !self.failures.contains_key(part)))
     }
 
     /// Parts that were asked, and whether the access rules refused.
@@ -45,7 +63,12 @@ impl Parts {
 
     /// What failed, on one line.
     pub fn failure(&self) -> Option<String> {
-        (!self.failures.is_empty()).then(|| self.failures.join("; "))
+        let one = |(part, (error, count)): (&&str, &(String, usize))| match count {
+            1 => format!("{part}: {error}"),
+            count => format!("{part}: {error} ({count} times)"),
+        };
+        let all: Vec<String> = self.failures.iter().map(one).collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
     /// The command that would complete the picture, and what is missing without it.

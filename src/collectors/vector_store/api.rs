@@ -57,6 +57,8 @@ pub struct Collection {
     pub name: String,
     /// Dimension; `None` while it is empty.
     pub dimension: Option<f64>,
+    /// Whether the nearest vector is the one with the greatest inner product: it need not be the vector itself.
+    pub inner_product: bool,
 }
 
 /// A vector that is known to be stored.
@@ -164,8 +166,10 @@ impl Api {
         let (duration, result) = self.get(&self.collections(generation, "", &format!("limit={limit}&offset=0"))).await;
         let read = |json: Value| {
             let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
-            let one =
-                |item: &Value| Some(Collection { id: text(item, "id")?, name: text(item, "name")?, dimension: item["dimension"].as_f64() });
+            let one = |item: &Value| {
+                let (id, name, inner_product) = (text(item, "id")?, text(item, "name")?, space(item) == Some("ip"));
+                Some(Collection { id, name, dimension: item["dimension"].as_f64(), inner_product })
+            };
             json.as_array().map(|items| items.iter().filter_map(one).take(limit).collect())
         };
         (duration, result.and_then(|json| read(json).ok_or(ApiError { kind: "invalid_response", status: 200 })))
@@ -199,6 +203,19 @@ impl Api {
         });
         (duration, found)
     }
+}
+
+/// How a collection measures distance: in its metadata as 0.5 has it, or in its configuration as later versions write it.
+fn space(item: &Value) -> Option<&str> {
+    let configuration = &item["configuration_json"];
+    let places = [
+        &configuration["hnsw"]["space"],
+        &configuration["spann"]["space"],
+        &configuration["hnsw_configuration"]["space"],
+        &configuration["space"],
+    ];
+    // The configuration names a default where the metadata alone says what holds.
+    item["metadata"]["hnsw:space"].as_str().or_else(|| places.into_iter().find_map(Value::as_str))
 }
 
 fn refusal(status: u16, body: &str) -> &'static str {

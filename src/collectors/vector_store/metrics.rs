@@ -8,6 +8,7 @@ const COLLECTION: &[&str] = &["target", "store", "collection"];
 
 metrics! {
     UP "vectorstore_up" Gauge "" STORE, "Whether the store's heartbeat answered.", "Chroma: GET /api/v2/heartbeat, or v1";
+    FAILURE "vectorstore_failure_info" Gauge "" &["target", "store", "url", "message"], "Why the heartbeat failed and where, always 1; absent while it answers.", "Chroma: GET heartbeat";
     READY "vectorstore_ready" Gauge "" STORE, "Whether the store says that it can serve queries.", "Chroma: GET /api/v2/healthcheck; the heartbeat where there is none";
     INFO "vectorstore_info" Gauge "" &["target", "store", "version", "api"], "Always 1; the version as the server reports it (Chroma 1.x reports its API's) and the API in use.", "Chroma: GET version";
     DURATION "vectorstore_probe_duration_seconds" Histogram "seconds" OP, "Duration of requests to the store: heartbeat, list, count, query.", "request sent to last byte";
@@ -20,8 +21,11 @@ metrics! {
     CANARY "vectorstore_canary_query_seconds" Histogram "seconds" COLLECTION, "Duration of the similarity query for a vector that is known to be there.", "Chroma: collections/ID/query";
     LAST_CANARY "vectorstore_canary_last_query_seconds" Gauge "seconds" COLLECTION, "Duration of the last canary query.", "Chroma: collections/ID/query";
     CANARY_SUCCESS "vectorstore_canary_success" Gauge "" COLLECTION, "Whether the canary query returned rows.", "Chroma: collections/ID/query";
-    SELF_MATCH "vectorstore_canary_self_match" Gauge "" COLLECTION, "Whether the canary query found the vector it came from (or an equal one).", "Chroma: ids and distances of the query";
+    SELF_MATCH "vectorstore_canary_self_match" Gauge "" COLLECTION, "Whether the canary query found the vector it came from (or an equal one); absent where another one may be nearest: in inner-product space, or of a zero vector.", "Chroma: ids and distances of the query";
     RESULTS "vectorstore_canary_results" Gauge "" COLLECTION, "Rows that the canary query returned.", "Chroma: collections/ID/query";
+    READABLE "vectorstore_collection_readable" Gauge "" COLLECTION, "Whether the collection's count and canary query could be read.", "status and body of each request";
+    ERROR "vectorstore_last_scrape_error" Gauge "" STORE, "1 when a collection or the disk could not be read in the last collection.", "status and body of each request";
+    DISK_READABLE "vectorstore_disk_readable" Gauge "" STORE, "Whether the files below `path` could be listed in time.", "key `path`";
     DISK "vectorstore_disk_bytes" Gauge "bytes" &["target", "store", "part"], "Bytes on disk: sqlite, wal, index, total.", "key `path`: sizes of the files below it";
     WAL_ROWS "vectorstore_wal_rows" Gauge "" STORE, "Rows in Chroma's write-ahead table; steady growth is its best-known trouble.", "embeddings_queue in chroma.sqlite3, read-only";
 }

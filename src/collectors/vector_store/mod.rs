@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
+use tokio::task::JoinHandle;
 use url::Url;
 
 use crate::config::Section;
@@ -33,6 +34,8 @@ pub const KIND: CollectorKind = CollectorKind {
 const STORE: &str = "chroma";
 /// Time between two looks at the disk.
 const DISK_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a collection waits for the disk; a look that takes longer goes on beside the next ones.
+const DISK_PATIENCE: Duration = Duration::from_secs(1);
 /// Kinds of request, the values of the `op` label.
 const OPS: [&str; 4] = ["heartbeat", "list", "count", "query"];
 
@@ -46,8 +49,14 @@ struct VectorStore {
     generation: Option<Generation>,
     probes: BTreeMap<&'static str, Requests>,
     looks: HashMap<String, CanaryLook>,
-    disk: Option<(disk::DiskUse, Option<i64>)>,
+    disk: Option<disk::Found>,
     next_disk: Option<Instant>,
+    /// A look at the disk that has not ended: a folder that hangs holds this one, and no other is begun.
+    looking: Option<JoinHandle<std::io::Result<disk::Found>>>,
+    /// Why the last look failed.
+    disk_error: Option<String>,
+    /// What could not be read, as it was last logged.
+    failing: Vec<String>,
 }
 
 struct Requests {
@@ -82,6 +91,13 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
             Ok(mut value) => {
                 value.set_sensitive(true);
                 headers.insert(HeaderName::from_static("x-chroma-token"), value);
+                // The header that 0.5 looks at by default, unless the configuration has another use for it.
+                let taken = http.authorization.is_some() || http.basic_auth.is_some() || http.oauth2.is_some();
+                let in_url = base.as_ref().is_some_and(|url| !url.username().is_empty() || url.password().is_some());
+                if let (false, Ok(mut bearer)) = (taken || in_url, HeaderValue::from_str(&format!("Bearer {}", token.expose()))) {
+                    bearer.set_sensitive(true);
+                    headers.insert(HeaderName::from_static("authorization"), bearer);
+                }
             }
             Err(_) => section.error("token", "holds characters that a header cannot carry", "check for a line break at its end"),
         }
@@ -114,15 +130,22 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         looks: HashMap::new(),
         disk: None,
         next_disk: None,
+        looking: None,
+        disk_error: None,
+        failing: Vec::new(),
     })
 }
 
 impl Collector for VectorStore {
     fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
         Box::pin(async move {
-            let result = self.measure(batch).await;
+            let mut failures = Vec::new();
+            let result = self.measure(batch, &mut failures).await;
+            self.look_at_disk(batch, &mut failures).await;
             self.write_requests(batch);
-            self.look_at_disk(batch).await;
+            let labels = [("target", self.target.as_str()), ("store", STORE)];
+            batch.push(&metrics::ERROR, &labels, f64::from(u8::from(result.is_err() || !failures.is_empty())));
+            self.log(failures);
             result
         })
     }
@@ -135,13 +158,32 @@ impl Collector for VectorStore {
 }
 
 impl VectorStore {
-    async fn measure(&mut self, batch: &mut Batch) -> Result<(), CollectError> {
+    /// One line in the log when something cannot be read, something else cannot, and all can again.
+    fn log(&mut self, failures: Vec<String>) {
+        let target = &self.target;
+        if !failures.is_empty() && failures != self.failing {
+            let error = failures.iter().take(5).map(String::as_str).collect::<Vec<_>>().join("; ");
+            tracing::warn!(collector = "vector_store", %target, count = failures.len(), %error, "Part of the store cannot be read.");
+        } else if failures.is_empty() && !self.failing.is_empty() {
+            tracing::info!(collector = "vector_store", %target, "Every part of the store can be read again.");
+        }
+        self.failing = failures;
+    }
+
+    async fn measure(&mut self, batch: &mut Batch, failures: &mut Vec<String>) -> Result<(), CollectError> {
         let target = self.target.clone();
         let labels = [("target", target.as_str()), ("store", STORE)];
         let flag = |value: bool| f64::from(u8::from(value));
         // 0 stands until the heartbeat answers; the deadline may cut this collection short at any point.
         batch.push(&metrics::UP, &labels, 0.0);
-        let generation = self.heartbeat().await.map_err(|e| failed("heartbeat", &e))?;
+        let generation = match self.heartbeat().await.map_err(|e| failed("heartbeat", &e)) {
+            Ok(generation) => generation,
+            Err(error) => {
+                let why = [labels[0], labels[1], ("url", &self.address()), ("message", &error.reason)];
+                batch.push(&metrics::FAILURE, &why, 1.0);
+                return Err(error);
+            }
+        };
         set_last(batch, metrics::UP.name, 1.0);
         batch.push(&metrics::READY, &labels, flag(self.ready(generation).await));
         self.info(generation, batch).await;
@@ -158,13 +200,14 @@ impl VectorStore {
         list.truncate(self.max_collections);
         batch.push(&metrics::OMITTED, &labels, (count - list.len() as f64).max(0.0));
         self.looks.retain(|id, _| list.iter().any(|c| c.id == *id));
-        let mut first_error = None;
         for (index, collection) in list.iter().enumerate() {
-            if let Err(error) = self.measure_collection(generation, collection, index < self.canaries, batch).await {
-                first_error.get_or_insert(format!("collection `{}`: {}", collection.name, error.kind));
-            }
+            let measured = self.measure_collection(generation, collection, index < self.canaries, batch).await;
+            let labels = [labels[0], labels[1], ("collection", collection.name.as_str())];
+            batch.push(&metrics::READABLE, &labels, flag(measured.is_ok()));
+            // One collection that fails costs no other, and the store is up all the same.
+            failures.extend(measured.err().map(|error| format!("collection `{}`: {}", collection.name, error.kind)));
         }
-        first_error.map_or(Ok(()), |reason| Err(CollectError::new(reason)))
+        Ok(())
     }
 
     async fn heartbeat(&mut self) -> Result<Generation, ApiError> {
@@ -235,7 +278,8 @@ impl VectorStore {
     ) -> Result<(), ApiError> {
         let fresh = || CanaryLook { canary: None, durations: Histogram::new(metrics::BOUNDS) };
         let mut look = self.looks.remove(&collection.id).unwrap_or_else(fresh);
-        let result = self.ask_canary(generation, &collection.id, &mut look).await;
+        let result = self.ask_canary(generation, collection, &mut look).await;
+        let zero = look.canary.as_ref().is_some_and(|canary| canary.embedding.iter().all(|part| *part == 0.0));
         batch.push_histogram(&metrics::CANARY, labels, &look.durations);
         self.looks.insert(collection.id.clone(), look);
         let found = match &result {
@@ -248,7 +292,9 @@ impl VectorStore {
         };
         let flag = |value: bool| f64::from(u8::from(value));
         batch.push(&metrics::CANARY_SUCCESS, labels, flag(found.is_some_and(|f| f.results > 0)));
-        batch.push(&metrics::SELF_MATCH, labels, flag(found.is_some_and(|f| f.itself)));
+        if !(collection.inner_product || zero) {
+            batch.push(&metrics::SELF_MATCH, labels, flag(found.is_some_and(|f| f.itself)));
+        }
         batch.push(&metrics::RESULTS, labels, found.map_or(0.0, |f| f.results as f64));
         result.map(drop)
     }
@@ -257,10 +303,10 @@ impl VectorStore {
     async fn ask_canary(
         &mut self,
         generation: Generation,
-        id: &str,
+        collection: &Collection,
         look: &mut CanaryLook,
     ) -> Result<Option<(Duration, api::Found)>, ApiError> {
-        let mut renewed = false;
+        let (id, mut renewed) = (collection.id.as_str(), collection.inner_product);
         loop {
             if look.canary.is_none() {
                 look.canary = self.api.any_vector(generation, id).await?;
@@ -299,20 +345,37 @@ impl VectorStore {
         }
     }
 
-    async fn look_at_disk(&mut self, batch: &mut Batch) {
+    async fn look_at_disk(&mut self, batch: &mut Batch, failures: &mut Vec<String>) {
         let Some(path) = self.path.clone() else { return };
         let now = Instant::now();
-        if self.next_disk.is_none_or(|at| now >= at) {
+        if self.looking.is_none() && self.next_disk.is_none_or(|at| now >= at) {
             self.next_disk = Some(now + DISK_INTERVAL);
-            let folder = path.clone();
-            let sizes = tokio::task::spawn_blocking(move || disk::disk_use(&folder)).await;
-            self.disk = match sizes {
-                Ok(Ok(sizes)) => Some((sizes, disk::wal_rows(path).await.ok())),
-                _ => None,
+            self.looking = Some(tokio::spawn(disk::look(path)));
+        }
+        if let Some(looking) = &mut self.looking {
+            let patience = self.api.timeout.min(DISK_PATIENCE);
+            let error = match tokio::time::timeout(patience, looking).await {
+                Ok(Ok(Ok(found))) => {
+                    self.disk = Some(found);
+                    None
+                }
+                Ok(Ok(Err(error))) => Some(error.kind().to_string()),
+                Ok(Err(error)) => Some(error.to_string()),
+                // The task is kept: it ends with the call that hangs.
+                Err(_) => Some("no answer in time".to_owned()),
             };
+            if error.as_deref() != Some("no answer in time") {
+                self.looking = None;
+            }
+            self.disk_error = error;
+        }
+        let labels = [("target", self.target.as_str()), ("store", STORE)];
+        batch.push(&metrics::DISK_READABLE, &labels, f64::from(u8::from(self.disk_error.is_none())));
+        if let Some(error) = &self.disk_error {
+            failures.push(format!("path: {error}"));
+            self.disk = None;
         }
         let Some((sizes, rows)) = &self.disk else { return };
-        let labels = [("target", self.target.as_str()), ("store", STORE)];
         let total = sizes.sqlite + sizes.wal + sizes.index;
         for (part, bytes) in [("sqlite", sizes.sqlite), ("wal", sizes.wal), ("index", sizes.index), ("total", total)] {
             batch.push(&metrics::DISK, &[labels[0], labels[1], ("part", part)], bytes as f64);

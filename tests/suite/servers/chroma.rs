@@ -22,6 +22,8 @@ const OLD: Edition = Edition { environment: "chroma05", collections: "/api/v1/co
 
 pub struct Chroma {
     edition: &'static Edition,
+    /// The token that it asks for.
+    token: Option<&'static str>,
     pub port: u16,
     pub data: TempDir,
     server: Option<Server>,
@@ -29,16 +31,21 @@ pub struct Chroma {
 
 impl Chroma {
     pub fn start() -> Self {
-        Self::of(&CURRENT)
+        Self::of(&CURRENT, None)
     }
 
     /// Chroma 0.5.
     pub fn start_old() -> Self {
-        Self::of(&OLD)
+        Self::of(&OLD, None)
     }
 
-    fn of(edition: &'static Edition) -> Self {
-        let mut chroma = Chroma { edition, port: free_port(), data: tempfile::tempdir().expect("a folder"), server: None };
+    /// Chroma 0.5 that asks for a token.
+    pub fn start_old_with_token(token: &'static str) -> Self {
+        Self::of(&OLD, Some(token))
+    }
+
+    fn of(edition: &'static Edition, token: Option<&'static str>) -> Self {
+        let mut chroma = Chroma { edition, token, port: free_port(), data: tempfile::tempdir().expect("a folder"), server: None };
         chroma.restart();
         chroma
     }
@@ -50,6 +57,10 @@ impl Chroma {
             // It writes a log where it stands.
             .current_dir(self.data.path())
             .env("ANONYMIZED_TELEMETRY", "False")
+            .envs(self.token.iter().flat_map(|token| {
+                let provider = "chromadb.auth.token_authn.TokenAuthenticationServerProvider";
+                [("CHROMA_SERVER_AUTHN_CREDENTIALS", *token), ("CHROMA_SERVER_AUTHN_PROVIDER", provider)]
+            }))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -87,6 +98,14 @@ impl Chroma {
                 .await;
         }
         id
+    }
+
+    /// Makes a collection that measures distance so, of these vectors.
+    pub async fn collection_in(&self, name: &str, space: &str, vectors: &[Vec<f64>]) {
+        let made = self.post(self.edition.collections, json!({ "name": name, "metadata": { "hnsw:space": space } })).await;
+        let id = made["id"].as_str().expect("an id").to_owned();
+        let ids: Vec<String> = (0..vectors.len()).map(|i| format!("v{i}")).collect();
+        self.post(&format!("{}/{id}/add", self.edition.collections), json!({ "ids": ids, "embeddings": vectors, "documents": ids })).await;
     }
 
     pub async fn delete(&self, id: &str, record: &str) {

@@ -54,13 +54,50 @@ pub fn self_signed(from: i32, until: i32) -> (Arc<rustls::ServerConfig>, String)
     (config_of(&certificate, &key), certificate.pem())
 }
 
+/// Somebody who signs certificates, under a name and with a key of their own.
+pub struct Signer {
+    key: KeyPair,
+    params: CertificateParams,
+}
+
+impl Signer {
+    pub fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.not_before = date_time_ymd(2020, 1, 1);
+        Signer { key: KeyPair::generate().expect("a key"), params }
+    }
+
+    /// The certificate of this signer that `by` signed, or it itself, until the first of January of that year.
+    pub fn certificate(&self, by: Option<&Signer>, until: i32) -> rcgen::Certificate {
+        let mut params = self.params.clone();
+        params.not_after = date_time_ymd(until, 1, 1);
+        let by = by.unwrap_or(self);
+        params.signed_by(&self.key, &Issuer::from_params(&by.params, &by.key)).expect("a certificate")
+    }
+
+    /// A server for `localhost` with a certificate of this signer's, which sends `more` after it.
+    pub fn server(&self, until: i32, more: &[rcgen::Certificate]) -> Arc<rustls::ServerConfig> {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(until, 1, 1));
+        let leaf = params.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).expect("a certificate");
+        chain_config(std::iter::once(&leaf).chain(more).map(|certificate| certificate.der().clone()).collect(), &key)
+    }
+}
+
 fn config_of(certificate: &rcgen::Certificate, key: &KeyPair) -> Arc<rustls::ServerConfig> {
+    chain_config(vec![certificate.der().clone()], key)
+}
+
+fn chain_config(chain: Vec<rustls::pki_types::CertificateDer<'static>>, key: &KeyPair) -> Arc<rustls::ServerConfig> {
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key);
+        .with_single_cert(chain, key);
     Arc::new(config.expect("a pair"))
 }
 
@@ -127,6 +164,7 @@ fn serve(mut stream: impl Read + Write, log: &Mutex<Vec<String>>) -> std::io::Re
         "/circle" => stream.write_all(answer("302 Found", "Location: /circle\r\n", "").as_bytes())?,
         "/chunked" => stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n")?,
         "/large" => stream.write_all(answer("200 OK", "", &"x".repeat(100_000)).as_bytes())?,
+        "/big" => stream.write_all(answer("200 OK", "", &format!("{}the end", "x".repeat(1_500_000))).as_bytes())?,
         "/garbage" => stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n")?,
         "/broken" => stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort")?,
         _ => stream.write_all(answer("503 Service Unavailable", "", "down").as_bytes())?,
