@@ -64,7 +64,7 @@ impl Parts {
         let _one_at_a_time = self.reloading.lock().await;
         let options = self.options.clone();
         // Files may hang, and a large configuration takes its time.
-        let loaded = tokio::task::spawn_blocking(move || load(&options)).await;
+        let loaded = tokio::task::spawn_blocking(move || load_unless(&options, |mistake| !may_come_later(mistake))).await;
         let mut config = match loaded.map_err(anyhow::Error::from).flatten() {
             Ok(config) => config,
             Err(refused) => {
@@ -115,6 +115,11 @@ pub fn load(options: &Options) -> anyhow::Result<Config> {
 /// with one is refused, because what runs is better.
 pub(super) fn load_for_start(options: &Options) -> anyhow::Result<Config> {
     load_unless(options, |mistake| !mistake.bearable)
+}
+
+/// Whether this is a file of credentials that is read when they are used: what needs them fails until it is there, and the rest runs.
+fn may_come_later(mistake: &ConfigError) -> bool {
+    mistake.bearable && (mistake.key.ends_with("_file") || mistake.key.ends_with(".files"))
 }
 
 fn load_unless(options: &Options, refused: fn(&ConfigError) -> bool) -> anyhow::Result<Config> {

@@ -11,7 +11,7 @@ use crate::model::text::nearest;
 use super::document::{Document, Node, Position, Value};
 use super::environment::Environment;
 use super::error::{ConfigError, ConfigErrors};
-use super::secret::Secret;
+use super::secret::{Secret, SecretSource};
 use super::value::FromNode;
 
 /// Holds one file while it is being read, and the mistakes found so far.
@@ -132,6 +132,31 @@ impl<'a> Section<'a> {
             },
             (None, None) => None,
         }
+    }
+
+    /// As [`Section::secret`], for one that is used again and again: its file is read at each use. A file that cannot be read yet is a
+    /// mistake with which one can run.
+    pub fn secret_source(&self, key: &str) -> Option<SecretSource> {
+        let file_key = format!("{key}_file");
+        let inline = self.get::<Secret>(key).filter(|secret| !secret.expose().is_empty());
+        match (inline, self.get::<PathBuf>(&file_key)) {
+            (Some(_), Some(_)) => {
+                self.error(&file_key, format!("stands beside {key:?}"), "keep one of the two");
+                None
+            }
+            (Some(secret), None) => Some(SecretSource::Given(secret)),
+            (None, Some(path)) => Some(self.secret_file(&file_key, path)),
+            (None, None) => None,
+        }
+    }
+
+    /// A secret in a file that `key` names.
+    pub fn secret_file(&self, key: &str, path: PathBuf) -> SecretSource {
+        let source = SecretSource::File(path);
+        if let Err(problem) = source.current() {
+            self.bearable_at(self.position(key), key, problem, "check the path and its permissions".into());
+        }
+        source
     }
 
     /// The mapping under `key`; `None` when the key is absent. `key:` with nothing after it is an empty mapping.

@@ -12,6 +12,7 @@ use url::Url;
 
 use super::config::HttpConfig;
 use super::error::{HttpError, HttpErrorKind};
+use super::login::{Login, Said};
 use super::oauth2::Tokens;
 use super::tls;
 use crate::config::Secret;
@@ -27,9 +28,7 @@ pub struct Client {
     /// The same without kept connections; built when it is needed first.
     fresh: Arc<OnceLock<reqwest::Client>>,
     config: Arc<HttpConfig>,
-    /// `http_headers`, each with all its values.
-    headers: HeaderMap,
-    authorization: Option<HeaderValue>,
+    login: Login,
     tokens: Option<Arc<Tokens>>,
 }
 
@@ -117,8 +116,8 @@ impl Client {
     pub fn build(config: &HttpConfig) -> Result<Self, HttpError> {
         let inner = build(config, 2)?;
         let tokens = config.oauth2.clone().map(Tokens::build).transpose()?.map(Arc::new);
-        let (headers, authorization) = (header_map(&config.headers, "http_headers")?, authorization(config)?);
-        Ok(Client { inner, fresh: Arc::default(), config: Arc::new(config.clone()), headers, authorization, tokens })
+        let login = Login::build(config)?;
+        Ok(Client { inner, fresh: Arc::default(), config: Arc::new(config.clone()), login, tokens })
     }
 
     /// A client with default settings, for callers that have already recorded why the wanted one cannot be built.
@@ -155,33 +154,31 @@ impl Client {
     }
 
     async fn start_with(&self, client: &reqwest::Client, request: Request) -> Result<Incoming, HttpError> {
+        let mut said = self.login.now().await?;
         let Some(tokens) = self.tokens.as_ref().filter(|_| !request.headers.contains_key(AUTHORIZATION)) else {
-            return self.attempt(client, request, self.authorization.as_ref()).await;
+            return self.attempt(client, request, said).await;
         };
         let token = tokens.authorization().await?;
-        let incoming = self.attempt(client, request.clone(), Some(&token)).await?;
+        said.authorization = Some(token.clone());
+        let incoming = self.attempt(client, request.clone(), said.clone()).await?;
         if incoming.status != 401 {
             return Ok(incoming);
         }
         // It was taken back before its time.
         tokens.refused(&token);
-        self.attempt(client, request, Some(&tokens.authorization().await?)).await
+        said.authorization = Some(tokens.authorization().await?);
+        self.attempt(client, request, said).await
     }
 
-    async fn attempt(
-        &self,
-        client: &reqwest::Client,
-        request: Request,
-        authorization: Option<&HeaderValue>,
-    ) -> Result<Incoming, HttpError> {
+    async fn attempt(&self, client: &reqwest::Client, request: Request, said: Said) -> Result<Incoming, HttpError> {
         let mut headers = request.headers;
-        for (name, value) in self.headers.iter().filter(|(name, _)| !headers.contains_key(*name)).collect::<Vec<_>>() {
+        for (name, value) in said.headers.iter().filter(|(name, _)| !headers.contains_key(*name)).collect::<Vec<_>>() {
             headers.append(name.clone(), value.clone());
         }
-        if let Some(authorization) = authorization
+        if let Some(authorization) = said.authorization
             && !headers.contains_key(AUTHORIZATION)
         {
-            headers.insert(AUTHORIZATION, authorization.clone());
+            headers.insert(AUTHORIZATION, authorization);
         }
         let builder = client.request(request.method, request.url).headers(headers);
         let builder = if request.body.is_empty() { builder } else { builder.body(request.body) };
@@ -264,18 +261,6 @@ pub(super) fn secret_value(text: &str) -> Result<HeaderValue, HttpError> {
     let mut value = HeaderValue::from_str(text).map_err(|_| invalid("a header value holds characters that HTTP does not allow"))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-fn authorization(config: &HttpConfig) -> Result<Option<HeaderValue>, HttpError> {
-    use base64::Engine as _;
-    if let Some((user, password)) = &config.basic_auth {
-        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{}", password.expose()));
-        return secret_value(&format!("Basic {pair}")).map(Some);
-    }
-    match &config.authorization {
-        Some((scheme, credentials)) => secret_value(&format!("{scheme} {}", credentials.expose())).map(Some),
-        None => Ok(None),
-    }
 }
 
 fn header_map(headers: &BTreeMap<String, Vec<Secret>>, key: &str) -> Result<HeaderMap, HttpError> {

@@ -19,6 +19,8 @@ pub enum HttpErrorKind {
     Protocol,
     /// The request could not be made.
     Request,
+    /// A file with credentials cannot be read.
+    Credentials,
 }
 
 impl HttpErrorKind {
@@ -32,6 +34,7 @@ impl HttpErrorKind {
             HttpErrorKind::TooLarge => "too_large",
             HttpErrorKind::Protocol => "protocol",
             HttpErrorKind::Request => "request",
+            HttpErrorKind::Credentials => "credentials",
         }
     }
 }

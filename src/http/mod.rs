@@ -3,12 +3,14 @@
 mod client;
 mod config;
 mod error;
+mod login;
 mod oauth2;
 mod tls;
 
 pub use client::{Client, Incoming, Request, Response, within};
 pub use config::{HttpConfig, TlsConfig, TlsVersions};
 pub use error::{HttpError, HttpErrorKind};
+pub use login::{Login, Said};
 pub use oauth2::OAuth2;
 pub use reqwest::Method;
 pub use reqwest::header::{HeaderMap, HeaderName, HeaderValue};

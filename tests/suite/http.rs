@@ -43,7 +43,7 @@ async fn each_failure_has_its_kind_and_no_secret() {
         (Manner::Truncated, HttpErrorKind::Protocol),
         (Manner::RedirectLoop, HttpErrorKind::Protocol),
     ];
-    let config = HttpConfig { basic_auth: Some(("user".into(), Secret::new("hunter2"))), ..HttpConfig::default() };
+    let config = HttpConfig { basic_auth: Some((Secret::new("user").into(), Secret::new("hunter2").into())), ..HttpConfig::default() };
     let client = Client::build(&config).expect("usable");
     for (manner, kind) in cases {
         let shown: String = format!("{manner:?}").chars().take(40).collect();

@@ -1,5 +1,6 @@
 //! The collection loop: labels, staleness, limits, hostile targets, reload; and the configuration that drives it.
 
+mod credentials;
 mod hostile;
 
 use std::io::Write as _;
