@@ -129,7 +129,10 @@ fn load_unless(options: &Options, refused: fn(&ConfigError) -> bool) -> anyhow::
     config.warnings.extend(borne.iter().map(ToString::to_string));
     let mut said: Vec<String> = refused.iter().map(ToString::to_string).collect();
     match groups {
-        Ok(groups) => config.groups = groups,
+        Ok(groups) => {
+            config.groups = groups;
+            config.warnings.extend(super::rules::without_input(&config));
+        }
         Err(error) => said.push(error.to_string()),
     }
     anyhow::ensure!(said.is_empty(), said.join("\n"));

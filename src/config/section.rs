@@ -75,11 +75,13 @@ pub struct Section<'a> {
     path: String,
     node: &'a Node,
     asked: RefCell<Vec<String>>,
+    /// Whether `${NAME}` stands for itself.
+    literal: bool,
 }
 
 impl<'a> Section<'a> {
     fn new(loader: &'a Loader<'a>, path: String, node: &'a Node) -> Self {
-        let section = Section { loader, path, node, asked: RefCell::new(Vec::new()) };
+        let section = Section { loader, path, node, asked: RefCell::new(Vec::new()), literal: false };
         if !matches!(node.value, Value::Map(_)) && !node.is_null() {
             section.error_at(node.position, "", format!("is {}", node.kind()), "give a mapping: indented lines of key: value".into());
         }
@@ -161,14 +163,17 @@ impl<'a> Section<'a> {
 
     /// The mapping under `key`; `None` when the key is absent. `key:` with nothing after it is an empty mapping.
     pub fn section(&self, key: &str) -> Option<Section<'a>> {
-        self.node(key).map(|node| Section::new(self.loader, self.child_path(key), node))
+        self.node(key).map(|node| Section { literal: self.literal, ..Section::new(self.loader, self.child_path(key), node) })
     }
 
     /// The mappings in the list under `key`; empty when the key is absent.
     pub fn sections(&self, key: &str) -> Vec<Section<'a>> {
         match self.node(key).map(|n| (n, &n.value)) {
             Some((_, Value::List(items))) => {
-                let child = |(i, node)| Section::new(self.loader, format!("{}[{i}]", self.child_path(key)), node);
+                let child = |(i, node)| Section {
+                    literal: self.literal,
+                    ..Section::new(self.loader, format!("{}[{i}]", self.child_path(key)), node)
+                };
                 items.iter().enumerate().map(child).collect()
             }
             Some((node, _)) if !node.is_null() => {
@@ -231,7 +236,21 @@ impl<'a> Section<'a> {
 
     /// Where `${NAME}` comes from.
     pub fn environment(&self) -> &'a Environment {
-        self.loader.environment
+        static NONE: Environment = Environment::literal();
+        if self.literal { &NONE } else { self.loader.environment }
+    }
+
+    /// The same section, in which `${NAME}` stands for itself: a block of another program, which expands nothing there.
+    pub fn as_written(mut self) -> Self {
+        self.literal = true;
+        self
+    }
+
+    /// As [`Section::get`], with `${NAME}` standing for itself.
+    pub fn get_as_written<T: FromNode>(&self, key: &str) -> Option<T> {
+        let node = self.node(key).filter(|node| !node.is_null())?;
+        let twin = Section { loader: self.loader, path: self.path.clone(), node: self.node, asked: RefCell::default(), literal: true };
+        T::from_node(&twin, key, node)
     }
 
     /// A path of the file, relative ones taken from the file's folder.

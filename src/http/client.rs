@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use super::config::HttpConfig;
 use super::error::{HttpError, HttpErrorKind};
+use super::gunzip::Gunzip;
 use super::login::{Login, Said};
 use super::oauth2::Tokens;
 use super::tls;
@@ -20,6 +21,9 @@ use crate::net;
 
 /// Most bytes that are reserved before they come.
 const MAX_RESERVED: usize = 16 << 20;
+
+/// Most header fields of an answer.
+const MAX_HEADERS: usize = 512;
 
 /// A client; cheap to clone. Connections are kept for reuse, at most two idle ones for each host.
 #[derive(Clone)]
@@ -180,10 +184,13 @@ impl Client {
         {
             headers.insert(AUTHORIZATION, authorization);
         }
+        headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("gzip"));
         let builder = client.request(request.method, request.url).headers(headers);
         let builder = if request.body.is_empty() { builder } else { builder.body(request.body) };
         let inner = builder.send().await.map_err(HttpError::from)?;
-        Ok(Incoming { status: inner.status().as_u16(), headers: inner.headers().clone(), inner })
+        let is_gzip = inner.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"gzip"));
+        let gunzip = is_gzip.then(|| Box::new(Gunzip::new()));
+        Ok(Incoming { status: inner.status().as_u16(), headers: inner.headers().clone(), inner, gunzip })
     }
 }
 
@@ -191,6 +198,11 @@ impl Client {
 fn build(config: &HttpConfig, idle: usize) -> Result<reqwest::Client, HttpError> {
     let mut builder = reqwest::Client::builder()
         .pool_max_idle_per_host(idle)
+        // The library's own reader ends at the first member of a gzip body.
+        .gzip(false)
+        // As much and as odd as Go's client takes.
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_max_headers(MAX_HEADERS)
         .redirect(if config.follow_redirects { reqwest::redirect::Policy::limited(10) } else { reqwest::redirect::Policy::none() })
         .dns_resolver(Arc::new(Names))
         .user_agent(concat!("nightbell/", env!("CARGO_PKG_VERSION")))
@@ -217,12 +229,33 @@ pub struct Incoming {
     /// Headers.
     pub headers: HeaderMap,
     inner: reqwest::Response,
+    gunzip: Option<Box<Gunzip>>,
 }
 
 impl Incoming {
     /// The next part of the body, decompressed; `None` at its end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
-        self.inner.chunk().await.map_err(HttpError::from)
+        let Some(gunzip) = &mut self.gunzip else {
+            return self.inner.chunk().await.map_err(HttpError::from);
+        };
+        loop {
+            if let Some(part) = gunzip.next()? {
+                if gunzip.has_more() {
+                    // A little input may become very much: others shall have their turn meanwhile.
+                    tokio::task::yield_now().await;
+                }
+                return Ok(Some(part));
+            }
+            match self.inner.chunk().await? {
+                Some(came) => gunzip.put(came),
+                None => return gunzip.end().map(|()| None),
+            }
+        }
+    }
+
+    /// Whether the body, which has come to its end, was announced as gzip and is empty: no reader of gzip takes that for a page.
+    pub fn lacks_its_gzip(&self) -> bool {
+        self.gunzip.as_ref().is_some_and(|gunzip| gunzip.is_empty())
     }
 
     /// Passes the rest of the body on part by part; errs when it becomes larger than `max_body` bytes.
@@ -241,7 +274,7 @@ impl Incoming {
     /// The rest of the body, in the room of an empty buffer; errs when it becomes larger than `max_body` bytes.
     pub async fn read(&mut self, mut body: BytesMut, max_body: usize) -> Result<Bytes, HttpError> {
         // Room for what is announced, within reason: who announces much need not send it.
-        let announced = self.inner.content_length().and_then(|length| usize::try_from(length).ok());
+        let announced = self.inner.content_length().filter(|_| self.gunzip.is_none()).and_then(|length| usize::try_from(length).ok());
         body.reserve(announced.unwrap_or(0).min(max_body).min(MAX_RESERVED));
         self.pass(max_body, |part| body.extend_from_slice(part)).await?;
         if body.capacity() - body.len() <= body.len() / 4 {

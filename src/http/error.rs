@@ -75,6 +75,9 @@ impl From<reqwest::Error> for HttpError {
             ended |= is_end(inner);
             source = inner.source();
         }
+        if is_tls && (cause.contains("HandshakeFailure") || cause.contains("ProtocolVersion")) {
+            cause.push_str(" (spoken are TLS 1.2 and 1.3 with AES-GCM or ChaCha20; neither CBC nor keys on P-521)");
+        }
         let lower = chain.to_lowercase();
         let kind = if error.is_timeout() || lower.contains("timed out") {
             HttpErrorKind::Timeout

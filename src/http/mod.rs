@@ -3,6 +3,7 @@
 mod client;
 mod config;
 mod error;
+mod gunzip;
 mod login;
 mod oauth2;
 mod tls;

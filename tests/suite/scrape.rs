@@ -2,6 +2,7 @@
 
 mod credentials;
 mod hostile;
+mod targets;
 
 use std::io::Write as _;
 use std::ops::ControlFlow;
