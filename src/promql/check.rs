@@ -145,10 +145,8 @@ fn check_binary(binary: &mut Binary, text: &str) -> Result<ValueType, Fault> {
             return fail(span, format!("set operator \"{op}\" not allowed in binary scalar expression"));
         }
         binary.matching = None;
-    } else if op.is_set() {
-        if matching.cardinality != Cardinality::ManyToMany {
-            return fail(span, format!("no grouping allowed for \"{op}\" operation"));
-        }
+    } else if op.is_set() && matching.cardinality != Cardinality::ManyToMany {
+        return fail(span, format!("no grouping allowed for \"{op}\" operation"));
     }
     Ok(binary_type(left, right))
 }
