@@ -43,7 +43,7 @@ fn receivers(config: &Config) -> String {
         let kinds: Vec<&str> = receiver.integrations.iter().map(|i| i.notifier).collect();
         names.push(format!("{} ({})", receiver.name, kinds.join(", ")));
     }
-    match (names.is_empty(), config.outside.endpoints.len()) {
+    match (names.is_empty(), config.outside.known.active.len()) {
         (true, 0) => "nobody yet: add notify: {email, slack, webhook}, or route and receivers".to_owned(),
         (true, n) => format!("{n} Alertmanager(s)"),
         (false, 0) => names.join(", "),

@@ -49,7 +49,7 @@ pub use shipped::{INHIBITIONS, PROFILES, RULES};
 pub use storage::{StoredHistory, read_history};
 
 /// Where nightbell serves unless it is told otherwise.
-const LISTEN: &str = "127.0.0.1:9908";
+pub const LISTEN: &str = "127.0.0.1:9908";
 /// How long the first evaluation waits for the first collections, and how often it looks.
 const FIRST_COLLECTION: Duration = Duration::from_millis(200);
 const FIRST_LOOK: Duration = Duration::from_millis(2);
@@ -362,6 +362,7 @@ impl Parts {
             rules: self.rules.clone(),
             alerting: self.alerting.clone(),
             peers: self.peers.clone(),
+            alertmanagers: self.outside.known(),
             retention: self.store.retention(),
             dead_rules: self.dead_rules.clone(),
             config_text: self.config_text.clone(),

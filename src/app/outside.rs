@@ -4,17 +4,29 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::config::Section;
+use crate::config::{Section, shown_url};
 use crate::http::{Client, HttpConfig};
-use crate::remote::alertmanager::Endpoint;
-use crate::scrape::{self, RelabelRule};
+use crate::model::Labels;
+use crate::remote::alertmanager::{Endpoint, Known};
+use crate::scrape::{self, RelabelRule, apply_relabelling};
 
-/// Who else is told.
+/// Who else gets alerts.
 #[derive(Clone, Default)]
 pub struct OutsideAlertmanagers {
+    /// Each entry of `alertmanagers`.
+    pub groups: Vec<OutsideGroup>,
+    /// `alert_relabel_configs`, for all of them.
+    pub relabel: Vec<RelabelRule>,
+    /// The servers, for people.
+    pub known: Known,
+}
+
+/// Servers that are reached alike.
+#[derive(Clone, Default)]
+pub struct OutsideGroup {
     /// Each server.
     pub endpoints: Vec<Endpoint>,
-    /// `alert_relabel_configs`.
+    /// Its own `alert_relabel_configs`.
     pub relabel: Vec<RelabelRule>,
 }
 
@@ -22,12 +34,13 @@ pub struct OutsideAlertmanagers {
 pub fn read_alerting(root: &Section<'_>) -> OutsideAlertmanagers {
     let Some(section) = root.section("alerting") else { return OutsideAlertmanagers::default() };
     let relabel = scrape::read_rules(&section, "alert_relabel_configs");
-    let endpoints = section.sections("alertmanagers").iter().flat_map(read_servers).collect();
+    let mut known = Known::default();
+    let groups = section.sections("alertmanagers").iter().map(|servers| read_servers(servers, &mut known)).collect();
     section.finish();
-    OutsideAlertmanagers { endpoints, relabel }
+    OutsideAlertmanagers { groups, relabel, known }
 }
 
-fn read_servers(section: &Section<'_>) -> Vec<Endpoint> {
+fn read_servers(section: &Section<'_>, known: &mut Known) -> OutsideGroup {
     let scheme = section.or("scheme", "http".to_owned());
     if !matches!(scheme.as_str(), "http" | "https") {
         section.error("scheme", format!("{scheme:?} is not known"), "give http or https");
@@ -43,22 +56,32 @@ fn read_servers(section: &Section<'_>) -> Vec<Endpoint> {
         section.error("tls_config", e.to_string(), "check the HTTP settings");
         Client::plain()
     });
+    let rules = scrape::read_rules(section, "relabel_configs");
     let mut endpoints = Vec::new();
     for group in section.sections("static_configs") {
+        let more = group.or("labels", Labels::empty());
         for address in group.or("targets", Vec::<String>::new()) {
-            match Url::parse(&format!("{scheme}://{address}{}/api/v2/alerts", prefix.trim_end_matches('/'))) {
-                Ok(url) if url.has_host() => endpoints.push(Endpoint { url, client: client.clone(), timeout }),
+            let mut labels = more.to_builder();
+            labels.set("__address__", &address).set("__scheme__", &scheme);
+            labels.set("__alerts_path__", &format!("{}/api/v2/alerts", prefix.trim_end_matches('/')));
+            let kept = apply_relabelling(&rules, &mut labels);
+            let part = |name: &str| labels.get(name).unwrap_or_default();
+            match Url::parse(&format!("{}://{}{}", part("__scheme__"), part("__address__"), part("__alerts_path__"))) {
+                Ok(url) if url.has_host() => {
+                    let shown = shown_url(url.as_str());
+                    if kept {
+                        known.active.push(shown);
+                        endpoints.push(Endpoint { url, client: client.clone(), timeout });
+                    } else {
+                        known.dropped.push(shown);
+                    }
+                }
                 _ => group.error("targets", format!("{address:?} is not host:port"), "give alertmanager:9093"),
             }
         }
-        group.node("labels");
         group.finish();
     }
-    for key in ["relabel_configs", "alert_relabel_configs"] {
-        if section.node(key).is_some_and(|n| !n.is_null()) {
-            section.error(key, "is not supported for a single Alertmanager", "use alerting.alert_relabel_configs");
-        }
-    }
+    let relabel = scrape::read_rules(section, "alert_relabel_configs");
     section.finish();
-    endpoints
+    OutsideGroup { endpoints, relabel }
 }

@@ -64,7 +64,7 @@ impl Parts {
         let _one_at_a_time = self.reloading.lock().await;
         let options = self.options.clone();
         // Files may hang, and a large configuration takes its time.
-        let loaded = tokio::task::spawn_blocking(move || load(&options)).await;
+        let loaded = tokio::task::spawn_blocking(move || load_unless(&options, |mistake| !may_come_later(mistake))).await;
         let mut config = match loaded.map_err(anyhow::Error::from).flatten() {
             Ok(config) => config,
             Err(refused) => {
@@ -117,6 +117,11 @@ pub(super) fn load_for_start(options: &Options) -> anyhow::Result<Config> {
     load_unless(options, |mistake| !mistake.bearable)
 }
 
+/// Whether this is a file of credentials that is read when they are used: what needs them fails until it is there, and the rest runs.
+fn may_come_later(mistake: &ConfigError) -> bool {
+    mistake.bearable && (mistake.key.ends_with("_file") || mistake.key.ends_with(".files"))
+}
+
 fn load_unless(options: &Options, refused: fn(&ConfigError) -> bool) -> anyhow::Result<Config> {
     let (mut config, mistakes) = Config::load(options.config.as_deref(), &environment(options)?)?;
     let groups = super::rules::load(&config, options.rules.as_deref());
@@ -124,7 +129,10 @@ fn load_unless(options: &Options, refused: fn(&ConfigError) -> bool) -> anyhow::
     config.warnings.extend(borne.iter().map(ToString::to_string));
     let mut said: Vec<String> = refused.iter().map(ToString::to_string).collect();
     match groups {
-        Ok(groups) => config.groups = groups,
+        Ok(groups) => {
+            config.groups = groups;
+            config.warnings.extend(super::rules::without_input(&config));
+        }
         Err(error) => said.push(error.to_string()),
     }
     anyhow::ensure!(said.is_empty(), said.join("\n"));

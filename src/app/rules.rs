@@ -12,15 +12,16 @@ use crate::alerting;
 use crate::config::glob;
 use crate::model::{Alert, HistogramSample, LabelSets, Sample, Timestamp};
 use crate::promql::{self, Engine, Expr, Sharing, Value};
-use crate::remote::alertmanager::{Metrics, Sender};
+use crate::remote::alertmanager::{Known, Metrics, Sender};
 use crate::rules::RuleGroup;
 use crate::rules::backend::{Backend, Hits, RangeSeries, hits};
+use crate::rules::feed;
 use crate::rules::file::{parse_text, read};
 use crate::scrape::{RelabelRule, apply_relabelling};
 use crate::store::Store;
 
 use super::config::{Config, ShippedConfig};
-use super::outside::OutsideAlertmanagers;
+use super::outside::{OutsideAlertmanagers, OutsideGroup};
 use super::shipped::{PROFILES, RULES, ShippedRules};
 
 /// How long an alert fires elsewhere without being renewed: four times the resend delay, as Prometheus has it.
@@ -92,50 +93,70 @@ pub fn load(config: &Config, folder: Option<&Path>) -> anyhow::Result<Vec<RuleGr
                 take(read(&path));
             }
         }
-        None if *shipped => RULES.iter().for_each(|rules| take(built_in(rules))),
+        None if *shipped => RULES.iter().for_each(|rules| take(built_in(rules, "built-in rules/"))),
         None => {}
     }
-    PROFILES.iter().filter(|p| profiles.iter().any(|name| name == p.name)).for_each(|profile| take(built_in(profile)));
+    PROFILES.iter().filter(|p| profiles.iter().any(|name| name == p.name)).for_each(|profile| take(built_in(profile, feed::PROFILES)));
     config.rule_files.iter().for_each(|path| take(read(path)));
     if mistakes.is_empty() { Ok(groups) } else { Err(anyhow::anyhow!(mistakes.join("\n"))) }
 }
 
-fn built_in(rules: &ShippedRules) -> Result<crate::rules::file::RuleFile, crate::rules::file::RuleFileErrors> {
-    let mut file = parse_text(&format!("built-in rules/{}.yml", rules.name), rules.text)?;
+fn built_in(rules: &ShippedRules, folder: &str) -> Result<crate::rules::file::RuleFile, crate::rules::file::RuleFileErrors> {
+    let mut file = parse_text(&format!("{folder}{}.yml", rules.name), rules.text)?;
     file.groups.iter_mut().for_each(|group| group.shipped = true);
     Ok(file)
+}
+
+/// The rules that somebody has switched on and that nothing in this configuration can feed, for people.
+pub fn without_input(config: &Config) -> Vec<String> {
+    // What is scraped, and what a textfile holds, is not known before it comes.
+    if !config.jobs.is_empty() || config.text.contains("textfile_directory") {
+        return Vec::new();
+    }
+    let kinds: Vec<&str> = config.collectors.iter().map(|collector| collector.kind).collect();
+    feed::without_input(&config.groups, &kinds)
 }
 
 /// Alertmanagers elsewhere, as the configuration in force names them.
 pub struct Outside {
     current: RwLock<Servers>,
     metrics: Metrics,
+    known: Arc<RwLock<Known>>,
     /// Where the sending runs.
     runtime: Handle,
 }
 
 struct Servers {
-    sender: Sender,
+    /// Each with the relabelling of its own.
+    groups: Vec<(Vec<RelabelRule>, Sender)>,
     relabel: Vec<RelabelRule>,
 }
 
 impl Servers {
     fn start(config: OutsideAlertmanagers, metrics: &Metrics, runtime: &Handle) -> Self {
         let _there = runtime.enter();
-        Servers { sender: Sender::start(config.endpoints, metrics.clone()), relabel: config.relabel }
+        let start = |group: OutsideGroup| (group.relabel, Sender::start(group.endpoints, metrics.clone()));
+        Servers { groups: config.groups.into_iter().map(start).collect(), relabel: config.relabel }
     }
 }
 
 impl Outside {
     /// Starts sending to these servers.
     pub fn start(config: OutsideAlertmanagers, metrics: Metrics, runtime: Handle) -> Arc<Self> {
+        let known = Arc::new(RwLock::new(config.known.clone()));
         let current = RwLock::new(Servers::start(config, &metrics, &runtime));
-        Arc::new(Outside { current, metrics, runtime })
+        Arc::new(Outside { current, metrics, known, runtime })
     }
 
     /// Sends to these servers from now on; what was queued for the old ones is still sent.
     pub fn replace(&self, config: OutsideAlertmanagers) {
+        *self.known.write() = config.known.clone();
         *self.current.write() = Servers::start(config, &self.metrics, &self.runtime);
+    }
+
+    /// The servers, for people; a reload changes them.
+    pub fn known(&self) -> Arc<RwLock<Known>> {
+        self.known.clone()
     }
 
     /// A firing alert gets an end, so that it resolves elsewhere should we fall silent (SEMANTICS 122).
@@ -146,7 +167,17 @@ impl Outside {
             let kept = apply_relabelling(&servers.relabel, &mut labels);
             kept.then(|| Alert { labels: labels.build(), ends_at: alert.ends_at.or(Some(now + OUTSIDE_END)), ..alert.clone() })
         };
-        servers.sender.send(&alerts.iter().filter_map(outgoing).collect::<Vec<_>>());
+        let alerts: Vec<Alert> = alerts.iter().filter_map(outgoing).collect();
+        for (rules, sender) in &servers.groups {
+            let relabelled = |alert: &Alert| {
+                let mut labels = alert.labels.to_builder();
+                apply_relabelling(rules, &mut labels).then(|| Alert { labels: labels.build(), ..alert.clone() })
+            };
+            match rules.is_empty() {
+                true => sender.send(&alerts),
+                false => sender.send(&alerts.iter().filter_map(relabelled).collect::<Vec<_>>()),
+            }
+        }
     }
 }
 

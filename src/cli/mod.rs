@@ -25,7 +25,8 @@ mod why;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::promql::{ParseOptions, choose_language};
 use crate::telemetry::LogFormat;
@@ -61,7 +62,7 @@ pub struct RunArgs {
     #[arg(long, short, value_name = "FILE", env = "NIGHTBELL_CONFIG")]
     pub config: Option<PathBuf>,
     /// Files of NAME=value lines for ${NAME} in the configuration; may be repeated
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub env_file: Vec<PathBuf>,
     /// Folder for the state database [default: $STATE_DIRECTORY, else $XDG_STATE_HOME/nightbell, else ~/.local/state/nightbell]
     #[arg(long, value_name = "DIR", env = "NIGHTBELL_STATE_DIR")]
@@ -135,7 +136,12 @@ enum Test {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let Some(flag) = misplaced(&matches) {
+        complain!("nightbell: {flag} stands before the command, where it says nothing; write it after the command if that takes it");
+        return ExitCode::from(2);
+    }
     enable(&cli.enable_feature);
     if let Some(file) = &cli.http_config_file
         && let Err(error) = server::ask_with(file)
@@ -180,10 +186,18 @@ pub fn main() -> ExitCode {
         Some(Command::Actions(args)) => wait_for(async { told(actions::actions(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::DeadLetters(args)) => wait_for(async { told(dead_letters::dead_letters(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::Routes(args)) => wait_for(async { told(routes::routes(&args).await) }),
-        Some(Command::Health(args)) => wait_for(health::health(&args)),
+        Some(Command::Health(args)) => wait_for(health::health(&args, &cli.run.env_file)),
         Some(Command::Why(args)) => wait_for(why::why(&args)),
         None => run::run(&cli.run),
     }
+}
+
+/// A flag of the daemon that was given to a command, which does not see it.
+fn misplaced(matches: &ArgMatches) -> Option<String> {
+    const RUN_ONLY: [&str; 7] = ["config", "state_dir", "listen", "rules", "web_config_file", "log_level", "log_format"];
+    matches.subcommand_name()?;
+    let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    RUN_ONLY.into_iter().find(given).map(|id| format!("--{}", id.replace('_', "-")))
 }
 
 /// What of Prometheus's `--enable-feature` is always on here.

@@ -130,7 +130,8 @@ pub fn client() -> Client {
 
 /// The answer to a request; the error names the server.
 pub async fn send(request: Request) -> Result<Response, String> {
-    let host = request.url.host_str().unwrap_or("the server").to_owned();
+    let host = request.url.host_str().unwrap_or("the server");
+    let host = request.url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     client().send(request).await.map_err(|error| format!("{host} does not answer: {error}"))
 }
 

@@ -4,6 +4,7 @@
 //! the text of a plain scalar. Anchors, aliases and `<<` merges are resolved here; repeated keys are errors; the number of nodes is
 //! bounded, so that a file of aliases to aliases cannot exhaust memory.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
@@ -137,9 +138,78 @@ impl Document {
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
         // Some editors put a byte order mark before the first character.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut composer = Composer { file, source: text, parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
-        let (root, has_more) = composer.document()?;
-        Ok(Document { file: file.into(), source: Arc::from(text), root, has_more })
+        let mut indented = Indented::default();
+        loop {
+            let padded = indented.text(text);
+            let parser = Parser::new_from_str(&padded);
+            let mut composer = Composer { file, source: &padded, parser, anchors: HashMap::new(), nodes: 0, unindented: None };
+            match (composer.document(), composer.unindented) {
+                (Ok((mut root, has_more)), _) => {
+                    indented.undo(&mut root);
+                    return Ok(Document { file: file.into(), source: Arc::from(text), root, has_more });
+                }
+                (Err(error), Some(line)) if !indented.add(text, line) => return Err(error),
+                (Err(error), None) => return Err(error),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Lines within quoted texts that are not indented deeper than what the text belongs to. The reader of Prometheus and Alertmanager takes them,
+/// the parser here does not; what stands before such a line is dropped from the text anyway, so they are indented for the parser.
+#[derive(Default)]
+struct Indented {
+    /// Offsets of their beginnings, in order.
+    lines: Vec<usize>,
+    /// How many spaces come before each.
+    spaces: usize,
+}
+
+/// Most lines that are indented in one file: each one is another reading.
+const MAX_INDENTED: usize = 1000;
+
+impl Indented {
+    /// Notes a line, from 1; false when that is of no use.
+    fn add(&mut self, text: &str, line: usize) -> bool {
+        let start = line.checked_sub(2).and_then(|n| memchr::memchr_iter(b'\n', text.as_bytes()).nth(n)).map(|end| end + 1);
+        let Some(start) = start.filter(|start| !self.lines.contains(start) && self.lines.len() < MAX_INDENTED) else { return false };
+        if self.spaces == 0 {
+            let blanks = |line: &str| line.len() - line.trim_start_matches(' ').len();
+            self.spaces = text.lines().map(blanks).max().unwrap_or(0) + 1;
+        }
+        self.lines.push(start);
+        self.lines.sort_unstable();
+        true
+    }
+
+    fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.lines.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let mut padded = String::with_capacity(text.len() + self.lines.len() * self.spaces);
+        let mut from = 0;
+        for start in &self.lines {
+            padded.push_str(&text[from..*start]);
+            padded.extend(std::iter::repeat_n(' ', self.spaces));
+            from = *start;
+        }
+        padded.push_str(&text[from..]);
+        Cow::Owned(padded)
+    }
+
+    /// Gives the nodes their places in the text as it is. None begins on a line that was indented.
+    fn undo(&self, node: &mut Node) {
+        if self.lines.is_empty() {
+            return;
+        }
+        let before = self.lines.iter().enumerate().take_while(|(n, start)| **start + n * self.spaces < node.offset).count();
+        node.offset -= before * self.spaces;
+        match &mut node.value {
+            Value::Scalar { .. } => {}
+            Value::List(items) => items.iter_mut().for_each(|item| self.undo(item)),
+            Value::Map(entries) => entries.iter_mut().for_each(|(_, _, value)| self.undo(value)),
+        }
     }
 }
 
@@ -149,6 +219,8 @@ struct Composer<'a> {
     parser: Parser<'a, granit_parser::StrInput<'a>>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    /// The line, from 1, of a quoted text that goes on without being indented deeper, where that ended the reading.
+    unindented: Option<usize>,
 }
 
 impl<'a> Composer<'a> {
@@ -181,6 +253,9 @@ impl<'a> Composer<'a> {
                 Some(Ok(pair)) => return Ok(Some(pair)),
                 Some(Err(e)) => {
                     let mark = e.marker();
+                    if *e.kind() == granit_parser::ErrorKind::InvalidQuotedScalarIndent {
+                        self.unindented = Some(mark.line());
+                    }
                     let position = Position { line: mark.line() as u32, column: mark.col() as u32 + 1 };
                     return Err(self.error(
                         position,
@@ -371,6 +446,24 @@ mod tests {
         let twice = Document::parse("t.yml", "a: 1\na: 2\n").expect_err("twice");
         assert_eq!(twice.to_string(), "t.yml:2:1: key \"a\" already stands at line 1; remove one of the two");
         assert!(Document::parse("t.yml", "a: [1\nb: 2").expect_err("open").position.is_some());
+    }
+
+    /// Issue 11, point 7: as go-yaml reads it, in both kinds of quotes and at any depth; what follows keeps its place.
+    #[test]
+    fn a_quoted_text_may_go_on_without_being_indented_deeper() {
+        let text = "a:\n  - expr: 'up{\n  job=\"x\"\n\nand\n  } == 0'\n    b: \"x\n    y\\n\n y\"\nc: d\n";
+        let root = parse(text);
+        let Some(Value::List(items)) = root.get("a").map(|n| &n.value) else { panic!("a list") };
+        let scalar = |node: Option<&Node>| match node.map(|n| &n.value) {
+            Some(Value::Scalar { text, .. }) => text.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(scalar(items[0].get("expr")), "up{ job=\"x\"\nand } == 0");
+        assert_eq!(scalar(items[0].get("b")), "x y\n y");
+        let last = root.get("c").expect("there");
+        assert_eq!((last.position, &text[last.offset..]), (Position { line: 10, column: 4 }, "d\n"));
+        let open = Document::parse("t.yml", "a: 'x\ny\nb: 1\n").expect_err("never closed");
+        assert!(open.to_string().contains("quote"), "{open}");
     }
 
     #[test]

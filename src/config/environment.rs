@@ -8,24 +8,33 @@ use super::error::ConfigError;
 
 /// Named values for `${NAME}`; built once at start, passed on.
 #[derive(Clone, Debug, Default)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    values: BTreeMap<String, String>,
+    /// Whether `${NAME}` stands for itself.
+    literal: bool,
+}
 
 impl Environment {
     /// The environment of this process. Blanks and line feeds around a value come from the way it was set (`$(cat file)`, a secret that
     /// was pasted) and mean nothing.
     pub fn of_process() -> Self {
         let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?.trim().to_owned()));
-        Environment(std::env::vars_os().filter_map(text).collect())
+        Environment { values: std::env::vars_os().filter_map(text).collect(), literal: false }
+    }
+
+    /// Without values, and for texts in which `${NAME}` stands for itself.
+    pub const fn literal() -> Self {
+        Environment { values: BTreeMap::new(), literal: true }
     }
 
     /// Only these values, for tests.
     pub fn from_pairs<const N: usize>(pairs: [(&str, &str); N]) -> Self {
-        Environment(pairs.into_iter().map(|(k, v)| (k.into(), v.trim().into())).collect())
+        Environment { values: pairs.into_iter().map(|(k, v)| (k.into(), v.trim().into())).collect(), literal: false }
     }
 
     /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.values.get(name).map(String::as_str)
     }
 
     /// Adds the values of a `.env` file (`NAME=value`, `export NAME="value"`, `#` comments); a name that is already set keeps its value.
@@ -55,13 +64,40 @@ impl Environment {
             if !is_name(name) {
                 return Err(fail(Some(index + 1), "the part before \"=\" is not a variable name".into(), "use letters, digits and _ only"));
             }
-            self.0.entry(name.to_owned()).or_insert_with(|| unquote(value.trim()));
+            self.values.entry(name.to_owned()).or_insert_with(|| unquote(value.trim()));
         }
         Ok(())
     }
 
+    /// Replaces `$NAME` and `${NAME}` as Prometheus does in `external_labels`, where `$$` stands for `$` and what is not set is empty;
+    /// `${NAME:-default}` as elsewhere here.
+    pub fn expand_as_shell(&self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            out.push_str(&rest[..at]);
+            rest = &rest[at + 1..];
+            let (name, taken) = shell_name(rest);
+            rest = &rest[taken..];
+            match (name, taken) {
+                ("", 0) | ("$", _) => out.push('$'),
+                // Not closed, or nothing between the braces: eaten.
+                ("", _) => {}
+                _ => {
+                    let (name, default) = name.split_once(":-").unwrap_or((name, ""));
+                    out.push_str(self.get(name).filter(|value| !value.is_empty()).unwrap_or(default));
+                }
+            }
+        }
+        out.push_str(rest);
+        out
+    }
+
     /// Replaces `${NAME}` and `${NAME:-default}`; `$${` stands for `${`. Errs with the name that is not set.
     pub fn expand(&self, text: &str) -> Result<String, String> {
+        if self.literal {
+            return Ok(text.to_owned());
+        }
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(at) = rest.find("${") {
@@ -93,6 +129,22 @@ impl Environment {
     }
 }
 
+/// The name at the start of `rest`, which follows a `$`, and how many bytes it takes, braces included (`os.Expand` of Go).
+fn shell_name(rest: &str) -> (&str, usize) {
+    let special = |c: u8| b"*#$@!?-0123456789".contains(&c);
+    match rest.as_bytes() {
+        [b'{', ..] => match rest.find('}') {
+            Some(end) => (&rest[1..end], end + 1),
+            None => ("", 1),
+        },
+        [first, ..] if special(*first) => (&rest[..1], 1),
+        bytes => {
+            let end = bytes.iter().position(|c| !c.is_ascii_alphanumeric() && *c != b'_').unwrap_or(bytes.len());
+            (&rest[..end], end)
+        }
+    }
+}
+
 fn is_name(name: &str) -> bool {
     crate::model::text::is_legacy_label_name(name)
 }
@@ -120,6 +172,28 @@ mod tests {
         assert_eq!(env.expand("postgres://${HOST}/x"), Ok("postgres://db1/x".into()));
         assert_eq!(env.expand("${1}-$1-${PORT:-5432}-$${HOST}"), Ok("${1}-$1-5432-${HOST}".into()));
         assert_eq!(env.expand("${NONE}"), Err("NONE".into()));
+    }
+
+    /// Issue 11, point 9: recorded from Prometheus 3.5.
+    #[test]
+    fn external_labels_expand_as_in_prometheus() {
+        let env = Environment::from_pairs([("HOMEX", "hx"), ("EMPTY", "")]);
+        let cases = [
+            ("$HOMEX", "hx"),
+            ("${HOMEX}", "hx"),
+            ("a$$b", "a$b"),
+            ("${$}", "$"),
+            ("$NOPE_X-z", "-z"),
+            ("cost$5", "cost"),
+            ("a$", "a$"),
+            ("$.$ é$é", "$.$ é$é"),
+            ("a${}b${c", "abc"),
+            ("${EMPTY}x$EMPTY", "x"),
+            ("${NOPE:-d}", "d"),
+        ];
+        for (text, want) in cases {
+            assert_eq!(env.expand_as_shell(text), want, "{text}");
+        }
     }
 
     #[test]

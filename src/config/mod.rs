@@ -18,6 +18,6 @@ pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use glob::{BadPattern, glob};
 pub use redacted::{redacted, shown_url, sounds_secret, to_yaml};
-pub use secret::Secret;
+pub use secret::{Secret, SecretSource};
 pub use section::{Loader, Section};
 pub use value::{ByteSize, FromNode};

@@ -1,6 +1,8 @@
 //! Text that no log, error, metric or API answer may show.
 
 use std::fmt;
+use std::io::Read as _;
+use std::path::PathBuf;
 
 /// A secret text. `Debug` and `Display` print `<secret>`; [`Secret::expose`] is the one way to its text.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -37,5 +39,48 @@ impl fmt::Debug for Secret {
 impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("<secret>")
+    }
+}
+
+/// Where a secret stands: in the configuration, or in a file that is read whenever it is used, so that one that is renewed needs no reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In the configuration.
+    Given(Secret),
+    /// In this file.
+    File(PathBuf),
+}
+
+/// Most of a secret's file that is read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+impl SecretSource {
+    /// The secret as it is now, without the white space around a file's text. Reading the file may take its time; the error names it.
+    pub fn current(&self) -> Result<Secret, String> {
+        let path = match self {
+            SecretSource::Given(secret) => return Ok(secret.clone()),
+            SecretSource::File(path) => path,
+        };
+        let mut text = String::new();
+        let read = std::fs::File::open(path).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text));
+        read.map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
+        Ok(Secret::new(text.trim()))
+    }
+
+    /// Whether it stands in a file.
+    pub fn is_file(&self) -> bool {
+        matches!(self, SecretSource::File(_))
+    }
+}
+
+impl Default for SecretSource {
+    fn default() -> Self {
+        SecretSource::Given(Secret::default())
+    }
+}
+
+impl From<Secret> for SecretSource {
+    fn from(secret: Secret) -> Self {
+        SecretSource::Given(secret)
     }
 }

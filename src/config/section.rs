@@ -11,7 +11,7 @@ use crate::model::text::nearest;
 use super::document::{Document, Node, Position, Value};
 use super::environment::Environment;
 use super::error::{ConfigError, ConfigErrors};
-use super::secret::Secret;
+use super::secret::{Secret, SecretSource};
 use super::value::FromNode;
 
 /// Holds one file while it is being read, and the mistakes found so far.
@@ -75,11 +75,13 @@ pub struct Section<'a> {
     path: String,
     node: &'a Node,
     asked: RefCell<Vec<String>>,
+    /// Whether `${NAME}` stands for itself.
+    literal: bool,
 }
 
 impl<'a> Section<'a> {
     fn new(loader: &'a Loader<'a>, path: String, node: &'a Node) -> Self {
-        let section = Section { loader, path, node, asked: RefCell::new(Vec::new()) };
+        let section = Section { loader, path, node, asked: RefCell::new(Vec::new()), literal: false };
         if !matches!(node.value, Value::Map(_)) && !node.is_null() {
             section.error_at(node.position, "", format!("is {}", node.kind()), "give a mapping: indented lines of key: value".into());
         }
@@ -134,16 +136,44 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// As [`Section::secret`], for one that is used again and again: its file is read at each use. A file that cannot be read yet is a
+    /// mistake with which one can run.
+    pub fn secret_source(&self, key: &str) -> Option<SecretSource> {
+        let file_key = format!("{key}_file");
+        let inline = self.get::<Secret>(key).filter(|secret| !secret.expose().is_empty());
+        match (inline, self.get::<PathBuf>(&file_key)) {
+            (Some(_), Some(_)) => {
+                self.error(&file_key, format!("stands beside {key:?}"), "keep one of the two");
+                None
+            }
+            (Some(secret), None) => Some(SecretSource::Given(secret)),
+            (None, Some(path)) => Some(self.secret_file(&file_key, path)),
+            (None, None) => None,
+        }
+    }
+
+    /// A secret in a file that `key` names.
+    pub fn secret_file(&self, key: &str, path: PathBuf) -> SecretSource {
+        let source = SecretSource::File(path);
+        if let Err(problem) = source.current() {
+            self.bearable_at(self.position(key), key, problem, "check the path and its permissions".into());
+        }
+        source
+    }
+
     /// The mapping under `key`; `None` when the key is absent. `key:` with nothing after it is an empty mapping.
     pub fn section(&self, key: &str) -> Option<Section<'a>> {
-        self.node(key).map(|node| Section::new(self.loader, self.child_path(key), node))
+        self.node(key).map(|node| Section { literal: self.literal, ..Section::new(self.loader, self.child_path(key), node) })
     }
 
     /// The mappings in the list under `key`; empty when the key is absent.
     pub fn sections(&self, key: &str) -> Vec<Section<'a>> {
         match self.node(key).map(|n| (n, &n.value)) {
             Some((_, Value::List(items))) => {
-                let child = |(i, node)| Section::new(self.loader, format!("{}[{i}]", self.child_path(key)), node);
+                let child = |(i, node)| Section {
+                    literal: self.literal,
+                    ..Section::new(self.loader, format!("{}[{i}]", self.child_path(key)), node)
+                };
                 items.iter().enumerate().map(child).collect()
             }
             Some((node, _)) if !node.is_null() => {
@@ -206,7 +236,21 @@ impl<'a> Section<'a> {
 
     /// Where `${NAME}` comes from.
     pub fn environment(&self) -> &'a Environment {
-        self.loader.environment
+        static NONE: Environment = Environment::literal();
+        if self.literal { &NONE } else { self.loader.environment }
+    }
+
+    /// The same section, in which `${NAME}` stands for itself: a block of another program, which expands nothing there.
+    pub fn as_written(mut self) -> Self {
+        self.literal = true;
+        self
+    }
+
+    /// As [`Section::get`], with `${NAME}` standing for itself.
+    pub fn get_as_written<T: FromNode>(&self, key: &str) -> Option<T> {
+        let node = self.node(key).filter(|node| !node.is_null())?;
+        let twin = Section { loader: self.loader, path: self.path.clone(), node: self.node, asked: RefCell::default(), literal: true };
+        T::from_node(&twin, key, node)
     }
 
     /// A path of the file, relative ones taken from the file's folder.

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use super::config::HttpConfig;
 use super::error::{HttpError, HttpErrorKind};
+use super::gunzip::Gunzip;
+use super::login::{Login, Said};
 use super::oauth2::Tokens;
 use super::tls;
 use crate::config::Secret;
@@ -20,6 +22,9 @@ use crate::net;
 /// Most bytes that are reserved before they come.
 const MAX_RESERVED: usize = 16 << 20;
 
+/// Most header fields of an answer.
+const MAX_HEADERS: usize = 512;
+
 /// A client; cheap to clone. Connections are kept for reuse, at most two idle ones for each host.
 #[derive(Clone)]
 pub struct Client {
@@ -27,9 +32,7 @@ pub struct Client {
     /// The same without kept connections; built when it is needed first.
     fresh: Arc<OnceLock<reqwest::Client>>,
     config: Arc<HttpConfig>,
-    /// `http_headers`, each with all its values.
-    headers: HeaderMap,
-    authorization: Option<HeaderValue>,
+    login: Login,
     tokens: Option<Arc<Tokens>>,
 }
 
@@ -117,8 +120,8 @@ impl Client {
     pub fn build(config: &HttpConfig) -> Result<Self, HttpError> {
         let inner = build(config, 2)?;
         let tokens = config.oauth2.clone().map(Tokens::build).transpose()?.map(Arc::new);
-        let (headers, authorization) = (header_map(&config.headers, "http_headers")?, authorization(config)?);
-        Ok(Client { inner, fresh: Arc::default(), config: Arc::new(config.clone()), headers, authorization, tokens })
+        let login = Login::build(config)?;
+        Ok(Client { inner, fresh: Arc::default(), config: Arc::new(config.clone()), login, tokens })
     }
 
     /// A client with default settings, for callers that have already recorded why the wanted one cannot be built.
@@ -155,38 +158,39 @@ impl Client {
     }
 
     async fn start_with(&self, client: &reqwest::Client, request: Request) -> Result<Incoming, HttpError> {
+        let mut said = self.login.now().await?;
         let Some(tokens) = self.tokens.as_ref().filter(|_| !request.headers.contains_key(AUTHORIZATION)) else {
-            return self.attempt(client, request, self.authorization.as_ref()).await;
+            return self.attempt(client, request, said).await;
         };
         let token = tokens.authorization().await?;
-        let incoming = self.attempt(client, request.clone(), Some(&token)).await?;
+        said.authorization = Some(token.clone());
+        let incoming = self.attempt(client, request.clone(), said.clone()).await?;
         if incoming.status != 401 {
             return Ok(incoming);
         }
         // It was taken back before its time.
         tokens.refused(&token);
-        self.attempt(client, request, Some(&tokens.authorization().await?)).await
+        said.authorization = Some(tokens.authorization().await?);
+        self.attempt(client, request, said).await
     }
 
-    async fn attempt(
-        &self,
-        client: &reqwest::Client,
-        request: Request,
-        authorization: Option<&HeaderValue>,
-    ) -> Result<Incoming, HttpError> {
+    async fn attempt(&self, client: &reqwest::Client, request: Request, said: Said) -> Result<Incoming, HttpError> {
         let mut headers = request.headers;
-        for (name, value) in self.headers.iter().filter(|(name, _)| !headers.contains_key(*name)).collect::<Vec<_>>() {
+        for (name, value) in said.headers.iter().filter(|(name, _)| !headers.contains_key(*name)).collect::<Vec<_>>() {
             headers.append(name.clone(), value.clone());
         }
-        if let Some(authorization) = authorization
+        if let Some(authorization) = said.authorization
             && !headers.contains_key(AUTHORIZATION)
         {
-            headers.insert(AUTHORIZATION, authorization.clone());
+            headers.insert(AUTHORIZATION, authorization);
         }
+        headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("gzip"));
         let builder = client.request(request.method, request.url).headers(headers);
         let builder = if request.body.is_empty() { builder } else { builder.body(request.body) };
         let inner = builder.send().await.map_err(HttpError::from)?;
-        Ok(Incoming { status: inner.status().as_u16(), headers: inner.headers().clone(), inner })
+        let is_gzip = inner.headers().get(CONTENT_ENCODING).is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"gzip"));
+        let gunzip = is_gzip.then(|| Box::new(Gunzip::new()));
+        Ok(Incoming { status: inner.status().as_u16(), headers: inner.headers().clone(), inner, gunzip })
     }
 }
 
@@ -194,6 +198,11 @@ impl Client {
 fn build(config: &HttpConfig, idle: usize) -> Result<reqwest::Client, HttpError> {
     let mut builder = reqwest::Client::builder()
         .pool_max_idle_per_host(idle)
+        // The library's own reader ends at the first member of a gzip body.
+        .gzip(false)
+        // As much and as odd as Go's client takes.
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_max_headers(MAX_HEADERS)
         .redirect(if config.follow_redirects { reqwest::redirect::Policy::limited(10) } else { reqwest::redirect::Policy::none() })
         .dns_resolver(Arc::new(Names))
         .user_agent(concat!("nightbell/", env!("CARGO_PKG_VERSION")))
@@ -220,12 +229,33 @@ pub struct Incoming {
     /// Headers.
     pub headers: HeaderMap,
     inner: reqwest::Response,
+    gunzip: Option<Box<Gunzip>>,
 }
 
 impl Incoming {
     /// The next part of the body, decompressed; `None` at its end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
-        self.inner.chunk().await.map_err(HttpError::from)
+        let Some(gunzip) = &mut self.gunzip else {
+            return self.inner.chunk().await.map_err(HttpError::from);
+        };
+        loop {
+            if let Some(part) = gunzip.next()? {
+                if gunzip.has_more() {
+                    // A little input may become very much: others shall have their turn meanwhile.
+                    tokio::task::yield_now().await;
+                }
+                return Ok(Some(part));
+            }
+            match self.inner.chunk().await? {
+                Some(came) => gunzip.put(came),
+                None => return gunzip.end().map(|()| None),
+            }
+        }
+    }
+
+    /// Whether the body, which has come to its end, was announced as gzip and is empty: no reader of gzip takes that for a page.
+    pub fn lacks_its_gzip(&self) -> bool {
+        self.gunzip.as_ref().is_some_and(|gunzip| gunzip.is_empty())
     }
 
     /// Passes the rest of the body on part by part; errs when it becomes larger than `max_body` bytes.
@@ -244,7 +274,7 @@ impl Incoming {
     /// The rest of the body, in the room of an empty buffer; errs when it becomes larger than `max_body` bytes.
     pub async fn read(&mut self, mut body: BytesMut, max_body: usize) -> Result<Bytes, HttpError> {
         // Room for what is announced, within reason: who announces much need not send it.
-        let announced = self.inner.content_length().and_then(|length| usize::try_from(length).ok());
+        let announced = self.inner.content_length().filter(|_| self.gunzip.is_none()).and_then(|length| usize::try_from(length).ok());
         body.reserve(announced.unwrap_or(0).min(max_body).min(MAX_RESERVED));
         self.pass(max_body, |part| body.extend_from_slice(part)).await?;
         if body.capacity() - body.len() <= body.len() / 4 {
@@ -264,18 +294,6 @@ pub(super) fn secret_value(text: &str) -> Result<HeaderValue, HttpError> {
     let mut value = HeaderValue::from_str(text).map_err(|_| invalid("a header value holds characters that HTTP does not allow"))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-fn authorization(config: &HttpConfig) -> Result<Option<HeaderValue>, HttpError> {
-    use base64::Engine as _;
-    if let Some((user, password)) = &config.basic_auth {
-        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{}", password.expose()));
-        return secret_value(&format!("Basic {pair}")).map(Some);
-    }
-    match &config.authorization {
-        Some((scheme, credentials)) => secret_value(&format!("{scheme} {}", credentials.expose())).map(Some),
-        None => Ok(None),
-    }
 }
 
 fn header_map(headers: &BTreeMap<String, Vec<Secret>>, key: &str) -> Result<HeaderMap, HttpError> {

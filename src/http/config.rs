@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use super::oauth2::OAuth2;
-use crate::config::{Node, Secret, Section, Value};
+use crate::config::{Node, Secret, SecretSource, Section, Value};
 
 /// Headers that nobody may set by `http_headers`, as in Prometheus: others of the settings, or the client itself, write them.
 const RESERVED: &[&str] = &[
@@ -37,9 +37,9 @@ const RESERVED: &[&str] = &[
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
     /// `basic_auth`: user name and password.
-    pub basic_auth: Option<(String, Secret)>,
+    pub basic_auth: Option<(SecretSource, SecretSource)>,
     /// `authorization` (or the older `bearer_token`): type, `Bearer` by default, and credentials.
-    pub authorization: Option<(String, Secret)>,
+    pub authorization: Option<(String, SecretSource)>,
     /// `oauth2`: who gives the access token.
     pub oauth2: Option<OAuth2>,
     /// `tls_config`.
@@ -55,7 +55,7 @@ pub struct HttpConfig {
     /// `follow_redirects`, true by default.
     pub follow_redirects: bool,
     /// `http_headers`: extra headers, each with all its values.
-    pub headers: BTreeMap<String, Vec<Secret>>,
+    pub headers: BTreeMap<String, Vec<SecretSource>>,
 }
 
 /// The `tls_config` block.
@@ -141,24 +141,37 @@ impl Default for HttpConfig {
 }
 
 impl HttpConfig {
+    /// All it logs in with, as far as it can be read now, for those who must not show it. May read files.
+    pub fn secrets(&self) -> Vec<Secret> {
+        use base64::Engine as _;
+        let sources =
+            self.basic_auth.iter().map(|(_, password)| password).chain(self.authorization.iter().map(|(_, credentials)| credentials));
+        let mut secrets: Vec<Secret> = sources.chain(self.headers.values().flatten()).filter_map(|source| source.current().ok()).collect();
+        if let Some((Ok(user), Ok(password))) = self.basic_auth.as_ref().map(|(user, password)| (user.current(), password.current())) {
+            let pair = format!("{}:{}", user.expose(), password.expose());
+            secrets.push(Secret::new(base64::engine::general_purpose::STANDARD.encode(pair)));
+        }
+        secrets
+    }
+
     /// Reads the block's keys from `section`, which is the block itself or the mapping that inlines it (`scrape_configs`).
     pub fn read(section: &Section<'_>) -> Self {
         let basic_auth = section.section("basic_auth").map(|auth| {
-            let user = auth.secret("username").map(|s| s.expose().to_owned()).unwrap_or_default();
-            let password = auth.secret("password").unwrap_or_default();
+            let user = auth.secret_source("username").unwrap_or_default();
+            let password = auth.secret_source("password").unwrap_or_default();
             auth.finish();
             (user, password)
         });
         let authorization = section.section("authorization").map(|auth| {
             let scheme = auth.or("type", "Bearer".to_owned());
-            let credentials = auth.secret("credentials").unwrap_or_default();
+            let credentials = auth.secret_source("credentials").unwrap_or_default();
             if scheme.eq_ignore_ascii_case("basic") {
                 auth.error("type", "is basic", "use basic_auth with username and password instead");
             }
             auth.finish();
             (scheme, credentials)
         });
-        let bearer = section.secret("bearer_token").map(|token| ("Bearer".to_owned(), token));
+        let bearer = section.secret_source("bearer_token").map(|token| ("Bearer".to_owned(), token));
         let oauth2 = section.section("oauth2").filter(|oauth2| !oauth2.own_node().is_null());
         if [basic_auth.is_some(), authorization.is_some(), bearer.is_some(), oauth2.is_some()].iter().filter(|x| **x).count() > 1 {
             let remedy = "keep one of basic_auth, authorization, bearer_token, oauth2";
@@ -221,17 +234,13 @@ fn says_something(node: &Node) -> bool {
     !node.is_null() && !matches!(&node.value, Value::Scalar { text, .. } if text.is_empty())
 }
 
-fn read_headers(section: &Section<'_>) -> BTreeMap<String, Vec<Secret>> {
+fn read_headers(section: &Section<'_>) -> BTreeMap<String, Vec<SecretSource>> {
     let one = |name: &&str| {
         let header = section.section(name)?;
         let mut values: Vec<Secret> = header.or("values", Vec::new());
         values.extend(header.or::<Vec<Secret>>("secrets", Vec::new()));
-        for path in header.or::<Vec<PathBuf>>("files", Vec::new()) {
-            match std::fs::read_to_string(&path) {
-                Ok(text) => values.push(Secret::new(text.trim())),
-                Err(e) => header.error("files", format!("{}: cannot be read: {e}", path.display()), "check the path and its permissions"),
-            }
-        }
+        let mut values: Vec<SecretSource> = values.into_iter().map(SecretSource::Given).collect();
+        values.extend(header.or::<Vec<PathBuf>>("files", Vec::new()).into_iter().map(|path| header.secret_file("files", path)));
         header.finish();
         if RESERVED.contains(&name.to_ascii_lowercase().as_str()) {
             section.error(name, "may not be set here", "use the key that is there for it, such as authorization, or remove it");

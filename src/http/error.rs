@@ -19,6 +19,8 @@ pub enum HttpErrorKind {
     Protocol,
     /// The request could not be made.
     Request,
+    /// A file with credentials cannot be read.
+    Credentials,
 }
 
 impl HttpErrorKind {
@@ -32,6 +34,7 @@ impl HttpErrorKind {
             HttpErrorKind::TooLarge => "too_large",
             HttpErrorKind::Protocol => "protocol",
             HttpErrorKind::Request => "request",
+            HttpErrorKind::Credentials => "credentials",
         }
     }
 }
@@ -71,6 +74,9 @@ impl From<reqwest::Error> for HttpError {
             is_tls |= is_tls_error(inner);
             ended |= is_end(inner);
             source = inner.source();
+        }
+        if is_tls && (cause.contains("HandshakeFailure") || cause.contains("ProtocolVersion")) {
+            cause.push_str(" (spoken are TLS 1.2 and 1.3 with AES-GCM or ChaCha20; neither CBC nor keys on P-521)");
         }
         let lower = chain.to_lowercase();
         let kind = if error.is_timeout() || lower.contains("timed out") {

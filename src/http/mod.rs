@@ -4,6 +4,8 @@ mod chain;
 mod client;
 mod config;
 mod error;
+mod gunzip;
+mod login;
 mod oauth2;
 mod tls;
 
@@ -11,6 +13,7 @@ pub use chain::Anchors;
 pub use client::{Client, Incoming, Request, Response, within};
 pub use config::{HttpConfig, TlsConfig, TlsVersions};
 pub use error::{HttpError, HttpErrorKind};
+pub use login::{Login, Said};
 pub use oauth2::OAuth2;
 pub use reqwest::Method;
 pub use reqwest::header::{HeaderMap, HeaderName, HeaderValue};

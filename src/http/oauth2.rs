@@ -14,7 +14,7 @@ use url::Url;
 use super::client::{Client, Request, secret_value};
 use super::config::HttpConfig;
 use super::error::{HttpError, HttpErrorKind};
-use crate::config::{Secret, Section};
+use crate::config::{Secret, SecretSource, Section};
 
 /// A token is fetched anew this long before its end.
 const EARLY: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ pub struct OAuth2 {
     /// `client_id`.
     pub client_id: String,
     /// `client_secret` or `client_secret_file`.
-    pub client_secret: Secret,
+    pub client_secret: SecretSource,
     /// `token_url`: who gives tokens.
     pub token_url: Url,
     /// `scopes`.
@@ -55,7 +55,7 @@ impl OAuth2 {
         }
         let oauth2 = OAuth2 {
             client_id: filled(section, "client_id").unwrap_or_default(),
-            client_secret: section.secret("client_secret").unwrap_or_default(),
+            client_secret: section.secret_source("client_secret").unwrap_or_default(),
             token_url: filled(section, "token_url").and_then(|_| section.get("token_url"))?,
             scopes: section.or("scopes", Vec::new()),
             endpoint_params: section.or("endpoint_params", BTreeMap::new()),
@@ -132,7 +132,7 @@ impl Tokens {
         end.is_none_or(|end| Instant::now() < end).then(|| value.clone())
     }
 
-    fn request(&self, in_body: bool) -> Result<Request, HttpError> {
+    fn request(&self, in_body: bool, secret: &Secret) -> Result<Request, HttpError> {
         let settings = &self.settings;
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
@@ -145,16 +145,17 @@ impl Tokens {
         let mut request = Request::post_form(settings.token_url.clone(), TIMEOUT);
         request.max_body = MAX_BODY;
         if in_body {
-            form.append_pair("client_id", &settings.client_id).append_pair("client_secret", settings.client_secret.expose());
+            form.append_pair("client_id", &settings.client_id).append_pair("client_secret", secret.expose());
         } else {
-            request.headers.insert(AUTHORIZATION, self.basic()?);
+            request.headers.insert(AUTHORIZATION, self.basic(secret)?);
         }
         request.body = form.finish().into();
         Ok(request)
     }
 
     async fn ask(&self, in_body: bool) -> Result<(HeaderValue, Option<Duration>), Refusal> {
-        let request = self.request(in_body)?;
+        let secret = super::login::current(&self.settings.client_secret, "client_secret_file").await?;
+        let request = self.request(in_body, &secret)?;
         // The client of a token asks for no token itself, but the compiler cannot know.
         let response = Box::pin(self.client.send(request)).await?;
         if !(200..300).contains(&response.status) {
@@ -180,11 +181,11 @@ impl Tokens {
         Ok((secret_value(&format!("{kind} {token}"))?, lifetime))
     }
 
-    fn basic(&self) -> Result<HeaderValue, HttpError> {
+    fn basic(&self, secret: &Secret) -> Result<HeaderValue, HttpError> {
         use base64::Engine as _;
         // RFC 6749, section 2.3.1: both are encoded as in a form before they become a pair.
         let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-        let pair = format!("{}:{}", encoded(&self.settings.client_id), encoded(self.settings.client_secret.expose()));
+        let pair = format!("{}:{}", encoded(&self.settings.client_id), encoded(secret.expose()));
         secret_value(&format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
     }
 }

@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 
+use super::labels::{METADATA, is_metadata};
 use super::{Labels, METRIC_NAME};
 
 /// Tables kept beside one list; over it all are forgotten.
@@ -33,6 +34,7 @@ struct List {
     sets: Vec<Labels>,
     /// The sets without metric names, once somebody has looked at them.
     nameless: OnceLock<Vec<Labels>>,
+    typed: OnceLock<bool>,
     tables: KeptTables,
     nameless_tables: KeptTables,
 }
@@ -56,6 +58,13 @@ struct With {
     table: Arc<dyn Any + Send + Sync>,
 }
 
+impl List {
+    /// Whether a set has a label, other than the name, that goes with it.
+    fn is_typed(&self) -> bool {
+        *self.typed.get_or_init(|| self.sets.iter().any(|labels| METADATA[1..].iter().any(|name| labels.get(name).is_some())))
+    }
+}
+
 /// Which labels make a group.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Grouping {
@@ -76,9 +85,9 @@ impl Grouping {
         }
     }
 
-    /// Whether metric names make no difference.
-    fn is_nameless(&self) -> bool {
-        self.without || !self.labels.iter().any(|name| name == METRIC_NAME)
+    /// Whether it makes no difference that what goes with metric names is there; `others` says whether that is more than the names.
+    fn is_nameless(&self, others: impl FnOnce() -> bool) -> bool {
+        if self.without { !others() } else { !self.labels.iter().any(|name| is_metadata(name)) }
     }
 }
 
@@ -87,7 +96,7 @@ struct Nameless<'a>(&'a Labels);
 
 impl<'a> Nameless<'a> {
     fn pairs(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.0.iter().filter(|(name, _)| *name != METRIC_NAME)
+        self.0.iter().filter(|(name, _)| !is_metadata(name))
     }
 }
 
@@ -180,7 +189,7 @@ impl LabelSets {
     /// The same sets without metric names.
     pub fn without_names(&self) -> LabelSets {
         // The name sorts before every lower-case label: most sets that have one begin with it.
-        let named = !self.nameless && self.list.sets.iter().any(|labels| labels.get(METRIC_NAME).is_some());
+        let named = !self.nameless && (self.list.sets.iter().any(|labels| labels.get(METRIC_NAME).is_some()) || self.list.is_typed());
         LabelSets { list: Arc::clone(&self.list), nameless: self.nameless || named }
     }
 
@@ -220,7 +229,7 @@ impl LabelSets {
 
     /// The rows by group.
     pub fn groups(&self, grouping: &Grouping) -> Arc<Groups> {
-        if self.nameless && grouping.is_nameless() {
+        if self.nameless && grouping.is_nameless(|| self.list.is_typed()) {
             return self.named().groups(grouping);
         }
         if let Some(groups) = self.tables().groups.get(grouping) {
@@ -296,7 +305,7 @@ impl Deref for LabelSets {
     type Target = [Labels];
     fn deref(&self) -> &[Labels] {
         let sets = &self.list.sets;
-        if self.nameless { self.list.nameless.get_or_init(|| sets.iter().map(Labels::without_name).collect()) } else { sets }
+        if self.nameless { self.list.nameless.get_or_init(|| sets.iter().map(Labels::without_metadata).collect()) } else { sets }
     }
 }
 

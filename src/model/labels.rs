@@ -13,6 +13,13 @@ use super::text::quote;
 
 /// The label that holds a series' metric name.
 pub const METRIC_NAME: &str = "__name__";
+/// The name, and the labels that go with it: what is computed from a series has none of them.
+pub const METADATA: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
+
+/// Whether a label is one of [`METADATA`].
+pub fn is_metadata(name: &str) -> bool {
+    name.starts_with("__") && METADATA.contains(&name)
+}
 
 /// A sorted label set; cheap to clone, hash and compare. A label with an empty value is the same as no label.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -71,6 +78,11 @@ impl Labels {
     /// A builder that starts from this set.
     pub fn to_builder(&self) -> LabelsBuilder {
         LabelsBuilder { pairs: self.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect() }
+    }
+
+    /// This set without the labels that go with the metric's name, and it.
+    pub fn without_metadata(&self) -> Labels {
+        self.filtered(|name| !is_metadata(name))
     }
 
     /// This set without the metric name.

@@ -23,7 +23,7 @@ pub use action::ActionOutcome;
 pub use alert::Alert;
 pub use budget::{Budget, Holder, OverBudget, Reservation};
 pub use label_sets::{Grouping, Groups, LabelSets};
-pub use labels::{Labels, LabelsBuilder, METRIC_NAME};
+pub use labels::{Labels, LabelsBuilder, METADATA, METRIC_NAME, is_metadata};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metric::{MetricDesc, MetricKind};
 pub use native_histogram::{NativeHistogram, histogram_nan, is_histogram};

@@ -6,8 +6,6 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -53,13 +51,7 @@ impl Endpoint {
 
     /// What it logs in with.
     pub(super) fn secrets(&self) -> Vec<Secret> {
-        let config = &self.config;
-        let logins = [&config.basic_auth, &config.authorization].into_iter().flatten().map(|(_, secret)| secret);
-        let mut out: Vec<Secret> = logins.chain(config.headers.values().flatten()).cloned().collect();
-        out.extend(
-            config.basic_auth.iter().map(|(user, password)| Secret::new(BASE64_STANDARD.encode(format!("{user}:{}", password.expose())))),
-        );
-        out
+        self.config.secrets()
     }
 
     /// Sends once. Errs where no status came back; the answer's own verdict is [`Answer::accepted`].

@@ -95,7 +95,7 @@ impl From<HttpError> for NotifyError {
             HttpErrorKind::Timeout => NotifyError::retryable(Reason::Timeout, error.message),
             HttpErrorKind::TooLarge => NotifyError::retryable(Reason::InvalidResponse, error.message),
             HttpErrorKind::Request => NotifyError::permanent(Reason::Rejected, error.message),
-            HttpErrorKind::Dns | HttpErrorKind::Connect | HttpErrorKind::Tls | HttpErrorKind::Protocol => {
+            HttpErrorKind::Dns | HttpErrorKind::Connect | HttpErrorKind::Tls | HttpErrorKind::Protocol | HttpErrorKind::Credentials => {
                 NotifyError::retryable(Reason::Unreachable, error.message)
             }
         }

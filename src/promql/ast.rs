@@ -434,10 +434,6 @@ pub struct Matching {
     pub labels: Vec<String>,
     /// The labels of `group_left` or `group_right`, as written.
     pub include: Vec<String>,
-    /// Value of a series missing on the left (`fill`, `fill_left`); experimental.
-    pub fill_left: Option<f64>,
-    /// Value of a series missing on the right (`fill`, `fill_right`); experimental.
-    pub fill_right: Option<f64>,
 }
 
 /// A binary expression.

@@ -11,7 +11,7 @@ use super::functions::trigonometry::atan2;
 use super::memory::LABELS;
 use super::operand::{Mismatch, Operand, Outcome, operate};
 use super::value::{EvalError, Severity};
-use crate::model::{LabelSets, Labels, METRIC_NAME};
+use crate::model::{LabelSets, Labels, METADATA, METRIC_NAME, is_metadata};
 
 type Map<K, V> = HashMap<K, V, ahash::RandomState>;
 
@@ -29,14 +29,7 @@ pub(super) fn eval(evaluator: &Evaluator<'_>, binary: &Binary) -> Result<Node, E
         (Node::Vector(v), Node::Scalar(s)) => with_scalar(evaluator, binary, v, &s, false).map(Node::Vector),
         (Node::Scalar(s), Node::Vector(v)) => with_scalar(evaluator, binary, v, &s, true).map(Node::Vector),
         (Node::Vector(a), Node::Vector(b)) => {
-            let default = Matching {
-                cardinality: Cardinality::OneToOne,
-                on: false,
-                labels: Vec::new(),
-                include: Vec::new(),
-                fill_left: None,
-                fill_right: None,
-            };
+            let default = Matching { cardinality: Cardinality::OneToOne, on: false, labels: Vec::new(), include: Vec::new() };
             let matching = binary.matching.as_ref().unwrap_or(&default);
             let frame = match binary.op {
                 BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => set_operation(evaluator, binary.op, matching, a, b)?,
@@ -296,7 +289,6 @@ fn matched(evaluator: &Evaluator<'_>, binary: &Binary, matching: &Matching, left
     let swapped = matching.cardinality == Cardinality::OneToMany;
     let (many, one) = if swapped { (right, left) } else { (left, right) };
     let steps = left.steps;
-    let fills = (matching.fill_left, matching.fill_right);
     let key = format!("{matching:?}{}", !binary.op.is_comparison() || binary.return_bool);
     let pairs = match many.rows.known_with::<Pairs>(&one.rows, &key) {
         Some(known) => known,
@@ -316,7 +308,7 @@ fn matched(evaluator: &Evaluator<'_>, binary: &Binary, matching: &Matching, left
     let groups = &pairs.groups;
     // A vector that is empty at a step ends the operation there before anything is checked.
     let crowded = groups.iter().any(|g| g.one.len() > 1 || g.many.len() > 1);
-    let both: Vec<bool> = match crowded && fills == (None, None) {
+    let both: Vec<bool> = match crowded {
         true => (0..steps).map(|step| left.any_at(step) && right.any_at(step)).collect(),
         false => vec![true; steps],
     };
@@ -440,7 +432,7 @@ fn result_labels(binary: &Binary, matching: &Matching, many: &Labels, one: &Labe
     let drop_name = !binary.op.is_comparison() || binary.return_bool;
     let listed = |name: &str| matching.labels.iter().any(|l| l == name);
     let kept = many.filtered(|name| {
-        if name == METRIC_NAME && drop_name {
+        if is_metadata(name) && drop_name {
             return false;
         }
         match (matching.cardinality, matching.on) {
@@ -457,7 +449,9 @@ fn result_labels(binary: &Binary, matching: &Matching, many: &Labels, one: &Labe
         builder.set(name, one.value(name));
     }
     if binary.return_bool {
-        builder.remove(METRIC_NAME);
+        for name in METADATA {
+            builder.remove(name);
+        }
     }
     builder.build()
 }

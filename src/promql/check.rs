@@ -137,25 +137,16 @@ fn check_binary(binary: &mut Binary, text: &str) -> Result<ValueType, Fault> {
             return fail(operand.span(), "binary expression must contain only scalar and instant vector types");
         }
     }
-    let filled = matching.fill_left.is_some() || matching.fill_right.is_some();
     if !both(ValueType::Vector) {
         if !matching.labels.is_empty() {
             return fail(span, "vector matching only allowed between instant vectors");
-        }
-        if filled {
-            return fail(span, "filling in missing series only allowed between instant vectors");
         }
         if op.is_set() {
             return fail(span, format!("set operator \"{op}\" not allowed in binary scalar expression"));
         }
         binary.matching = None;
-    } else if op.is_set() {
-        if matching.cardinality != Cardinality::ManyToMany {
-            return fail(span, format!("no grouping allowed for \"{op}\" operation"));
-        }
-        if filled {
-            return fail(span, "filling in missing series not allowed for set operators");
-        }
+    } else if op.is_set() && matching.cardinality != Cardinality::ManyToMany {
+        return fail(span, format!("no grouping allowed for \"{op}\" operation"));
     }
     Ok(binary_type(left, right))
 }

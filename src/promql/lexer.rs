@@ -123,11 +123,6 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Whether a parenthesis follows the last token.
-    pub fn before_paren(&self) -> bool {
-        self.text[self.pos..].trim_start_matches(is_space).starts_with('(')
-    }
-
     fn skip_blank(&mut self) {
         loop {
             self.accept_while(is_space);

@@ -63,7 +63,7 @@ impl Fault {
 /// Which experimental parts of the language are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ParseOptions {
-    /// Experimental functions, aggregations, and modifiers (`mad_over_time`, `limitk`, `fill`).
+    /// Experimental functions, and aggregations (`mad_over_time`, `limitk`).
     pub experimental: bool,
 }
 
@@ -404,14 +404,7 @@ impl<'a> Parser<'a> {
     /// What may stand between a binary operator and its right operand.
     fn modifiers(&mut self) -> Result<(bool, Matching), Fault> {
         let return_bool = self.take(Kind::Keyword(Keyword::Bool))?.is_some();
-        let mut matching = Matching {
-            cardinality: Cardinality::OneToOne,
-            on: false,
-            labels: Vec::new(),
-            include: Vec::new(),
-            fill_left: None,
-            fill_right: None,
-        };
+        let mut matching = Matching { cardinality: Cardinality::OneToOne, on: false, labels: Vec::new(), include: Vec::new() };
         let keyword = self.peek()?.kind;
         if let Kind::Keyword(Keyword::On | Keyword::Ignoring) = keyword {
             self.next()?;
@@ -429,35 +422,7 @@ impl<'a> Parser<'a> {
                 }
             }
         }
-        if self.options.experimental {
-            self.fills(&mut matching)?;
-        }
         Ok((return_bool, matching))
-    }
-
-    /// `fill (v)`, `fill_left (v)`, `fill_right (v)`.
-    fn fills(&mut self, matching: &mut Matching) -> Result<(), Fault> {
-        loop {
-            let token = self.peek()?;
-            let (left, right) = match token.text.to_ascii_lowercase().as_str() {
-                // A metric may have these names too.
-                _ if token.kind != Kind::Identifier || !self.lexer.before_paren() => return Ok(()),
-                "fill" => (true, true),
-                "fill_left" => (true, false),
-                "fill_right" => (false, true),
-                _ => return Ok(()),
-            };
-            self.next()?;
-            self.expect(Kind::LeftParen)?;
-            let (value, _) = self.within(("fill modifier", "number"), Self::signed_number)?;
-            self.expect(Kind::RightParen)?;
-            if left {
-                matching.fill_left = Some(value);
-            }
-            if right {
-                matching.fill_right = Some(value);
-            }
-        }
     }
 
     /// A number or duration with an optional sign, and where it ends.

@@ -132,17 +132,7 @@ fn write_matching(f: &mut Formatter<'_>, matching: &Matching) -> fmt::Result {
     if let Some(side) = side {
         write!(f, " group_{side} ({})", names(&matching.include))?;
     }
-    match (matching.fill_left, matching.fill_right) {
-        (Some(left), Some(right)) if left.to_bits() == right.to_bits() => write!(f, " fill ({})", plain_float(left)),
-        (left, right) => {
-            for (side, value) in [("left", left), ("right", right)] {
-                if let Some(value) = value {
-                    write!(f, " fill_{side} ({})", plain_float(value))?;
-                }
-            }
-            Ok(())
-        }
-    }
+    Ok(())
 }
 
 fn names(labels: &[String]) -> String {

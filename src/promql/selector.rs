@@ -76,6 +76,16 @@ impl<'a> Evaluator<'a> {
 
     /// The same, with `pick` choosing what to show of the milliseconds and the value of each sample.
     pub(super) fn select_with(&self, selector: &VectorSelector, pick: impl Fn(i64, f64) -> f64) -> Result<Frame, EvalError> {
+        self.select_between(selector, (i64::MIN, i64::MAX), pick)
+    }
+
+    /// As [`Evaluator::select_with`], without the samples outside these two times.
+    pub(super) fn select_between(
+        &self,
+        selector: &VectorSelector,
+        (first, last): (i64, i64),
+        pick: impl Fn(i64, f64) -> f64,
+    ) -> Result<Frame, EvalError> {
         let lookback = millis(self.query.engine.lookback);
         let windows = Windows { pinned: self.query.pinned(selector.at), offset: selector.offset, length: lookback };
         let steps = self.steps;
@@ -91,11 +101,11 @@ impl<'a> Evaluator<'a> {
             let (mut next, mut found) = (0, 0);
             for (index, instant) in steps.iter().enumerate() {
                 let (start, end) = windows.at(instant);
-                while window.times.get(next).is_some_and(|t| *t <= end) {
+                while window.times.get(next).is_some_and(|t| *t <= end.min(last)) {
                     // A window of an instant query is short; one of a range query is walked once.
                     next += 1;
                 }
-                if next > 0 && window.times[next - 1] > start && !is_stale(window.values[next - 1]) {
+                if next > 0 && window.times[next - 1] > start && window.times[next - 1] >= first && !is_stale(window.values[next - 1]) {
                     row[index] = pick(window.times[next - 1], window.values[next - 1]);
                     found += 1;
                 }

@@ -13,7 +13,7 @@ use crate::model::text::quote;
 use crate::model::{Labels, LabelsBuilder, MatchOp, NativeHistogram, stale_nan};
 
 /// Most values one series may expand to.
-pub const MAX_VALUES: usize = 1_000_000;
+pub const MAX_VALUES: usize = 1 << 20;
 
 /// One value of a described series.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,7 +1,7 @@
 //! The steps at which an expression can have a value at all, found without reading a sample: a range query over a week of which an hour has
 //! data is evaluated over that hour.
 
-use super::ast::{BinaryOp, Call, Expr, ValueType, VectorSelector};
+use super::ast::{Call, Expr, ValueType, VectorSelector};
 use super::eval::{Evaluator, Query, Steps};
 use crate::model::time::millis;
 use crate::model::{Matcher, Timestamp};
@@ -58,9 +58,8 @@ impl<'a> Evaluator<'a> {
                 if plain { self.live(&aggregate.expr, reach) } else { None }
             }
             Expr::Binary(binary) => {
-                let fills = binary.matching.as_ref().is_some_and(|m| m.fill_left.is_some() || m.fill_right.is_some());
                 match (binary.lhs.value_type(), binary.rhs.value_type()) {
-                    (ValueType::Vector, ValueType::Vector) if !fills || matches!(binary.op, BinaryOp::Or) => {
+                    (ValueType::Vector, ValueType::Vector) => {
                         let (left, right) = (self.live(&binary.lhs, reach)?, self.live(&binary.rhs, reach)?);
                         // Where one side alone has values, its own expression may still err.
                         Some(hull(left, right))

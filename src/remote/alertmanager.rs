@@ -55,6 +55,15 @@ impl Metrics {
     }
 }
 
+/// The servers that the configuration names, by URL without userinfo.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Those that get alerts.
+    pub active: Vec<String>,
+    /// Those that relabelling dropped.
+    pub dropped: Vec<String>,
+}
+
 /// Sends to every server. Dropping it ends its tasks.
 pub struct Sender {
     queues: Vec<(String, mpsc::Sender<Value>)>,

@@ -1,7 +1,8 @@
 //! Rules that can never say anything: a selector that has matched no series since nightbell started, with the name that was probably meant.
 //!
-//! Not meant are selectors below `absent` (they ask for nothing), `ALERTS`, what another rule records (that rule is told instead), and
-//! the built-in rules, most of which belong to collectors that are not configured.
+//! Not meant are selectors below `absent` (they ask for nothing), `ALERTS`, what another rule records from something that is there, and
+//! the standard built-in rules, most of which belong to collectors that are not configured. Those of a profile count where nothing that they
+//! read is there: somebody has switched them on.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -9,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use tracing::{info, warn};
 
-use super::Rule;
+use super::feed::{Recorded, is_wanted, name_of};
 use super::scheduler::Scheduler;
 use crate::config::Position;
 use crate::model::text::nearest;
@@ -26,6 +28,9 @@ use crate::telemetry::Telemetry;
 const LOOK: Duration = Duration::from_secs(5);
 /// How long a rule is waited for at least; and three of its group's intervals.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Most rules without input that are named in the metric.
+const MAX_EMPTY: usize = 100;
 
 /// A selector of a rule that has matched no series.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +61,8 @@ pub struct DeadRules {
     rules: Arc<Scheduler>,
     store: Arc<Store>,
     count: Gauge,
+    /// The rules without any input, by group, rule, selector, and what would feed it.
+    empty: Family<Vec<(&'static str, String)>, Gauge>,
     seen: Mutex<Seen>,
 }
 
@@ -67,16 +74,20 @@ struct Seen {
     /// When each group was first met.
     since: BTreeMap<(String, String), Timestamp>,
     dead: BTreeSet<DeadSelector>,
+    /// The label sets of rules without any input.
+    empty: BTreeSet<Vec<(&'static str, String)>>,
 }
 
 impl DeadRules {
     /// Has shown nothing yet.
     pub fn new(rules: Arc<Scheduler>, store: Arc<Store>, telemetry: &Telemetry) -> Self {
-        let count = Gauge::default();
+        let (count, empty) = (Gauge::default(), Family::<Vec<(&'static str, String)>, Gauge>::default());
         telemetry.register(|registry| {
             registry.register("rule_dead_selectors", "Selectors of rules that have matched no series since the start", count.clone());
+            let help = "1 for a rule of which no selector has matched any series since the start, with what would feed it";
+            registry.register("rule_without_input", help, empty.clone());
         });
-        DeadRules { rules, store, count, seen: Mutex::default() }
+        DeadRules { rules, store, count, empty, seen: Mutex::default() }
     }
 
     /// The dead selectors of the last look.
@@ -96,28 +107,43 @@ impl DeadRules {
     /// Looks once.
     pub fn look(&self, now: Timestamp) {
         let groups = self.rules.definitions();
-        let recorded: HashSet<&str> = groups.iter().flat_map(|(group, _)| &group.rules).filter_map(recorded).collect();
+        let recorded = Recorded::new(groups.iter().map(|(group, _)| &**group));
+        let mut empty: BTreeSet<Vec<(&'static str, String)>> = BTreeSet::new();
         let mut dead: BTreeSet<DeadSelector> = BTreeSet::new();
-        let mut seen = self.seen.lock();
-        for (group, interval) in groups.iter().filter(|(group, _)| !group.file.starts_with("built-in ")) {
+        let seen = &mut *self.seen.lock();
+        for (group, interval) in groups.iter().filter(|(group, _)| is_wanted(group)) {
             let since = *seen.since.entry((group.file.clone(), group.name.clone())).or_insert(now);
             if now.since(since) < PATIENCE.max(*interval * 3) {
                 continue;
             }
             for rule in &group.rules {
+                let mut alive = |selector: &VectorSelector| self.has_matched(&mut seen.alive, selector);
+                let is_fed = recorded.feeds(rule, &mut alive);
+                if is_fed && group.shipped {
+                    continue;
+                }
                 for (selector, position) in rule.selectors() {
-                    let text = shown(selector);
-                    let name = name_of(selector);
-                    let is_ours = name.is_some_and(|n| n.starts_with("ALERTS") || recorded.contains(n));
-                    if is_ours || seen.alive.contains(&text) {
+                    if recorded.is_fed(selector, &mut alive) {
                         continue;
                     }
-                    if !self.store.series(&selector.matchers, Timestamp::MIN, Timestamp::MAX).is_empty() {
-                        seen.alive.insert(text);
-                        continue;
+                    let (text, name) = (shown(selector), name_of(selector));
+                    if !is_fed
+                        && empty.len() < MAX_EMPTY
+                        && !empty.iter().any(|labels| labels[0].1 == group.name && labels[1].1 == rule.name())
+                    {
+                        let feed = name.map(|name| recorded.feed(name)).unwrap_or_default();
+                        empty.insert(vec![
+                            ("rule_group", group.name.clone()),
+                            ("rule", rule.name().to_owned()),
+                            ("selector", text.clone()),
+                            ("feed", feed),
+                        ]);
                     }
                     let (file, group) = (group.file.clone(), group.name.clone());
-                    let hint = hint(&self.store, selector);
+                    let recorder = name.filter(|name| recorded.of(name).is_some());
+                    let hint = recorder.map_or_else(|| hint(&self.store, selector), |name| Some(recorded.feed(name)));
+                    // Where nothing is like it, say who would bring it.
+                    let hint = hint.or_else(|| name.map(|name| recorded.feed(name)));
                     let found = DeadSelector { file, position, group, rule: rule.name().to_owned(), selector: text, hint };
                     if !dead.iter().any(|other| found.is_same(other)) {
                         dead.insert(found);
@@ -132,7 +158,29 @@ impl DeadRules {
             info!(rule_group = one.group, rule = one.rule, selector = one.selector, "Rule has come to life.");
         }
         self.count.set(i64::try_from(dead.len()).unwrap_or(i64::MAX));
+        if seen.empty != empty {
+            self.empty.clear();
+            for labels in &empty {
+                self.empty.get_or_create(labels).set(1);
+            }
+            seen.empty = empty;
+        }
         seen.dead = dead;
+    }
+}
+
+impl DeadRules {
+    /// Whether a selector has matched something since the start.
+    fn has_matched(&self, alive: &mut HashSet<String>, selector: &VectorSelector) -> bool {
+        let text = shown(selector);
+        if alive.contains(&text) {
+            return true;
+        }
+        let matched = !self.store.series(&selector.matchers, Timestamp::MIN, Timestamp::MAX).is_empty();
+        if matched {
+            alive.insert(text);
+        }
+        matched
     }
 }
 
@@ -143,17 +191,9 @@ impl DeadSelector {
     }
 }
 
-fn recorded(rule: &Rule) -> Option<&str> {
-    matches!(rule, Rule::Recording(_)).then(|| rule.name())
-}
-
 /// The selector without `offset` and `@`.
 fn shown(selector: &VectorSelector) -> String {
     Expr::VectorSelector(VectorSelector { offset: 0, at: None, ..selector.clone() }).to_string()
-}
-
-fn name_of(selector: &VectorSelector) -> Option<&str> {
-    selector.matchers.iter().find(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal).map(|m| m.value.as_str())
 }
 
 /// What was probably meant: another name, or another value of the label that no series of this name has.

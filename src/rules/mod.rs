@@ -9,6 +9,7 @@ pub mod backtest;
 pub mod dead;
 mod evidence;
 pub mod explain;
+pub mod feed;
 pub mod file;
 pub mod group;
 mod inputs;

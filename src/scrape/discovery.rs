@@ -10,6 +10,7 @@ use crate::config::{Document, Node, Value, glob};
 use crate::model::{Labels, LabelsBuilder, parse_duration};
 
 use super::fetch::url_of;
+use super::global::Limits;
 use super::job::{Job, TargetGroup};
 use super::relabel;
 use super::target::TargetInfo;
@@ -19,7 +20,8 @@ pub(super) struct HttpTarget {
     /// Equal for equal targets of equal jobs.
     pub(super) key: u64,
     pub(super) info: TargetInfo,
-    pub(super) url: Url,
+    /// Or why it cannot be asked: it is down all the same.
+    pub(super) url: Result<Url, String>,
 }
 
 /// What discovery made of a job.
@@ -35,11 +37,13 @@ pub(super) struct Found {
 /// All targets of a job, from its own groups and those of its files.
 pub(super) fn targets_of(job: &Job, from_files: &[TargetGroup]) -> Found {
     let mut found = Found::default();
-    for group in job.groups.iter().chain(from_files) {
+    let (limit, own) = (job.limits.targets, Limits::default().targets);
+    let most = usize::try_from(limit.max(own)).unwrap_or(usize::MAX);
+    'groups: for group in job.groups.iter().chain(from_files) {
         for address in &group.targets {
-            if found.targets.len() as u64 >= job.limits.targets {
-                found.errors.push(format!("job {:?} has more than {} targets; the rest is left out", job.name, job.limits.targets));
-                return found;
+            if found.targets.len() >= most {
+                found.errors.push(format!("job {:?} has more than {most} targets; the rest is left out", job.name));
+                break 'groups;
             }
             let discovered = discovered_labels(job, group, address);
             let mut labels = discovered.to_builder();
@@ -52,6 +56,14 @@ pub(super) fn targets_of(job: &Job, from_files: &[TargetGroup]) -> Found {
                 Ok(target) => found.targets.push(target),
                 Err(problem) => found.errors.push(format!("job {:?}: target {address:?}: {problem}", job.name)),
             }
+        }
+    }
+    // As in Prometheus, a limit that the file sets and that is exceeded is a failure of every target of the job.
+    if limit != own && found.targets.len() as u64 > limit {
+        let reason = format!("target_limit exceeded (number of targets: {}, limit: {limit})", found.targets.len());
+        for target in &mut found.targets {
+            target.key = super::identity::hash(&(target.key, &reason));
+            target.url = Err(reason.clone());
         }
     }
     found
@@ -78,13 +90,7 @@ fn discovered_labels(job: &Job, group: &TargetGroup, address: &str) -> Labels {
 
 fn target(job: &Job, discovered: Labels, mut labels: LabelsBuilder) -> Result<HttpTarget, String> {
     let address = labels.get("__address__").ok_or("no address after relabelling")?.to_owned();
-    if address.contains('/') {
-        return Err("the address is not host:port".into());
-    }
     let scheme = labels.get("__scheme__").unwrap_or("http").to_owned();
-    if !matches!(scheme.as_str(), "http" | "https") {
-        return Err("the scheme is neither http nor https".into());
-    }
     let path = labels.get("__metrics_path__").unwrap_or("/metrics").to_owned();
     let mut params = job.params.clone();
     for (name, value) in labels.iter() {
@@ -100,17 +106,29 @@ fn target(job: &Job, discovered: Labels, mut labels: LabelsBuilder) -> Result<Ht
         Some(text) => parse_duration(text).map_err(|e| format!("{name}: {e}")),
         None => Ok(default),
     };
-    let (interval, timeout) = (duration("__scrape_interval__", job.interval)?, duration("__scrape_timeout__", job.timeout)?);
-    if interval.is_zero() || timeout.is_zero() || timeout > interval {
-        return Err("the timeout must be above 0 and at most the interval".into());
-    }
-    let url = url_of(&scheme, &address, &path, &params)?;
+    let times = duration("__scrape_interval__", job.interval).and_then(|interval| {
+        let timeout = duration("__scrape_timeout__", job.timeout)?;
+        let fit = !interval.is_zero() && !timeout.is_zero() && timeout <= interval;
+        if fit { Ok((interval, timeout)) } else { Err("the timeout must be above 0 and at most the interval".to_owned()) }
+    });
+    let url = match &times {
+        Err(problem) => Err(problem.clone()),
+        Ok(_) if address.contains('/') => Err("the address is not host:port".to_owned()),
+        Ok(_) if !matches!(scheme.as_str(), "http" | "https") => Err(format!("unsupported scheme {scheme:?}: neither http nor https")),
+        Ok(_) => url_of(&scheme, &address, &path, &params),
+    };
+    let (interval, timeout) = times.unwrap_or((job.interval, job.timeout));
     if labels.get("instance").is_none() {
         labels.set("instance", &address);
     }
     let labels = labels.retain(|name, _| !name.starts_with("__")).build();
-    let key = super::identity::hash(&(job.identity, &labels, url.as_str(), interval, timeout));
-    let info = TargetInfo { kind: "app_metrics", pool: job.name.clone(), labels, discovered, address: shown(&url), interval, timeout };
+    let key = super::identity::hash(&(job.identity, &labels, url.as_ref().map(Url::as_str), interval, timeout));
+    let address = match &url {
+        Ok(url) => shown(url),
+        // Userinfo is a secret.
+        Err(_) => format!("{scheme}://{}{path}", address.rsplit_once('@').map_or(&*address, |(_, host)| host)),
+    };
+    let info = TargetInfo { kind: "app_metrics", pool: job.name.clone(), labels, discovered, address, interval, timeout };
     Ok(HttpTarget { key, info, url })
 }
 

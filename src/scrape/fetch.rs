@@ -10,12 +10,13 @@ use url::Url;
 use super::job::Encoding;
 use super::reader::{Fetched, Reader};
 use crate::exposition::Format;
-use crate::http::{Client, HeaderMap, HeaderName, HeaderValue, HttpError, Incoming, Method, Request, within};
+use crate::http::{Client, HeaderMap, HeaderName, HeaderValue, HttpError, HttpErrorKind, Incoming, Method, Request, within};
 
 /// How to fetch one target's page.
 pub(super) struct Fetch {
     client: Client,
-    url: Url,
+    /// Where the page is, or why that is no address at all.
+    url: Result<Url, String>,
     headers: HeaderMap,
     timeout: Duration,
     max_body: usize,
@@ -27,7 +28,7 @@ pub(super) struct Fetch {
 impl Fetch {
     /// Prepares the request. The job's client was built once when its configuration was read, so building it again can only fail when
     /// the machine's certificates went away meanwhile.
-    pub(super) fn new(client: Client, url: Url, job: &super::Job, timeout: Duration) -> Self {
+    pub(super) fn new(client: Client, url: Result<Url, String>, job: &super::Job, timeout: Duration) -> Self {
         let mut headers = HeaderMap::new();
         let mut put = |name: &'static str, value: &str| {
             if let Ok(value) = HeaderValue::from_str(value) {
@@ -45,7 +46,7 @@ impl Fetch {
     pub(super) async fn page(&self, mut reader: Reader<'_>) -> Result<Fetched, String> {
         let request = Request {
             method: Method::GET,
-            url: self.url.clone(),
+            url: self.url.clone()?,
             headers: self.headers.clone(),
             body: Bytes::new(),
             timeout: self.timeout,
@@ -58,10 +59,12 @@ impl Fetch {
                 Ok(Encoding::Text(format)) if !reader.often => {
                     let mut parts = reader.parts(format);
                     incoming.pass(self.max_body, |part| parts.take(part)).await?;
+                    not_empty(&incoming)?;
                     Ok(parts.finish())
                 }
                 Ok(encoding) => {
                     let body = incoming.read(reader.room(), self.max_body).await?;
+                    not_empty(&incoming)?;
                     reader.whole(body, encoding)
                 }
                 Err(error) => {
@@ -97,6 +100,10 @@ impl Fetch {
     }
 }
 
+fn not_empty(answer: &Incoming) -> Result<(), HttpError> {
+    if answer.lacks_its_gzip() { Err(HttpError::new(HttpErrorKind::Protocol, "the gzip body is empty")) } else { Ok(()) }
+}
+
 fn encoding_of(content_type: &str) -> Option<Encoding> {
     match content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase().as_str() {
         "text/plain" => Some(Encoding::Text(Format::Text)),
@@ -109,7 +116,7 @@ fn encoding_of(content_type: &str) -> Option<Encoding> {
 /// `scheme://address/path?params` of a target; errs when that is not a URL.
 pub(super) fn url_of(scheme: &str, address: &str, path: &str, params: &BTreeMap<String, Vec<String>>) -> Result<Url, String> {
     let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
-    let mut url = Url::parse(&format!("{scheme}://{address}")).map_err(|_| "address is not host:port".to_owned())?;
+    let mut url = Url::parse(&format!("{scheme}://{address}")).map_err(|error| format!("the address is not host:port: {error}"))?;
     url.set_path(path);
     url.set_query(query);
     if !params.is_empty() {

@@ -96,6 +96,8 @@ pub struct Global {
     pub scrape_protocols: Vec<super::Protocol>,
     /// Limits that jobs inherit.
     pub limits: Limits,
+    /// Which names are taken, unless a job says otherwise.
+    pub names: super::names::Names,
     /// What is made of histograms, unless a job says otherwise.
     pub native: NativeHistograms,
 }
@@ -111,20 +113,14 @@ impl Default for Global {
             external_labels: Labels::empty(),
             scrape_protocols: Vec::new(),
             limits: Limits::default(),
+            names: super::names::Names::default(),
             native: NativeHistograms::default(),
         }
     }
 }
 
-/// Keys of `global` that change nothing here: names are UTF-8, log files are the log.
-const WITHOUT_EFFECT: [&str; 6] = [
-    "query_log_file",
-    "scrape_failure_log_file",
-    "keep_dropped_targets",
-    "metric_name_validation_scheme",
-    "metric_name_escaping_scheme",
-    "extra_scrape_metrics",
-];
+/// Keys of `global` that change nothing here: log files are the log.
+const WITHOUT_EFFECT: [&str; 4] = ["query_log_file", "scrape_failure_log_file", "keep_dropped_targets", "extra_scrape_metrics"];
 
 impl Global {
     /// Reads the block `global`; absent, it is the default. Does not finish it: Alertmanager's settings may stand there too.
@@ -145,9 +141,10 @@ impl Global {
             collector_interval: interval.unwrap_or(COLLECTOR_INTERVAL),
             evaluation_interval,
             rule_query_offset: section.or("rule_query_offset", Duration::ZERO),
-            external_labels: section.or("external_labels", Labels::empty()),
+            external_labels: external_labels(section),
             scrape_protocols: super::job::read_protocols(section),
             limits: Limits::read(section, &Limits::default()),
+            names: super::names::Names::read(section, &super::names::Names::default()),
             native: NativeHistograms::read(section, &NativeHistograms::default()),
         };
         for key in WITHOUT_EFFECT {
@@ -155,6 +152,16 @@ impl Global {
         }
         global
     }
+}
+
+/// `$NAME`, `${NAME}` and `$$` in the values as Prometheus's shell-like expansion has them: what is not set is empty.
+fn external_labels(section: &Section<'_>) -> Labels {
+    let written: Labels = section.get_as_written("external_labels").unwrap_or_else(Labels::empty);
+    let mut labels = written.to_builder();
+    for (name, value) in written.iter() {
+        labels.set(name, &section.environment().expand_as_shell(value));
+    }
+    labels.build()
 }
 
 /// Shortest interval accepted: below it a target would be asked without pause.

@@ -14,6 +14,7 @@ use crate::model::text::nearest;
 
 use super::Format;
 use super::global::{Global, Limits, check_interval, check_timeout, written};
+use super::names::{Escaping, Names};
 use super::native::NativeHistograms;
 use super::relabel::{RelabelRule, read_rules};
 
@@ -42,9 +43,9 @@ pub enum Encoding {
 }
 
 const PROTOCOLS: [(&str, Protocol, &str); 5] = [
-    ("OpenMetricsText1.0.0", Protocol::OpenMetrics1, "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8"),
+    ("OpenMetricsText1.0.0", Protocol::OpenMetrics1, "application/openmetrics-text;version=1.0.0"),
     ("OpenMetricsText0.0.1", Protocol::OpenMetrics0, "application/openmetrics-text;version=0.0.1"),
-    ("PrometheusText1.0.0", Protocol::Text1, "text/plain;version=1.0.0;escaping=allow-utf-8"),
+    ("PrometheusText1.0.0", Protocol::Text1, "text/plain;version=1.0.0"),
     ("PrometheusText0.0.4", Protocol::Text0, "text/plain;version=0.0.4"),
     ("PrometheusProto", Protocol::Protobuf, "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"),
 ];
@@ -56,10 +57,13 @@ fn default_protocols(native: bool) -> Vec<Protocol> {
 }
 
 /// The `Accept` header for these protocols, falling weights from the first on (SEMANTICS 31).
-fn accept_header(protocols: &[Protocol]) -> String {
-    let types = protocols.iter().flat_map(|p| PROTOCOLS.iter().find(|(_, q, _)| p == q)).map(|(_, _, t)| *t);
+fn accept_header(protocols: &[Protocol], escaping: Escaping) -> String {
+    let types = protocols.iter().flat_map(|p| PROTOCOLS.iter().find(|(_, q, _)| p == q)).map(|(_, p, name)| match p {
+        Protocol::OpenMetrics1 | Protocol::Text1 => format!("{name};escaping={}", escaping.as_str()),
+        _ => (*name).to_owned(),
+    });
     let weights = (1..=PROTOCOLS.len() + 1).rev();
-    types.chain(["*/*"]).zip(weights).map(|(name, weight)| format!("{name};q=0.{weight}")).collect::<Vec<_>>().join(",")
+    types.chain(["*/*".to_owned()]).zip(weights).map(|(name, weight)| format!("{name};q=0.{weight}")).collect::<Vec<_>>().join(",")
 }
 
 /// One job.
@@ -89,6 +93,8 @@ pub struct Job {
     pub accept: String,
     /// `fallback_scrape_protocol`: the format of a page whose Content-Type says nothing.
     pub fallback: Option<Encoding>,
+    /// Which names are taken.
+    pub names: Names,
     /// What is made of histograms.
     pub native: NativeHistograms,
     /// Targets written in the file.
@@ -152,8 +158,7 @@ const OTHER_DISCOVERY: [&str; 29] = [
 ];
 
 /// Keys that change nothing here.
-const WITHOUT_EFFECT: [&str; 4] =
-    ["metric_name_validation_scheme", "metric_name_escaping_scheme", "keep_dropped_targets", "scrape_failure_log_file"];
+const WITHOUT_EFFECT: [&str; 2] = ["keep_dropped_targets", "scrape_failure_log_file"];
 
 /// Reads `scrape_configs` from the file's root, and from the files that `scrape_config_files` names. A pattern may match nothing.
 pub fn read_jobs(root: &Section<'_>, global: &Global) -> Vec<Job> {
@@ -194,7 +199,8 @@ fn jobs_of_file(file: &Path, root: &Section<'_>, global: &Global, known: &[Job])
 }
 
 fn jobs_of(root: &Section<'_>, global: &Global, known: &[Job]) -> Vec<Job> {
-    let sections = root.sections("scrape_configs");
+    // Prometheus expands no variable here: a password may hold `${`.
+    let sections: Vec<Section<'_>> = root.sections("scrape_configs").into_iter().map(Section::as_written).collect();
     let jobs: Vec<Job> = sections.iter().map(|section| Job::read(section, global)).collect();
     for (index, job) in jobs.iter().enumerate() {
         if !job.name.is_empty() && jobs[..index].iter().chain(known).any(|other| other.name == job.name) {
@@ -213,6 +219,7 @@ impl Job {
         let native = NativeHistograms::read(section, &global.native);
         let protocols = [read_protocols(section), global.scrape_protocols.clone(), default_protocols(native.scrape)];
         let protocols = protocols.iter().find(|protocols| !protocols.is_empty()).map_or(&[][..], Vec::as_slice);
+        let names = Names::read(section, &global.names);
         let client = Client::build(&HttpConfig::read(section)).unwrap_or_else(|error| {
             section.error("", error.to_string(), "check tls_config, http_headers and proxy_url");
             Client::plain()
@@ -230,7 +237,7 @@ impl Job {
             honor_timestamps: section.or("honor_timestamps", true),
             track_timestamps_staleness: section.or("track_timestamps_staleness", false),
             compression: section.or("enable_compression", true),
-            accept: accept_header(protocols),
+            accept: accept_header(protocols, names.escaping),
             fallback: section.get::<String>("fallback_scrape_protocol").and_then(|word| {
                 match protocol(section, "fallback_scrape_protocol", &word)? {
                     Protocol::OpenMetrics1 | Protocol::OpenMetrics0 => Some(Encoding::Text(Format::OpenMetrics)),
@@ -238,6 +245,7 @@ impl Job {
                     Protocol::Protobuf => Some(Encoding::Protobuf),
                 }
             }),
+            names,
             native,
             // As in Prometheus: with relabelling a URL may be meant (a prober's target), without it is the commonest slip.
             groups: groups.iter().map(|s| TargetGroup::read(s, relabel.is_empty())).collect(),
@@ -246,7 +254,7 @@ impl Job {
             metric_relabel: read_rules(section, "metric_relabel_configs"),
             limits: Limits::read(section, &global.limits),
             client,
-            identity: super::identity::of(section, &(global.scrape_interval, global.scrape_timeout, protocols, native.identity())),
+            identity: super::identity::of(section, &(global.scrape_interval, global.scrape_timeout, protocols, native.identity(), names)),
         };
         if !matches!(job.scheme.as_str(), "http" | "https") {
             section.error("scheme", "is neither http nor https", "give http or https");

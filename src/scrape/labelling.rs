@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::exposition;
+use crate::model::text::{is_legacy_label_name, is_legacy_metric_name};
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MetricKind};
 
 use super::global::{Limits, bound_of};
@@ -22,12 +23,21 @@ pub(super) struct Labelling {
     pub(super) limits: Limits,
     /// What is made of histograms.
     pub(super) native: NativeHistograms,
+    /// `metric_name_validation_scheme: legacy`.
+    pub(super) legacy_names: bool,
 }
 
 impl Labelling {
     /// For a collector: its target's labels win, nothing is relabelled.
     pub(super) fn plain(target: Labels) -> Self {
-        Labelling { target, honor_labels: false, rules: Vec::new(), limits: Limits::default(), native: NativeHistograms::default() }
+        Labelling {
+            target,
+            honor_labels: false,
+            rules: Vec::new(),
+            limits: Limits::default(),
+            native: NativeHistograms::default(),
+            legacy_names: false,
+        }
     }
 
     /// The stored labels of a series as a page writes it; `None` when relabelling drops it.
@@ -52,6 +62,9 @@ impl Labelling {
         }
         if labels.get(METRIC_NAME).is_none() {
             return Err("a sample has no metric name after relabelling".into());
+        }
+        if self.legacy_names && !has_legacy_names(&labels) {
+            return Err(format!("invalid metric name or label names: {}", shortened(&labels.build().to_string())).into());
         }
         let limits = &self.limits;
         let count = labels.iter().count() as u64;
@@ -93,6 +106,10 @@ impl Labelling {
 
 /// Why a series is not taken.
 #[cold]
+fn has_legacy_names(labels: &LabelsBuilder) -> bool {
+    labels.iter().all(|(name, value)| if name == METRIC_NAME { is_legacy_metric_name(value) } else { is_legacy_label_name(name) })
+}
+
 fn too_large(labels: &LabelsBuilder, what: String, key: &str, most: u64, default: u64) -> Cow<'static, str> {
     let metric = labels.get(METRIC_NAME).unwrap_or_default();
     format!("a sample of {:?} has {what}, {}", shortened(metric), bound_of(key, most, default)).into()

@@ -12,6 +12,7 @@ mod identity;
 mod job;
 mod labelling;
 mod metrics;
+mod names;
 mod native;
 mod page;
 mod reader;

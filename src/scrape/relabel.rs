@@ -60,6 +60,24 @@ pub fn apply(rules: &[RelabelRule], labels: &mut LabelsBuilder) -> bool {
     rules.iter().all(|rule| rule.apply(labels))
 }
 
+/// The lower case of one character that is one character, as Go maps them: a sigma does not know that it ends a word.
+fn lowercase(c: char) -> char {
+    let mut lower = c.to_lowercase();
+    lower.next().unwrap_or(c)
+}
+
+/// The same for upper case: what would become several characters stays, but for Greek letters with an iota, which have a form of their own.
+fn uppercase(c: char) -> char {
+    match c {
+        '\u{1F80}'..='\u{1F87}' | '\u{1F90}'..='\u{1F97}' | '\u{1FA0}'..='\u{1FA7}' => char::from_u32(c as u32 + 8).unwrap_or(c),
+        '\u{1FB3}' | '\u{1FC3}' | '\u{1FF3}' => char::from_u32(c as u32 + 9).unwrap_or(c),
+        _ => {
+            let mut upper = c.to_uppercase();
+            if upper.len() == 1 { upper.next().unwrap_or(c) } else { c }
+        }
+    }
+}
+
 /// A text in which `${1}` is a regular expression's group, so no environment variable is replaced.
 fn raw(section: &Section<'_>, key: &str) -> Option<String> {
     match section.node(key).map(|node| (node, &node.value)) {
@@ -145,8 +163,8 @@ impl RelabelRule {
             Action::DropEqual => return labels.get(&self.target_label).unwrap_or("") != value,
             Action::KeepEqual => return labels.get(&self.target_label).unwrap_or("") == value,
             Action::Replace => self.replace(labels, &value),
-            Action::Lowercase => drop(labels.set(&self.target_label, &value.to_lowercase())),
-            Action::Uppercase => drop(labels.set(&self.target_label, &value.to_uppercase())),
+            Action::Lowercase => drop(labels.set(&self.target_label, &value.chars().map(lowercase).collect::<String>())),
+            Action::Uppercase => drop(labels.set(&self.target_label, &value.chars().map(uppercase).collect::<String>())),
             Action::HashMod => {
                 // Prometheus takes the last eight bytes of the MD5 sum.
                 let sum = Md5::digest(value.as_bytes());
@@ -179,5 +197,17 @@ impl RelabelRule {
         if !target.is_empty() {
             labels.set(&target, &text);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Recorded from Go's `strings.ToLower` and `strings.ToUpper`.
+    #[test]
+    fn case_is_changed_character_by_character() {
+        assert_eq!("ΟΔΟΣ İX ẞ".chars().map(lowercase).collect::<String>(), "οδοσ ix ß");
+        assert_eq!("straße ﬁ ᾳ é".chars().map(uppercase).collect::<String>(), "STRAßE ﬁ ᾼ É");
     }
 }

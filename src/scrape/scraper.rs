@@ -263,6 +263,7 @@ impl Scraper {
             rules: job.metric_relabel.clone(),
             limits: job.limits,
             native: job.native,
+            legacy_names: job.names.legacy,
         };
         let stamps = Stamps { honor: job.honor_timestamps, track: job.track_timestamps_staleness };
         self.start(target.key, target.info, Source::Http(Box::new(fetch), PageCache::new()), labelling, stamps, true)

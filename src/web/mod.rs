@@ -154,6 +154,8 @@ pub struct Context {
     pub peers: peer::Watch,
     /// Those among them that can never say anything.
     pub dead_rules: Arc<DeadRules>,
+    /// Alertmanagers elsewhere.
+    pub alertmanagers: Arc<RwLock<crate::remote::alertmanager::Known>>,
     /// How long samples are kept.
     pub retention: Duration,
     /// The text of the configuration in force, `${NAME}` not replaced.

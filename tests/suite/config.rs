@@ -97,7 +97,7 @@ fn values_mean_what_prometheus_takes_them_for() {
     assert_eq!(
         job.accept,
         "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,\
-         application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,*/*;q=0.4"
+         application/openmetrics-text;version=1.0.0;escaping=underscores;q=0.5,*/*;q=0.4"
     );
     assert_eq!(read.global.external_labels.value("monitor"), "codelab");
     assert_eq!(read.global.rule_query_offset, Duration::from_secs(5));

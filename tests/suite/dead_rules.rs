@@ -78,6 +78,7 @@ async fn a_rule_whose_selector_matches_nothing_is_told_with_the_nearest_name() {
             "rules.yml:5:38: rule \"job:up:sum\": upp has matched no series; the nearest existing metric is up",
             "rules.yml:6:27: rule \"Label\": http_requests_total{code=\"50\"} has matched no series; no http_requests_total has code=\"50\"; the nearest value is \"500\"",
             "rules.yml:7:31: rule \"Name\": http_request_total has matched no series; the nearest existing metric is http_requests_total",
+            "rules.yml:8:44: rule \"Absent\": job:up:sum has matched no series; job:up:sum is recorded from upp: a target of scrape_configs that exposes upp would bring it",
             "rules.yml:14:11: rule \"Block\": uq{job=\"x\"} has matched no series; the nearest existing metric is up",
             "rules.yml:17:12: rule \"Block\": upq has matched no series; the nearest existing metric is up",
         ]
@@ -85,4 +86,52 @@ async fn a_rule_whose_selector_matches_nothing_is_told_with_the_nearest_name() {
     append("upp", &[]);
     dead.look(now + Duration::from_secs(40));
     assert_eq!(dead.found().len(), 4);
+}
+
+/// Issue 11, point 8: rules of a profile and of the user that read what a built-in rule records from nothing are reported, with what would
+/// feed them; the standard rules are not, nor is a rule of a profile of which something is there.
+#[tokio::test]
+async fn a_rule_that_reads_what_is_recorded_from_nothing_is_reported() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (state, store) = (State::open(&folder.path().join("state.db")).await.expect("opens"), Arc::new(Store::new(Limits::default())));
+    let (sender, _receiver) = mpsc::channel(1);
+    let telemetry = Telemetry::new();
+    let scheduler = Arc::new(Scheduler::new(Arc::new(Silent), state, sender, &telemetry));
+    let file = |name: &str, rules: &str| {
+        let mut groups =
+            parse_text(name, &format!("groups:\n- name: {}\n  interval: 10s\n  rules:\n{rules}", name.len())).expect("valid").groups;
+        groups.iter_mut().for_each(|group| group.shipped = name.starts_with("built-in"));
+        groups
+    };
+    let standard = "  - {record: 'app:p95', expr: 'sum(rate(http_x_bucket[5m])) / sum(rate(http_x_count[5m]))'}\n  - {alert: PgDown, expr: 'pg_up == 0'}\n";
+    let profile =
+        "  - {alert: Slow, expr: 'app:p95 > 5'}\n  - {alert: Half, expr: 'up == 0 unless gone'}\n  - {alert: Db, expr: 'pg_up == 0'}\n";
+    let own = "  - {alert: Mine, expr: 'app:p95 > 1'}\n";
+    let groups = [file("built-in rules/app.yml", standard), file("built-in rules/profiles/x.yml", profile), file("own.yml", own)].concat();
+    let now = Timestamp(1_700_000_000_000);
+    scheduler.reload(groups, Settings::default(), now).await.expect("loads");
+    let append = |name: &str| {
+        store.append(now, &[Sample { labels: Labels::from_pairs([(METRIC_NAME, name)]), value: 1.0, timestamp: None }]);
+    };
+    append("up");
+    let dead = DeadRules::new(scheduler, store.clone(), &telemetry);
+    dead.look(now);
+    dead.look(now + Duration::from_secs(30));
+    let feed = "app:p95 has matched no series; app:p95 is recorded from http_x_bucket, http_x_count: a target of scrape_configs that exposes \
+                http_x_bucket would bring it; a target of scrape_configs that exposes http_x_count would bring it";
+    let told: Vec<String> = dead.found().iter().map(|one| one.to_string().splitn(4, ':').last().unwrap_or_default().to_owned()).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert_eq!(told[0], format!(" rule \"Slow\": {feed}"));
+    assert!(told[1].starts_with(" rule \"Db\": pg_up has matched no series; "), "{told:?}");
+    assert_eq!(told[2], format!(" rule \"Mine\": {feed}"));
+    let metrics = telemetry.encode();
+    let count =
+        |what: &str| metrics.lines().filter(|line| line.starts_with("nightbell_rule_without_input{") && line.contains(what)).count();
+    assert_eq!([count(""), count("rule=\"Slow\""), count("rule=\"Db\""), count("rule=\"Mine\"")], [3, 1, 1, 1], "{metrics}");
+    assert!(metrics.contains("feed=\"collectors.postgres would bring it\""), "{metrics}");
+    append("http_x_bucket");
+    append("pg_up");
+    dead.look(now + Duration::from_secs(40));
+    assert_eq!(dead.found(), []);
+    assert!(!telemetry.encode().contains("nightbell_rule_without_input{"));
 }

@@ -43,7 +43,7 @@ async fn each_failure_has_its_kind_and_no_secret() {
         (Manner::Truncated, HttpErrorKind::Protocol),
         (Manner::RedirectLoop, HttpErrorKind::Protocol),
     ];
-    let config = HttpConfig { basic_auth: Some(("user".into(), Secret::new("hunter2"))), ..HttpConfig::default() };
+    let config = HttpConfig { basic_auth: Some((Secret::new("user").into(), Secret::new("hunter2").into())), ..HttpConfig::default() };
     let client = Client::build(&config).expect("usable");
     for (manner, kind) in cases {
         let shown: String = format!("{manner:?}").chars().take(40).collect();
@@ -244,4 +244,14 @@ fn settings_that_contradict_each_other_are_refused() {
         let said = read_config(text).expect_err(text);
         assert!(said.contains(problem), "{text}: {said}");
     }
+}
+
+/// Issue 11, point 9: heads as large and as odd as Go's client takes.
+#[tokio::test]
+async fn a_folded_line_and_many_fields_are_read() {
+    let fields: String = (0..150).map(|n| format!("X-{n}: {n}\r\n")).collect();
+    let head = format!("HTTP/1.1 200 OK\r\nX-Long: one\r\n two\r\n{fields}Content-Length: 2\r\n\r\nok");
+    let server = Hostile::start(Manner::Raw(head.into_bytes()));
+    let answer = Client::plain().send(get(&format!("http://{}/", server.address))).await.expect("an answer");
+    assert_eq!((answer.status, &answer.body[..], answer.header("x-149")), (200, &b"ok"[..], Some("149")));
 }

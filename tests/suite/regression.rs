@@ -57,3 +57,73 @@ fn check_config_reads_what_the_file_names_unless_only_its_syntax_counts() {
     assert!(status == Some(1) && said.contains("credentials_file"), "{status:?} {said}");
     assert_eq!(check("absent", &["--syntax-only"]), (Some(0), String::new()));
 }
+
+/// Issue 11, point 8: rules that are switched on and that nothing in the file can feed are named before the start, with what would.
+#[test]
+fn check_config_names_rules_that_nothing_can_feed() {
+    let check = |text: &str| {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("n.yml"), text).expect("written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
+        let output = command.args(["check", "config", "n.yml"]).current_dir(folder.path()).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let said = check("collectors: {host: {}}\nrules: {profiles: [intent]}\n");
+    let wanted = "rule \"IntentErrorRateHigh\" has nothing to read: app:request_errors:ratio5m is recorded from ";
+    assert!(said.contains("WARNING: built-in rules/profiles/intent.yml:") && said.contains(wanted), "{said}");
+    assert!(said.contains("a target of scrape_configs that exposes http_requests_total would bring it"), "{said}");
+    assert!(!said.contains("IntentDiskSpaceLow"), "{said}");
+    let scraped = "scrape_configs: [{job_name: a, static_configs: [{targets: ['127.0.0.1:1']}]}]\n";
+    let said = check(&format!("collectors: {{host: {{}}}}\nrules: {{profiles: [intent]}}\n{scraped}"));
+    assert!(!said.contains("has nothing to read"), "{said}");
+}
+
+/// Issue 11, point 7: a flag before the command says the same as behind it, or is refused; it is never ignored.
+#[test]
+fn a_flag_before_the_command_is_not_ignored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join(".env"), "NIGHTBELL_TEST_KEY=hunter2\n").expect("written");
+    std::fs::write(folder.path().join("n.yml"), "web: {admin_token: '${NIGHTBELL_TEST_KEY}'}\n").expect("written");
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
+        let output = command.args(words).current_dir(folder.path()).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(run(&["check", "config", "n.yml"]).0, Some(1));
+    for words in [["--env-file", ".env", "check", "config", "n.yml"], ["check", "config", "--env-file", ".env", "n.yml"]] {
+        assert_eq!(run(&words), (Some(0), String::new()), "{words:?}");
+    }
+    for (flag, value) in [("--config", "n.yml"), ("--listen", "127.0.0.1:1"), ("--log-level", "debug")] {
+        let (status, said) = run(&[flag, value, "check", "config"]);
+        assert!(status == Some(2) && said.contains(&format!("{flag} stands before the command")), "{flag}: {said}");
+    }
+}
+
+/// Issue 11, points 7 and 9: alerts link to a page that exists; the Alertmanagers elsewhere are listed, those that relabelling drops apart;
+/// `health` asks where the configuration listens, and says whom it asked.
+#[test]
+fn links_alertmanagers_and_health_are_what_the_configuration_says() {
+    let relabel = "[{source_labels: [__address__], regex: '.*:9', action: drop}, {source_labels: [site], target_label: __alerts_path__, regex: '(.+)', replacement: /$1}]";
+    let mut nightbell = Nightbell::start(&format!(
+        "alerting: {{alertmanagers: [{{path_prefix: /am, relabel_configs: {relabel}, static_configs: [{{targets: ['127.0.0.1:8', '127.0.0.1:9']}}, \
+         {{targets: ['127.0.0.1:7'], labels: {{site: b}}}}]}}]}}\n"
+    ));
+    let known = nightbell.json("/api/v1/alertmanagers");
+    let wanted = serde_json::json!({
+        "activeAlertmanagers": [{"url": "http://127.0.0.1:8/am/api/v2/alerts"}, {"url": "http://127.0.0.1:7/b"}],
+        "droppedAlertmanagers": [{"url": "http://127.0.0.1:9/am/api/v2/alerts"}],
+    });
+    assert_eq!(known["data"], wanted, "{known}");
+    let (status, page) = nightbell.get("/graph?g0.expr=up&g0.tab=1");
+    assert!(status == 200 && page.contains("g0.expr") && page.contains("Ask in PromQL"), "{status} {page}");
+    let port = crate::servers::free_port();
+    let file = nightbell.config_file();
+    std::fs::write(&file, format!("web: {{listen: '0.0.0.0:{port}'}}\n")).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
+    let output = command.args(["health", "--config"]).arg(&file).env_remove("NIGHTBELL_URL").env_remove("NIGHTBELL_LISTEN").output();
+    let output = output.expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && said.contains(&format!("127.0.0.1:{port} does not answer")), "{said}");
+    nightbell.kill();
+}

@@ -1,6 +1,8 @@
 //! The collection loop: labels, staleness, limits, hostile targets, reload; and the configuration that drives it.
 
+mod credentials;
 mod hostile;
+mod targets;
 
 use std::io::Write as _;
 use std::ops::ControlFlow;

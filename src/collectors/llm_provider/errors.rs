@@ -98,7 +98,9 @@ impl From<&HttpError> for ErrorType {
             HttpErrorKind::Connect => ErrorType::Connect,
             HttpErrorKind::Tls => ErrorType::Tls,
             HttpErrorKind::Timeout => ErrorType::Timeout,
-            HttpErrorKind::TooLarge | HttpErrorKind::Protocol | HttpErrorKind::Request => ErrorType::InvalidResponse,
+            HttpErrorKind::TooLarge | HttpErrorKind::Protocol | HttpErrorKind::Request | HttpErrorKind::Credentials => {
+                ErrorType::InvalidResponse
+            }
         }
     }
 }

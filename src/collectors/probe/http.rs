@@ -4,7 +4,6 @@
 
 use std::time::Instant;
 
-use base64::Engine as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
@@ -17,7 +16,7 @@ use url::Url;
 use super::connection::Connector;
 use super::expectation::Expectation;
 use super::report::{Answer, Failure, Reason, Report};
-use crate::http::HttpConfig;
+use crate::http::{Login, Said};
 
 /// Redirects followed at most, as blackbox_exporter does.
 const MAX_REDIRECTS: u32 = 10;
@@ -34,7 +33,7 @@ pub struct HttpProbe {
     /// Headers of the probe; they may be secret.
     pub headers: HeaderMap,
     /// Credentials: sent to the first host only.
-    pub credentials: Option<HeaderValue>,
+    pub credentials: Login,
     /// The request's body.
     pub body: Bytes,
     /// Whether redirects are followed.
@@ -93,7 +92,8 @@ impl HttpProbe {
         }
         let port = url.port_or_known_default().unwrap_or(80);
         let stream = connector.open(url.host_str().unwrap_or_default(), port, encrypted, report).await?;
-        let request = self.request(url, method)?;
+        let said = self.credentials.now().await.map_err(|error| Failure::new(Reason::Protocol, error.message))?;
+        let request = self.request(url, method, said)?;
         let start = Instant::now();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| of_hyper(&e))?;
         // Aborted when this function ends, however it ends.
@@ -135,7 +135,7 @@ impl HttpProbe {
         result.map(|()| (head, body))
     }
 
-    fn request(&self, url: &Url, method: &Method) -> Result<Request<Full<Bytes>>, Failure> {
+    fn request(&self, url: &Url, method: &Method, said: Said) -> Result<Request<Full<Bytes>>, Failure> {
         let invalid = |_| Failure::new(Reason::Protocol, "the request cannot be written");
         let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
         let body = if method == self.method { self.body.clone() } else { Bytes::new() };
@@ -145,9 +145,10 @@ impl HttpProbe {
         let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
         headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| Failure::new(Reason::Protocol, "the host cannot be written"))?);
         if url.origin() == self.url.origin() {
-            headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-            if let Some(credentials) = &self.credentials {
-                headers.insert(AUTHORIZATION, credentials.clone());
+            let more = self.headers.iter().chain(said.headers.iter());
+            headers.extend(more.map(|(name, value)| (name.clone(), value.clone())));
+            if let Some(credentials) = said.authorization {
+                headers.insert(AUTHORIZATION, credentials);
             }
         }
         Ok(request)
@@ -162,20 +163,6 @@ fn note_head(head: &Response<()>, report: &mut Report) {
     answer.version = if head.version() == Version::HTTP_10 { 1.0 } else { 1.1 };
     let parsed = text(LAST_MODIFIED).and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
     answer.modified = parsed.map(|zoned| zoned.timestamp().as_second() as f64);
-}
-
-/// The value of the `Authorization` header that the configuration asks for.
-pub fn credentials(config: &HttpConfig) -> Option<HeaderValue> {
-    let text = match (&config.basic_auth, &config.authorization) {
-        (Some((user, password)), _) => {
-            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{}", password.expose())))
-        }
-        (None, Some((scheme, credentials))) => format!("{scheme} {}", credentials.expose()),
-        (None, None) => return None,
-    };
-    let mut value = HeaderValue::from_str(&text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 fn of_hyper(error: &hyper::Error) -> Failure {

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use url::Url;
 
 use crate::config::{Secret, Section};
-use crate::http::HttpConfig;
+use crate::http::{HttpConfig, Login};
 
 use super::connection::{Connector, Family};
 use super::expectation::{Expectation, JsonRule};
-use super::http::{HttpProbe, credentials};
+use super::http::HttpProbe;
 use super::tcp::TcpProbe;
 use super::{Probe, Prober};
 
@@ -117,8 +117,7 @@ fn http_probe(section: &Section<'_>, url: &Url, http: &HttpConfig) -> HttpProbe 
     });
     let mut headers = HeaderMap::new();
     let own: BTreeMap<String, Secret> = section.or("headers", BTreeMap::new());
-    let more = http.headers.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
-    for (name, value) in own.iter().chain(more) {
+    for (name, value) in &own {
         let pair = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value.expose()));
         let (Ok(name), Ok(mut value)) = pair else {
             section.error("headers", format!("{name:?} or its value cannot stand in a request"), "use printable ASCII characters");
@@ -127,11 +126,15 @@ fn http_probe(section: &Section<'_>, url: &Url, http: &HttpConfig) -> HttpProbe 
         value.set_sensitive(true);
         headers.append(name, value);
     }
+    let credentials = Login::build(http).unwrap_or_else(|error| {
+        section.error("http_headers", error.to_string(), "use printable ASCII characters");
+        Login::build(&HttpConfig::default()).expect("the default settings are usable")
+    });
     HttpProbe {
         url: url.clone(),
         method,
         headers,
-        credentials: credentials(http),
+        credentials,
         body: section.secret("body").map(|body| body.expose().to_owned()).unwrap_or_default().into(),
         follow_redirects: http.follow_redirects,
         expectation: Expectation {

@@ -41,7 +41,7 @@ pub struct ApiError {
 impl From<HttpError> for ApiError {
     fn from(error: HttpError) -> Self {
         let kind = match error.kind {
-            HttpErrorKind::TooLarge | HttpErrorKind::Protocol | HttpErrorKind::Request => "invalid_response",
+            HttpErrorKind::TooLarge | HttpErrorKind::Protocol | HttpErrorKind::Request | HttpErrorKind::Credentials => "invalid_response",
             other => other.as_str(),
         };
         ApiError { kind, status: 0 }

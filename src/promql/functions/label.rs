@@ -132,24 +132,47 @@ const INFO_METRIC: &str = "target_info";
 /// Labels that identify the entity of an info series.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
 
+/// Which samples of info series count: those of the time that the first selector of the expression looks at. As in Prometheus 3.5 this only
+/// narrows what each step sees.
+fn info_span(evaluator: &Evaluator<'_>, expr: &Expr) -> (i64, i64) {
+    let steps = evaluator.steps;
+    let (at, offset) = first_selector(expr).map_or((None, 0), |selector| (selector.at, selector.offset));
+    let pinned = evaluator.query.pinned(at);
+    let (start, end) = (pinned.unwrap_or(steps.start), pinned.unwrap_or(steps.last()));
+    let lookback = i64::try_from(evaluator.query.engine.lookback.as_millis()).unwrap_or(i64::MAX);
+    let first = start.saturating_sub(lookback).saturating_add(1).saturating_sub(offset);
+    (first, end.saturating_sub(offset))
+}
+
+fn first_selector(expr: &Expr) -> Option<&VectorSelector> {
+    match expr {
+        Expr::VectorSelector(selector) => Some(selector),
+        Expr::MatrixSelector(matrix) => Some(&matrix.selector),
+        other => other.children().into_iter().find_map(first_selector),
+    }
+}
+
 fn info(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
     let base = evaluator.vector(&call.args[0])?;
     let wanted = match call.args.get(1).map(Expr::without_parens) {
         Some(Expr::VectorSelector(selector)) => selector.matchers.as_slice(),
         _ => &[],
     };
-    let name = wanted.iter().find(|m| m.name == METRIC_NAME).cloned().unwrap_or_else(|| Matcher::equal(METRIC_NAME, INFO_METRIC));
+    let mut names: Vec<Matcher> = wanted.iter().filter(|m| m.name == METRIC_NAME).cloned().collect();
+    if names.is_empty() {
+        names.push(Matcher::equal(METRIC_NAME, INFO_METRIC));
+    }
     let data: Vec<&Matcher> = wanted.iter().filter(|m| m.name != METRIC_NAME).collect();
     let selector = VectorSelector {
         name: String::new(),
-        matchers: std::iter::once(name.clone()).chain(data.iter().map(|m| (*m).clone())).collect(),
+        matchers: names.iter().chain(data.iter().copied()).cloned().collect(),
         offset: 0,
         at: None,
         may_match_all: true,
         span: call.span,
     };
     // Of an info series only the time of its sample counts: among several of one metric the newest holds.
-    let info = evaluator.select_with(&selector, |time, _| time as f64)?;
+    let info = evaluator.select_between(&selector, info_span(evaluator, &call.args[0]), |time, _| time as f64)?;
     let entity = |labels: &Labels| labels.filtered(|n| IDENTIFYING.contains(&n));
     let mut by_entity: HashMap<Labels, BTreeMap<&str, Vec<usize>>, ahash::RandomState> = HashMap::default();
     for (row, labels) in info.rows.iter().enumerate() {
@@ -171,7 +194,7 @@ fn info(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, EvalError> {
         evaluator.query.check()?;
         // Its values may be copied once as the frame grows.
         evaluator.query.hold_cells(2, base.steps)?;
-        if name.matches_labels(labels) {
+        if names.iter().any(|name| name.matches_labels(labels)) {
             out.push(labels.clone()).copy_from_slice(base.row(row));
             continue;
         }

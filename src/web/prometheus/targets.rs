@@ -80,6 +80,8 @@ async fn pools(State(context): State<Context>) -> Answer {
     Answer::json(&json!({ "scrapePools": pools }))
 }
 
-async fn alertmanagers() -> Answer {
-    Answer::json(&json!({ "activeAlertmanagers": [], "droppedAlertmanagers": [] }))
+async fn alertmanagers(State(context): State<Context>) -> Answer {
+    let known = context.alertmanagers.read().clone();
+    let list = |urls: &[String]| urls.iter().map(|url| json!({ "url": url })).collect::<Vec<_>>();
+    Answer::json(&json!({ "activeAlertmanagers": list(&known.active), "droppedAlertmanagers": list(&known.dropped) }))
 }

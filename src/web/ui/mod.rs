@@ -1,4 +1,4 @@
-//! The page at `/`: what is up, what fires, where the rest is. One file without outside parts; it reads the HTTP API.
+//! The page at `/` and `/graph`: what is up, what fires, where the rest is. One file without outside parts; it reads the HTTP API.
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use axum::response::{Html, IntoResponse, Response};
@@ -12,7 +12,8 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
-    Router::new().route("/", get(page))
+    // The links of alerts lead to /graph, as Prometheus's do; the page asks what their `g0.expr` says.
+    Router::new().route("/", get(page)).route("/graph", get(page)).route("/query", get(page))
 }
 
 async fn page() -> Response {
