@@ -15,7 +15,7 @@ use super::route::{Route, Routes};
 use super::time_interval::TimeInterval;
 use crate::config::{ConfigErrors, Document, Environment, FromNode, Loader, Section, Value, glob};
 use crate::model::{Labels, MatchOp, Matcher};
-use crate::notify::{NOTIFIERS, Notifier, NotifierKind};
+use crate::notify::{Digest, NOTIFIERS, Notifier, NotifierKind};
 use crate::template::Library;
 
 /// Keys of Alertmanager's `global` block. Notifiers read theirs; one that no configured notifier reads is no mistake.
@@ -103,6 +103,13 @@ pub struct Integration {
     pub policy: Arc<Policy>,
     /// The courier.
     pub courier: Arc<dyn Notifier>,
+}
+
+impl Integration {
+    /// Whether it opens incidents at a place that keeps them open until it hears of the end.
+    pub fn is_pager(&self) -> bool {
+        self.send_resolved && self.courier.action().is_none() && self.courier.digest() == Digest::Never
+    }
 }
 
 /// A name that routes send to.

@@ -113,6 +113,12 @@ impl NotificationLog {
         (entry.firing.len() < before).then(|| to_row(group_key, integration, entry))
     }
 
+    /// The groups in whose last message to `integration` one of `alerts` fired.
+    pub(super) fn groups_with(&self, integration: &str, alerts: &BTreeSet<u64>) -> Vec<String> {
+        let named = self.0.iter().filter(|((_, other), entry)| other == integration && !entry.firing.is_disjoint(alerts));
+        named.map(|((group, _), _)| group.clone()).collect()
+    }
+
     /// Takes back what the database remembered, unless something newer is known.
     pub fn restore(&mut self, row: LogRow) {
         let entry = LogEntry {

@@ -15,10 +15,11 @@ use tracing::{debug, error, info, warn};
 use super::act::{REMEMBERED, decision_row};
 use super::alerts::Incoming;
 use super::config::{Alerting, Integration};
-use super::deliver::{Deliverer, Desk, Mailbox};
+use super::deliver::{Deliverer, Desk};
 use super::dispatcher::{Dispatcher, Restored};
 use super::escalation::{Signer, fresh_key};
 use super::flapping::LONGEST;
+use super::mailbox::Mailbox;
 use super::metrics::{IntegrationLabels, Metrics};
 use super::refusals::Refused;
 use super::relief::Relief;
@@ -30,6 +31,8 @@ use crate::state::{DeadLetter, DecisionRow, Error, MAX_DEAD_LETTERS, OutboxRow, 
 
 /// Time between two log lines about posted alerts that were refused.
 const REFUSAL_QUIET: Duration = Duration::from_secs(60);
+/// How long attempts under way may take when the process ends.
+const GRACE: Duration = Duration::from_secs(25);
 /// Longest sleep: a clock that jumps is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 /// Time between two clean-ups.
@@ -335,6 +338,10 @@ impl Dispatch {
             };
             mailbox.forget_done(&message.delivery_id);
             if self.state.revive_message(&message.delivery_id, now).await? {
+                let body = self.memory.lock().renewed(&message, now);
+                if let Some(body) = body {
+                    self.state.merge_messages(&message.delivery_id, &body, &[]).await?;
+                }
                 self.metrics.outbox.get_or_create(labels).inc();
                 mailbox.wake();
                 sent += 1;
@@ -593,11 +600,18 @@ impl Couriers {
         self.retiring.spawn(async move { while former.join_next().await.is_some() {} });
     }
 
-    /// Attempts under way are finished first: each has a deadline.
+    /// Attempts under way are finished first, but for those that take too long: their messages stay in the outbox.
     async fn stop(&mut self) {
         let _ = self.stop.send(true);
-        while self.tasks.join_next().await.is_some() {}
-        while self.retiring.join_next().await.is_some() {}
+        let finished = async {
+            while self.tasks.join_next().await.is_some() {}
+            while self.retiring.join_next().await.is_some() {}
+        };
+        if tokio::time::timeout(GRACE, finished).await.is_err() {
+            warn!("A receiver has not answered; its message is sent again after the next start.");
+            self.tasks.shutdown().await;
+            self.retiring.shutdown().await;
+        }
     }
 }
 

@@ -71,6 +71,20 @@ impl Field {
         &self.source
     }
 
+    /// The words of it that are no template, each once: a robot may want one of them in every message.
+    pub(super) fn literals(&self) -> Vec<&str> {
+        let mut out: Vec<&str> = Vec::new();
+        for (index, piece) in self.source.split("{{").enumerate() {
+            let outside = if index == 0 { Some(piece) } else { piece.split_once("}}").map(|(_, outside)| outside) };
+            for line in outside.unwrap_or_default().lines().map(str::trim) {
+                if line.chars().any(char::is_alphanumeric) && !out.contains(&line) {
+                    out.push(line);
+                }
+            }
+        }
+        out
+    }
+
     /// Whether nothing is written.
     pub(super) fn is_empty(&self) -> bool {
         self.source.is_empty()
@@ -174,6 +188,13 @@ impl<'a> Rendering<'a> {
             }
             _ => text,
         }
+    }
+
+    /// Notes that a template printed what the receiver does not know; gives what stands for it.
+    pub(super) fn unknown(&mut self, key: &str, printed: &str, instead: &str) -> String {
+        let printed = if printed.trim().is_empty() { "nothing".to_owned() } else { format!("{printed:?}, which is not known") };
+        self.failed(key, &format!("it printed {printed}"));
+        instead.to_owned()
     }
 
     /// Notes a failure, logs and counts it.

@@ -1,5 +1,5 @@
 //! `telegram_configs`: `sendMessage` of the Bot API (SEMANTICS 184). <https://core.telegram.org/bots/api#sendmessage>.
-//! Every error of the API may be tried again (SEMANTICS 172).
+//! A refusal is about one message or one chat: it holds up no other, and the next flush tries again.
 
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ impl Notifier for Telegram {
                 Some(Value::Bool(true)) => Ok(()),
                 _ => Err(NotifyError::retryable(Reason::InvalidResponse, "the answer is not ok")),
             });
-            outcome.map_err(|error| NotifyError { retryable: true, retry_after: wait.or(error.retry_after), ..error })
+            outcome.map_err(|error| NotifyError { retry_after: wait.or(error.retry_after), ..error })
         })
     }
 
@@ -97,6 +97,10 @@ impl Notifier for Telegram {
 
     fn ready(&self) -> usize {
         self.bucket.ready(Instant::now())
+    }
+
+    fn deadline(&self) -> Duration {
+        self.endpoint.deadline()
     }
 }
 

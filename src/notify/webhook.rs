@@ -2,6 +2,8 @@
 //!
 //! Each request carries `X-Nightbell-Delivery`, the same for every attempt at one delivery, so that a receiver can drop repeats.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
@@ -67,6 +69,10 @@ impl Notifier for Webhook {
 
     fn digest(&self) -> Digest {
         Digest::Whole
+    }
+
+    fn deadline(&self) -> Duration {
+        self.endpoint.deadline()
     }
 }
 

@@ -70,7 +70,7 @@ impl Attachment {
         let mut out = Map::new();
         let title = rendering.text(self.title.as_ref(), || escape_angles(&subject(n, style.language)));
         let title_link = rendering.text(self.title_link.as_ref(), || link(n));
-        let text = rendering.text(self.text.as_ref(), || body(n, style, &SLACK, MAX_TEXT));
+        let mut text = rendering.text(self.text.as_ref(), || body(n, style, &SLACK, MAX_TEXT));
         let fallback = rendering.text(self.fallback.as_ref(), || format!("{} | {}", escape_angles(&subject(n, style.language)), link(n)));
         let colour = rendering.text(self.color.as_ref(), || if n.status == AlertStatus::Firing { "danger" } else { "good" }.to_owned());
         put(&mut out, "title", cut_chars(&title, MAX_TITLE).into_owned());
@@ -86,6 +86,12 @@ impl Attachment {
             }
         }
         out.insert("mrkdwn_in".into(), self.mrkdwn_in.iter().cloned().map(Value::String).collect());
+        let says = |name: &str| out.get(name).and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty());
+        let shows = says("title") || says("pretext") || says("image_url") || out.contains_key("fields");
+        if text.trim().is_empty() && !shows {
+            // Slack refuses an attachment that says nothing.
+            text = rendering.needed(self.text.as_ref().or(self.title.as_ref()), || body(n, style, &SLACK, MAX_TEXT));
+        }
         // Last, so that what failed anywhere is told here.
         let text = rendering.with_notes(text, MAX_TEXT);
         out.insert("text".into(), text.into());

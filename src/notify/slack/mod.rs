@@ -167,6 +167,10 @@ impl Notifier for Slack {
     fn ready(&self) -> usize {
         self.bucket.ready(Instant::now())
     }
+
+    fn deadline(&self) -> Duration {
+        self.endpoint.deadline()
+    }
 }
 
 impl Slack {
