@@ -28,7 +28,7 @@ use crate::notify::{Digest, Notification, NotifyError, Reason, Recipients, count
 use crate::state::{DeadLetter, DecisionRow, Error, OutboxRow, State};
 
 /// First and longest wait of a message that the place may take later, while it takes others.
-const APART: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(600));
+const APART: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
 /// Longest time after which it is written down who has a delivery to several recipients.
 const SERVED: Duration = Duration::from_secs(1);
 /// First pause after a failure.
@@ -479,6 +479,7 @@ impl Deliverer {
         }
         if error.reason == Reason::Rejected {
             // It is about this message: no other has to wait.
+            self.memory.lock().not_yet_accepted(&self.integration.key, notification);
             self.put_off(&waiting.message, notification, &error, APART, now).await;
             return Step::Done;
         }

@@ -253,7 +253,7 @@ fn tell(
     outcome.told.extend(told.iter().filter(|a| !a.resolved).map(|a| a.alert.fingerprint()));
     // Of an alert that flaps nothing renews the entry.
     let kept = if alerts.iter().any(|a| a.flapping.is_some()) { RETENTION } else { RETENTION.min(repeat * 2) };
-    let entry = LogEntry { sent_at: now, firing: found.firing, resolved: found.resolved, expires_at: now + kept };
+    let entry = LogEntry { sent_at: now, firing: found.firing, resolved: found.resolved, expires_at: now + kept, accepted: None };
     outcome.log.push(log.put(key, &integration.key, entry));
     if shown.is_empty() {
         return;

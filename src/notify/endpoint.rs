@@ -189,12 +189,8 @@ impl Answer {
     /// Why the place refused, in its own words, where it says so in one of the usual ways; without secrets, on one line.
     fn said(&self) -> Option<String> {
         let text = self.text().ok()?;
-        let said = match serde_json::from_str::<Value>(&text) {
-            Ok(json) => explained(&json)?,
-            // A page of a gateway says nothing to people.
-            Err(_) if text.trim_start().starts_with('<') => return None,
-            Err(_) => text,
-        };
+        // Any other text, a gateway's page for example, may be what it was told.
+        let said = explained(&serde_json::from_str::<Value>(&text).ok()?)?;
         Some(self.quote(&said)).filter(|said| !said.is_empty())
     }
 

@@ -1,5 +1,5 @@
 //! `telegram_configs`: `sendMessage` of the Bot API (SEMANTICS 184). <https://core.telegram.org/bots/api#sendmessage>.
-//! A refusal is about one message or one chat: it holds up no other, and the next flush tries again.
+//! Every error of the API may be tried again (SEMANTICS 172); what is about one message or one chat holds up no other.
 
 use std::time::Duration;
 
@@ -87,7 +87,11 @@ impl Notifier for Telegram {
                 Some(Value::Bool(true)) => Ok(()),
                 _ => Err(NotifyError::retryable(Reason::InvalidResponse, "the answer is not ok")),
             });
-            outcome.map_err(|error| NotifyError { retry_after: wait.or(error.retry_after), ..error })
+            outcome.map_err(|error| {
+                // A chat that blocked the bot says 403: it is one chat's matter.
+                let reason = if error.message.starts_with("answered 403") { Reason::Rejected } else { error.reason };
+                NotifyError { reason, retryable: true, retry_after: wait.or(error.retry_after), ..error }
+            })
         })
     }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use lettre::Address;
 use lettre::address::Envelope;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::message::{Attachment, Mailbox, Mailboxes, Message, MultiPart, SinglePart};
+use lettre::message::{Attachment, Mailbox, Message, MultiPart, SinglePart};
 
+use super::addresses;
 use crate::config::Section;
 use crate::notify::error::{NotifyError, Reason};
 use crate::notify::field::{Field, Rendering};
@@ -164,8 +165,7 @@ fn headers(section: &Section<'_>) -> Vec<(String, Field)> {
 
 /// A comma-separated list of addresses.
 pub(super) fn mailboxes(key: &str, text: &str) -> Result<Vec<Mailbox>, NotifyError> {
-    let list: Mailboxes = text.trim().trim_matches(',').parse().map_err(|_| malformed(&format!("{key} is not a list of addresses")))?;
-    let list: Vec<Mailbox> = list.into_iter().collect();
+    let list = addresses::parse(text).map_err(|_| malformed(&format!("{key} is not a list of addresses")))?;
     if list.is_empty() { Err(malformed(&format!("{key} is empty"))) } else { Ok(list) }
 }
 

@@ -4,6 +4,7 @@
 //! One connection for each message. A recipient that is refused does not keep the mail from the others; who already has it is remembered
 //! for the next attempt. Message-ID and Date come from the delivery, so a repeated attempt is the same mail.
 
+mod addresses;
 mod compose;
 mod session;
 mod tls;
@@ -49,14 +50,12 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
     }
     let composer = Composer::read(section, global);
     if !to.contains("{{") {
-        for address in to.split(',').map(str::trim).filter(|a| !a.is_empty()) {
-            if address.parse::<lettre::message::Mailbox>().is_err() {
-                section.error(
-                    "to",
-                    format!("{address:?} is not an address"),
-                    "give addresses such as someone@example.org, separated by commas",
-                );
-            }
+        if let Err(address) = addresses::parse(&to) {
+            section.error(
+                "to",
+                format!("{address:?} is not an address"),
+                "give addresses such as someone@example.org, separated by commas",
+            );
         }
     }
     Box::new(Email {

@@ -11,7 +11,7 @@ use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
-use lettre::transport::smtp::extension::ClientId;
+use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 
 use crate::config::{Secret, Section};
 use crate::http::TlsConfig;
@@ -125,7 +125,10 @@ impl Server {
     ) -> Result<Vec<Refused>, NotifyError> {
         step("AUTH", COMMAND, self.login(connection)).await?;
         let mail_from = async {
-            let sent = connection.command(Mail::new(Some(from.clone()), Vec::new())).await;
+            let foreign = std::iter::once(from).chain(to).any(|address| !address.to_string().is_ascii());
+            let offered = connection.server_info().supports_feature(Extension::SmtpUtfEight);
+            let parameters = if foreign && offered { vec![MailParameter::SmtpUtfEight] } else { Vec::new() };
+            let sent = connection.command(Mail::new(Some(from.clone()), parameters)).await;
             sent.map(drop).map_err(|e| self.refusal("MAIL", &e))
         };
         step("MAIL", COMMAND, mail_from).await?;
