@@ -453,6 +453,10 @@ impl Dispatch {
     /// A mailbox for each integration. Messages for one that is no longer configured become dead letters: nobody could send them.
     async fn open_mailboxes(&mut self, now: Timestamp) {
         let integrations = self.integrations();
+        for (_, labels) in self.mailboxes.iter().filter(|(key, _)| integrations.iter().all(|i| i.key != **key)).map(|(_, mailbox)| mailbox)
+        {
+            self.metrics.outbox.remove(labels);
+        }
         self.mailboxes.retain(|key, _| integrations.iter().any(|i| i.key == *key));
         for integration in &integrations {
             let labels = IntegrationLabels::of(integration);

@@ -30,6 +30,7 @@ pub mod policy;
 pub mod recovery;
 mod refusals;
 pub mod relief;
+mod renewing;
 pub mod route;
 mod schema;
 pub mod self_test;

@@ -227,7 +227,7 @@ fn read_headers(section: &Section<'_>) -> BTreeMap<String, Vec<Secret>> {
         let mut values: Vec<Secret> = header.or("values", Vec::new());
         values.extend(header.or::<Vec<Secret>>("secrets", Vec::new()));
         for path in header.or::<Vec<PathBuf>>("files", Vec::new()) {
-            match std::fs::read_to_string(&path) {
+            match header.content(&path) {
                 Ok(text) => values.push(Secret::new(text.trim())),
                 Err(e) => header.error("files", format!("{}: cannot be read: {e}", path.display()), "check the path and its permissions"),
             }

@@ -49,9 +49,9 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
     }
     Box::new(Discord {
         url,
-        title: Field::read(section, "title"),
-        message: Field::read(section, "message"),
-        content: Field::read(section, "content"),
+        title: Field::customised(section, "title", "discord.default.title"),
+        message: Field::customised(section, "message", "discord.default.message"),
+        content: Field::customised(section, "content", "discord.default.content"),
         username: Field::read(section, "username"),
         avatar_url: Field::read(section, "avatar_url"),
         bucket: Bucket::new(PER_MINUTE, Duration::from_secs(60)),

@@ -33,6 +33,17 @@ impl Field {
         section.get::<String>(key).map(|source| Field::new(section, key, source))
     }
 
+    /// The text under `key`; where there is none, Alertmanager's default template `default`, if a file of the user's redefines it.
+    pub(super) fn customised(section: &Section<'_>, key: &'static str, default: &str) -> Option<Self> {
+        Field::read(section, key).or_else(|| Field::redefined(section, key, default))
+    }
+
+    /// Alertmanager's default template `default`, if a file of the user's redefines it.
+    pub(super) fn redefined(section: &Section<'_>, key: &'static str, default: &str) -> Option<Self> {
+        let redefined = section.given::<Library>().is_some_and(|library| library.redefines(default));
+        redefined.then(|| Field::new(section, key, format!("{{{{ template \"{default}\" . }}}}")))
+    }
+
     /// A text that stands under `key`.
     pub(super) fn new(section: &Section<'_>, key: &'static str, source: String) -> Self {
         Field::at(section, section.position(key), key, source)

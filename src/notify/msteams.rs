@@ -38,9 +38,9 @@ struct Teams {
 fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
     Box::new(Teams {
         url: webhook_url(section),
-        title: Field::read(section, "title"),
-        summary: Field::read(section, "summary"),
-        text: Field::read(section, "text"),
+        title: Field::customised(section, "title", "msteams.default.title"),
+        summary: Field::customised(section, "summary", "msteams.default.summary"),
+        text: Field::customised(section, "text", "msteams.default.text"),
         endpoint: Endpoint::read(section, global),
         style: Style::read(section, global),
     })

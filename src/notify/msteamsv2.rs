@@ -32,8 +32,8 @@ struct Teams {
 fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
     Box::new(Teams {
         url: webhook_url(section),
-        title: Field::read(section, "title"),
-        text: Field::read(section, "text"),
+        title: Field::customised(section, "title", "msteamsv2.default.title"),
+        text: Field::customised(section, "text", "msteamsv2.default.text"),
         endpoint: Endpoint::read(section, global),
         style: Style::read(section, global),
     })

@@ -76,9 +76,9 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
     Box::new(Opsgenie {
         base,
         key,
-        message: Field::read(section, "message"),
-        description: Field::read(section, "description"),
-        source: Field::read(section, "source"),
+        message: Field::customised(section, "message", "opsgenie.default.message"),
+        description: Field::customised(section, "description", "opsgenie.default.description"),
+        source: Field::customised(section, "source", "opsgenie.default.source"),
         tags: Field::read(section, "tags"),
         actions: Field::read(section, "actions"),
         others: read(section, &["note", "priority", "entity"]),

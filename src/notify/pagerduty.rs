@@ -82,9 +82,9 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
     Box::new(PagerDuty {
         url: section.get::<Url>("url").or(inherited).or_else(|| Url::parse(default).ok()),
         key,
-        description: Field::read(section, "description"),
-        client: Field::read(section, "client"),
-        client_url: Field::read(section, "client_url"),
+        description: Field::customised(section, "description", "pagerduty.default.description"),
+        client: Field::customised(section, "client", "pagerduty.default.client"),
+        client_url: Field::customised(section, "client_url", "pagerduty.default.clientURL"),
         source: Field::read(section, "source"),
         severity: Field::read(section, "severity"),
         others: read(section, &["class", "component", "group"]),

@@ -64,7 +64,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         url,
         chat_id,
         thread_id: section.get("message_thread_id"),
-        message: Field::read(section, "message").map(|field| field.escaped(parse_mode == "HTML")),
+        message: Field::customised(section, "message", "telegram.default.message").map(|field| field.escaped(parse_mode == "HTML")),
         parse_mode,
         silent: section.or("disable_notifications", false),
         bucket: Bucket::new(PER_MINUTE, Duration::from_secs(60)),

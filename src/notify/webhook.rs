@@ -24,6 +24,18 @@ pub const KIND: NotifierKind = NotifierKind { key: "webhook_configs", name: "web
 /// Names one delivery across its attempts.
 const DELIVERY: HeaderName = HeaderName::from_static("x-nightbell-delivery");
 
+/// Services that have a kind of receiver of their own.
+const OF_ITS_OWN: [(&str, &str); 8] = [
+    ("hooks.slack.com", "slack_configs"),
+    ("oapi.dingtalk.com", "dingtalk_configs"),
+    ("qyapi.weixin.qq.com", "wecom_configs"),
+    ("open.feishu.cn", "feishu_configs"),
+    ("open.larksuite.com", "feishu_configs"),
+    ("discord.com", "discord_configs"),
+    ("api.telegram.org", "telegram_configs"),
+    ("events.pagerduty.com", "pagerduty_configs"),
+];
+
 struct Webhook {
     url: Field,
     max_alerts: usize,
@@ -41,7 +53,20 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
     }
     let written = url.expose().trim();
     if !written.is_empty() && !written.contains("{{") {
-        super::endpoint::parse_url(section, "url", url.clone());
+        let parsed = super::endpoint::parse_url(section, "url", url.clone());
+        let host = parsed.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
+        let own = OF_ITS_OWN.iter().find(|(service, _)| host == *service);
+        if let Some((service, key)) = own.filter(|_| section.node("payload").is_none()) {
+            let line = section.position("url").line;
+            let advice = format!("{service} refuses Alertmanager's JSON; use {key}");
+            tracing::warn!(
+                file = section.file(),
+                line,
+                key = "url",
+                advice,
+                "A webhook goes to a service that needs another kind of receiver."
+            );
+        }
     }
     Box::new(Webhook {
         url: Field::new(section, "url", written.to_owned()),

@@ -51,10 +51,14 @@ impl Composer {
             };
             threading.finish();
         }
+        let mut headers = headers(section);
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("subject")) {
+            headers.extend(Field::redefined(section, "headers", "email.default.subject").map(|field| ("Subject".to_owned(), field)));
+        }
         Composer {
             from,
-            headers: headers(section),
-            html: Field::read(section, "html"),
+            headers,
+            html: Field::customised(section, "html", "email.default.html"),
             text: Field::read(section, "text"),
             threading: enabled,
             thread_by_day: by_day,

@@ -32,6 +32,9 @@ const DATA: Duration = Duration::from_secs(120);
 const MESSAGE: Duration = Duration::from_secs(600);
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// What rustls says of a certificate that signs itself and says that it is an authority.
+const ITSELF: &str = "CaUsedAsEndEntity";
+
 /// One step within its deadline.
 async fn step<T>(name: &str, limit: Duration, work: impl Future<Output = Result<T, NotifyError>>) -> Result<T, NotifyError> {
     let late = |_| Err(NotifyError::retryable(Reason::Timeout, format!("smtp: {name}: timed out")));
@@ -87,7 +90,7 @@ impl Server {
         };
         // Without files of its own nothing can be wrong, and the system's certificates are large.
         let own = tls.ca.is_some() || tls.cert.is_some();
-        if own && let Err(problem) = tls::parameters(&tls, &host) {
+        if own && let Err(problem) = tls::parameters(&tls, &host, false) {
             section.error("tls_config", problem, "check the files of tls_config");
         }
         Server {
@@ -106,7 +109,18 @@ impl Server {
 
     /// Brings `mail` to all recipients; gives those that the server refused, which may be all. Each step has the deadline of RFC 5321.
     pub(super) async fn send(&self, from: &Address, to: &[Address], mail: &[u8]) -> Result<Vec<Refused>, NotifyError> {
-        let mut connection = step("connect", CONNECT, self.connect()).await?;
+        let mut connection = match step("connect", CONNECT, self.connect(false)).await {
+            // A certificate that signs itself is no authority's; it is trusted where the file names the very one.
+            Err(error) if self.tls.ca.is_some() && error.message.contains(ITSELF) => {
+                let connection = step("connect", CONNECT, self.connect(true)).await?;
+                let certificate = connection.peer_certificate().unwrap_or_default();
+                if !tls::is_trusted_itself(&self.tls, &certificate) {
+                    return Err(error);
+                }
+                connection
+            }
+            connected => connected?,
+        };
         let outcome = self.converse(&mut connection, from, to, mail).await;
         let usable = outcome.as_ref().map_or_else(|e| !matches!(e.reason, Reason::Unreachable | Reason::Timeout), |_| true);
         if usable {
@@ -162,8 +176,9 @@ impl Server {
         }
     }
 
-    async fn connect(&self) -> Result<AsyncSmtpConnection, NotifyError> {
-        let parameters = || tls::parameters(&self.tls, &self.host).map_err(|problem| NotifyError::permanent(Reason::Rejected, problem));
+    async fn connect(&self, pinned: bool) -> Result<AsyncSmtpConnection, NotifyError> {
+        let parameters =
+            || tls::parameters(&self.tls, &self.host, pinned).map_err(|problem| NotifyError::permanent(Reason::Rejected, problem));
         let at_once = if self.implicit_tls { Some(parameters()?) } else { None };
         let found = net::resolve(&self.host).await;
         let found = found.map_err(|e| NotifyError::retryable(Reason::Unreachable, format!("smtp: connect: {:?}: {e}", self.host)))?;

@@ -53,15 +53,19 @@ impl Attachment {
             action.finish();
             Row { texts: texts_of, short: None, confirm: confirm.unwrap_or_default() }
         });
+        let mut others = texts(section, &["callback_id", "image_url", "thumb_url"]);
+        for (key, default) in [("pretext", "slack.default.pretext"), ("footer", "slack.default.footer")] {
+            others.extend(Field::customised(section, key, default).map(|field| (key, field)));
+        }
         Attachment {
             fields: fields.collect(),
             actions: actions.collect(),
-            title: Field::read(section, "title"),
-            text: Field::read(section, "text"),
-            fallback: Field::read(section, "fallback"),
-            color: Field::read(section, "color"),
-            title_link: Field::read(section, "title_link"),
-            others: texts(section, &["pretext", "callback_id", "image_url", "thumb_url", "footer"]),
+            title: Field::customised(section, "title", "slack.default.title"),
+            text: Field::customised(section, "text", "slack.default.text"),
+            fallback: Field::customised(section, "fallback", "slack.default.fallback"),
+            color: Field::customised(section, "color", "slack.default.color"),
+            title_link: Field::customised(section, "title_link", "slack.default.titlelink"),
+            others,
             mrkdwn_in: section.or("mrkdwn_in", vec!["fallback".to_owned(), "pretext".to_owned(), "text".to_owned()]),
         }
     }

@@ -187,3 +187,73 @@ fn addresses_are_read_as_alertmanager_reads_them() {
         }
     }
 }
+
+/// A rotated token is used in the next message, without a reload.
+#[tokio::test]
+async fn files_of_secrets_are_read_again_when_they_change() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.display().to_string()
+    };
+    let sink = HttpSink::start([OK]);
+    let (token, key) = (file("token", "old-token"), file("key", "old-key-of-pagerduty"));
+    let yaml = format!(
+        "route: {{receiver: ops}}\nreceivers:\n- name: ops\n  webhook_configs: [{{url: '{0}', http_config: {{authorization: \
+         {{credentials_file: {token}}}}}}}]\n  pagerduty_configs: [{{routing_key_file: {key}, url: '{0}'}}]\n",
+        sink.url
+    );
+    let config = crate::alerting::read_config(&yaml).expect("valid");
+    let said = || sink.last().headers.get("authorization").cloned().unwrap_or_else(|| sink.last().body);
+    for (wanted, keys) in [("old", "old-key"), ("new", "new-key")] {
+        let couriers: Vec<_> = config.receivers[0].integrations.iter().map(|i| i.courier.clone()).collect();
+        for courier in couriers {
+            courier.notify(&firing()).await.expect("accepted");
+            assert!(said().contains(&format!("{wanted}-token")) || said().contains(keys), "{}", said());
+        }
+        file("token", "new-token-that-is-longer");
+        file("key", "new-key-of-pagerduty-too");
+    }
+}
+
+/// `openssl req -x509` makes an authority that stands for a server: it is trusted where `ca_file` names that very one.
+#[tokio::test]
+async fn a_mail_server_may_show_the_trusted_certificate_itself() {
+    use crate::servers::smtp::{Certificate, Smtp};
+    let (folder, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let (certificate, stranger) = (Certificate::authority(folder.path()), Certificate::authority(other.path()));
+    for mode in ["starttls", "tls"] {
+        let server = Smtp::start(&certificate.options(mode));
+        let yaml = |trusted: &Certificate| {
+            format!(
+                "receiver: {{to: a@b.c, from: d@e.f, smarthost: '127.0.0.1:{}', force_implicit_tls: {}, tls_config: {{ca_file: '{}'}}}}",
+                server.port,
+                mode == "tls",
+                trusted.cert.display()
+            )
+        };
+        build("email", &yaml(&certificate)).notify(&firing()).await.expect("accepted");
+        assert_eq!(server.mail()["tls"], true);
+        assert!(build("email", &yaml(&stranger)).notify(&firing()).await.is_err());
+        assert!(!server.has_mail());
+    }
+}
+
+/// A file that redefines a default template customises the message as if it were written.
+#[tokio::test]
+async fn a_redefined_default_template_counts_as_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("own.tmpl");
+    std::fs::write(&path, "{{ define \"__subject\" }}MINE {{ .Status }}{{ end }}").expect("written");
+    let sink = HttpSink::start([Reply::Answer(200, "", "ok")]);
+    let yaml = format!(
+        "templates: ['{}']\nroute: {{receiver: ops}}\nreceivers:\n- name: ops\n  slack_configs: [{{api_url: '{}', channel: c}}]\n",
+        path.display(),
+        sink.url
+    );
+    let config = crate::alerting::read_config(&yaml).expect("valid");
+    config.receivers[0].integrations[0].courier.notify(&firing()).await.expect("accepted");
+    let body: Value = serde_json::from_str(&sink.last().body).expect("JSON");
+    assert_eq!(body["attachments"][0]["title"], "MINE firing");
+}
