@@ -274,7 +274,7 @@ impl Deliverer {
         }
         let in_memory = || {
             let unsaved = self.mailbox.unsaved.lock();
-            let ready = |row: &&OutboxRow| !(row.held && quiet) && !self.mailbox.is_put_off(&row.delivery_id, now);
+            let ready = |row: &&OutboxRow| !(row.held && quiet || self.mailbox.is_put_off(&row.delivery_id, now));
             unsaved.iter().find(ready).cloned().map(|message| Waiting { message, place: None })
         };
         match found {

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
 use super::act::{REMEMBERED, decision_row};
 use super::alerts::Incoming;
 use super::config::{Alerting, Integration};
 use super::deliver::{Deliverer, Desk};
+use super::deliveries::Deliveries;
 use super::dispatcher::{Dispatcher, Restored};
 use super::escalation::{Signer, fresh_key};
 use super::flapping::LONGEST;
@@ -31,8 +31,6 @@ use crate::state::{DeadLetter, DecisionRow, Error, MAX_DEAD_LETTERS, OutboxRow, 
 
 /// Time between two log lines about posted alerts that were refused.
 const REFUSAL_QUIET: Duration = Duration::from_secs(60);
-/// How long attempts under way may take when the process ends.
-const GRACE: Duration = Duration::from_secs(25);
 /// Longest sleep: a clock that jumps is noticed within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 /// Time between two clean-ups.
@@ -494,7 +492,7 @@ impl Dispatch {
 
     /// Runs until `stop` becomes true, then lets attempts under way end. Errs when a courier ended by itself.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut stop: watch::Receiver<bool>) -> Result<(), String> {
-        let mut couriers = Couriers::start(&self);
+        let mut couriers = Deliveries::start(&self);
         let result = loop {
             self.flush(Timestamp::now()).await;
             let now = Timestamp::now();
@@ -515,7 +513,7 @@ impl Dispatch {
         result
     }
 
-    async fn obey(&mut self, command: Command, couriers: &mut Couriers) {
+    async fn obey(&mut self, command: Command, couriers: &mut Deliveries) {
         let now = Timestamp::now();
         // Whoever asked may have gone away; what was asked is done all the same.
         match command {
@@ -571,52 +569,6 @@ async fn read(state: &State, now: Timestamp) -> (Restored, bool) {
         Silence::from_row(row).map_err(|error| error!(id, error, "Silence in the state database cannot be read.")).ok()
     });
     (Restored { alerts, groups, log, silences: silences.collect(), escalations, actions, flaps, signer: Signer::default() }, unread)
-}
-
-/// The running delivery tasks.
-struct Couriers {
-    tasks: JoinSet<()>,
-    stop: watch::Sender<bool>,
-    /// Tasks of former configurations that still finish an attempt; their successors wait at the mailbox.
-    retiring: JoinSet<()>,
-}
-
-impl Couriers {
-    fn start(dispatch: &Dispatch) -> Self {
-        let (tasks, stop) = Self::spawn(dispatch);
-        Couriers { tasks, stop, retiring: JoinSet::new() }
-    }
-
-    fn spawn(dispatch: &Dispatch) -> (JoinSet<()>, watch::Sender<bool>) {
-        let (stop, stopped) = watch::channel(false);
-        let mut tasks = JoinSet::new();
-        for deliverer in dispatch.deliverers() {
-            tasks.spawn(deliverer.run(stopped.clone()));
-        }
-        (tasks, stop)
-    }
-
-    fn replace(&mut self, dispatch: &Dispatch) {
-        let (tasks, stop) = Self::spawn(dispatch);
-        let _ = std::mem::replace(&mut self.stop, stop).send(true);
-        let mut former = std::mem::replace(&mut self.tasks, tasks);
-        while self.retiring.try_join_next().is_some() {}
-        self.retiring.spawn(async move { while former.join_next().await.is_some() {} });
-    }
-
-    /// Attempts under way are finished first, but for those that take too long: their messages stay in the outbox.
-    async fn stop(&mut self) {
-        let _ = self.stop.send(true);
-        let finished = async {
-            while self.tasks.join_next().await.is_some() {}
-            while self.retiring.join_next().await.is_some() {}
-        };
-        if tokio::time::timeout(GRACE, finished).await.is_err() {
-            warn!("A receiver has not answered; its message is sent again after the next start.");
-            self.tasks.shutdown().await;
-            self.retiring.shutdown().await;
-        }
-    }
 }
 
 /// A random UUID (version 4). It names a silence and guards nothing, so the standard library's hash keys are random enough.

@@ -12,6 +12,7 @@ pub mod config;
 pub mod decision;
 pub mod dedup;
 pub mod deliver;
+mod deliveries;
 pub mod digest;
 pub mod dispatch;
 pub mod dispatcher;

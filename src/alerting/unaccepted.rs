@@ -50,7 +50,9 @@ impl AllUnaccepted {
         let known = self.0.entry(key).or_default();
         let (interval, repeat) = waits;
         // The first time at the next flush, then after two intervals, four, eight, …
-        known.retry_at = now + interval.saturating_mul((1 << known.count.min(20)) - 1).min(repeat);
+        // Half an interval more, because a refusal comes a little after its flush.
+        let skipped = interval.saturating_mul((1 << known.count.min(20)) - 1);
+        known.retry_at = now + if skipped.is_zero() { skipped } else { (skipped + interval / 2).min(repeat) };
         known.count = known.count.saturating_add(1);
         known.alerts.extend(alerts);
         std::mem::replace(&mut known.letter, letter.to_owned())
@@ -227,6 +229,6 @@ mod tests {
             all.get("g", "i").expect("known").retry_at.0 / 1000
         };
         let seconds: Vec<i64> = (0..8).map(|_| note()).collect();
-        assert_eq!(seconds, [0, 300, 900, 2100, 4500, 9300, 14_400, 14_400]);
+        assert_eq!(seconds, [0, 450, 1050, 2250, 4650, 9450, 14_400, 14_400]);
     }
 }

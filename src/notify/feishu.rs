@@ -33,8 +33,7 @@ const PACE: Duration = Duration::from_millis(220);
 /// Longest title, in characters: it is what the phone shows first.
 const MAX_TITLE: usize = 256;
 
-const CODES: Codes =
-    Codes { keys: &["code", "StatusCode"], rate_limited: (&[11_232, 9_499], 60), auth: &[19_021, 19_022, 19_001], busy: &[] };
+const CODES: Codes = Codes { keys: &["code", "StatusCode"], rate_limited: (&[11_232], 60), auth: &[19_021, 19_022, 19_001], busy: &[] };
 
 struct Feishu {
     url: Option<Url>,

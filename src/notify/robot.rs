@@ -65,7 +65,8 @@ impl Codes {
         let reason = if told.is_empty() { String::new() } else { format!(": {told}") };
         let text = format!("answered {} {code}{reason}", self.keys[0]);
         let (limited, wait) = self.rate_limited;
-        Err(if limited.contains(&code) {
+        // Feishu says it with a code that it has for other mistakes, too.
+        Err(if limited.contains(&code) || reason.contains("too many request") {
             NotifyError::retryable(Reason::RateLimited, text).wait(Some(answer.retry_after.unwrap_or(Duration::from_secs(wait))))
         } else if self.busy.contains(&code) {
             NotifyError::retryable(Reason::ServerError, text)

@@ -53,10 +53,10 @@ impl Attachment {
             action.finish();
             Row { texts: texts_of, short: None, confirm: confirm.unwrap_or_default() }
         });
-        let mut others = texts(section, &["callback_id", "image_url", "thumb_url"]);
-        for (key, default) in [("pretext", "slack.default.pretext"), ("footer", "slack.default.footer")] {
-            others.extend(Field::customised(section, key, default).map(|field| (key, field)));
-        }
+        let customised = |key: &'static str, default: &str| Field::customised(section, key, default).map(|field| (key, field));
+        let mut others: Vec<(&'static str, Field)> = customised("pretext", "slack.default.pretext").into_iter().collect();
+        others.extend(texts(section, &["callback_id", "image_url", "thumb_url"]));
+        others.extend(customised("footer", "slack.default.footer"));
         Attachment {
             fields: fields.collect(),
             actions: actions.collect(),
