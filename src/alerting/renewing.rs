@@ -70,6 +70,10 @@ impl Notifier for Renewing {
         self.current().deadline()
     }
 
+    fn advice(&self) -> Option<String> {
+        self.current().advice()
+    }
+
     fn has_recipients(&self) -> bool {
         self.current().has_recipients()
     }

@@ -89,6 +89,11 @@ pub trait Notifier: Send + Sync {
         false
     }
 
+    /// What is wrong with its configuration although it can be used.
+    fn advice(&self) -> Option<String> {
+        None
+    }
+
     /// What is done in the place of telling somebody, where it is a recovery action.
     fn action(&self) -> Option<&Action> {
         None

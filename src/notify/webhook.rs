@@ -37,6 +37,7 @@ const OF_ITS_OWN: [(&str, &str); 8] = [
 ];
 
 struct Webhook {
+    advice: Option<String>,
     url: Field,
     max_alerts: usize,
     /// Takes the place of Alertmanager's body.
@@ -52,23 +53,18 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         section.error("", "has neither url nor url_file", "add url: https://…");
     }
     let written = url.expose().trim();
+    let mut advice = None;
     if !written.is_empty() && !written.contains("{{") {
         let parsed = super::endpoint::parse_url(section, "url", url.clone());
         let host = parsed.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
         let own = OF_ITS_OWN.iter().find(|(service, _)| host == *service);
-        if let Some((service, key)) = own.filter(|_| section.node("payload").is_none()) {
-            let line = section.position("url").line;
-            let advice = format!("{service} refuses Alertmanager's JSON; use {key}");
-            tracing::warn!(
-                file = section.file(),
-                line,
-                key = "url",
-                advice,
-                "A webhook goes to a service that needs another kind of receiver."
-            );
-        }
+        advice = own.filter(|_| section.node("payload").is_none()).map(|(service, key)| {
+            let (file, line) = (section.file(), section.position("url").line);
+            format!("{file}:{line}: webhook_configs: {service} refuses Alertmanager's JSON; use {key}")
+        });
     }
     Box::new(Webhook {
+        advice,
         url: Field::new(section, "url", written.to_owned()),
         max_alerts: section.or("max_alerts", 0),
         payload: Tree::read(section, "payload"),
@@ -94,6 +90,10 @@ impl Notifier for Webhook {
 
     fn digest(&self) -> Digest {
         Digest::Whole
+    }
+
+    fn advice(&self) -> Option<String> {
+        self.advice.clone()
     }
 
     fn deadline(&self) -> Duration {

@@ -257,3 +257,15 @@ async fn a_redefined_default_template_counts_as_written() {
     let body: Value = serde_json::from_str(&sink.last().body).expect("JSON");
     assert_eq!(body["attachments"][0]["title"], "MINE firing");
 }
+
+#[test]
+fn a_webhook_at_a_service_that_needs_another_kind_of_receiver_is_named() {
+    for (host, key) in
+        [("hooks.slack.com", "slack_configs"), ("oapi.dingtalk.com", "dingtalk_configs"), ("open.feishu.cn", "feishu_configs")]
+    {
+        let advice = build("webhook", &format!("receiver: {{url: 'https://{host}/x/s3cr3t'}}")).advice().expect("advice");
+        assert_eq!(advice, format!("notify.yml:1: webhook_configs: {host} refuses Alertmanager's JSON; use {key}"));
+    }
+    assert_eq!(build("webhook", "receiver: {url: 'https://hooks.slack.com/x', payload: {text: hi}}").advice(), None);
+    assert_eq!(build("webhook", "receiver: {url: 'https://example.org/x'}").advice(), None);
+}
