@@ -49,14 +49,10 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         section.error("", "has no recipient", "add to: someone@example.org");
     }
     let composer = Composer::read(section, global);
-    if !to.contains("{{") {
-        if let Err(address) = addresses::parse(&to) {
-            section.error(
-                "to",
-                format!("{address:?} is not an address"),
-                "give addresses such as someone@example.org, separated by commas",
-            );
-        }
+    if !to.contains("{{")
+        && let Err(address) = addresses::parse(&to)
+    {
+        section.error("to", format!("{address:?} is not an address"), "give addresses such as someone@example.org, separated by commas");
     }
     Box::new(Email {
         to: Field::new(section, "to", to),
@@ -97,7 +93,7 @@ impl Notifier for Email {
                 None => sent.await?,
             };
             for address in tried.iter().filter(|address| refused.iter().all(|r| r.address != **address)) {
-                self.served.has_it(delivery, &address.to_string());
+                self.served.has_it(delivery, address.as_ref());
             }
             let (for_good, later): (Vec<_>, Vec<_>) = refused.iter().partition(|refused| refused.for_good);
             // Where nobody is left, the mail as a whole was refused.
@@ -106,7 +102,7 @@ impl Notifier for Email {
                 return Err(NotifyError::permanent(Reason::Rejected, first));
             }
             for refused in for_good {
-                self.served.is_refused(delivery, &refused.address.to_string(), &notification.receiver, &refused.reason);
+                self.served.is_refused(delivery, refused.address.as_ref(), &notification.receiver, &refused.reason);
             }
             let Some(first) = later.first() else {
                 self.served.complete(delivery);
