@@ -11,11 +11,12 @@ use std::time::Duration;
 use super::flapping::{Flapping, FlappingKeys};
 use super::inhibit::InhibitRule;
 use super::policy::Policy;
+use super::renewing::Renewing;
 use super::route::{Route, Routes};
 use super::time_interval::TimeInterval;
 use crate::config::{ConfigErrors, Document, Environment, FromNode, Loader, Section, Value, glob};
 use crate::model::{Labels, MatchOp, Matcher};
-use crate::notify::{NOTIFIERS, Notifier, NotifierKind};
+use crate::notify::{Digest, NOTIFIERS, Notifier, NotifierKind};
 use crate::template::Library;
 
 /// Keys of Alertmanager's `global` block. Notifiers read theirs; one that no configured notifier reads is no mistake.
@@ -105,6 +106,13 @@ pub struct Integration {
     pub courier: Arc<dyn Notifier>,
 }
 
+impl Integration {
+    /// Whether it opens incidents at a place that keeps them open until it hears of the end.
+    pub fn is_pager(&self) -> bool {
+        self.send_resolved && self.courier.action().is_none() && self.courier.digest() == Digest::Never
+    }
+}
+
 /// A name that routes send to.
 #[derive(Clone)]
 pub struct Receiver {
@@ -190,6 +198,8 @@ impl Alerting {
     }
 
     fn read_with_mistakes(document: &Document, folder: &Path, environment: &Environment) -> (Self, ConfigErrors) {
+        // Its texts mean what they mean to Alertmanager.
+        let environment = &environment.verbatim();
         let loader = Loader::new(document, environment, folder);
         let alerting = {
             let root = loader.root();
@@ -419,14 +429,18 @@ fn read_receiver(section: &Section<'_>, global: Option<&Section<'_>>, intervals:
 }
 
 fn read_integration(
-    (kind, index, send_resolved): (&NotifierKind, usize, bool),
+    (kind, index, send_resolved): (&'static NotifierKind, usize, bool),
     (receiver, policy): (&str, Arc<Policy>),
     section: &Section<'_>,
     global: Option<&Section<'_>>,
 ) -> Integration {
     let send_resolved = section.or("send_resolved", send_resolved);
-    let courier = Arc::from((kind.build)(section, global));
+    let before = section.files_read();
+    let mut courier: Arc<dyn Notifier> = Arc::from((kind.build)(section, global));
     section.finish();
+    if let Some(renewal) = section.renewal(global, before).filter(|_| courier.action().is_none()) {
+        courier = Arc::new(Renewing::new(kind, renewal, courier));
+    }
     Integration {
         key: format!("{receiver}/{}/{index}", kind.name),
         receiver: receiver.into(),

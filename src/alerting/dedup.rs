@@ -18,6 +18,8 @@ pub struct LogEntry {
     pub resolved: BTreeSet<u64>,
     /// When the entry may be forgotten.
     pub expires_at: Timestamp,
+    /// The alerts of which the integration accepted that they fire, and not yet that they ended; `None` where a former process knew it.
+    pub accepted: Option<BTreeSet<u64>>,
 }
 
 /// Why a message is sent.
@@ -99,7 +101,9 @@ impl NotificationLog {
     }
 
     /// Takes a decision down.
-    pub fn put(&mut self, group_key: &str, integration: &str, entry: LogEntry) -> LogRow {
+    pub fn put(&mut self, group_key: &str, integration: &str, mut entry: LogEntry) -> LogRow {
+        let former = self.0.get_mut(&(group_key.to_owned(), integration.to_owned()));
+        entry.accepted = former.map_or_else(|| Some(BTreeSet::new()), |former| former.accepted.take());
         let row = to_row(group_key, integration, &entry);
         self.0.insert((group_key.to_owned(), integration.to_owned()), entry);
         row
@@ -113,6 +117,24 @@ impl NotificationLog {
         (entry.firing.len() < before).then(|| to_row(group_key, integration, entry))
     }
 
+    /// What can be changed of an entry.
+    pub(super) fn get_mut(&mut self, group_key: &str, integration: &str) -> Option<&mut LogEntry> {
+        self.0.get_mut(&(group_key.to_owned(), integration.to_owned()))
+    }
+
+    /// The row of an entry.
+    pub(super) fn row(&self, group_key: &str, integration: &str) -> Option<LogRow> {
+        self.get(group_key, integration).map(|entry| to_row(group_key, integration, entry))
+    }
+
+    /// The groups in whose last message to `integration` one of `alerts` fired.
+    pub(super) fn groups_with(&self, integration: &str, alerts: &BTreeSet<u64>) -> Vec<String> {
+        let named = self.0.iter().filter(|((_, other), entry)| {
+            other == integration && !(entry.firing.is_disjoint(alerts) && entry.resolved.is_disjoint(alerts))
+        });
+        named.map(|((group, _), _)| group.clone()).collect()
+    }
+
     /// Takes back what the database remembered, unless something newer is known.
     pub fn restore(&mut self, row: LogRow) {
         let entry = LogEntry {
@@ -120,6 +142,7 @@ impl NotificationLog {
             firing: row.firing.into_iter().collect(),
             resolved: row.resolved.into_iter().collect(),
             expires_at: row.expires_at,
+            accepted: None,
         };
         self.0.entry((row.group_key, row.integration)).or_insert(entry);
     }
@@ -164,6 +187,7 @@ mod tests {
             firing: set(firing),
             resolved: set(resolved),
             expires_at: Timestamp::MAX,
+            accepted: None,
         };
         let decide = |entry: Option<LogEntry>, firing: &[u64], resolved: &[u64], send_resolved: bool, now: i64| {
             let found = Found { firing: set(firing), resolved: set(resolved) };

@@ -4,35 +4,39 @@
 //! (or when the place says so), up to the age at which it is given up. Messages of other groups take their turn meanwhile, and messages of
 //! one group that pile up become one. Where there are more than the place takes, all become one digest (see [`super::digest`]).
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use super::config::Integration;
 use super::decision::outcome;
 use super::digest::{Fold, is_too_large};
 use super::dispatcher::Dispatcher;
+use super::mailbox::Mailbox;
 use super::message::merge;
 use super::metrics::{IntegrationLabels, Metrics};
 use super::relief::Relief;
+use super::unaccepted::is_about_messages;
 use crate::model::{ActionOutcome, Stage, Timestamp, clock, format_duration};
-use crate::notify::{Digest, Notification, NotifyError, Reason, counting_failed_templates};
-use crate::state::{DeadLetter, DecisionRow, OutboxRow, State};
+use crate::notify::{Digest, Notification, NotifyError, Reason, Recipients, counting_failed_templates, remembering};
+use crate::state::{DeadLetter, DecisionRow, Error, OutboxRow, State};
 
-/// Deadline of one attempt.
-const ATTEMPT: Duration = Duration::from_secs(30);
+/// First and longest wait of a message that the place may take later, while it takes others.
+const APART: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
+/// Longest time after which it is written down who has a delivery to several recipients.
+const SERVED: Duration = Duration::from_secs(1);
 /// First pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause of our own choice.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Longest pause that a place may ask for.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+pub(super) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// Most messages of one group that are merged at once.
 const MERGE: i64 = 64;
 /// Messages that are read at once for a digest.
@@ -43,71 +47,6 @@ const LEARNED: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(61);
 /// How often an integration looks whether its quiet hours are over, or the database is back.
 const LOOK: Duration = Duration::from_secs(15);
-/// Most messages that are held in memory when the database cannot take them.
-const MAX_UNSAVED: usize = 1000;
-
-/// Most delivered messages that are remembered because the database would not let them go.
-const MAX_DONE: usize = 10_000;
-
-/// What the dispatcher and one integration's task share; it outlives a reload.
-#[derive(Default)]
-pub struct Mailbox {
-    pub(super) unsaved: Mutex<VecDeque<OutboxRow>>,
-    /// Messages the receiver has accepted (or that were given up) but the database would not let go.
-    pub(super) done: Mutex<HashSet<String>>,
-    wake: Notify,
-    /// Held by the one task that delivers: after a reload the successor waits for the last attempt of its predecessor.
-    turn: tokio::sync::Mutex<()>,
-}
-
-impl Mailbox {
-    /// Says that there is something in the outbox.
-    pub fn wake(&self) {
-        self.wake.notify_one();
-    }
-
-    /// Keeps a message that the database could not take. Beyond the bound the oldest one goes, and is returned.
-    pub fn keep(&self, message: OutboxRow) -> Option<OutboxRow> {
-        let mut unsaved = self.unsaved.lock();
-        unsaved.push_back(message);
-        let lost = if unsaved.len() > MAX_UNSAVED { unsaved.pop_front() } else { None };
-        self.wake();
-        lost
-    }
-
-    /// What the database could not take, to try again.
-    pub fn unsaved_messages(&self) -> Vec<OutboxRow> {
-        self.unsaved.lock().iter().cloned().collect()
-    }
-
-    /// The database has taken this message. If it was delivered from memory meanwhile, it is not sent from there.
-    pub fn saved(&self, delivery_id: &str) {
-        let mut unsaved = self.unsaved.lock();
-        let before = unsaved.len();
-        unsaved.retain(|row| row.delivery_id != delivery_id);
-        if unsaved.len() == before {
-            self.is_done(delivery_id);
-        }
-    }
-
-    /// The bound is far beyond what one outage brings; beyond it, a message may come twice.
-    fn is_done(&self, delivery_id: &str) {
-        let mut done = self.done.lock();
-        if done.len() < MAX_DONE {
-            done.insert(delivery_id.to_owned());
-        }
-    }
-
-    /// A message that was dealt with is to be sent again.
-    pub fn forget_done(&self, delivery_id: &str) {
-        self.done.lock().remove(delivery_id);
-    }
-
-    /// How many messages are held in memory alone.
-    pub fn unsaved(&self) -> usize {
-        self.unsaved.lock().len()
-    }
-}
 
 /// What all delivery tasks work with.
 #[derive(Clone)]
@@ -250,13 +189,17 @@ impl Deliverer {
         let _turn = mailbox.turn.lock().await;
         while !*stop.borrow_and_update() {
             let step = self.step(Timestamp::now()).await;
+            let apart = self.mailbox.next_put_off(Timestamp::now());
             // Only an idle task is woken by a new message: a failing receiver is not tried more often because there is more to say.
             let wait = async {
                 match step {
                     Step::Done => {}
-                    Step::Idle if self.integration.policy.quiet_hours.is_empty() => self.mailbox.wake.notified().await,
+                    Step::Idle if self.integration.policy.quiet_hours.is_empty() && apart.is_none() => self.mailbox.wake.notified().await,
                     // Nobody says when quiet hours end, or when the database is back.
-                    Step::Idle | Step::Look => drop(tokio::time::timeout(LOOK, self.mailbox.wake.notified()).await),
+                    Step::Idle | Step::Look => {
+                        let look = apart.unwrap_or(LOOK).clamp(FIRST_PAUSE, LOOK);
+                        drop(tokio::time::timeout(look, self.mailbox.wake.notified()).await);
+                    }
                     Step::Pause(pause) => tokio::time::sleep(pause).await,
                 }
             };
@@ -275,7 +218,7 @@ impl Deliverer {
             Err(wait) => return Step::Pause(wait),
         };
         let quiet = self.integration.policy.is_quiet(now);
-        let waiting = match self.next(quiet).await {
+        let waiting = match self.next(quiet, now).await {
             Ok(Some(waiting)) => waiting,
             Ok(None) => return Step::Idle,
             // What it holds is not lost.
@@ -289,10 +232,13 @@ impl Deliverer {
             Ok(merged) => merged,
             Err((waiting, reason)) => {
                 let error = NotifyError::permanent(Reason::Template, format!("the stored message cannot be read: {reason}"));
-                self.bury(&waiting, &error, now).await;
+                self.bury(&waiting.message, &error, true, now).await;
                 return Step::Done;
             }
         };
+        if self.drop_unheard_end(&waiting.message, &notification, now).await {
+            return Step::Done;
+        }
         let courier = Arc::clone(&self.integration.courier);
         if let Some(action) = courier.action() {
             self.cursor = waiting.place.unwrap_or(self.cursor);
@@ -320,16 +266,16 @@ impl Deliverer {
     }
 
     /// The next message: after the cursor, else from the beginning, else from memory.
-    async fn next(&mut self, quiet: bool) -> Result<Option<Waiting>, ()> {
-        let key = &self.integration.key;
-        let mut found = self.state.next_message(key, self.cursor, !quiet).await;
+    async fn next(&mut self, quiet: bool, now: Timestamp) -> Result<Option<Waiting>, ()> {
+        let mut found = self.next_after(self.cursor, quiet, now).await;
         if self.cursor > 0 && matches!(found, Ok(None)) {
             self.cursor = 0;
-            found = self.state.next_message(key, 0, !quiet).await;
+            found = self.next_after(0, quiet, now).await;
         }
         let in_memory = || {
             let unsaved = self.mailbox.unsaved.lock();
-            unsaved.iter().find(|row| !(row.held && quiet)).cloned().map(|message| Waiting { message, place: None })
+            let ready = |row: &&OutboxRow| !(row.held && quiet || self.mailbox.is_put_off(&row.delivery_id, now));
+            unsaved.iter().find(ready).cloned().map(|message| Waiting { message, place: None })
         };
         match found {
             Ok(Some((place, message))) => Ok(Some(Waiting { message, place: Some(place) })),
@@ -337,6 +283,17 @@ impl Deliverer {
             Err(error) => {
                 debug!(receiver = self.integration.receiver, notifier = self.integration.notifier, %error, "Outbox cannot be read.");
                 in_memory().map(Some).ok_or(())
+            }
+        }
+    }
+
+    /// The first message in the database after a place, those apart that wait for their own time.
+    async fn next_after(&self, mut after: i64, quiet: bool, now: Timestamp) -> Result<Option<(i64, OutboxRow)>, Error> {
+        loop {
+            let found = self.state.next_message(&self.integration.key, after, !quiet).await?;
+            match found {
+                Some((place, row)) if self.mailbox.is_put_off(&row.delivery_id, now) => after = place,
+                found => return Ok(found),
             }
         }
     }
@@ -430,15 +387,40 @@ impl Deliverer {
     async fn attempt(&self, notification: &Notification) -> Result<(), NotifyError> {
         self.metrics.notifications.get_or_create(&self.labels).inc();
         let started = Instant::now();
+        let deadline = self.integration.courier.deadline();
         let failed_templates = Arc::new(AtomicU64::new(0));
         let attempt = counting_failed_templates(Arc::clone(&failed_templates), self.integration.courier.notify(notification));
-        let result = match tokio::time::timeout(ATTEMPT, attempt).await {
+        let result = match tokio::time::timeout(deadline, self.remembering(notification, attempt)).await {
             Ok(result) => result,
-            Err(_) => Err(NotifyError::retryable(Reason::Timeout, format!("no answer within {}s", ATTEMPT.as_secs()))),
+            Err(_) => Err(NotifyError::retryable(Reason::Timeout, format!("no answer within {}s", deadline.as_secs()))),
         };
         self.metrics.template_failures.get_or_create(&self.labels).inc_by(failed_templates.load(Ordering::Relaxed));
         self.metrics.duration.get_or_create(&self.labels).inc_by(started.elapsed().as_secs_f64());
         result
+    }
+
+    /// Makes an attempt of a delivery to several recipients and writes down who has it, while it runs: a cut must not make repeats.
+    async fn remembering<T>(&self, notification: &Notification, attempt: impl Future<Output = T>) -> T {
+        if !self.integration.courier.has_recipients() {
+            return attempt.await;
+        }
+        let id = &notification.delivery_id;
+        // A database that fails costs a repeat, not the message.
+        let mut written = self.state.served(id).await.unwrap_or_default();
+        let recipients = Arc::new(Recipients::new(written.iter().cloned()));
+        let attempt = remembering(Arc::clone(&recipients), attempt);
+        tokio::pin!(attempt);
+        loop {
+            let result = tokio::time::timeout(SERVED, &mut attempt).await;
+            let done = recipients.done();
+            if done != written && self.state.put_served(id, &done).await.is_ok() {
+                written = done;
+            }
+            if let Ok(result) = result {
+                *self.mailbox.refused.lock() = recipients.refused();
+                return result;
+            }
+        }
     }
 
     async fn settle(&mut self, waiting: Waiting, notification: &Notification, result: Result<(), NotifyError>, now: Timestamp) -> Step {
@@ -452,13 +434,24 @@ impl Deliverer {
                 self.failures = 0;
                 self.failing_since = None;
                 self.pace.accepted(now);
-                let decided = outcome(notification, &self.integration.key, now, |resolved| Stage::Delivered { resolved });
+                self.note_accepted(notification);
+                let refused = std::mem::take(&mut *self.mailbox.refused.lock());
+                let mut decided = Vec::new();
+                if let Some(first) = refused.first() {
+                    self.metrics.failed.get_or_create(&self.labels.because(Reason::Rejected.as_str())).inc_by(refused.len() as u64);
+                    let text = format!("{} recipients refused: {first}", refused.len());
+                    decided = outcome(notification, &self.integration.key, now, |_| Stage::Failing { error: text.clone() });
+                }
+                decided.extend(outcome(notification, &self.integration.key, now, |resolved| Stage::Delivered { resolved }));
                 self.leave(&waiting.message, &decided).await;
                 return Step::Done;
             }
             Err(error) => error,
         };
-        self.metrics.failed.get_or_create(&self.labels.because(error.reason.as_str())).inc();
+        // A message about messages that fail raises nothing new by failing itself.
+        if !is_about_messages(notification) {
+            self.metrics.failed.get_or_create(&self.labels.because(error.reason.as_str())).inc();
+        }
         if error.reason == Reason::RateLimited {
             self.pace.refused(now);
         }
@@ -466,7 +459,7 @@ impl Deliverer {
             let relieved = self.hand_over(&waiting.message, &self.relief.fallback, now).await
                 || error.reason == Reason::Template && self.relieve(&waiting.message, &error, now).await;
             if !relieved {
-                self.bury(&waiting, &error, now).await;
+                self.not_accepted(&waiting.message, notification, &error, now).await;
             }
             return Step::Done;
         }
@@ -481,7 +474,13 @@ impl Deliverer {
         if now.since(waiting.message.created_at) >= self.integration.policy.give_up_after {
             let age = format_duration(self.integration.policy.give_up_after);
             let given_up = NotifyError { message: format!("given up after {age}: {error}"), ..error };
-            self.bury(&waiting, &given_up, now).await;
+            self.not_accepted(&waiting.message, notification, &given_up, now).await;
+            return Step::Done;
+        }
+        if error.reason == Reason::Rejected {
+            // It is about this message: no other has to wait.
+            self.memory.lock().not_yet_accepted(&self.integration.key, notification);
+            self.put_off(&waiting.message, notification, &error, APART, now).await;
             return Step::Done;
         }
         if self.last_error.replace(error.reason) != Some(error.reason) {
@@ -506,7 +505,7 @@ impl Deliverer {
     }
 
     /// Writes down that a message was not accepted: once, until it fails otherwise or another one does.
-    async fn note_failure(&mut self, message: &OutboxRow, error: &NotifyError, now: Timestamp) {
+    pub(super) async fn note_failure(&mut self, message: &OutboxRow, error: &NotifyError, now: Timestamp) {
         let failure = (message.delivery_id.clone(), error.reason);
         if self.noted.as_ref() == Some(&failure) {
             return;
@@ -535,6 +534,7 @@ impl Deliverer {
         let removed = self.state.settle_message(id, decided).await.is_ok();
         if removed {
             self.mailbox.done.lock().remove(id);
+            self.mailbox.put_off.lock().remove(id);
             self.metrics.outbox.get_or_create(&self.labels).dec();
         } else {
             self.mailbox.is_done(id);
@@ -542,17 +542,20 @@ impl Deliverer {
         removed
     }
 
-    async fn bury(&mut self, waiting: &Waiting, error: &NotifyError, now: Timestamp) {
+    /// Keeps a message as a dead letter; it is `news` unless the same was counted before.
+    pub(super) async fn bury(&mut self, message: &OutboxRow, error: &NotifyError, news: bool, now: Timestamp) {
         let (receiver, notifier) = (&self.integration.receiver, self.integration.notifier);
-        error!(receiver, notifier, group_key = waiting.message.group_key, %error, "Message cannot be delivered; it is kept as a dead letter.");
-        self.metrics.dead.get_or_create(&self.labels.because(error.reason.as_str())).inc();
-        let letter = DeadLetter { message: waiting.message.clone(), died_at: now, error: error.to_string() };
+        error!(receiver, notifier, group_key = message.group_key, %error, "Message cannot be delivered; it is kept as a dead letter.");
+        if news {
+            self.metrics.dead.get_or_create(&self.labels.because(error.reason.as_str())).inc();
+        }
+        let letter = DeadLetter { message: message.clone(), died_at: now, error: error.to_string() };
         if let Err(error) = self.state.bury_message(&letter).await {
             warn!(receiver, notifier, %error, "Dead letter could not be kept.");
         }
         let text = error.to_string();
-        let decided = self.decided(&waiting.message, now, |_| Stage::GivenUp { error: text.clone() });
-        self.leave(&waiting.message, &decided).await;
+        let decided = self.decided(message, now, |_| Stage::GivenUp { error: text.clone() });
+        self.leave(message, &decided).await;
     }
 
     /// What was asked for could be done.

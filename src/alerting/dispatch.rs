@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 
 use super::act::{REMEMBERED, decision_row};
 use super::alerts::Incoming;
 use super::config::{Alerting, Integration};
-use super::deliver::{Deliverer, Desk, Mailbox};
+use super::deliver::{Deliverer, Desk};
+use super::deliveries::Deliveries;
 use super::dispatcher::{Dispatcher, Restored};
 use super::escalation::{Signer, fresh_key};
 use super::flapping::LONGEST;
+use super::mailbox::Mailbox;
 use super::metrics::{IntegrationLabels, Metrics};
 use super::refusals::Refused;
 use super::relief::Relief;
@@ -304,6 +305,10 @@ impl Dispatch {
             };
             mailbox.forget_done(&message.delivery_id);
             if self.state.revive_message(&message.delivery_id, now).await? {
+                let body = self.memory.lock().renewed(&message, now);
+                if let Some(body) = body {
+                    self.state.merge_messages(&message.delivery_id, &body, &[]).await?;
+                }
                 self.metrics.outbox.get_or_create(labels).inc();
                 mailbox.wake();
                 sent += 1;
@@ -415,6 +420,10 @@ impl Dispatch {
     /// A mailbox for each integration. Messages for one that is no longer configured become dead letters: nobody could send them.
     async fn open_mailboxes(&mut self, now: Timestamp) {
         let integrations = self.integrations();
+        for (_, labels) in self.mailboxes.iter().filter(|(key, _)| integrations.iter().all(|i| i.key != **key)).map(|(_, mailbox)| mailbox)
+        {
+            self.metrics.outbox.remove(labels);
+        }
         self.mailboxes.retain(|key, _| integrations.iter().any(|i| i.key == *key));
         for integration in &integrations {
             let labels = IntegrationLabels::of(integration);
@@ -452,7 +461,7 @@ impl Dispatch {
 
     /// Runs until `stop` becomes true, then lets attempts under way end. Errs when a courier ended by itself.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut stop: watch::Receiver<bool>) -> Result<(), String> {
-        let mut couriers = Couriers::start(&self);
+        let mut couriers = Deliveries::start(&self);
         let result = loop {
             self.flush(Timestamp::now()).await;
             let now = Timestamp::now();
@@ -473,7 +482,7 @@ impl Dispatch {
         result
     }
 
-    async fn obey(&mut self, command: Command, couriers: &mut Couriers) {
+    async fn obey(&mut self, command: Command, couriers: &mut Deliveries) {
         let now = Timestamp::now();
         // Whoever asked may have gone away; what was asked is done all the same.
         match command {
@@ -529,45 +538,6 @@ async fn read(state: &State, now: Timestamp) -> (Restored, bool) {
         Silence::from_row(row).map_err(|error| error!(id, error, "Silence in the state database cannot be read.")).ok()
     });
     (Restored { alerts, groups, log, silences: silences.collect(), escalations, actions, flaps, signer: Signer::default() }, unread)
-}
-
-/// The running delivery tasks.
-struct Couriers {
-    tasks: JoinSet<()>,
-    stop: watch::Sender<bool>,
-    /// Tasks of former configurations that still finish an attempt; their successors wait at the mailbox.
-    retiring: JoinSet<()>,
-}
-
-impl Couriers {
-    fn start(dispatch: &Dispatch) -> Self {
-        let (tasks, stop) = Self::spawn(dispatch);
-        Couriers { tasks, stop, retiring: JoinSet::new() }
-    }
-
-    fn spawn(dispatch: &Dispatch) -> (JoinSet<()>, watch::Sender<bool>) {
-        let (stop, stopped) = watch::channel(false);
-        let mut tasks = JoinSet::new();
-        for deliverer in dispatch.deliverers() {
-            tasks.spawn(deliverer.run(stopped.clone()));
-        }
-        (tasks, stop)
-    }
-
-    fn replace(&mut self, dispatch: &Dispatch) {
-        let (tasks, stop) = Self::spawn(dispatch);
-        let _ = std::mem::replace(&mut self.stop, stop).send(true);
-        let mut former = std::mem::replace(&mut self.tasks, tasks);
-        while self.retiring.try_join_next().is_some() {}
-        self.retiring.spawn(async move { while former.join_next().await.is_some() {} });
-    }
-
-    /// Attempts under way are finished first: each has a deadline.
-    async fn stop(&mut self) {
-        let _ = self.stop.send(true);
-        while self.tasks.join_next().await.is_some() {}
-        while self.retiring.join_next().await.is_some() {}
-    }
 }
 
 /// A random UUID (version 4). It names a silence and guards nothing, so the standard library's hash keys are random enough.

@@ -16,6 +16,7 @@ use super::pipeline::{self, Flush, Mutes};
 use super::recovery::Recent;
 use super::refusals::Refusals;
 use super::silence::{RETENTION, Silence, Silences};
+use super::unaccepted::AllUnaccepted;
 use crate::model::{Alert, Labels, Stage, Timestamp};
 use crate::state::{ActionRow, AlertPath, AlertRow, DecisionRow, EscalationRow, FlapRow, GroupRow, LogRow, Transition};
 
@@ -50,6 +51,8 @@ pub struct Dispatcher {
     pub(super) groups: BTreeMap<String, Group>,
     pub(super) silences: Silences,
     pub(super) log: NotificationLog,
+    /// What receivers refused.
+    pub(super) unaccepted: AllUnaccepted,
     verdicts: Verdicts,
     pub(super) escalations: Escalations,
     pub(super) actions: Recent,
@@ -71,6 +74,7 @@ impl Dispatcher {
             groups: BTreeMap::new(),
             silences: Silences::default(),
             log: NotificationLog::default(),
+            unaccepted: AllUnaccepted::default(),
             verdicts: Verdicts::default(),
             escalations: Escalations::default(),
             actions: Recent::default(),
@@ -322,7 +326,15 @@ impl Dispatcher {
 
     /// What decides about muting, but the notification log.
     fn mutes<'a>(&'a self, config: &'a Alerting, inhibition: &'a Inhibition<'a>) -> Mutes<'a> {
-        Mutes { config, inhibition, silences: &self.silences, flaps: &self.flaps, signer: &self.signer, actions: &self.actions }
+        Mutes {
+            config,
+            inhibition,
+            silences: &self.silences,
+            flaps: &self.flaps,
+            signer: &self.signer,
+            actions: &self.actions,
+            unaccepted: &self.unaccepted,
+        }
     }
 
     /// Tells the next contact of each alert that nobody acknowledged in time, and all who were told of its end.
@@ -390,6 +402,7 @@ impl Dispatcher {
         self.alerts.collect_garbage(now, |fingerprint| held.contains(&fingerprint));
         let keys: HashSet<&str> = self.groups.values().map(|group| group.key.as_str()).collect();
         let forgotten = self.log.prune(aged, |group| keys.contains(group));
+        self.unaccepted.retain(|group| keys.contains(group));
         self.silences.prune(aged - RETENTION);
         self.flaps.prune(aged - LONGEST * 2);
         forgotten

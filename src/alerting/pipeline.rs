@@ -15,6 +15,7 @@ use super::message::{Subject, compose, notified, order};
 use super::recovery::{self, Recent};
 use super::route::Route;
 use super::silence::Silences;
+use super::unaccepted::AllUnaccepted;
 use crate::model::evidence::Clue;
 use crate::model::stage::{Inhibitor, Silencer, label_map};
 use crate::model::{Alert, Labels, Stage, Timestamp};
@@ -48,6 +49,8 @@ pub struct Mutes<'a> {
     pub signer: &'a Signer,
     /// What was done about alerts.
     pub actions: &'a Recent,
+    /// What receivers refused.
+    pub unaccepted: &'a AllUnaccepted,
 }
 
 /// One group at one instant.
@@ -117,7 +120,18 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
     for integration in &receiver.integrations {
         // What acts does so each time that an alert fires.
         let flaps = Some(mutes.flaps).filter(|_| integration.courier.action().is_none());
-        let passing: Vec<Passing<'_>> = passing.iter().map(|alert| Passing::new(alert, flaps, now)).collect();
+        let entry = log.get(&flush.group.key, &integration.key);
+        // What was opened at a pager is closed there, whatever mutes it by now.
+        let opened = |alert: &&&Alert| {
+            integration.is_pager() && alert.is_resolved(now) && entry.is_some_and(|entry| entry.firing.contains(&alert.fingerprint()))
+        };
+        let closing = suppressed.iter().filter(opened);
+        let mut passing: Vec<Passing<'_>> = passing.iter().chain(closing).map(|alert| Passing::new(alert, flaps, now)).collect();
+        if let Some(unaccepted) = mutes.unaccepted.get(&flush.group.key, &integration.key) {
+            // Nobody hears of the end of what was never accepted.
+            let heard = |a: &Passing<'_>| entry.is_some_and(|entry| entry.firing.contains(&a.id));
+            passing.retain(|a| !a.resolved || !unaccepted.alerts.contains(&a.id) || heard(a));
+        }
         if !passing.is_empty() {
             tell(&flush, &passing, mutes, integration, log, &mut outcome);
         }
@@ -213,6 +227,14 @@ fn tell(
     let repeat = flush.route.repeat_interval;
     let reason = should_notify(entry, &found, repeat, integration.send_resolved, now);
     let in_vain = |reason: &NotifyReason| *reason == NotifyReason::Repeat && news.iter().all(|a| a.resolved);
+    if mutes.unaccepted.get(key, &integration.key).is_some_and(|unaccepted| {
+        let unheard = |id: &u64| entry.is_none_or(|entry| !entry.firing.contains(id));
+        now < unaccepted.retry_at
+            && found.firing.iter().filter(|id| unheard(id)).all(|id| unaccepted.alerts.contains(id))
+            && !found.firing.is_empty()
+    }) {
+        return;
+    }
     let Some(reason) = reason.filter(|reason| !in_vain(reason)) else {
         return held_back(&news, entry, repeat, integration, outcome);
     };
@@ -231,7 +253,7 @@ fn tell(
     outcome.told.extend(told.iter().filter(|a| !a.resolved).map(|a| a.alert.fingerprint()));
     // Of an alert that flaps nothing renews the entry.
     let kept = if alerts.iter().any(|a| a.flapping.is_some()) { RETENTION } else { RETENTION.min(repeat * 2) };
-    let entry = LogEntry { sent_at: now, firing: found.firing, resolved: found.resolved, expires_at: now + kept };
+    let entry = LogEntry { sent_at: now, firing: found.firing, resolved: found.resolved, expires_at: now + kept, accepted: None };
     outcome.log.push(log.put(key, &integration.key, entry));
     if shown.is_empty() {
         return;

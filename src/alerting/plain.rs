@@ -168,7 +168,12 @@ fn transport(http: &mut Node) {
     for (key, _, node) in entries.iter_mut() {
         match (key.as_str(), &mut node.value) {
             ("tls_config", _) => *node = tls_settings(node),
-            ("proxy_url", Value::Scalar { text, .. }) if Url::parse(text).is_ok() => *text = "http://proxy.invalid/".into(),
+            // Go's `net/url` takes a bare word as a path.
+            ("proxy_url", Value::Scalar { text, .. })
+                if Url::parse(text).is_ok() || !text.contains([':', '%', ' ']) && !text.bytes().any(|b| b.is_ascii_control()) =>
+            {
+                *text = "http://proxy.invalid/".into()
+            }
             ("http_headers", Value::Map(headers)) => {
                 for (_, _, header) in headers {
                     if let Value::Map(entries) = &mut header.value {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tracing::error;
 
 use super::config::Integration;
-use super::deliver::{Deliverer, Mailbox};
+use super::deliver::Deliverer;
+use super::mailbox::Mailbox;
 use super::message::derived_id;
 use super::metrics::IntegrationLabels;
 use crate::model::{Stage, Timestamp};

@@ -150,7 +150,7 @@ impl Silence {
         if self.matchers.iter().any(|m| m.name.is_empty()) {
             return invalid("a matcher has no label name");
         }
-        if self.matchers.iter().all(|m| m.matches("")) {
+        if self.matchers.iter().all(|m| matches!(m.op, MatchOp::Equal | MatchOp::Regex) && m.matches("")) {
             return invalid("at least one matcher must not match the empty string");
         }
         if self.ends_at < now {

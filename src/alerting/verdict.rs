@@ -20,6 +20,9 @@ use crate::model::text::is_legacy_label_name;
 use crate::notify::NOTIFIERS;
 use crate::template::{Library, Template};
 
+/// Where Slack takes the messages of a bot.
+const SLACK_APP_URL: &str = "https://slack.com/api/chat.postMessage";
+
 /// A file that Alertmanager would take.
 pub struct Checked {
     /// What it says; receivers are only as good as the verdict needs.
@@ -156,6 +159,10 @@ impl Inspector {
         }
         for receiver in items(root, "receivers") {
             self.scalars(receiver);
+            let name = receiver.get("name").and_then(text);
+            if let Some(label) = receiver.get("labels").and_then(|labels| labels.get("name")).filter(|label| text(label) != name) {
+                self.error(label.position, "labels.name", "is not the receiver's name", "remove the label: every receiver has it");
+            }
             for (key, position, blocks) in entries(receiver) {
                 match KINDS.iter().find(|kind| kind.key == key) {
                     Some(kind) => self.blocks(kind, blocks, root),
@@ -167,7 +174,16 @@ impl Inspector {
     }
 
     fn global(&mut self, global: &Node) {
-        self.exclusive(global, GLOBAL_EXCLUSIVE);
+        // Where both are one, the file is from before the token had a key.
+        let written = |key: &str| global.get(key).and_then(text);
+        let app_url = written("slack_app_url").unwrap_or(SLACK_APP_URL);
+        let transition = written("slack_api_url") == Some(app_url);
+        let exclusive: Vec<(&str, &str)> = GLOBAL_EXCLUSIVE
+            .iter()
+            .filter(|(one, other)| !(transition && *one == "slack_app_token" && *other == "slack_api_url"))
+            .copied()
+            .collect();
+        self.exclusive(global, &exclusive);
         for (key, position, node) in entries(global) {
             if OWN_GLOBAL_KEYS.contains(&key.as_str()) || !GLOBAL_KEYS.contains(&key.as_str()) {
                 self.own(*position, &format!("global.{key}"));

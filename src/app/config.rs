@@ -147,6 +147,8 @@ impl Config {
             test.check(root, &alerting);
         }
         let named = root.or("watch_environment", false);
+        let integrations = alerting.receivers.iter().flat_map(|receiver| &receiver.integrations);
+        let warnings: Vec<String> = Vec::into_iter(warnings).chain(integrations.filter_map(|one| one.courier.advice())).collect();
         let (rule_files, absent) = rule_files(root);
         let config = Config {
             name: root.file().to_owned(),

@@ -27,6 +27,12 @@ impl Environment {
         Environment { values: BTreeMap::new(), literal: true }
     }
 
+    /// The same values, for files of which no text is replaced: Alertmanager's know no variables.
+    #[must_use]
+    pub fn verbatim(&self) -> Self {
+        Environment { values: self.values.clone(), literal: true }
+    }
+
     /// Only these values, for tests.
     pub fn from_pairs<const N: usize>(pairs: [(&str, &str); N]) -> Self {
         Environment { values: pairs.into_iter().map(|(k, v)| (k.into(), v.trim().into())).collect(), literal: false }
@@ -93,11 +99,13 @@ impl Environment {
         out
     }
 
-    /// Replaces `${NAME}` and `${NAME:-default}`; `$${` stands for `${`. Errs with the name that is not set.
+    /// Replaces `${NAME}` and `${NAME:-default}`; `$${` stands for `${`. Errs with the name that is not set. A name in lower case may be a
+    /// group of a regular expression: where it is not set, or stands in a template, it stays; in a template one that is not set does, too.
     pub fn expand(&self, text: &str) -> Result<String, String> {
         if self.literal {
             return Ok(text.to_owned());
         }
+        let template = text.contains("{{");
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(at) = rest.find("${") {
@@ -117,7 +125,9 @@ impl Environment {
                 Some((name, default)) => (name, Some(default)),
                 None => (&tail[2..end], None),
             };
-            if is_name(name) {
+            let lower = name.bytes().any(|b| b.is_ascii_lowercase());
+            let unset = default.is_none() && self.get(name).is_none();
+            if is_name(name) && !(lower && template) && !(unset && (lower || template)) {
                 out.push_str(self.get(name).or(default).ok_or_else(|| name.to_owned())?);
             } else {
                 out.push_str(&tail[..=end]);
@@ -172,6 +182,10 @@ mod tests {
         assert_eq!(env.expand("postgres://${HOST}/x"), Ok("postgres://db1/x".into()));
         assert_eq!(env.expand("${1}-$1-${PORT:-5432}-$${HOST}"), Ok("${1}-$1-5432-${HOST}".into()));
         assert_eq!(env.expand("${NONE}"), Err("NONE".into()));
+        assert_eq!(env.expand("${group}-x"), Ok("${group}-x".into()));
+        let template = r#"{{ reReplaceAll "(?P<x>a.*)" "${x}${X}!" .Receiver }} ${HOST}"#;
+        assert_eq!(env.expand(template), Ok(template.replace("${HOST}", "db1")));
+        assert_eq!(env.verbatim().expand("${HOST} $${NONE}"), Ok("${HOST} $${NONE}".into()));
     }
 
     /// Issue 11, point 9: recorded from Prometheus 3.5.

@@ -11,6 +11,7 @@ use crate::model::text::nearest;
 use super::document::{Document, Node, Position, Value};
 use super::environment::Environment;
 use super::error::{ConfigError, ConfigErrors};
+use super::renewal::Renewal;
 use super::secret::{Secret, SecretSource};
 use super::value::FromNode;
 
@@ -22,6 +23,8 @@ pub struct Loader<'a> {
     given: RefCell<Vec<Arc<dyn Any + Send + Sync>>>,
     /// The values that were read as secrets.
     secrets: RefCell<HashSet<*const Node>>,
+    /// The files whose contents stand for values.
+    files: RefCell<Vec<PathBuf>>,
     errors: RefCell<Vec<ConfigError>>,
 }
 
@@ -45,6 +48,7 @@ impl<'a> Loader<'a> {
             folder: folder.to_owned(),
             given: RefCell::default(),
             secrets: RefCell::default(),
+            files: RefCell::default(),
             errors: RefCell::new(errors),
         }
     }
@@ -52,6 +56,11 @@ impl<'a> Loader<'a> {
     /// The root mapping.
     pub fn root(&self) -> Section<'_> {
         Section::new(self, String::new(), &self.document.root)
+    }
+
+    /// Takes what parts that were read before have given.
+    pub(super) fn take_given(&self, given: Vec<Arc<dyn Any + Send + Sync>>) {
+        *self.given.borrow_mut() = given;
     }
 
     /// `value` if no mistake was recorded, else all mistakes in the order of their places.
@@ -125,7 +134,7 @@ impl<'a> Section<'a> {
                 None
             }
             (Some(secret), None) => Some(secret),
-            (None, Some(path)) => match std::fs::read_to_string(&path) {
+            (None, Some(path)) => match self.content(&path) {
                 Ok(text) => Some(Secret::new(text.trim_end_matches(['\n', '\r']))),
                 Err(e) => {
                     self.error(&file_key, format!("{}: cannot be read: {e}", path.display()), "check the path and its permissions");
@@ -159,6 +168,24 @@ impl<'a> Section<'a> {
             self.bearable_at(self.position(key), key, problem, "check the path and its permissions".into());
         }
         source
+    }
+
+    /// The content of a file that stands for a value.
+    pub fn content(&self, path: &Path) -> std::io::Result<String> {
+        self.loader.files.borrow_mut().push(path.to_owned());
+        std::fs::read_to_string(path)
+    }
+
+    /// How many files were read for values so far.
+    pub fn files_read(&self) -> usize {
+        self.loader.files.borrow().len()
+    }
+
+    /// How to read this part again, with the block of `common` settings, where files were read for it since there were `before` of them.
+    pub fn renewal(&self, common: Option<&Section<'_>>, before: usize) -> Option<Renewal> {
+        let files = self.loader.files.borrow().get(before..).map(<[PathBuf]>::to_vec).filter(|files| !files.is_empty())?;
+        let nodes = (self.loader.document, self.node, common.map(|section| section.node));
+        Some(Renewal::new(nodes, self.loader.environment, &self.loader.folder, self.loader.given.borrow().clone(), files))
     }
 
     /// The mapping under `key`; `None` when the key is absent. `key:` with nothing after it is an empty mapping.

@@ -21,6 +21,10 @@ use crate::net;
 
 /// Most bytes that are reserved before they come.
 const MAX_RESERVED: usize = 16 << 20;
+/// Most redirects that are followed.
+const MAX_REDIRECTS: usize = 10;
+/// How long a connection may take where an answer may take much longer.
+const CONNECT: Duration = Duration::from_secs(30);
 
 /// Most header fields of an answer.
 const MAX_HEADERS: usize = 512;
@@ -124,6 +128,18 @@ impl Client {
         Ok(Client { inner, fresh: Arc::default(), config: Arc::new(config.clone()), login, tokens })
     }
 
+    /// Like [`Client::build`], for requests whose body must arrive: a redirect that would turn a POST into an empty GET is not followed.
+    pub fn keeping_body(config: &HttpConfig) -> Result<Self, HttpError> {
+        let policy = reqwest::redirect::Policy::custom(|attempt| match attempt.status().as_u16() {
+            301..=303 => attempt.stop(),
+            _ if attempt.previous().len() > MAX_REDIRECTS => attempt.error("too many redirects"),
+            _ => attempt.follow(),
+        });
+        let policy = if config.follow_redirects { policy } else { reqwest::redirect::Policy::none() };
+        let builder = builder(config, 2)?.redirect(policy).connect_timeout(CONNECT);
+        Ok(Client { inner: builder.build().map_err(HttpError::from)?, ..Client::build(config)? })
+    }
+
     /// A client with default settings, for callers that have already recorded why the wanted one cannot be built.
     pub fn plain() -> Self {
         Client::build(&HttpConfig::default()).expect("the default settings are usable")
@@ -196,6 +212,10 @@ impl Client {
 
 /// A client that keeps at most `idle` unused connections for each host.
 fn build(config: &HttpConfig, idle: usize) -> Result<reqwest::Client, HttpError> {
+    builder(config, idle)?.build().map_err(HttpError::from)
+}
+
+fn builder(config: &HttpConfig, idle: usize) -> Result<reqwest::ClientBuilder, HttpError> {
     let mut builder = reqwest::Client::builder()
         .pool_max_idle_per_host(idle)
         // The library's own reader ends at the first member of a gzip body.
@@ -203,7 +223,11 @@ fn build(config: &HttpConfig, idle: usize) -> Result<reqwest::Client, HttpError>
         // As much and as odd as Go's client takes.
         .http1_allow_obsolete_multiline_headers_in_responses(true)
         .http1_max_headers(MAX_HEADERS)
-        .redirect(if config.follow_redirects { reqwest::redirect::Policy::limited(10) } else { reqwest::redirect::Policy::none() })
+        .redirect(if config.follow_redirects {
+            reqwest::redirect::Policy::limited(MAX_REDIRECTS)
+        } else {
+            reqwest::redirect::Policy::none()
+        })
         .dns_resolver(Arc::new(Names))
         .user_agent(concat!("nightbell/", env!("CARGO_PKG_VERSION")))
         .tls_backend_preconfigured(tls::client_config(&config.tls)?);
@@ -214,7 +238,7 @@ fn build(config: &HttpConfig, idle: usize) -> Result<reqwest::Client, HttpError>
     } else if !config.proxy_from_environment {
         builder = builder.no_proxy();
     }
-    builder.build().map_err(HttpError::from)
+    Ok(builder)
 }
 
 /// Lets a request and the reading of its answer take so long at most.

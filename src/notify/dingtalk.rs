@@ -20,7 +20,7 @@ use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering};
 use super::message::{ROBOT, Style, body, cut_chars, subject};
 use super::notification::Notification;
-use super::robot::{Bucket, Codes, Mention, Mentions, address, within};
+use super::robot::{Bucket, Codes, Mention, Mentions, address, with_words, within};
 use super::{Digest, Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
@@ -86,19 +86,23 @@ impl Notifier for DingTalk {
     fn ready(&self) -> usize {
         self.bucket.ready(Instant::now())
     }
+
+    fn deadline(&self) -> Duration {
+        self.endpoint.deadline()
+    }
 }
 
 impl DingTalk {
     fn payload(&self, n: &Notification, limit: usize) -> Value {
         let mut rendering = Rendering::new(n, &self.style);
-        let title = rendering.text(self.title.as_ref(), || subject(n, self.style.language));
+        let title = rendering.needed(self.title.as_ref(), || subject(n, self.style.language));
         let title = cut_chars(&title, MAX_TITLE);
         let text =
             rendering.needed(self.text.as_ref(), || format!("### {}\n\n{}", (ROBOT.escape)(&title), body(n, &self.style, &ROBOT, limit)));
         let mut text = rendering.with_notes(text, limit);
-        if !text.contains(&self.keyword) {
-            text = format!("{}  \n{text}", self.keyword);
-        }
+        let own = n.digest == 0 && rendering.notes().is_empty();
+        // The title is shown beside the text, not checked for the keyword for certain.
+        text = with_words(text, "", &self.keyword, own, [self.title.as_ref(), self.text.as_ref()]);
         let mentions = self.mentions.of(n);
         let mobiles: Vec<&String> = mentions.iter().filter_map(|m| if let Mention::Mobile(m) = m { Some(m) } else { None }).collect();
         let ids: Vec<&String> = mentions.iter().filter_map(|m| if let Mention::Id(m) = m { Some(m) } else { None }).collect();

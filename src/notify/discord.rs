@@ -49,9 +49,9 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
     }
     Box::new(Discord {
         url,
-        title: Field::read(section, "title"),
-        message: Field::read(section, "message"),
-        content: Field::read(section, "content"),
+        title: Field::customised(section, "title", "discord.default.title"),
+        message: Field::customised(section, "message", "discord.default.message"),
+        content: Field::customised(section, "content", "discord.default.content"),
         username: Field::read(section, "username"),
         avatar_url: Field::read(section, "avatar_url"),
         bucket: Bucket::new(PER_MINUTE, Duration::from_secs(60)),
@@ -77,6 +77,34 @@ impl Notifier for Discord {
     fn ready(&self) -> usize {
         self.bucket.ready(Instant::now())
     }
+
+    fn deadline(&self) -> Duration {
+        self.endpoint.deadline()
+    }
+}
+
+/// Whom a literal text of the configuration may call; what an alert says calls nobody.
+fn mentions(written: &str) -> Value {
+    let ids = |prefixes: &[&str]| -> Vec<String> {
+        let mut out: Vec<String> = Vec::new();
+        for prefix in prefixes {
+            for piece in written.split(prefix).skip(1) {
+                let id = piece.split('>').next().unwrap_or_default();
+                if !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()) && piece.contains('>') && !out.iter().any(|known| known == id) {
+                    out.push(id.to_owned());
+                }
+            }
+        }
+        out
+    };
+    let everyone = written.contains("@everyone") || written.contains("@here");
+    let mut out = json!({"parse": if everyone { vec!["everyone"] } else { Vec::new() }});
+    for (key, ids) in [("roles", ids(&["<@&"])), ("users", ids(&["<@!", "<@"]))] {
+        if !ids.is_empty() {
+            out[key] = ids.into();
+        }
+    }
+    out
 }
 
 impl Discord {
@@ -84,7 +112,13 @@ impl Discord {
         let mut rendering = Rendering::new(n, &self.style);
         let title = rendering.text(self.title.as_ref(), || subject(n, self.style.language));
         let content = rendering.text(self.content.as_ref(), String::new);
-        let message = rendering.text(self.message.as_ref(), || body(n, &self.style, &MARKDOWN, MAX_DESCRIPTION));
+        let built_in = || body(n, &self.style, &MARKDOWN, MAX_DESCRIPTION);
+        // An embed that says nothing is refused.
+        let message = if title.trim().is_empty() || self.message.as_ref().is_some_and(|field| !field.is_empty()) {
+            rendering.needed(self.message.as_ref(), built_in)
+        } else {
+            rendering.text(self.message.as_ref(), built_in)
+        };
         let mut out = json!({
             "content": cut_text(&content, MAX_CONTENT, self.style.language),
             "embeds": [{
@@ -93,7 +127,7 @@ impl Discord {
                 // Dark red and green, as Alertmanager has them.
                 "color": if n.status == AlertStatus::Firing { 0x99_2d_22 } else { 0x2e_cc_71 },
             }],
-            "allowed_mentions": {"parse": []},
+            "allowed_mentions": self.content.as_ref().map_or_else(|| json!({"parse": []}), |field| mentions(&field.literals().join(" "))),
         });
         for (name, field) in [("username", &self.username), ("avatar_url", &self.avatar_url)] {
             if let Some(text) = rendering.optional(field.as_ref()) {

@@ -1,7 +1,8 @@
 //! One HTTP attempt of a courier: its `http_config`, its deadline, and the verdict on the answer (SEMANTICS 172).
 //!
 //! 2xx is success; 429, 5xx and transport errors may be tried again, with the wait of `Retry-After` where there is one; everything else is
-//! permanent. Of the answer's body at most 64 KiB are read, and never quoted in an error.
+//! permanent. Of the answer's body at most 64 KiB are read; what explains a refusal is quoted, without secrets. A redirect that would lose the
+//! body is not followed.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -16,10 +17,17 @@ use crate::model::{Timestamp, parse_go_duration};
 
 use super::error::{NotifyError, Reason};
 
-/// Deadline of one attempt where `timeout` is not written or 0.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Deadline of one attempt where `timeout` is not written or 0: Alertmanager's flush is as patient. Who is cut off before may have acted on
+/// the message already, and would act again.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+/// What an attempt may take beside its request: a second one, a picture.
+const MARGIN: Duration = Duration::from_secs(30);
 /// Greatest wait that a place may ask for.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
+/// Longest part of a place's own words that is quoted, in characters.
+const MAX_QUOTE: usize = 200;
+/// What is shorter guards nothing, and is part of many words.
+const SHORTEST_SECRET: usize = 8;
 /// Most of an answer's body that is read, in bytes.
 const MAX_BODY: usize = 64 << 10;
 
@@ -49,6 +57,11 @@ impl Endpoint {
         self.timeout
     }
 
+    /// How long a whole attempt may take.
+    pub(super) fn deadline(&self) -> Duration {
+        self.timeout.saturating_mul(2).saturating_add(MARGIN)
+    }
+
     /// What it logs in with.
     pub(super) fn secrets(&self) -> Vec<Secret> {
         self.config.secrets()
@@ -59,6 +72,7 @@ impl Endpoint {
         let deadline = Instant::now() + self.timeout;
         let timed_out = |_| HttpError::new(HttpErrorKind::Timeout, "timed out");
         let client = self.client()?;
+        let secrets = self.told(&request);
         let mut incoming = timeout_at(deadline, client.start(request)).await.map_err(timed_out)??;
         let mut body = Vec::new();
         // The status is what counts for most places, so a body that breaks off does not undo it.
@@ -71,7 +85,24 @@ impl Endpoint {
         };
         let header = |name: &str| incoming.headers.get(name).and_then(|v| v.to_str().ok());
         let retry_after = header("retry-after").and_then(|text| retry_after(text, header("date")));
-        Ok(Answer { status: incoming.status, retry_after, body: complete.then_some(body) })
+        let moved_to = header("location").and_then(|to| Url::parse(to).ok()).and_then(|to| to.host_str().map(str::to_owned));
+        Ok(Answer { status: incoming.status, retry_after, body: complete.then_some(body), secrets, moved_to })
+    }
+
+    /// What a request tells in confidence: a place may repeat it.
+    fn told(&self, request: &Request) -> Vec<Secret> {
+        let url = &request.url;
+        let path = url.path_segments().into_iter().flatten().map(str::to_owned);
+        let mut texts: Vec<String> = path.chain(url.query_pairs().map(|(_, value)| value.into_owned())).collect();
+        texts.extend(url.password().map(str::to_owned));
+        for value in request.headers.values().filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok()) {
+            texts.extend([value.to_owned(), value.rsplit(' ').next().unwrap_or_default().to_owned()]);
+        }
+        if let Ok(body) = serde_json::from_slice::<Value>(&request.body) {
+            texts.extend(["routing_key", "service_key", "sign"].iter().filter_map(|key| body[*key].as_str().map(str::to_owned)));
+        }
+        let long = texts.into_iter().filter(|text| text.len() >= SHORTEST_SECRET).map(Secret::new);
+        self.secrets().into_iter().filter(|secret| !secret.is_empty()).chain(long).collect()
     }
 
     fn client(&self) -> Result<&Client, NotifyError> {
@@ -79,7 +110,7 @@ impl Endpoint {
             return Ok(client);
         }
         // A client holds parsed root certificates: one that is never used is never built.
-        let client = Client::build(&self.config)?;
+        let client = Client::keeping_body(&self.config)?;
         Ok(self.client.get_or_init(|| client))
     }
 }
@@ -101,7 +132,7 @@ fn built(block: &Section<'_>) -> (HttpConfig, OnceLock<Client>) {
     let config = HttpConfig::read(block);
     block.finish();
     let client = OnceLock::new();
-    match Client::build(&config) {
+    match Client::keeping_body(&config) {
         Ok(built) => drop(client.set(built)),
         Err(error) => block.error("", error.to_string(), "check the HTTP settings"),
     }
@@ -124,12 +155,19 @@ pub(super) struct Answer {
     /// The wait it asks for.
     pub retry_after: Option<Duration>,
     body: Option<Vec<u8>>,
+    /// What must not be quoted.
+    secrets: Vec<Secret>,
+    /// The host that a redirect names.
+    moved_to: Option<String>,
 }
 
 impl Answer {
     /// The verdict of the status alone.
     pub(super) fn accepted(self) -> Result<Self, NotifyError> {
-        let text = format!("answered {}", self.status);
+        let text = match (self.status, &self.moved_to) {
+            (300..=399, Some(host)) => format!("answered {}: redirected to {host}, which would lose the message", self.status),
+            _ => self.said().map_or_else(|| format!("answered {}", self.status), |said| format!("answered {}: {said}", self.status)),
+        };
         Err(match self.status {
             200..=299 => return Ok(self),
             429 => NotifyError::retryable(Reason::RateLimited, text),
@@ -138,6 +176,21 @@ impl Answer {
             _ => NotifyError::permanent(Reason::Rejected, text),
         }
         .wait(self.retry_after))
+    }
+
+    /// Why the place refused, in its own words, where it says so in one of the usual ways; without secrets, on one line.
+    fn said(&self) -> Option<String> {
+        let text = self.text().ok()?;
+        // Any other text, a gateway's page for example, may be what it was told.
+        let said = explained(&serde_json::from_str::<Value>(&text).ok()?)?;
+        Some(self.quote(&said)).filter(|said| !said.is_empty())
+    }
+
+    /// Words of the place as they may stand in an error: on one line, without what we told it in confidence.
+    pub(super) fn quote(&self, words: &str) -> String {
+        let text = self.secrets.iter().fold(words.to_owned(), |text, secret| secret.redact(&text).to_string());
+        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_QUOTE).collect()
     }
 
     /// The whole body as text; errs when it broke off or is larger than 64 KiB.
@@ -150,6 +203,19 @@ impl Answer {
     pub(super) fn json(&self) -> Result<Value, NotifyError> {
         serde_json::from_str(&self.text()?).map_err(|_| unreadable("the answer is not JSON"))
     }
+}
+
+/// The explanation in an error's JSON: Telegram's `description`, PagerDuty's `message` and `errors`, Slack's `error`, a robot's `errmsg`, …
+fn explained(json: &Value) -> Option<String> {
+    let text = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()).filter(|text| !text.trim().is_empty()),
+        Value::Array(list) => Some(list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; ")).filter(|text| !text.is_empty()),
+        Value::Object(fields) => fields.get("message").and_then(Value::as_str).map(str::to_owned),
+        _ => None,
+    };
+    let keys = ["description", "message", "errmsg", "msg", "Message", "error", "detail", "errors"];
+    let said: Vec<String> = keys.iter().filter_map(|key| text(&json[*key])).collect();
+    (!said.is_empty()).then(|| said.join(": "))
 }
 
 fn unreadable(text: &str) -> NotifyError {

@@ -20,7 +20,7 @@ use super::error::{NotifyError, Reason};
 use super::field::{Field, Rendering};
 use super::message::{ROBOT, Style, body, cut_chars, subject};
 use super::notification::{AlertStatus, Notification};
-use super::robot::{Bucket, Codes, Mention, Mentions, within};
+use super::robot::{Bucket, Codes, Mention, Mentions, with_words, within};
 use super::{Digest, Notifier, NotifierKind};
 
 /// The kind's row in the table of notifiers.
@@ -38,6 +38,7 @@ const CODES: Codes = Codes { keys: &["code", "StatusCode"], rate_limited: (&[11_
 struct Feishu {
     url: Option<Url>,
     secret: Option<Secret>,
+    keyword: String,
     title: Option<Field>,
     text: Option<Field>,
     mentions: Mentions,
@@ -56,6 +57,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
     Box::new(Feishu {
         url,
         secret: section.secret("secret").filter(|s| !s.is_empty()),
+        keyword: section.or("keyword", String::new()),
         title: Field::read(section, "title"),
         text: Field::read(section, "text"),
         mentions: Mentions::read(section),
@@ -88,15 +90,21 @@ impl Notifier for Feishu {
     fn ready(&self) -> usize {
         self.bucket.ready(Instant::now())
     }
+
+    fn deadline(&self) -> Duration {
+        self.endpoint.deadline()
+    }
 }
 
 impl Feishu {
     fn payload(&self, n: &Notification, limit: usize, now: i64) -> Value {
         let mut rendering = Rendering::new(n, &self.style);
-        let title = rendering.text(self.title.as_ref(), || subject(n, self.style.language));
+        let title = rendering.needed(self.title.as_ref(), || subject(n, self.style.language));
         let title = cut_chars(&title, MAX_TITLE);
         let text = rendering.needed(self.text.as_ref(), || body(n, &self.style, &ROBOT, limit));
         let mut text = rendering.with_notes(text, limit);
+        let own = n.digest == 0 && rendering.notes().is_empty();
+        text = with_words(text, &title, &self.keyword, own, [self.title.as_ref(), self.text.as_ref()]);
         for mention in self.mentions.of(n) {
             match mention {
                 Mention::All => text.push_str("\n<at id=all></at>"),

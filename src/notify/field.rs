@@ -33,6 +33,17 @@ impl Field {
         section.get::<String>(key).map(|source| Field::new(section, key, source))
     }
 
+    /// The text under `key`; where there is none, Alertmanager's default template `default`, if a file of the user's redefines it.
+    pub(super) fn customised(section: &Section<'_>, key: &'static str, default: &str) -> Option<Self> {
+        Field::read(section, key).or_else(|| Field::redefined(section, key, default))
+    }
+
+    /// Alertmanager's default template `default`, if a file of the user's redefines it.
+    pub(super) fn redefined(section: &Section<'_>, key: &'static str, default: &str) -> Option<Self> {
+        let redefined = section.given::<Library>().is_some_and(|library| library.redefines(default));
+        redefined.then(|| Field::new(section, key, format!("{{{{ template \"{default}\" . }}}}")))
+    }
+
     /// A text that stands under `key`.
     pub(super) fn new(section: &Section<'_>, key: &'static str, source: String) -> Self {
         Field::at(section, section.position(key), key, source)
@@ -69,6 +80,20 @@ impl Field {
     /// The text itself, a template or not.
     pub(super) fn written(&self) -> &str {
         &self.source
+    }
+
+    /// The words of it that are no template, each once: a robot may want one of them in every message.
+    pub(super) fn literals(&self) -> Vec<&str> {
+        let mut out: Vec<&str> = Vec::new();
+        for (index, piece) in self.source.split("{{").enumerate() {
+            let outside = if index == 0 { Some(piece) } else { piece.split_once("}}").map(|(_, outside)| outside) };
+            for line in outside.unwrap_or_default().lines().map(str::trim) {
+                if line.chars().any(char::is_alphanumeric) && !out.contains(&line) {
+                    out.push(line);
+                }
+            }
+        }
+        out
     }
 
     /// Whether nothing is written.
@@ -174,6 +199,13 @@ impl<'a> Rendering<'a> {
             }
             _ => text,
         }
+    }
+
+    /// Notes that a template printed what the receiver does not know; gives what stands for it.
+    pub(super) fn unknown(&mut self, key: &str, printed: &str, instead: &str) -> String {
+        let printed = if printed.trim().is_empty() { "nothing".to_owned() } else { format!("{printed:?}, which is not known") };
+        self.failed(key, &format!("it printed {printed}"));
+        instead.to_owned()
     }
 
     /// Notes a failure, logs and counts it.

@@ -25,6 +25,8 @@ mod telegram;
 mod webhook;
 mod wecom;
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 
 use crate::config::Section;
@@ -34,6 +36,10 @@ pub use error::{NotifyError, Reason};
 pub use field::counting_failed_templates;
 pub use message::{named_size, picture};
 pub use notification::{AlertStatus, Notification, NotifiedAlert, common};
+pub use served::{Recipients, remembering};
+
+/// Longest attempt where a notifier has no deadline of its own.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A kind of notifier.
 pub struct NotifierKind {
@@ -71,6 +77,21 @@ pub trait Notifier: Send + Sync {
     /// How many messages the place takes now, as far as its own limit is known.
     fn ready(&self) -> usize {
         usize::MAX
+    }
+
+    /// How long one attempt may take at most.
+    fn deadline(&self) -> Duration {
+        DEADLINE
+    }
+
+    /// Whether a delivery goes to several recipients one by one, so that it is to be remembered who has it.
+    fn has_recipients(&self) -> bool {
+        false
+    }
+
+    /// What is wrong with its configuration although it can be used.
+    fn advice(&self) -> Option<String> {
+        None
     }
 
     /// What is done in the place of telling somebody, where it is a recovery action.

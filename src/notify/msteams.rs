@@ -1,6 +1,8 @@
 //! `msteams_configs`: a connector of Microsoft Teams, which takes a MessageCard (SEMANTICS 186); new installations use `msteamsv2_configs`.
 //! A connector answers 200 and says in the body that Teams refused: only `1` is success.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use url::Url;
@@ -36,9 +38,9 @@ struct Teams {
 fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
     Box::new(Teams {
         url: webhook_url(section),
-        title: Field::read(section, "title"),
-        summary: Field::read(section, "summary"),
-        text: Field::read(section, "text"),
+        title: Field::customised(section, "title", "msteams.default.title"),
+        summary: Field::customised(section, "summary", "msteams.default.summary"),
+        text: Field::customised(section, "text", "msteams.default.text"),
         endpoint: Endpoint::read(section, global),
         style: Style::read(section, global),
     })
@@ -71,6 +73,10 @@ impl Notifier for Teams {
     fn digest(&self) -> Digest {
         Digest::Names(MAX_BODY / 8 * 6)
     }
+
+    fn deadline(&self) -> Duration {
+        self.endpoint.deadline()
+    }
 }
 
 impl Teams {
@@ -78,9 +84,9 @@ impl Teams {
         let mut rendering = Rendering::new(n, &self.style);
         let title = rendering.text(self.title.as_ref(), || subject(n, self.style.language));
         let title = cut_chars(&title, MAX_TITLE);
-        let summary = rendering.text(self.summary.as_ref(), || subject(n, self.style.language));
+        let summary = rendering.needed(self.summary.as_ref(), || subject(n, self.style.language));
         let summary = cut_chars(&summary, MAX_TITLE);
-        let text = rendering.text(self.text.as_ref(), || body(n, &self.style, &ROBOT, limit));
+        let text = rendering.needed(self.text.as_ref(), || body(n, &self.style, &ROBOT, limit));
         let text = rendering.with_notes(text, limit);
         json!({
             "@context": "http://schema.org/extensions",

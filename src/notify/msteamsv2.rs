@@ -1,5 +1,7 @@
 //! `msteamsv2_configs`: a workflow of Microsoft Teams, which takes an Adaptive Card 1.2 (SEMANTICS 186). <https://adaptivecards.io/explorer/>.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use url::Url;
@@ -30,8 +32,8 @@ struct Teams {
 fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
     Box::new(Teams {
         url: webhook_url(section),
-        title: Field::read(section, "title"),
-        text: Field::read(section, "text"),
+        title: Field::customised(section, "title", "msteamsv2.default.title"),
+        text: Field::customised(section, "text", "msteamsv2.default.text"),
         endpoint: Endpoint::read(section, global),
         style: Style::read(section, global),
     })
@@ -49,6 +51,10 @@ impl Notifier for Teams {
     fn digest(&self) -> Digest {
         Digest::Names(MAX_BODY / 8 * 6)
     }
+
+    fn deadline(&self) -> Duration {
+        self.endpoint.deadline()
+    }
 }
 
 impl Teams {
@@ -56,7 +62,7 @@ impl Teams {
         let mut rendering = Rendering::new(n, &self.style);
         let title = rendering.text(self.title.as_ref(), || subject(n, self.style.language));
         let title = cut_chars(&title, MAX_TITLE);
-        let text = rendering.text(self.text.as_ref(), || body(n, &self.style, &ROBOT, limit));
+        let text = rendering.needed(self.text.as_ref(), || body(n, &self.style, &ROBOT, limit));
         let text = rendering.with_notes(text, limit);
         let colour = if n.status == AlertStatus::Firing { "Attention" } else { "Good" };
         json!({

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 use url::Url;
 
 use crate::config::Section;
-use crate::http::{HeaderName, HeaderValue, Request};
+use crate::http::{HeaderName, HeaderValue, Method, Request};
 
 use super::endpoint::Endpoint;
 use super::error::{NotifyError, Reason};
@@ -37,6 +39,8 @@ struct Opsgenie {
     others: Vec<(&'static str, Field)>,
     details: Vec<(String, Field)>,
     responders: Vec<Vec<(&'static str, Field)>>,
+    /// Whether message and description of an alert that is open already are replaced: a further message only counts up.
+    update: bool,
     endpoint: Endpoint,
     style: Style,
 }
@@ -69,19 +73,18 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         fields
     });
     let responders = responders.collect();
-    // Alertmanager's way to write changes of an open alert; the API takes the newest message either way.
-    section.or("update_alerts", false);
     Box::new(Opsgenie {
         base,
         key,
-        message: Field::read(section, "message"),
-        description: Field::read(section, "description"),
-        source: Field::read(section, "source"),
+        message: Field::customised(section, "message", "opsgenie.default.message"),
+        description: Field::customised(section, "description", "opsgenie.default.description"),
+        source: Field::customised(section, "source", "opsgenie.default.source"),
         tags: Field::read(section, "tags"),
         actions: Field::read(section, "actions"),
         others: read(section, &["note", "priority", "entity"]),
         details: details.into_iter().map(|(name, text)| (name, Field::new(section, "details", text))).collect(),
         responders,
+        update: section.or("update_alerts", false),
         endpoint: Endpoint::read(section, global),
         style: Style::read(section, global),
     })
@@ -102,17 +105,49 @@ impl Notifier for Opsgenie {
                 url.set_query(Some("identifierType=alias"));
                 self.close(notification)
             };
-            let request = Request::post_json(url, &body, self.endpoint.timeout());
-            self.endpoint.send(request.header(HeaderName::from_static("authorization"), key)).await?.accepted().map(drop)
+            let authorization = HeaderName::from_static("authorization");
+            let request = Request::post_json(url.clone(), &body, self.endpoint.timeout());
+            self.endpoint.send(request.header(authorization.clone(), key.clone())).await?.accepted()?;
+            if self.update && notification.status == AlertStatus::Firing {
+                for part in ["message", "description"] {
+                    url.set_path(&format!("{base}/v2/alerts/{alias}/{part}"));
+                    url.set_query(Some("identifierType=alias"));
+                    let mut change = Map::new();
+                    change.insert(part.into(), body[part].clone());
+                    let mut request = Request::post_json(url.clone(), &Value::Object(change), self.endpoint.timeout());
+                    request.method = Method::PUT;
+                    self.endpoint.send(request.header(authorization.clone(), key.clone())).await?.accepted()?;
+                }
+            }
+            Ok(())
         })
     }
+
+    fn deadline(&self) -> Duration {
+        self.endpoint.deadline()
+    }
+}
+
+/// A responder as the API takes it: none without anybody in it, and each of a list of teams.
+fn expanded(mut responder: Map<String, Value>) -> Vec<Map<String, Value>> {
+    let text = |responder: &Map<String, Value>, key: &str| responder.get(key).and_then(Value::as_str).unwrap_or_default().trim().to_owned();
+    responder.retain(|_, value| value.as_str().is_none_or(|text| !text.is_empty()));
+    if ["id", "name", "username"].iter().all(|key| text(&responder, key).is_empty()) {
+        return Vec::new();
+    }
+    if text(&responder, "type") != "teams" {
+        return vec![responder];
+    }
+    let names = text(&responder, "name");
+    let team = |name: &str| Map::from_iter([("name".to_owned(), name.trim().into()), ("type".to_owned(), "team".into())]);
+    names.split(',').filter(|name| !name.trim().is_empty()).map(team).collect()
 }
 
 impl Opsgenie {
     fn open(&self, n: &Notification, alias: &str) -> Value {
         let mut rendering = Rendering::new(n, &self.style);
         let mut out = Map::new();
-        let message = rendering.text(self.message.as_ref(), || subject(n, self.style.language));
+        let message = rendering.needed(self.message.as_ref(), || subject(n, self.style.language));
         let mut details: Map<String, Value> = n.common_labels.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
         for (name, field) in &self.details {
             details.insert(name.clone(), rendering.text(Some(field), String::new).into());
@@ -125,7 +160,7 @@ impl Opsgenie {
             let one = |fields: &Vec<(&'static str, Field)>| -> Map<String, Value> {
                 fields.iter().map(|(name, field)| ((*name).to_owned(), rendering.text(Some(field), String::new).into())).collect()
             };
-            out.insert("responders".into(), self.responders.iter().map(one).collect());
+            out.insert("responders".into(), self.responders.iter().map(one).flat_map(expanded).collect());
         }
         for (name, field) in [("tags", &self.tags), ("actions", &self.actions)] {
             if let Some(list) = rendering.optional(field.as_ref()) {

@@ -1,6 +1,8 @@
 //! `pagerduty_configs`: the Events API v2 (`routing_key`), or v1 (`service_key`) (SEMANTICS 182). One incident for each group.
 //! <https://developer.pagerduty.com/docs/events-api-v2/trigger-events/>.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -23,6 +25,8 @@ pub const KIND: NotifierKind = NotifierKind { key: "pagerduty_configs", name: "p
 const MAX_SUMMARY: usize = 1024;
 /// Largest built-in text among the details, in bytes.
 const MAX_TEXT: usize = 8 << 10;
+/// The severities that PagerDuty knows.
+const SEVERITIES: [&str; 4] = ["critical", "error", "warning", "info"];
 /// Largest event, in bytes.
 const MAX_EVENT: usize = 512_000;
 
@@ -78,9 +82,9 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
     Box::new(PagerDuty {
         url: section.get::<Url>("url").or(inherited).or_else(|| Url::parse(default).ok()),
         key,
-        description: Field::read(section, "description"),
-        client: Field::read(section, "client"),
-        client_url: Field::read(section, "client_url"),
+        description: Field::customised(section, "description", "pagerduty.default.description"),
+        client: Field::customised(section, "client", "pagerduty.default.client"),
+        client_url: Field::customised(section, "client_url", "pagerduty.default.clientURL"),
         source: Field::read(section, "source"),
         severity: Field::read(section, "severity"),
         others: read(section, &["class", "component", "group"]),
@@ -104,24 +108,30 @@ impl Notifier for PagerDuty {
             match (&self.key, outcome) {
                 (_, Ok(_)) => Ok(()),
                 // Version 1 says "slow down" with 403 (SEMANTICS 172).
-                (Key::V1(_), Err(error)) if error.message.ends_with("403") => {
+                (Key::V1(_), Err(error)) if error.message.starts_with("answered 403") => {
                     Err(NotifyError { reason: Reason::RateLimited, retryable: true, ..error })
                 }
                 (_, Err(error)) => Err(error),
             }
         })
     }
+
+    fn deadline(&self) -> Duration {
+        self.endpoint.deadline()
+    }
 }
 
 impl PagerDuty {
     fn v2(&self, n: &Notification, key: &Secret) -> Value {
         let mut rendering = Rendering::new(n, &self.style);
-        let summary = rendering.text(self.description.as_ref(), || subject(n, self.style.language));
+        let summary = rendering.needed(self.description.as_ref(), || subject(n, self.style.language));
         let mut payload = Map::new();
         payload.insert("summary".into(), cut_chars(&summary, MAX_SUMMARY).into_owned().into());
         // PagerDuty knows four severities; an alert's own is used where it is one of them.
-        payload.insert("source".into(), rendering.text(self.source.as_ref(), || "nightbell".to_owned()).into());
-        payload.insert("severity".into(), rendering.text(self.severity.as_ref(), || severity(n).to_owned()).into());
+        payload.insert("source".into(), rendering.needed(self.source.as_ref(), || "nightbell".to_owned()).into());
+        let own = rendering.text(self.severity.as_ref(), || severity(n).to_owned());
+        let own = if SEVERITIES.contains(&own.as_str()) { own } else { rendering.unknown("severity", &own, "error") };
+        payload.insert("severity".into(), own.into());
         for (name, field) in &self.others {
             if let Some(text) = rendering.optional(Some(field)) {
                 payload.insert((*name).into(), text.into());
@@ -140,7 +150,14 @@ impl PagerDuty {
                 let one = |fields: &Vec<(&'static str, Field)>| -> Map<String, Value> {
                     fields.iter().map(|(name, field)| ((*name).to_owned(), rendering.text(Some(field), String::new).into())).collect()
                 };
-                out.insert(name.into(), list.iter().map(one).collect());
+                // Without an address there is nothing to show.
+                let address = if name == "images" { "src" } else { "href" };
+                let shown =
+                    list.iter().map(one).filter(|one| one.get(address).and_then(Value::as_str).is_some_and(|to| !to.trim().is_empty()));
+                let shown: Vec<Value> = shown.map(Value::Object).collect();
+                if !shown.is_empty() {
+                    out.insert(name.into(), shown.into());
+                }
             }
         }
         let mut out = Value::Object(out);
@@ -153,7 +170,7 @@ impl PagerDuty {
 
     fn v1(&self, n: &Notification, key: &Secret) -> Value {
         let mut rendering = Rendering::new(n, &self.style);
-        let description = rendering.text(self.description.as_ref(), || subject(n, self.style.language));
+        let description = rendering.needed(self.description.as_ref(), || subject(n, self.style.language));
         json!({
             "service_key": key.expose(),
             "incident_key": n.group_key_hash(),
@@ -190,7 +207,6 @@ impl PagerDuty {
 
 /// The severity all firing alerts share, if PagerDuty knows it; else `error`, as Alertmanager has it.
 fn severity(n: &Notification) -> &'static str {
-    let known = ["critical", "error", "warning", "info"];
     let shared = n.common_labels.iter().find(|(name, _)| name == "severity").map_or("", |(_, value)| value);
-    known.into_iter().find(|k| *k == shared).unwrap_or("error")
+    SEVERITIES.into_iter().find(|k| *k == shared).unwrap_or("error")
 }

@@ -12,6 +12,7 @@ use crate::config::Section;
 
 use super::endpoint::{Answer, secret_url};
 use super::error::{NotifyError, Reason};
+use super::field::Field;
 use super::notification::{AlertStatus, Notification};
 
 /// What a place's own codes mean; a code that stands nowhere is a refusal.
@@ -26,16 +27,26 @@ pub(super) struct Codes {
     pub busy: &'static [i64],
 }
 
-/// What robots say beside a code that means several things. Nothing else of their words is quoted: it may hold what we told them.
-const REASONS: [&str; 7] = [
-    "keywords not in content",
-    "invalid timestamp",
-    "sign not match",
-    "not in whitelist",
-    "token is not exist",
-    "Key Words Not Found",
-    "invalid webhook url",
-];
+/// Longest list of words that is added to a message, in characters.
+const MAX_WORDS: usize = 200;
+
+/// `text` with the words that the robot may want in every message: its `keyword`, and where the text is not the configured one (a digest, a
+/// part, the text for a template that failed) the literal words of the configured ones.
+pub(super) fn with_words(mut text: String, title: &str, keyword: &str, own: bool, fields: [Option<&Field>; 2]) -> String {
+    if !own {
+        let missing =
+            fields.into_iter().flatten().flat_map(Field::literals).filter(|words| !text.contains(words) && !title.contains(words));
+        let missing: Vec<&str> = missing.collect();
+        if !missing.is_empty() {
+            let words: String = missing.join(" · ").chars().take(MAX_WORDS).collect();
+            text = format!("{text}\n\n{words}");
+        }
+    }
+    if !keyword.is_empty() && !text.contains(keyword) && !title.contains(keyword) {
+        text = format!("{keyword}  \n{text}");
+    }
+    text
+}
 
 impl Codes {
     /// HTTP 200 proves nothing (SEMANTICS 217): the code must be there and be 0.
@@ -50,10 +61,12 @@ impl Codes {
             return Ok(());
         }
         let told = ["errmsg", "msg"].iter().find_map(|key| json[*key].as_str()).unwrap_or_default();
-        let reason = REASONS.iter().find(|reason| told.contains(**reason)).map(|reason| format!(": {reason}")).unwrap_or_default();
+        let told = answer.quote(told);
+        let reason = if told.is_empty() { String::new() } else { format!(": {told}") };
         let text = format!("answered {} {code}{reason}", self.keys[0]);
         let (limited, wait) = self.rate_limited;
-        Err(if limited.contains(&code) {
+        // Feishu says it with a code that it has for other mistakes, too.
+        Err(if limited.contains(&code) || reason.contains("too many request") {
             NotifyError::retryable(Reason::RateLimited, text).wait(Some(answer.retry_after.unwrap_or(Duration::from_secs(wait))))
         } else if self.busy.contains(&code) {
             NotifyError::retryable(Reason::ServerError, text)

@@ -1,5 +1,5 @@
 //! `telegram_configs`: `sendMessage` of the Bot API (SEMANTICS 184). <https://core.telegram.org/bots/api#sendmessage>.
-//! Every error of the API may be tried again (SEMANTICS 172).
+//! Every error of the API may be tried again (SEMANTICS 172); what is about one message or one chat holds up no other.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         url,
         chat_id,
         thread_id: section.get("message_thread_id"),
-        message: Field::read(section, "message").map(|field| field.escaped(parse_mode == "HTML")),
+        message: Field::customised(section, "message", "telegram.default.message").map(|field| field.escaped(parse_mode == "HTML")),
         parse_mode,
         silent: section.or("disable_notifications", false),
         bucket: Bucket::new(PER_MINUTE, Duration::from_secs(60)),
@@ -87,7 +87,11 @@ impl Notifier for Telegram {
                 Some(Value::Bool(true)) => Ok(()),
                 _ => Err(NotifyError::retryable(Reason::InvalidResponse, "the answer is not ok")),
             });
-            outcome.map_err(|error| NotifyError { retryable: true, retry_after: wait.or(error.retry_after), ..error })
+            outcome.map_err(|error| {
+                // A chat that blocked the bot says 403: it is one chat's matter.
+                let reason = if error.message.starts_with("answered 403") { Reason::Rejected } else { error.reason };
+                NotifyError { reason, retryable: true, retry_after: wait.or(error.retry_after), ..error }
+            })
         })
     }
 
@@ -97,6 +101,10 @@ impl Notifier for Telegram {
 
     fn ready(&self) -> usize {
         self.bucket.ready(Instant::now())
+    }
+
+    fn deadline(&self) -> Duration {
+        self.endpoint.deadline()
     }
 }
 

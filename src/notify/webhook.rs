@@ -2,6 +2,8 @@
 //!
 //! Each request carries `X-Nightbell-Delivery`, the same for every attempt at one delivery, so that a receiver can drop repeats.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
@@ -22,7 +24,20 @@ pub const KIND: NotifierKind = NotifierKind { key: "webhook_configs", name: "web
 /// Names one delivery across its attempts.
 const DELIVERY: HeaderName = HeaderName::from_static("x-nightbell-delivery");
 
+/// Services that have a kind of receiver of their own.
+const OF_ITS_OWN: [(&str, &str); 8] = [
+    ("hooks.slack.com", "slack_configs"),
+    ("oapi.dingtalk.com", "dingtalk_configs"),
+    ("qyapi.weixin.qq.com", "wecom_configs"),
+    ("open.feishu.cn", "feishu_configs"),
+    ("open.larksuite.com", "feishu_configs"),
+    ("discord.com", "discord_configs"),
+    ("api.telegram.org", "telegram_configs"),
+    ("events.pagerduty.com", "pagerduty_configs"),
+];
+
 struct Webhook {
+    advice: Option<String>,
     url: Field,
     max_alerts: usize,
     /// Takes the place of Alertmanager's body.
@@ -38,10 +53,18 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         section.error("", "has neither url nor url_file", "add url: https://…");
     }
     let written = url.expose().trim();
+    let mut advice = None;
     if !written.is_empty() && !written.contains("{{") {
-        super::endpoint::parse_url(section, "url", url.clone());
+        let parsed = super::endpoint::parse_url(section, "url", url.clone());
+        let host = parsed.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
+        let own = OF_ITS_OWN.iter().find(|(service, _)| host == *service);
+        advice = own.filter(|_| section.node("payload").is_none()).map(|(service, key)| {
+            let (file, line) = (section.file(), section.position("url").line);
+            format!("{file}:{line}: webhook_configs: {service} refuses Alertmanager's JSON; use {key}")
+        });
     }
     Box::new(Webhook {
+        advice,
         url: Field::new(section, "url", written.to_owned()),
         max_alerts: section.or("max_alerts", 0),
         payload: Tree::read(section, "payload"),
@@ -67,6 +90,14 @@ impl Notifier for Webhook {
 
     fn digest(&self) -> Digest {
         Digest::Whole
+    }
+
+    fn advice(&self) -> Option<String> {
+        self.advice.clone()
+    }
+
+    fn deadline(&self) -> Duration {
+        self.endpoint.deadline()
     }
 }
 

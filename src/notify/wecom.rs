@@ -36,7 +36,7 @@ const MAX_MARKDOWN: usize = 4096;
 /// Messages a minute that pictures leave to texts.
 const FOR_TEXTS: usize = 10;
 
-const CODES: Codes = Codes { keys: &["errcode"], rate_limited: (&[45_009], 60), auth: &[93_000], busy: &[-1] };
+const CODES: Codes = Codes { keys: &["errcode"], rate_limited: (&[45_009, 45_033], 60), auth: &[93_000], busy: &[-1] };
 
 struct WeCom {
     url: Option<Url>,
@@ -81,6 +81,10 @@ impl Notifier for WeCom {
 
     fn ready(&self) -> usize {
         self.bucket.ready(Instant::now())
+    }
+
+    fn deadline(&self) -> Duration {
+        self.endpoint.deadline()
     }
 }
 

@@ -149,6 +149,21 @@ impl State {
         })
     }
 
+    /// The recipients that a message is done with.
+    pub async fn served(&self, delivery_id: &str) -> Result<Vec<String>, Error> {
+        let found: Option<(String,)> = on_pool!(self, "read outbox", |pool| async {
+            sqlx::query_as("SELECT served FROM outbox WHERE delivery_id = $1").bind(delivery_id).fetch_optional(pool).await
+        })?;
+        Ok(found.and_then(|(list,)| serde_json::from_str(&list).ok()).unwrap_or_default())
+    }
+
+    /// Remembers the recipients that a message is done with.
+    pub async fn put_served(&self, delivery_id: &str, served: &[String]) -> Result<(), Error> {
+        let list = serde_json::to_string(served).unwrap_or_default();
+        self.write("write outbox", &[statement("UPDATE outbox SET served = $1 WHERE delivery_id = $2", [list.into(), delivery_id.into()])])
+            .await
+    }
+
     /// Takes an accepted message out.
     pub async fn remove_message(&self, delivery_id: &str) -> Result<(), Error> {
         self.write("remove message", &[remove(delivery_id)]).await
@@ -215,11 +230,17 @@ impl State {
         self.write("bury message", &[bury(letter), remove(&letter.message.delivery_id), oldest]).await
     }
 
+    /// Removes a dead letter.
+    pub async fn remove_dead_letter(&self, delivery_id: &str) -> Result<(), Error> {
+        let gone = statement("DELETE FROM dead_letters WHERE delivery_id = $1", [delivery_id.into()]);
+        self.write("remove dead letter", &[gone]).await
+    }
+
     /// Puts a dead letter back into the outbox, as a message of `now`; false when there is none of this id.
     pub async fn revive_message(&self, delivery_id: &str, now: Timestamp) -> Result<bool, Error> {
         let back = statement(
-            "INSERT INTO outbox (delivery_id, seq, integration, group_key, created_ms, held, body) \
-             SELECT delivery_id, (SELECT COALESCE(MAX(seq), 0) + 1 FROM outbox), integration, group_key, $1, 0, body \
+            "INSERT INTO outbox (delivery_id, seq, integration, group_key, created_ms, held, body, served) \
+             SELECT delivery_id, (SELECT COALESCE(MAX(seq), 0) + 1 FROM outbox), integration, group_key, $1, 0, body, served \
              FROM dead_letters WHERE delivery_id = $2 ON CONFLICT (delivery_id) DO NOTHING",
             [now.into(), delivery_id.into()],
         );
@@ -286,8 +307,9 @@ fn remove(delivery_id: &str) -> Statement {
 fn bury(letter: &DeadLetter) -> Statement {
     let message = &letter.message;
     statement(
-        "INSERT INTO dead_letters (delivery_id, integration, group_key, created_ms, died_ms, error, body) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (delivery_id) DO NOTHING",
+        "INSERT INTO dead_letters (delivery_id, integration, group_key, created_ms, died_ms, error, body, served) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, COALESCE((SELECT served FROM outbox WHERE delivery_id = $1), '')) \
+         ON CONFLICT (delivery_id) DO NOTHING",
         [
             message.delivery_id.as_str().into(),
             message.integration.as_str().into(),

@@ -130,8 +130,19 @@ fn time_method(moment: &Zoned, name: &str, arguments: &[Value]) -> Result<Option
         ("Before", [_]) => Ok(other().map(|other| Value::Bool(stamp < other))),
         ("Equal", [_]) => Ok(other().map(|other| Value::Bool(stamp == other))),
         ("Sub", [_]) => Ok(other().map(|other| typed::number(DURATION, time::between(stamp, other)))),
-        ("Add", [by]) => shifted(typed::as_integer(by).and_then(|by| stamp.checked_add(jiff::SignedDuration::from_nanos(by)).ok())),
-        ("Truncate", [by]) => shifted(typed::as_integer(by).and_then(|by| {
+        ("AddDate", [years, months, days]) => {
+            let [years, months, days] = [years, months, days].map(|part| typed::as_nanoseconds(part).unwrap_or(0));
+            shifted(time::add_date(moment, years, months, days))
+        }
+        ("Round", [by]) => shifted(typed::as_nanoseconds(by).and_then(|by| {
+            let since = stamp.as_nanosecond() - i128::from(ZERO_SECOND) * 1_000_000_000;
+            let by = i128::from(by);
+            let past = if by > 0 { since.rem_euclid(by) } else { 0 };
+            let shift = if past * 2 < by || by <= 0 { -past } else { by - past };
+            Timestamp::from_nanosecond(stamp.as_nanosecond() + shift).ok()
+        })),
+        ("Add", [by]) => shifted(typed::as_nanoseconds(by).and_then(|by| stamp.checked_add(jiff::SignedDuration::from_nanos(by)).ok())),
+        ("Truncate", [by]) => shifted(typed::as_nanoseconds(by).and_then(|by| {
             let since = stamp.as_nanosecond() - i128::from(ZERO_SECOND) * 1_000_000_000;
             let by = i128::from(by);
             Timestamp::from_nanosecond(stamp.as_nanosecond() - if by > 0 { since.rem_euclid(by) } else { 0 }).ok()

@@ -81,6 +81,14 @@ impl Library {
         Ok(())
     }
 
+    /// Whether a file of the user's gives this default template, or one that it calls, another text.
+    pub fn redefines(&self, name: &str) -> bool {
+        let Some(known) = self.named.get(name) else { return false };
+        let same = BUILT_IN.named.get(name).is_some_and(|own| Arc::ptr_eq(own, known));
+        // The built-in ones call each other without a circle.
+        !same || known.calls.iter().any(|called| self.redefines(called))
+    }
+
     /// The template of this name.
     pub(super) fn get(&self, name: &str) -> Option<&Arc<Named>> {
         self.named.get(name)

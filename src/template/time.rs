@@ -40,6 +40,16 @@ pub(super) fn between(later: Timestamp, earlier: Timestamp) -> i64 {
     i64::try_from(nanos).unwrap_or(if nanos > 0 { i64::MAX } else { i64::MIN })
 }
 
+/// Go's `AddDate`: what overflows a month goes on into the next.
+pub(super) fn add_date(moment: &Zoned, years: i64, months: i64, days: i64) -> Option<Timestamp> {
+    let month = i64::from(moment.month()) - 1 + months;
+    let year = i64::from(moment.year()).checked_add(years)?.checked_add(month.div_euclid(12))?;
+    let month = i8::try_from(month.rem_euclid(12) + 1).ok()?;
+    let first = jiff::civil::Date::new(i16::try_from(year).ok()?, month, 1).ok()?;
+    let date = first.checked_add(jiff::Span::new().try_days(i64::from(moment.day()) - 1 + days).ok()?).ok()?;
+    date.to_datetime(moment.time()).to_zoned(moment.time_zone().clone()).ok().map(|moved| moved.timestamp())
+}
+
 const MONTHS: [&str; 12] =
     ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
 const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];

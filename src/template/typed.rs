@@ -139,6 +139,15 @@ pub(super) fn as_integer(value: &Value) -> Option<i64> {
     }
 }
 
+/// The whole number that a duration's argument is: Go reads a constant such as `28800e9` as an integer where it needs one.
+pub(super) fn as_nanoseconds(value: &Value) -> Option<i64> {
+    match value {
+        // Within 2^63, the conversion is exact.
+        Value::Float(number) if number.fract() == 0.0 && number.abs() < 9.2e18 => Some(*number as i64),
+        value => as_integer(value),
+    }
+}
+
 /// The text that a value is.
 pub(super) fn as_text(value: &Value) -> Option<&Arc<str>> {
     match value {

@@ -8,6 +8,7 @@ mod delivery;
 mod peer;
 mod policy;
 mod recovery;
+mod refusals;
 mod restarts;
 mod self_test;
 mod why;

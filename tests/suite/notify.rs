@@ -3,6 +3,7 @@
 
 mod email;
 mod pictures;
+mod protocols;
 mod robots;
 mod slack;
 mod templates;

@@ -6,7 +6,7 @@ use regex::bytes::Regex;
 use std::collections::BTreeMap;
 use url::Url;
 
-use crate::config::{Secret, Section};
+use crate::config::{Secret, SecretSource, Section};
 use crate::http::{HttpConfig, Login};
 
 use super::connection::{Connector, Family};
@@ -66,7 +66,10 @@ fn take_credentials(section: &Section<'_>, url: &Url, http: &mut HttpConfig) {
         section.error(key, "holds a user or a password beside basic_auth or authorization", "remove one of them");
     } else {
         match (decode(url.username()), decode(url.password().unwrap_or_default())) {
-            (Some(user), Some(password)) => http.basic_auth = Some((user, Secret::new(password))),
+            (Some(user), Some(password)) => {
+                let given = |text: String| SecretSource::Given(Secret::new(text));
+                http.basic_auth = Some((given(user), given(password)));
+            }
             _ => section.error(key, "holds a user or a password with a wrong %", "write % as %25"),
         }
     }

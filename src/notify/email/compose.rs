@@ -5,8 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use lettre::Address;
 use lettre::address::Envelope;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::message::{Attachment, Mailbox, Mailboxes, Message, MultiPart, SinglePart};
+use lettre::message::{Attachment, Mailbox, Message, MultiPart, SinglePart};
 
+use super::addresses;
 use crate::config::Section;
 use crate::notify::error::{NotifyError, Reason};
 use crate::notify::field::{Field, Rendering};
@@ -50,10 +51,14 @@ impl Composer {
             };
             threading.finish();
         }
+        let mut headers = headers(section);
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("subject")) {
+            headers.extend(Field::redefined(section, "headers", "email.default.subject").map(|field| ("Subject".to_owned(), field)));
+        }
         Composer {
             from,
-            headers: headers(section),
-            html: Field::read(section, "html"),
+            headers,
+            html: Field::customised(section, "html", "email.default.html"),
             text: Field::read(section, "text"),
             threading: enabled,
             thread_by_day: by_day,
@@ -164,8 +169,7 @@ fn headers(section: &Section<'_>) -> Vec<(String, Field)> {
 
 /// A comma-separated list of addresses.
 pub(super) fn mailboxes(key: &str, text: &str) -> Result<Vec<Mailbox>, NotifyError> {
-    let list: Mailboxes = text.trim().trim_matches(',').parse().map_err(|_| malformed(&format!("{key} is not a list of addresses")))?;
-    let list: Vec<Mailbox> = list.into_iter().collect();
+    let list = addresses::parse(text).map_err(|_| malformed(&format!("{key} is not a list of addresses")))?;
     if list.is_empty() { Err(malformed(&format!("{key} is empty"))) } else { Ok(list) }
 }
 

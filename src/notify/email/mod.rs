@@ -4,6 +4,7 @@
 //! One connection for each message. A recipient that is refused does not keep the mail from the others; who already has it is remembered
 //! for the next attempt. Message-ID and Date come from the delivery, so a repeated attempt is the same mail.
 
+mod addresses;
 mod compose;
 mod session;
 mod tls;
@@ -27,15 +28,17 @@ use session::Server;
 /// The kind's row in the table of notifiers.
 pub const KIND: NotifierKind = NotifierKind { key: "email_configs", name: "email", send_resolved: false, build };
 
-/// Deadline of one attempt where `timeout` is not written or 0.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest attempt where `timeout` is not written or 0: each step of it has a deadline of its own.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// How much later than its own deadline an attempt is cut.
+const MARGIN: Duration = Duration::from_secs(30);
 
 struct Email {
     to: Field,
     server: Server,
     composer: Composer,
     style: Style,
-    timeout: Duration,
+    timeout: Option<Duration>,
     /// Recipients that already have a delivery that others refused.
     served: Served,
 }
@@ -46,23 +49,17 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         section.error("", "has no recipient", "add to: someone@example.org");
     }
     let composer = Composer::read(section, global);
-    if !to.contains("{{") {
-        for address in to.split(',').map(str::trim).filter(|a| !a.is_empty()) {
-            if address.parse::<lettre::message::Mailbox>().is_err() {
-                section.error(
-                    "to",
-                    format!("{address:?} is not an address"),
-                    "give addresses such as someone@example.org, separated by commas",
-                );
-            }
-        }
+    if !to.contains("{{")
+        && let Err(address) = addresses::parse(&to)
+    {
+        section.error("to", format!("{address:?} is not an address"), "give addresses such as someone@example.org, separated by commas");
     }
     Box::new(Email {
         to: Field::new(section, "to", to),
         server: Server::read(section, global),
         composer,
         style: Style::read(section, global),
-        timeout: section.get::<Duration>("timeout").filter(|t| !t.is_zero()).unwrap_or(DEFAULT_TIMEOUT),
+        timeout: section.get::<Duration>("timeout").filter(|t| !t.is_zero()),
         served: Served::default(),
     })
 }
@@ -84,14 +81,45 @@ impl Notifier for Email {
             let waiting = self.served.waiting(delivery, to.iter().map(|m| m.email.to_string()));
             let tried: Vec<Address> = to.iter().map(|m| m.email.clone()).filter(|a| waiting.contains(&a.to_string())).collect();
             let (from, mail) = self.composer.compose(notification, &self.style, &to, &mut rendering)?;
-            let sent = tokio::time::timeout(self.timeout, self.server.send(&from, &tried, &mail));
-            let refused = sent.await.map_err(|_| NotifyError::retryable(Reason::Timeout, "timed out"))??;
-            let has_it = tried.iter().filter(|address| refused.iter().all(|r| r.address != **address)).map(ToString::to_string);
-            self.served.settle(delivery, has_it, refused.is_empty());
-            let Some(first) = refused.first() else { return Ok(()) };
-            let text = format!("{} of {} recipients refused: {}", refused.len(), tried.len(), first.reason);
+            if tried.is_empty() {
+                self.served.complete(delivery);
+                return Ok(());
+            }
+            let sent = self.server.send(&from, &tried, &mail);
+            let refused = match self.timeout {
+                Some(timeout) => {
+                    tokio::time::timeout(timeout, sent).await.map_err(|_| NotifyError::retryable(Reason::Timeout, "timed out"))??
+                }
+                None => sent.await?,
+            };
+            for address in tried.iter().filter(|address| refused.iter().all(|r| r.address != **address)) {
+                self.served.has_it(delivery, address.as_ref());
+            }
+            let (for_good, later): (Vec<_>, Vec<_>) = refused.iter().partition(|refused| refused.for_good);
+            // Where nobody is left, the mail as a whole was refused.
+            if for_good.len() == to.len() {
+                let first = for_good.first().map_or("", |refused| refused.reason.as_str());
+                return Err(NotifyError::permanent(Reason::Rejected, first));
+            }
+            for refused in for_good {
+                self.served.is_refused(delivery, refused.address.as_ref(), &notification.receiver, &refused.reason);
+            }
+            let Some(first) = later.first() else {
+                self.served.complete(delivery);
+                return Ok(());
+            };
+            let text = format!("{} of {} recipients refused: {}", later.len(), tried.len(), first.reason);
             Err(NotifyError::retryable(Reason::Rejected, text))
         })
+    }
+
+    fn deadline(&self) -> Duration {
+        // Without a timeout of its own each step has one.
+        self.timeout.map_or(LONGEST, |timeout| timeout.saturating_add(MARGIN))
+    }
+
+    fn has_recipients(&self) -> bool {
+        true
     }
 
     fn digest(&self) -> Digest {

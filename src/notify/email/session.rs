@@ -1,6 +1,7 @@
 //! One SMTP conversation: connect, TLS, login, recipients one by one, message.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +11,7 @@ use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
-use lettre::transport::smtp::extension::ClientId;
+use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
 
 use crate::config::{Secret, Section};
 use crate::http::TlsConfig;
@@ -23,6 +24,22 @@ use super::tls;
 const SUBMISSIONS: u16 = 465;
 /// Longest part of a server's own words that is shown, in characters.
 const MAX_WORDS: usize = 120;
+
+/// The deadlines of RFC 5321, 4.5.3.2: a slow server has taken the mail, and would get it twice.
+const CONNECT: Duration = Duration::from_secs(60);
+const COMMAND: Duration = Duration::from_secs(300);
+const DATA: Duration = Duration::from_secs(120);
+const MESSAGE: Duration = Duration::from_secs(600);
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What rustls says of a certificate that signs itself and says that it is an authority.
+const ITSELF: &str = "CaUsedAsEndEntity";
+
+/// One step within its deadline.
+async fn step<T>(name: &str, limit: Duration, work: impl Future<Output = Result<T, NotifyError>>) -> Result<T, NotifyError> {
+    let late = |_| Err(NotifyError::retryable(Reason::Timeout, format!("smtp: {name}: timed out")));
+    tokio::time::timeout(limit, work).await.unwrap_or_else(late)
+}
 
 /// How to reach the SMTP server.
 pub(super) struct Server {
@@ -43,6 +60,8 @@ pub(super) struct Server {
 pub(super) struct Refused {
     pub address: Address,
     pub reason: String,
+    /// Whether no later attempt can help (5xx).
+    pub for_good: bool,
 }
 
 impl Server {
@@ -71,13 +90,13 @@ impl Server {
         };
         // Without files of its own nothing can be wrong, and the system's certificates are large.
         let own = tls.ca.is_some() || tls.cert.is_some();
-        if own && let Err(problem) = tls::parameters(&tls, &host) {
+        if own && let Err(problem) = tls::parameters(&tls, &host, false) {
             section.error("tls_config", problem, "check the files of tls_config");
         }
         Server {
             implicit_tls: flag("force_implicit_tls", "smtp_force_implicit_tls").unwrap_or(port == SUBMISSIONS),
             require_tls: flag("require_tls", "smtp_require_tls").unwrap_or(true),
-            hello: ClientId::Domain(text("hello", "smtp_hello").unwrap_or_else(|| "localhost".to_owned())),
+            hello: ClientId::Domain(text("hello", "smtp_hello").filter(|name| !name.is_empty()).unwrap_or_else(own_name)),
             username: text("auth_username", "smtp_auth_username").unwrap_or_default(),
             identity: text("auth_identity", "smtp_auth_identity").unwrap_or_default(),
             password: secret("auth_password", "smtp_auth_password"),
@@ -88,35 +107,78 @@ impl Server {
         }
     }
 
-    /// Brings `mail` to all recipients; gives those that the server refused, errs when nobody got it.
+    /// Brings `mail` to all recipients; gives those that the server refused, which may be all. Each step has the deadline of RFC 5321.
     pub(super) async fn send(&self, from: &Address, to: &[Address], mail: &[u8]) -> Result<Vec<Refused>, NotifyError> {
-        let mut connection = self.connect().await?;
-        self.login(&mut connection).await?;
-        connection.command(Mail::new(Some(from.clone()), Vec::new())).await.map_err(|e| self.error("MAIL", &e))?;
-        let mut refused = Vec::new();
-        let mut last = None;
-        for address in to {
-            if let Err(error) = connection.command(Rcpt::new(address.clone(), Vec::new())).await {
-                let error = self.error("RCPT", &error);
-                if error.reason == Reason::Unreachable || error.reason == Reason::Timeout {
+        let mut connection = match step("connect", CONNECT, self.connect(false)).await {
+            // A certificate that signs itself is no authority's; it is trusted where the file names the very one.
+            Err(error) if self.tls.ca.is_some() && error.message.contains(ITSELF) => {
+                let connection = step("connect", CONNECT, self.connect(true)).await?;
+                let certificate = connection.peer_certificate().unwrap_or_default();
+                if !tls::is_trusted_itself(&self.tls, &certificate) {
                     return Err(error);
                 }
-                refused.push(Refused { address: address.clone(), reason: error.message.clone() });
-                last = Some(error);
+                connection
             }
+            connected => connected?,
+        };
+        let outcome = self.converse(&mut connection, from, to, mail).await;
+        let usable = outcome.as_ref().map_or_else(|e| !matches!(e.reason, Reason::Unreachable | Reason::Timeout), |_| true);
+        if usable {
+            // Whether the server has taken the mail or not: how the farewell goes changes nothing.
+            drop(tokio::time::timeout(FAREWELL, connection.quit()).await);
         }
-        if let Some(error) = last.filter(|_| refused.len() == to.len()) {
-            return Err(error);
+        outcome
+    }
+
+    async fn converse(
+        &self,
+        connection: &mut AsyncSmtpConnection,
+        from: &Address,
+        to: &[Address],
+        mail: &[u8],
+    ) -> Result<Vec<Refused>, NotifyError> {
+        step("AUTH", COMMAND, self.login(connection)).await?;
+        let mail_from = async {
+            let foreign = std::iter::once(from).chain(to).any(|address| !address.to_string().is_ascii());
+            let offered = connection.server_info().supports_feature(Extension::SmtpUtfEight);
+            let parameters = if foreign && offered { vec![MailParameter::SmtpUtfEight] } else { Vec::new() };
+            let sent = connection.command(Mail::new(Some(from.clone()), parameters)).await;
+            sent.map(drop).map_err(|e| self.refusal("MAIL", &e))
+        };
+        step("MAIL", COMMAND, mail_from).await?;
+        let mut refused = Vec::new();
+        for address in to {
+            let command = connection.command(Rcpt::new(address.clone(), Vec::new()));
+            let sent = step("RCPT", COMMAND, async { command.await.map(drop).map_err(|e| self.refusal("RCPT", &e)) }).await;
+            let Err(error) = sent else { continue };
+            if !matches!(error.reason, Reason::Rejected) {
+                return Err(error);
+            }
+            refused.push(Refused { address: address.clone(), reason: error.message.clone(), for_good: !error.retryable });
         }
-        connection.command(Data).await.map_err(|e| self.error("DATA", &e))?;
-        connection.message(mail).await.map_err(|e| self.error("message", &e))?;
-        // The server has taken the mail: how the farewell goes changes nothing.
-        drop(connection.quit().await);
+        if refused.len() == to.len() {
+            return Ok(refused);
+        }
+        let data = async { connection.command(Data).await.map(drop).map_err(|e| self.refusal("DATA", &e)) };
+        step("DATA", DATA, data).await?;
+        let message = async { connection.message(mail).await.map(drop).map_err(|e| self.refusal("message", &e)) };
+        step("message", MESSAGE, message).await?;
         Ok(refused)
     }
 
-    async fn connect(&self) -> Result<AsyncSmtpConnection, NotifyError> {
-        let parameters = || tls::parameters(&self.tls, &self.host).map_err(|problem| NotifyError::permanent(Reason::Rejected, problem));
+    /// An answer about a sender, a recipient or a mail: 5xx is final, 4xx may pass; both are about this mail alone.
+    fn refusal(&self, step: &str, error: &Error) -> NotifyError {
+        let refusal = self.error(step, error);
+        match error.status().map(u16::from) {
+            Some(450..=452 | 454..=499) => NotifyError { reason: Reason::Rejected, ..refusal },
+            Some(500..) if refusal.reason == Reason::Rejected => NotifyError { retryable: false, ..refusal },
+            _ => refusal,
+        }
+    }
+
+    async fn connect(&self, pinned: bool) -> Result<AsyncSmtpConnection, NotifyError> {
+        let parameters =
+            || tls::parameters(&self.tls, &self.host, pinned).map_err(|problem| NotifyError::permanent(Reason::Rejected, problem));
         let at_once = if self.implicit_tls { Some(parameters()?) } else { None };
         let found = net::resolve(&self.host).await;
         let found = found.map_err(|e| NotifyError::retryable(Reason::Unreachable, format!("smtp: connect: {:?}: {e}", self.host)))?;
@@ -126,7 +188,7 @@ impl Server {
             .map_err(|e| self.error("connect", &e))?;
         if !self.implicit_tls && self.require_tls {
             if !connection.can_starttls() {
-                return Err(NotifyError::retryable(Reason::Rejected, "smtp: STARTTLS is required (require_tls) but not offered"));
+                return Err(NotifyError::retryable(Reason::Unreachable, "smtp: STARTTLS is required (require_tls) but not offered"));
             }
             connection.starttls(parameters()?, &self.hello).await.map_err(|e| self.error("STARTTLS", &e))?;
         }
@@ -206,6 +268,15 @@ impl Server {
         }
         text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_WORDS).collect()
     }
+}
+
+/// The name of this host as it greets with, where it is a whole one: servers refuse others.
+fn own_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
+    let name = name.trim();
+    let whole = name.contains('.') && !name.starts_with('.') && !name.ends_with('.') && name.bytes().all(plain);
+    if whole { name.to_owned() } else { "localhost".to_owned() }
 }
 
 /// `host:port`; the port may be a well-known name.

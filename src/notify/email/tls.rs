@@ -7,9 +7,11 @@ use rustls::pki_types::pem::PemObject as _;
 use crate::http::TlsConfig;
 
 /// Parameters for one connection; errs with what is unusable. Made anew each time: mails are rare, root certificates are large.
-pub(super) fn parameters(config: &TlsConfig, host: &str) -> Result<TlsParameters, &'static str> {
+///
+/// With `pinned` any certificate of the right name passes: the caller compares it with those of `ca`.
+pub(super) fn parameters(config: &TlsConfig, host: &str, pinned: bool) -> Result<TlsParameters, &'static str> {
     let mut builder = TlsParameters::builder(config.server_name.clone().unwrap_or_else(|| host.to_owned()))
-        .dangerous_accept_invalid_certs(config.insecure_skip_verify)
+        .dangerous_accept_invalid_certs(config.insecure_skip_verify || pinned)
         .dangerous_accept_invalid_hostnames(config.insecure_skip_verify);
     if let Some(ca) = &config.ca {
         let certificate = Certificate::from_pem(ca.expose().as_bytes()).map_err(|_| "tls_config: ca is not PEM")?;
@@ -22,4 +24,10 @@ pub(super) fn parameters(config: &TlsConfig, host: &str) -> Result<TlsParameters
         builder = builder.identify_with(identity);
     }
     builder.build_rustls().map_err(|_| "tls_config: cert and key do not fit")
+}
+
+/// Whether a server's certificate is itself one of those that are trusted, as one that signs itself is.
+pub(super) fn is_trusted_itself(config: &TlsConfig, certificate: &[u8]) -> bool {
+    let Some(ca) = &config.ca else { return false };
+    CertificateDer::pem_slice_iter(ca.expose().as_bytes()).flatten().any(|trusted| trusted.as_ref() == certificate)
 }

@@ -53,15 +53,19 @@ impl Attachment {
             action.finish();
             Row { texts: texts_of, short: None, confirm: confirm.unwrap_or_default() }
         });
+        let customised = |key: &'static str, default: &str| Field::customised(section, key, default).map(|field| (key, field));
+        let mut others: Vec<(&'static str, Field)> = customised("pretext", "slack.default.pretext").into_iter().collect();
+        others.extend(texts(section, &["callback_id", "image_url", "thumb_url"]));
+        others.extend(customised("footer", "slack.default.footer"));
         Attachment {
             fields: fields.collect(),
             actions: actions.collect(),
-            title: Field::read(section, "title"),
-            text: Field::read(section, "text"),
-            fallback: Field::read(section, "fallback"),
-            color: Field::read(section, "color"),
-            title_link: Field::read(section, "title_link"),
-            others: texts(section, &["pretext", "callback_id", "image_url", "thumb_url", "footer"]),
+            title: Field::customised(section, "title", "slack.default.title"),
+            text: Field::customised(section, "text", "slack.default.text"),
+            fallback: Field::customised(section, "fallback", "slack.default.fallback"),
+            color: Field::customised(section, "color", "slack.default.color"),
+            title_link: Field::customised(section, "title_link", "slack.default.titlelink"),
+            others,
             mrkdwn_in: section.or("mrkdwn_in", vec!["fallback".to_owned(), "pretext".to_owned(), "text".to_owned()]),
         }
     }
@@ -70,7 +74,7 @@ impl Attachment {
         let mut out = Map::new();
         let title = rendering.text(self.title.as_ref(), || escape_angles(&subject(n, style.language)));
         let title_link = rendering.text(self.title_link.as_ref(), || link(n));
-        let text = rendering.text(self.text.as_ref(), || body(n, style, &SLACK, MAX_TEXT));
+        let mut text = rendering.text(self.text.as_ref(), || body(n, style, &SLACK, MAX_TEXT));
         let fallback = rendering.text(self.fallback.as_ref(), || format!("{} | {}", escape_angles(&subject(n, style.language)), link(n)));
         let colour = rendering.text(self.color.as_ref(), || if n.status == AlertStatus::Firing { "danger" } else { "good" }.to_owned());
         put(&mut out, "title", cut_chars(&title, MAX_TITLE).into_owned());
@@ -86,6 +90,12 @@ impl Attachment {
             }
         }
         out.insert("mrkdwn_in".into(), self.mrkdwn_in.iter().cloned().map(Value::String).collect());
+        let says = |name: &str| out.get(name).and_then(Value::as_str).is_some_and(|text| !text.trim().is_empty());
+        let shows = says("title") || says("pretext") || says("image_url") || out.contains_key("fields");
+        if text.trim().is_empty() && !shows {
+            // Slack refuses an attachment that says nothing.
+            text = rendering.needed(self.text.as_ref().or(self.title.as_ref()), || body(n, style, &SLACK, MAX_TEXT));
+        }
         // Last, so that what failed anywhere is told here.
         let text = rendering.with_notes(text, MAX_TEXT);
         out.insert("text".into(), text.into());

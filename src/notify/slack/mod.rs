@@ -105,9 +105,9 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
         picture: picture::wanted(section),
         may_upload: AtomicBool::new(true),
         channel: Field::read(section, "channel"),
-        username: Field::read(section, "username"),
-        icon_emoji: Field::read(section, "icon_emoji"),
-        icon_url: Field::read(section, "icon_url"),
+        username: Field::customised(section, "username", "slack.default.username"),
+        icon_emoji: Field::customised(section, "icon_emoji", "slack.default.iconemoji"),
+        icon_url: Field::customised(section, "icon_url", "slack.default.iconurl"),
         message_text: Field::read(section, "message_text"),
         link_names: section.or("link_names", false),
         attachment: Attachment::read(section),
@@ -166,6 +166,10 @@ impl Notifier for Slack {
 
     fn ready(&self) -> usize {
         self.bucket.ready(Instant::now())
+    }
+
+    fn deadline(&self) -> Duration {
+        self.endpoint.deadline()
     }
 }
 

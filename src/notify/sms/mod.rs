@@ -5,6 +5,8 @@
 mod aliyun;
 mod twilio;
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 
 use crate::config::{Section, Value};
@@ -27,6 +29,8 @@ const MAX_TEXT: usize = 400;
 /// Largest text that names more than a few alerts, or is somebody's own: Twilio takes 1600 characters.
 const MAX_LONG_TEXT: usize = 1600;
 const FEW: usize = 3;
+/// More recipients than one list has as a rule.
+const MANY: u32 = 64;
 
 enum Provider {
     Twilio(Twilio),
@@ -87,12 +91,23 @@ impl Notifier for Sms {
             match &self.provider {
                 Provider::Aliyun(aliyun) => aliyun.send(&self.endpoint, notification, &mut rendering, &waiting, &text).await,
                 Provider::Twilio(twilio) => {
-                    let (done, outcome) = twilio.send_each(&self.endpoint, &waiting, &text).await;
-                    self.served.settle(delivery, done, outcome.is_ok());
+                    let outcome = twilio.send_each(&self.endpoint, &waiting, &text, &self.served, notification).await;
+                    if outcome.is_ok() {
+                        self.served.complete(delivery);
+                    }
                     outcome
                 }
             }
         })
+    }
+
+    fn deadline(&self) -> Duration {
+        // One request for each recipient.
+        self.endpoint.deadline().saturating_mul(MANY)
+    }
+
+    fn has_recipients(&self) -> bool {
+        matches!(self.provider, Provider::Twilio(_))
     }
 
     fn digest(&self) -> Digest {

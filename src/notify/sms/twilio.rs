@@ -10,6 +10,8 @@ use crate::http::{HeaderName, HeaderValue, Request};
 use crate::notify::endpoint::{Answer, Endpoint};
 use crate::notify::error::{NotifyError, Reason};
 use crate::notify::message::cut_chars;
+use crate::notify::notification::Notification;
+use crate::notify::served::Served;
 
 /// Longest body, in characters.
 const MAX_BODY: usize = 1600;
@@ -50,18 +52,34 @@ impl Twilio {
         Twilio { url, login, sender }
     }
 
-    /// Sends to each; gives who has it, and the first failure that another attempt may cure (else the first failure).
-    pub(super) async fn send_each(&self, endpoint: &Endpoint, to: &[String], text: &str) -> (Vec<String>, Result<(), NotifyError>) {
+    /// Sends to each. A number that is refused is done with, unless all of them are; gives the first failure that another attempt may cure.
+    pub(super) async fn send_each(
+        &self,
+        endpoint: &Endpoint,
+        to: &[String],
+        text: &str,
+        served: &Served,
+        n: &Notification,
+    ) -> Result<(), NotifyError> {
         let text = cut_chars(text, MAX_BODY);
-        let (mut done, mut failure): (Vec<String>, Option<NotifyError>) = (Vec::new(), None);
+        let (mut refused, mut failure): (Vec<(&String, NotifyError)>, Option<NotifyError>) = (Vec::new(), None);
         for number in to {
             match self.send(endpoint, number, &text).await {
-                Ok(()) => done.push(number.clone()),
+                Ok(()) => served.has_it(&n.delivery_id, number),
+                Err(error) if !error.retryable && error.reason == Reason::Rejected => refused.push((number, error)),
                 Err(error) if failure.as_ref().is_none_or(|f| error.retryable && !f.retryable) => failure = Some(error),
                 Err(_) => {}
             }
         }
-        (done, failure.map_or(Ok(()), Err))
+        if refused.len() == to.len()
+            && let Some((_, error)) = refused.pop()
+        {
+            return Err(error);
+        }
+        for (number, error) in refused {
+            served.is_refused(&n.delivery_id, number, &n.receiver, &error.message);
+        }
+        failure.map_or(Ok(()), Err)
     }
 
     async fn send(&self, endpoint: &Endpoint, to: &str, text: &str) -> Result<(), NotifyError> {

@@ -21,4 +21,5 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 6, sql: include_str!("0006_action_log.sql") },
     Migration { number: 7, sql: include_str!("0007_flaps.sql") },
     Migration { number: 8, sql: include_str!("0008_outbox_groups.sql") },
+    Migration { number: 9, sql: include_str!("0009_outbox_served.sql") },
 ];

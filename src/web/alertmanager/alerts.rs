@@ -19,7 +19,7 @@ use super::filter::Filter;
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
-    Router::new().route("/alerts", get(list).post(post))
+    Router::new().route("/alerts", get(list).post(post)).route("/alerts/", get(list).post(post))
 }
 
 async fn list(State(context): State<Context>, filter: Filter) -> axum::Json<Vec<Json>> {
@@ -63,8 +63,9 @@ impl Posted {
 }
 
 /// SEMANTICS 136 and 137: the valid alerts of a batch are taken even when others are not.
-async fn post(State(context): State<Context>, _: Writer, Body(posted): Body<Vec<Posted>>) -> Result<(), Problem> {
-    let posted: Vec<PostedAlert> = posted.into_iter().enumerate().map(|(i, alert)| alert.read(i)).collect::<Result<_, _>>()?;
+async fn post(State(context): State<Context>, _: Writer, Body(posted): Body<Option<Vec<Posted>>>) -> Result<(), Problem> {
+    let posted: Vec<PostedAlert> =
+        posted.unwrap_or_default().into_iter().enumerate().map(|(i, alert)| alert.read(i)).collect::<Result<_, _>>()?;
     let (now, resolve_timeout) = (Timestamp::now(), context.alerting.config().resolve_timeout);
     let (mut accepted, mut refusals) = (Vec::new(), Vec::new());
     for alert in posted {

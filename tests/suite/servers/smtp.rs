@@ -63,9 +63,20 @@ pub struct Certificate {
 
 impl Certificate {
     pub fn make(folder: &Path) -> Self {
+        Certificate::with(folder, "CA:FALSE")
+    }
+
+    /// One that says that it is an authority.
+    pub fn authority(folder: &Path) -> Self {
+        Certificate::with(folder, "CA:TRUE")
+    }
+
+    fn with(folder: &Path, role: &str) -> Self {
         let (cert, key, config) = (folder.join("cert.pem"), folder.join("key.pem"), folder.join("openssl.cnf"));
-        let text = "[req]\ndistinguished_name=name\nx509_extensions=ext\nprompt=no\n[name]\nCN=localhost\n\
-                    [ext]\nbasicConstraints=critical,CA:FALSE\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n";
+        let text = format!(
+            "[req]\ndistinguished_name=name\nx509_extensions=ext\nprompt=no\n[name]\nCN=localhost\n\
+             [ext]\nbasicConstraints=critical,{role}\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n"
+        );
         std::fs::write(&config, text).expect("the folder is ours");
         let run = Command::new("openssl")
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-config"])

@@ -1,0 +1,103 @@
+//! What the dispatcher and the task that delivers for one integration share: messages in memory, what is done, what waits apart.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::deliver::LONGEST_RETRY_AFTER;
+use crate::model::Timestamp;
+use crate::state::OutboxRow;
+
+/// Most messages that are held in memory when the database cannot take them.
+const MAX_UNSAVED: usize = 1000;
+/// Most delivered messages that are remembered because the database would not let them go.
+const MAX_DONE: usize = 10_000;
+
+/// What the dispatcher and one integration's task share; it outlives a reload.
+#[derive(Default)]
+pub struct Mailbox {
+    pub(super) unsaved: Mutex<VecDeque<OutboxRow>>,
+    /// Messages the receiver has accepted (or that were given up) but the database would not let go.
+    pub(super) done: Mutex<HashSet<String>>,
+    /// Messages that wait apart: until when, and how often they were put off.
+    pub(super) put_off: Mutex<HashMap<String, (Timestamp, u32)>>,
+    /// What the last attempt was told of recipients that are refused for good.
+    pub(super) refused: Mutex<Vec<String>>,
+    pub(super) wake: Notify,
+    /// Held by the one task that delivers: after a reload the successor waits for the last attempt of its predecessor.
+    pub(super) turn: tokio::sync::Mutex<()>,
+}
+
+impl Mailbox {
+    /// Says that there is something in the outbox.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Keeps a message that the database could not take. Beyond the bound the oldest one goes, and is returned.
+    pub fn keep(&self, message: OutboxRow) -> Option<OutboxRow> {
+        let mut unsaved = self.unsaved.lock();
+        unsaved.push_back(message);
+        let lost = if unsaved.len() > MAX_UNSAVED { unsaved.pop_front() } else { None };
+        self.wake();
+        lost
+    }
+
+    /// What the database could not take, to try again.
+    pub fn unsaved_messages(&self) -> Vec<OutboxRow> {
+        self.unsaved.lock().iter().cloned().collect()
+    }
+
+    /// The database has taken this message. If it was delivered from memory meanwhile, it is not sent from there.
+    pub fn saved(&self, delivery_id: &str) {
+        let mut unsaved = self.unsaved.lock();
+        let before = unsaved.len();
+        unsaved.retain(|row| row.delivery_id != delivery_id);
+        if unsaved.len() == before {
+            self.is_done(delivery_id);
+        }
+    }
+
+    /// The bound is far beyond what one outage brings; beyond it, a message may come twice.
+    pub(super) fn is_done(&self, delivery_id: &str) {
+        let mut done = self.done.lock();
+        if done.len() < MAX_DONE {
+            done.insert(delivery_id.to_owned());
+        }
+    }
+
+    /// Lets a message wait apart for a time that follows from how often that was done before; gives how often it is now.
+    pub(super) fn put_off(&self, delivery_id: &str, now: Timestamp, wait: impl Fn(u32) -> Duration) -> u32 {
+        let mut put_off = self.put_off.lock();
+        if put_off.len() >= MAX_DONE {
+            put_off.clear();
+        }
+        let (until, count) = put_off.entry(delivery_id.to_owned()).or_insert((now, 0));
+        *until = now + wait(*count);
+        *count += 1;
+        *count
+    }
+
+    /// Whether a message waits apart. A time that lies further ahead than any wait is from before a jump of the clock.
+    pub(super) fn is_put_off(&self, delivery_id: &str, now: Timestamp) -> bool {
+        let waits = |until: Timestamp| until > now && until.since(now) <= LONGEST_RETRY_AFTER;
+        self.put_off.lock().get(delivery_id).is_some_and(|(until, _)| waits(*until))
+    }
+
+    /// How long it is until one of those that wait apart may be tried.
+    pub(super) fn next_put_off(&self, now: Timestamp) -> Option<Duration> {
+        self.put_off.lock().values().map(|(until, _)| until.since(now)).min()
+    }
+
+    /// A message that was dealt with is to be sent again.
+    pub fn forget_done(&self, delivery_id: &str) {
+        self.done.lock().remove(delivery_id);
+    }
+
+    /// How many messages are held in memory alone.
+    pub fn unsaved(&self) -> usize {
+        self.unsaved.lock().len()
+    }
+}
