@@ -25,7 +25,6 @@ mod why;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::promql::{ParseOptions, choose_language};
@@ -192,12 +191,16 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A flag of the daemon that was given to a command, which does not see it.
-fn misplaced(matches: &ArgMatches) -> Option<String> {
-    const RUN_ONLY: [&str; 7] = ["config", "state_dir", "listen", "rules", "web_config_file", "log_level", "log_format"];
-    matches.subcommand_name()?;
-    let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
-    RUN_ONLY.into_iter().find(given).map(|id| format!("--{}", id.replace('_', "-")))
+/// A flag of the daemon that stands before a command, which does not see it. Where it stands the parser does not say: it hands flags that
+/// commands share on in both directions.
+fn misplaced(matches: &ArgMatches) -> Option<&'static str> {
+    const RUN_ONLY: [&str; 7] = ["--config", "--state-dir", "--listen", "--rules", "--web.config.file", "--log-level", "--log-format"];
+    let command = matches.subcommand_name()?;
+    let before: Vec<String> = std::env::args().skip(1).take_while(|word| word != command).collect();
+    let stands =
+        |flag: &&str| before.iter().any(|word| word.strip_prefix(*flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')));
+    let short = before.iter().any(|word| word.starts_with("-c") && !word.starts_with("--"));
+    RUN_ONLY.into_iter().find(stands).or(short.then_some("-c"))
 }
 
 /// What of Prometheus's `--enable-feature` is always on here.
