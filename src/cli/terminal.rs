@@ -1,5 +1,5 @@
 //! What the commands print: texts from outside never steer a terminal. [`say!`] and [`complain!`] stand for `println!` and `eprintln!`; a text
-//! from outside that could forge a line goes through [`visible`] besides, or through a table.
+//! from outside that could forge a line goes through [`visible`](crate::model::text::visible) besides, or through a table.
 
 use std::io::{self, Write};
 

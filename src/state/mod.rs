@@ -139,7 +139,7 @@ impl State {
         Ok(state)
     }
 
-    /// The same, in place of a database that cannot be opened; its metric says so. [`State::look_after_file`] opens `file`, if there is one
+    /// The same, in place of a database that cannot be opened; its metric says so. [`State::open_wanted`] opens `file`, if there is one
     /// to be opened, as soon as that can be done; a second process is shown `listens`.
     pub async fn instead(file: Option<PathBuf>, listens: SocketAddr) -> Result<Self, Error> {
         let state = Self::in_memory().await?;
