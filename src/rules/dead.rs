@@ -4,7 +4,7 @@
 //! the standard built-in rules, most of which belong to collectors that are not configured. Those of a profile count where nothing that they
 //! read is there: somebody has switched them on.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,8 @@ use crate::telemetry::Telemetry;
 
 /// Time between two looks.
 const LOOK: Duration = Duration::from_secs(5);
+/// How far back what is like a dead selector is looked for: so far it is in memory.
+const LATELY: Duration = Duration::from_secs(5 * 60);
 /// How long a rule is waited for at least; and three of its group's intervals.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -69,8 +71,8 @@ pub struct DeadRules {
 /// What the looks so far have shown.
 #[derive(Default)]
 struct Seen {
-    /// Selectors that matched something once.
-    alive: HashSet<String>,
+    /// Selectors that were looked for, and whether they matched something once.
+    alive: HashMap<String, bool>,
     /// When each group was first met.
     since: BTreeMap<(String, String), Timestamp>,
     dead: BTreeSet<DeadSelector>,
@@ -117,7 +119,7 @@ impl DeadRules {
                 continue;
             }
             for rule in &group.rules {
-                let mut alive = |selector: &VectorSelector| self.has_matched(&mut seen.alive, selector);
+                let mut alive = |selector: &VectorSelector| self.has_matched(&mut seen.alive, selector, now);
                 let is_fed = recorded.feeds(rule, &mut alive);
                 if is_fed && group.shipped {
                     continue;
@@ -140,11 +142,17 @@ impl DeadRules {
                         ]);
                     }
                     let (file, group) = (group.file.clone(), group.name.clone());
-                    let recorder = name.filter(|name| recorded.of(name).is_some());
-                    let hint = recorder.map_or_else(|| hint(&self.store, selector), |name| Some(recorded.feed(name)));
-                    // Where nothing is like it, say who would bring it.
-                    let hint = hint.or_else(|| name.map(|name| recorded.feed(name)));
-                    let found = DeadSelector { file, position, group, rule: rule.name().to_owned(), selector: text, hint };
+                    let mut found = DeadSelector { file, position, group, rule: rule.name().to_owned(), selector: text, hint: None };
+                    found.hint = match seen.dead.iter().find(|old| found.is_same(old)) {
+                        // Looking for what is like it takes its time, and is done once.
+                        Some(old) => old.hint.clone(),
+                        None => {
+                            let recorder = name.filter(|name| recorded.of(name).is_some());
+                            let alike = recorder.map_or_else(|| hint(&self.store, selector, now), |name| Some(recorded.feed(name)));
+                            // Where nothing is like it, say who would bring it.
+                            alike.or_else(|| name.map(|name| recorded.feed(name)))
+                        }
+                    };
                     if !dead.iter().any(|other| found.is_same(other)) {
                         dead.insert(found);
                     }
@@ -154,7 +162,7 @@ impl DeadRules {
         for one in dead.difference(&seen.dead).filter(|one| !seen.dead.iter().any(|old| old.is_same(one))) {
             warn!(rule_group = one.group, rule = one.rule, "Rule is dead: {one}.");
         }
-        for one in seen.dead.iter().filter(|one| seen.alive.contains(&one.selector)) {
+        for one in seen.dead.iter().filter(|one| seen.alive.get(&one.selector) == Some(&true)) {
             info!(rule_group = one.group, rule = one.rule, selector = one.selector, "Rule has come to life.");
         }
         self.count.set(i64::try_from(dead.len()).unwrap_or(i64::MAX));
@@ -171,15 +179,16 @@ impl DeadRules {
 
 impl DeadRules {
     /// Whether a selector has matched something since the start.
-    fn has_matched(&self, alive: &mut HashSet<String>, selector: &VectorSelector) -> bool {
+    fn has_matched(&self, alive: &mut HashMap<String, bool>, selector: &VectorSelector, now: Timestamp) -> bool {
         let text = shown(selector);
-        if alive.contains(&text) {
-            return true;
-        }
-        let matched = !self.store.series(&selector.matchers, Timestamp::MIN, Timestamp::MAX).is_empty();
-        if matched {
-            alive.insert(text);
-        }
+        let from = match alive.get(&text) {
+            Some(true) => return true,
+            // What comes is in memory: the whole history is looked through once.
+            Some(false) => now - LATELY,
+            None => Timestamp::MIN,
+        };
+        let matched = !self.store.series(&selector.matchers, from, Timestamp::MAX).is_empty();
+        alive.insert(text, matched);
         matched
     }
 }
@@ -196,19 +205,19 @@ fn shown(selector: &VectorSelector) -> String {
     Expr::VectorSelector(VectorSelector { offset: 0, at: None, ..selector.clone() }).to_string()
 }
 
-/// What was probably meant: another name, or another value of the label that no series of this name has.
-fn hint(store: &Store, selector: &VectorSelector) -> Option<String> {
-    let everything = (Timestamp::MIN, Timestamp::MAX);
+/// What was probably meant: another name, or another value of the label that no series of this name has; of what there has been lately.
+fn hint(store: &Store, selector: &VectorSelector, now: Timestamp) -> Option<String> {
+    let lately = (now - LATELY, now);
     let name = name_of(selector)?;
     let named = Matcher::equal(METRIC_NAME, name);
-    let names = store.label_values(METRIC_NAME, &[], everything.0, everything.1);
+    let names = store.label_values(METRIC_NAME, &[], lately.0, lately.1);
     if !names.iter().any(|n| n == name) {
         return closest(name, &names).map(|other| format!("the nearest existing metric is {other}"));
     }
     for matcher in selector.matchers.iter().filter(|m| m.name != METRIC_NAME) {
         let pair = [named.clone(), matcher.clone()];
-        if store.series(&pair, everything.0, everything.1).is_empty() {
-            let values = store.label_values(&matcher.name, &pair[..1], everything.0, everything.1);
+        if store.series(&pair, lately.0, lately.1).is_empty() {
+            let values = store.label_values(&matcher.name, &pair[..1], lately.0, lately.1);
             let meant = (matcher.op == MatchOp::Equal).then(|| closest(&matcher.value, &values)).flatten();
             return Some(match meant {
                 Some(value) => format!("no {name} has {matcher}; the nearest value is {value:?}"),
