@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use tracing::error;
+use tracing::{debug, error, info};
 
 use crate::model::{Timestamp, format_duration};
 use crate::store::{HistorySettings, Limits, Store};
@@ -17,32 +17,55 @@ use super::{Config, Options, state_folder};
 
 /// How often samples beyond the retention are dropped and blocks are written.
 const UPKEEP: Duration = Duration::from_secs(60);
+/// How often a folder that cannot be used is tried again.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// Opens the history. A folder that cannot be used must not silence us: then samples live in memory, and that is said.
 pub(super) fn open(options: &Options, config: &Config, now: Timestamp) -> (Arc<Store>, String) {
-    let opened = match state_folder(options) {
-        None if config.storage.path.is_none() => Err("no folder is known for it, for want of HOME; give --state-dir".to_owned()),
-        folder => {
-            let settings = config.storage.settings(folder.map(|f| f.join("history")).unwrap_or_default());
-            let name = format!("{}, {}", settings.path.display(), format_duration(settings.retention));
-            Store::open(config.series.limits(), &settings, now).map(|store| (store, name)).map_err(|e| e.to_string())
-        }
-    };
-    match opened {
-        Ok((store, name)) => (Arc::new(store), name),
+    let limits = config.series.limits();
+    let folder = state_folder(options);
+    if folder.is_none() && config.storage.path.is_none() {
+        let error = "no folder is known for it, for want of HOME; give --state-dir";
+        error!(error, "The history cannot be kept on disk; samples live in memory and are lost at the end.");
+        return (Arc::new(Store::new(limits)), format!("in memory only: {error}"));
+    }
+    let settings = config.storage.settings(folder.map(|f| f.join("history")).unwrap_or_default());
+    match Store::open(limits.clone(), &settings, now) {
+        Ok(store) => (Arc::new(store), format!("{}, {}", settings.path.display(), format_duration(settings.retention))),
         Err(error) => {
-            error!(%error, "The history cannot be kept on disk; samples live in memory and are lost at the end.");
-            (Arc::new(Store::new(config.series.limits())), format!("in memory only: {error}"))
+            error!(%error, "The history cannot be kept on disk; samples live in memory until it can be.");
+            (Arc::new(Store::awaiting(limits, &settings)), format!("in memory only: {error}"))
         }
     }
 }
 
 /// Keeps the history in order, for ever.
 pub(super) async fn maintain(store: Arc<Store>) -> Result<(), tokio::task::JoinError> {
+    while store.awaits_history() {
+        // Memory alone needs the same upkeep, though less often than the folder is tried.
+        for _ in 0..UPKEEP.as_secs() / RETRY.as_secs() {
+            tokio::time::sleep(RETRY).await;
+            let store = store.clone();
+            tokio::task::spawn_blocking(move || open_awaited(&store)).await?;
+        }
+        let (store, now) = (store.clone(), Timestamp::now());
+        tokio::task::spawn_blocking(move || store.maintain(now)).await?;
+    }
     loop {
         tokio::time::sleep(UPKEEP).await;
         let (store, now) = (store.clone(), Timestamp::now());
         tokio::task::spawn_blocking(move || store.maintain(now)).await?;
+    }
+}
+
+/// Uses the folder of the history if it can be used by now.
+fn open_awaited(store: &Store) {
+    if !store.awaits_history() {
+        return;
+    }
+    match store.open_awaited(Timestamp::now()) {
+        Ok(()) => info!("The folder of the history can be used: it is written from here on."),
+        Err(error) => debug!(%error, "The history still cannot be kept on disk."),
     }
 }
 

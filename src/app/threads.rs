@@ -15,6 +15,8 @@ const ANSWERERS: usize = 2;
 const COLLECTING_BLOCKED: usize = 64;
 /// Threads for queries and the like.
 const ANSWERING_BLOCKED: usize = 64;
+/// Beyond the interval of most scrapes: each finds the thread of the one before.
+const ANSWERING_IDLE: Duration = Duration::from_secs(70);
 /// How much queries and upkeep yield to everything else, as `nice` counts: rules get their time while all seats are taken.
 const QUERIES_NICE: i32 = 5;
 const UPKEEP_NICE: i32 = 10;
@@ -43,7 +45,12 @@ impl Threads {
             collection: Kept::start(named("collection", COLLECTORS).max_blocking_threads(COLLECTING_BLOCKED))?,
             rules: Kept::start(&mut named("rules", 1))?,
             delivery: Kept::start(&mut named("delivery", 1))?,
-            web: Kept::start(named("web", ANSWERERS).max_blocking_threads(ANSWERING_BLOCKED).on_thread_start(yields_beyond(ANSWERERS)))?,
+            web: Kept::start(
+                named("web", ANSWERERS)
+                    .max_blocking_threads(ANSWERING_BLOCKED)
+                    .thread_keep_alive(ANSWERING_IDLE)
+                    .on_thread_start(yields_beyond(ANSWERERS)),
+            )?,
             upkeep: Kept::start(named("upkeep", 1).max_blocking_threads(4).on_thread_start(|| yield_to_others(UPKEEP_NICE)))?,
         })
     }

@@ -219,7 +219,7 @@ fn builder(config: &HttpConfig, idle: usize) -> Result<reqwest::ClientBuilder, H
     let mut builder = reqwest::Client::builder()
         .pool_max_idle_per_host(idle)
         // The library's own reader ends at the first member of a gzip body.
-        .gzip(false)
+        .no_gzip()
         // As much and as odd as Go's client takes.
         .http1_allow_obsolete_multiline_headers_in_responses(true)
         .http1_max_headers(MAX_HEADERS)

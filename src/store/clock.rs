@@ -66,7 +66,7 @@ impl Inner {
 impl Store {
     /// The newest sample of all that are served.
     pub fn newest(&self) -> Option<Timestamp> {
-        let on_disk = self.history.as_ref().and_then(|history| history.snapshot().newest());
+        let on_disk = self.history.get().and_then(|history| history.snapshot().newest());
         self.inner.read().newest().max(on_disk).map(Timestamp)
     }
 
@@ -76,7 +76,7 @@ impl Store {
             return self.turn_back(jump.to);
         }
         self.inner.write().turned = None;
-        if let Some(history) = &self.history {
+        if let Some(history) = self.history.get() {
             self.catch_up(history, jump.to);
         }
     }
@@ -87,7 +87,7 @@ impl Store {
             let inner = self.inner.read();
             (inner.oldest(i64::MIN), inner.newest())
         };
-        let Some(history) = &self.history else { return };
+        let Some(history) = self.history.get() else { return };
         if newest.is_some_and(|newest| Timestamp(newest) > now + SLACK) {
             self.turn_back(now);
         } else if let Some(oldest) = oldest.filter(|oldest| *oldest < history.snapshot().floor) {
@@ -107,7 +107,7 @@ impl Store {
             inner.newest().unwrap_or(i64::MIN).saturating_add(1)
         };
         let next = to.0.saturating_add(1);
-        if let Some(history) = &self.history {
+        if let Some(history) = self.history.get() {
             // What is in blocks already needs no other.
             let from = next.max(history.end());
             if from < newest {

@@ -124,7 +124,7 @@ impl Store {
     /// Takes series that ended out of memory.
     pub(super) fn end_series(&self, now: Timestamp) -> io::Result<()> {
         let state = &mut *self.endings.0.lock();
-        match &self.history {
+        match self.history.get() {
             Some(history) => self.write_ended(history, state, now),
             None => {
                 self.drop_ended(state, now);

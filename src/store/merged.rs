@@ -31,7 +31,7 @@ pub(super) struct Merged {
 impl Store {
     /// The blocks now, and whether some may hold samples in `from < timestamp <= to` of series that pass.
     pub(super) fn on_disk(&self, matchers: &[Matcher], from: i64, to: i64) -> Option<(Arc<Snapshot>, bool)> {
-        let snapshot = self.history.as_ref()?.snapshot();
+        let snapshot = self.history.get()?.snapshot();
         let some = snapshot.may_hold(matchers, from, to);
         Some((snapshot, some))
     }
@@ -69,7 +69,7 @@ impl Store {
         for (row, place) in places.iter().enumerate() {
             samples.clear();
             for (number, located) in &place.parts {
-                if let Some(history) = &self.history {
+                if let Some(history) = self.history.get() {
                     history.read(&parts[*number], located, from, to, &mut samples);
                 }
             }
@@ -95,7 +95,7 @@ impl Store {
     /// Calls `visit` for each block with those of its series that pass; their labels are shared with those in memory. One index is held at
     /// a time.
     fn each_located(&self, snapshot: &Snapshot, matchers: &[Matcher], from: i64, to: i64, mut visit: impl FnMut(Part, &[Located])) {
-        let Some(history) = &self.history else { return };
+        let Some(history) = self.history.get() else { return };
         for view in snapshot.views(matchers, from, to) {
             let found = history.select(&view, matchers, |labels| {
                 let inner = self.inner.read();

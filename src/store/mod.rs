@@ -5,6 +5,7 @@
 //! right-closed, stale markers included. It refuses new series beyond [`Limits::max_series`], never a sample of a series that it knows.
 
 mod append;
+mod awaited;
 mod cardinality;
 mod chunk;
 mod clock;
@@ -27,6 +28,7 @@ mod upkeep;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -34,6 +36,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::model::{Labels, METRIC_NAME, Matcher, Timestamp};
 use crate::telemetry::Telemetry;
 pub use append::Appended;
+use awaited::Awaited;
 pub use cardinality::Cardinality;
 pub use chunk::ChunkError;
 use column::Columns;
@@ -134,7 +137,9 @@ pub struct Store {
     selections: Mutex<Selections>,
     decoded: Decoded,
     damaged: std::sync::atomic::AtomicU64,
-    history: Option<History>,
+    /// Set at the start, or later where it is awaited.
+    history: OnceLock<History>,
+    awaited: Option<Awaited>,
     endings: Endings,
 }
 
@@ -222,7 +227,8 @@ impl Store {
             selections: Mutex::new(Selections::default()),
             decoded: Decoded::default(),
             damaged: std::sync::atomic::AtomicU64::new(0),
-            history,
+            history: history.map_or_else(OnceLock::new, OnceLock::from),
+            awaited: None,
             endings: Endings::default(),
         }
     }
@@ -230,13 +236,17 @@ impl Store {
     /// A store with a history on disk; what the folder holds is read at once. What lies after `now` was stamped by another
     /// clock: it is kept, and served when its time has come.
     pub fn open(limits: Limits, settings: &HistorySettings, now: Timestamp) -> Result<Self, HistoryError> {
+        Store::open_with(limits, settings, history::Metrics::default(), now)
+    }
+
+    fn open_with(limits: Limits, settings: &HistorySettings, metrics: history::Metrics, now: Timestamp) -> Result<Self, HistoryError> {
         let mut inner = Inner { floor: i64::MIN, ..Inner::default() };
         // After a turn of the clock it may be any time.
         let mut turned = false;
         // The series of the segment that is being read: known by their slot from their first sample on.
         let mut segment = 0;
         let mut series: Vec<Logged> = Vec::new();
-        let (history, log) = History::open(settings, now, |number, floor, ended, entry| {
+        let (history, log) = History::open(settings, metrics, now, |number, floor, ended, entry| {
             inner.floor = if turned { i64::MIN } else { floor };
             if number != segment {
                 segment = number;
@@ -287,24 +297,26 @@ impl Store {
 
     /// How long samples are kept.
     pub fn retention(&self) -> Duration {
-        self.history.as_ref().map_or(MEMORY_RETENTION, History::retention)
+        self.history.get().map_or(MEMORY_RETENTION, History::retention)
     }
 
     /// The history on disk in numbers; `None` when samples live in memory only.
     pub fn history(&self) -> Option<HistoryStatus> {
-        self.history.as_ref().map(History::status)
+        self.history.get().map(History::status)
     }
 
     /// Registers the metrics of the history, if there is one.
     pub fn register(&self, telemetry: &Telemetry) {
-        if let Some(history) = &self.history {
+        if let Some(awaited) = &self.awaited {
+            awaited.metrics.register(telemetry);
+        } else if let Some(history) = self.history.get() {
             history.register(telemetry);
         }
     }
 
     /// Waits until everything appended so far is on disk; `false` when the disk does not take it within seconds.
     pub fn flush(&self) -> bool {
-        self.history.as_ref().is_none_or(History::flush)
+        self.history.get().is_none_or(History::flush)
     }
 
     /// The id of a series that others depend upon, which is created if need be; see [`Store::series_id_of`] for those of a target.

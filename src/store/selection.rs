@@ -103,7 +103,7 @@ impl Selections {
         }
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.found = HashMap::default();
         self.give(self.bytes);
     }

@@ -71,7 +71,7 @@ impl Store {
     pub fn maintain(&self, now: Timestamp) {
         self.selections.lock().upkeep();
         let (mut floor, mut open) = (i64::MIN, i64::MAX);
-        if let Some(history) = &self.history {
+        if let Some(history) = self.history.get() {
             open = self.inner.write().late.open_from(now);
             let written = self.write_blocks(history, open.min((now - MARGIN).0));
             if let Err(error) = &written {

@@ -1,5 +1,6 @@
 //! The history on disk: what was appended is there after a restart, bit for bit; what is damaged is never served.
 
+mod awaited;
 mod damage;
 mod ended;
 mod late;

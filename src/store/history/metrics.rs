@@ -21,7 +21,7 @@ const PARTS: [&str; 4] = ["log", "record", "block", "chunk"];
 
 /// Own metrics of the history; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Metrics {
+pub(in crate::store) struct Metrics {
     writable: Gauge,
     log_fails: Arc<AtomicBool>,
     blocks_fail: Arc<AtomicBool>,
@@ -35,7 +35,7 @@ pub(super) struct Metrics {
 
 impl Metrics {
     /// Registers them.
-    pub(super) fn register(&self, telemetry: &Telemetry) {
+    pub(in crate::store) fn register(&self, telemetry: &Telemetry) {
         for part in PARTS {
             drop(self.damaged.get_or_create(&Part { part }));
         }

@@ -36,7 +36,7 @@ pub(in crate::store) use self::blocks::{Snapshot, View};
 use self::encoder::Encoder;
 pub(in crate::store) use self::ended::Until;
 pub(in crate::store) use self::log::{Entry, SEGMENT_TIME as BLOCK_TIME};
-use self::metrics::Metrics;
+pub(in crate::store) use self::metrics::Metrics;
 pub(in crate::store) use self::walk::Walk;
 use self::writer::Writer;
 use super::series::Gathered;
@@ -140,6 +140,7 @@ impl History {
     /// what is known of series that ended.
     pub(super) fn open(
         settings: &Settings,
+        metrics: Metrics,
         now: Timestamp,
         mut visit: impl FnMut(u32, i64, &Until, Entry<'_>),
     ) -> Result<(Self, Log), HistoryError> {
@@ -152,7 +153,6 @@ impl History {
         let lock = settings.path.join("lock");
         let lock = File::options().create(true).append(true).open(&lock).map_err(failed(&lock))?;
         take(&lock).map_err(|_| HistoryError::InUse(settings.path.clone()))?;
-        let metrics = Metrics::default();
         let kept = settings.path.join("blocks");
         let blocks = Blocks::open(kept.clone(), now.0, metrics.clone()).map_err(failed(&kept))?;
         // What was taken down before the clock was set back is in blocks, though their time may not have come.

@@ -88,6 +88,34 @@ fn without_a_writable_folder_samples_live_in_memory_and_that_is_said() {
     assert!(nightbell.log().contains("in memory only: /proc/nightbell"), "{}", nightbell.log());
 }
 
+/// Issue 10.5: a folder that could not be used at the start is used once it can be, without a restart; until then an alert says so.
+#[test]
+fn a_history_folder_that_becomes_usable_is_used_without_a_restart() {
+    let parent = tempfile::tempdir().expect("a folder");
+    let folder = parent.path().join("history");
+    fs::write(&folder, "a file is no folder").expect("written");
+    let mut nightbell = Nightbell::start(&format!(
+        "global: {{evaluation_interval: 500ms}}\nstorage: {{path: {}}}\ncollectors:\n  host: {{interval: 500ms}}\n",
+        folder.display()
+    ));
+    wait_until("samples", Duration::from_secs(20), || samples_of(&nightbell, "node_load1[1h]").len() > 1);
+    assert!(nightbell.log().contains("in memory only: "), "{}", nightbell.log());
+    wait_until("an alert is pending", Duration::from_secs(30), || {
+        let alerts = nightbell.json("/api/v1/alerts")["data"]["alerts"].clone();
+        alerts.as_array().is_some_and(|all| all.iter().any(|a| a["labels"]["alertname"] == "NightbellHistoryNotWritten"))
+    });
+    let before = samples_of(&nightbell, "node_load1[1h]");
+    fs::remove_file(&folder).expect("removed");
+    wait_until("it is written", Duration::from_secs(60), || nightbell.metric("nightbell_history_writable") == Some(1.0));
+    wait_until("further samples", Duration::from_secs(30), || samples_of(&nightbell, "node_load1[1h]").len() > before.len() + 3);
+    let held = samples_of(&nightbell, "node_load1[1h] offset 3s");
+    // What the writer's queue holds is on disk within a moment; `offset` leaves out what may still be there.
+    nightbell.kill();
+    nightbell.restart();
+    let kept = samples_of(&nightbell, "node_load1[1h]");
+    assert!(held.iter().all(|sample| kept.contains(sample)), "{held:?} became {kept:?}");
+}
+
 /// Issue 3.5: when files cannot grow any more, which is what a full disk is to a program and needs no mounted one, nightbell goes on in memory,
 /// says so and raises an alert; when they can, all is written, and survives `kill -9`.
 #[test]
