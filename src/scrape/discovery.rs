@@ -1,12 +1,9 @@
 //! From jobs to targets: static groups, group files, target relabelling (SEMANTICS 21).
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use url::Url;
 
-use crate::config::{Document, Node, Value, glob};
 use crate::model::{Labels, LabelsBuilder, parse_duration};
 
 use super::fetch::url_of;
@@ -141,83 +138,4 @@ fn shown(url: &Url) -> String {
         return url.path().to_owned();
     }
     url.to_string()
-}
-
-/// Group files by path: read again when their time or size changes; a broken file keeps its last good groups.
-#[derive(Default)]
-pub(super) struct GroupFiles {
-    read: HashMap<PathBuf, GroupFile>,
-}
-
-struct GroupFile {
-    stamp: (SystemTime, u64),
-    groups: Vec<TargetGroup>,
-}
-
-/// Greatest size of a group file.
-const MAX_FILE: u64 = 16 << 20;
-
-impl GroupFiles {
-    /// The groups of all files that match the patterns; problems are returned when a file is first seen so.
-    pub(super) fn groups(&mut self, patterns: &[PathBuf], problems: &mut Vec<String>) -> Vec<TargetGroup> {
-        let mut groups = Vec::new();
-        for path in patterns.iter().flat_map(|p| glob(p).unwrap_or_default()) {
-            let Ok(meta) = std::fs::metadata(&path) else { continue };
-            let stamp = (meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), meta.len());
-            let file = self.read.entry(path.clone()).or_insert(GroupFile { stamp: (SystemTime::UNIX_EPOCH, u64::MAX), groups: Vec::new() });
-            if file.stamp != stamp {
-                file.stamp = stamp;
-                match read_groups(&path, meta.len()) {
-                    Ok(groups) => file.groups = groups,
-                    Err(problem) => problems.push(problem),
-                }
-            }
-            groups.extend(file.groups.iter().cloned());
-        }
-        groups
-    }
-}
-
-/// What is wrong with the group files that jobs name (`file_sd_configs`), as far as they are there.
-pub fn group_file_problems(jobs: &[Job]) -> Vec<String> {
-    let mut problems = Vec::new();
-    for job in jobs {
-        GroupFiles::default().groups(&job.files, &mut problems);
-    }
-    problems
-}
-
-/// A file's groups. JSON is read by the YAML parser, of which it is a subset; `${NAME}` has no meaning in it.
-fn read_groups(path: &Path, size: u64) -> Result<Vec<TargetGroup>, String> {
-    if size > MAX_FILE {
-        return Err(format!("{}: larger than {MAX_FILE} bytes", path.display()));
-    }
-    let document = Document::read(path).map_err(|e| e.to_string())?;
-    let fail = |node: &Node, what: &str| format!("{}:{}: {what}", path.display(), node.position);
-    let text = |node: &Node| match &node.value {
-        Value::Scalar { text, .. } => Ok(text.clone()),
-        _ => Err(fail(node, "expected text")),
-    };
-    let Value::List(items) = &document.root.value else {
-        return match &document.root.value {
-            Value::Map(entries) if entries.is_empty() => Ok(Vec::new()),
-            _ => Err(fail(&document.root, "expected a list of target groups")),
-        };
-    };
-    let group = |item: &Node| {
-        let targets = match item.get("targets").map(|n| (n, &n.value)) {
-            Some((_, Value::List(targets))) => targets.iter().map(text).collect::<Result<Vec<_>, _>>()?,
-            Some((node, _)) => return Err(fail(node, "targets: expected a list")),
-            None => return Err(fail(item, "targets: missing")),
-        };
-        let mut labels = LabelsBuilder::new();
-        if let Some(Value::Map(entries)) = item.get("labels").map(|n| &n.value) {
-            for (name, _, value) in entries {
-                labels.set(name, &text(value)?);
-            }
-        }
-        labels.set("__meta_filepath", &path.display().to_string());
-        Ok(TargetGroup { targets, labels: labels.build(), source: path.display().to_string() })
-    };
-    items.iter().map(group).collect()
 }

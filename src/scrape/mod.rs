@@ -8,6 +8,7 @@ mod convert;
 mod discovery;
 mod fetch;
 mod global;
+mod group_files;
 mod identity;
 mod job;
 mod labelling;
@@ -25,7 +26,7 @@ mod target;
 
 pub use crate::exposition::Format;
 pub use collecting::{CollectorTarget, read_collectors, read_kinds};
-pub use discovery::group_file_problems;
+pub use group_files::group_file_problems;
 pub use global::{Global, Limits};
 pub use job::{Encoding, Job, Protocol, TargetGroup, read_jobs};
 pub use native::NativeHistograms;

@@ -17,7 +17,8 @@ use crate::telemetry::Telemetry;
 use super::cache::Cache;
 use super::collecting::CollectorTarget;
 use super::collection::{Collection, Source, Stamps};
-use super::discovery::{GroupFiles, HttpTarget, targets_of};
+use super::discovery::{HttpTarget, targets_of};
+use super::group_files::GroupFiles;
 use super::fetch::Fetch;
 use super::job::Job;
 use super::labelling::Labelling;
@@ -213,9 +214,9 @@ impl Scraper {
         let jobs = self.state.lock().jobs.clone();
         let (mut wanted, mut problems, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
         let mut starts: Vec<(usize, HttpTarget)> = Vec::new();
+        files.look(&jobs.iter().flat_map(|job| &job.files).collect(), &mut problems);
         for (number, job) in jobs.iter().enumerate() {
-            let groups = files.groups(&job.files, &mut problems);
-            let found = targets_of(job, &groups);
+            let found = targets_of(job, &files.groups(&job.files));
             problems.extend(found.errors);
             dropped.extend(found.dropped.into_iter().map(|discovered| DroppedTarget { pool: job.name.clone(), discovered }));
             wanted.extend(found.targets.iter().map(|t| t.key));

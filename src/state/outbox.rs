@@ -223,11 +223,7 @@ impl State {
 
     /// Moves a message to the dead letters and drops the oldest of those beyond [`MAX_DEAD_LETTERS`].
     pub async fn bury_message(&self, letter: &DeadLetter) -> Result<(), Error> {
-        let oldest = statement(
-            "DELETE FROM dead_letters WHERE delivery_id NOT IN (SELECT delivery_id FROM dead_letters ORDER BY died_ms DESC LIMIT $1)",
-            [MAX_DEAD_LETTERS.into()],
-        );
-        self.write("bury message", &[bury(letter), remove(&letter.message.delivery_id), oldest]).await
+        self.write("bury message", &[bury(letter), remove(&letter.message.delivery_id), forget_oldest_letters()]).await
     }
 
     /// Removes a dead letter.
@@ -289,15 +285,28 @@ pub(super) fn put(row: &OutboxRow) -> Statement {
     )
 }
 
+/// Drops the oldest dead letters beyond [`MAX_DEAD_LETTERS`].
+fn forget_oldest_letters() -> Statement {
+    statement(
+        "DELETE FROM dead_letters WHERE delivery_id NOT IN (SELECT delivery_id FROM dead_letters ORDER BY died_ms DESC LIMIT $1)",
+        [MAX_DEAD_LETTERS.into()],
+    )
+}
+
 /// Keeps both tables within these bounds: the oldest messages beyond them become dead letters, the oldest dead letters go.
-pub(super) fn bounds(messages: i64, letter_bytes: i64, now: Timestamp) -> [Statement; 3] {
+pub(super) fn bounds(messages: i64, letter_bytes: i64, now: Timestamp) -> [Statement; 4] {
     let oldest = "INSERT INTO dead_letters (delivery_id, integration, group_key, created_ms, died_ms, error, body) \
                   SELECT delivery_id, integration, group_key, created_ms, $1, 'too many messages wait', body FROM outbox \
                   WHERE seq <= (SELECT MAX(seq) FROM outbox) - $2 ON CONFLICT (delivery_id) DO NOTHING";
     let gone = "DELETE FROM outbox WHERE seq <= (SELECT MAX(seq) FROM outbox) - $1";
     let large = "DELETE FROM dead_letters WHERE delivery_id IN (SELECT delivery_id FROM (SELECT delivery_id, \
                  SUM(LENGTH(body)) OVER (ORDER BY died_ms DESC, delivery_id) AS bytes FROM dead_letters) AS sizes WHERE bytes > $1)";
-    [statement(oldest, [now.into(), messages.into()]), statement(gone, [messages.into()]), statement(large, [letter_bytes.into()])]
+    [
+        statement(oldest, [now.into(), messages.into()]),
+        statement(gone, [messages.into()]),
+        forget_oldest_letters(),
+        statement(large, [letter_bytes.into()]),
+    ]
 }
 
 fn remove(delivery_id: &str) -> Statement {

@@ -406,6 +406,44 @@ async fn a_database_gives_its_space_back() {
     assert!(!telemetry.encode().contains("nightbell_state_size_bytes 0\n"), "{}", telemetry.encode());
 }
 
+/// Issue 10: no table grows without bound: what waits longest becomes a dead letter, the oldest entries are forgotten first.
+#[tokio::test]
+async fn every_table_is_bounded_and_the_oldest_rows_go_first() {
+    const TOO_MANY: &str = "
+        INSERT INTO outbox (delivery_id, seq, integration, group_key, created_ms, held, body)
+            WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100007)
+            SELECT 'm' || i, i, 'ops/webhook/0', 'g', i, 0, 'body' FROM n;
+        INSERT INTO notification_log (group_key, integration, sent_ms, firing, resolved, expires_ms)
+            WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200009)
+            SELECT 'g' || i, 'ops/webhook/0', i, '', '', 1000000000 + i FROM n;
+        INSERT INTO escalations (fingerprint, receiver, starts_ms, told_ms, level, acknowledged_ms, acknowledged_by)
+            WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200011)
+            SELECT 'f' || i, 'ops', i, i, 1, 0, '' FROM n;";
+    const COUNTS: &str = "SELECT CAST((SELECT COUNT(*) FROM outbox) AS BIGINT), CAST((SELECT MIN(seq) FROM outbox) AS BIGINT), \
+                          CAST((SELECT COUNT(*) FROM dead_letters) AS BIGINT), CAST((SELECT COUNT(*) FROM notification_log) AS BIGINT), \
+                          CAST((SELECT MIN(sent_ms) FROM notification_log) AS BIGINT), \
+                          CAST((SELECT COUNT(*) FROM escalations) AS BIGINT), CAST((SELECT MIN(told_ms) FROM escalations) AS BIGINT)";
+    use sqlx::Connection as _;
+    let (postgres, folder) = (postgres().await, tempfile::tempdir().expect("a folder"));
+    let [sqlite, shared]: [State; 2] = states(folder.path(), &postgres).await.try_into().ok().expect("two");
+    let bounded = (100_000, 8, 7, 200_000, 10, 200_000, 12);
+
+    let file = format!("sqlite://{}", folder.path().join("state.db").display());
+    let mut connection = sqlx::SqliteConnection::connect(&file).await.expect("connected");
+    sqlx::raw_sql(TOO_MANY).execute(&mut connection).await.expect("written");
+    sqlite.trim(Timestamp(5)).await.expect("trimmed");
+    let counts: (i64, i64, i64, i64, i64, i64, i64) = sqlx::query_as(COUNTS).fetch_one(&mut connection).await.expect("read");
+    assert_eq!(counts, bounded);
+
+    let mut connection = sqlx::PgConnection::connect(&postgres.dsn("postgres", "postgres")).await.expect("connected");
+    sqlx::raw_sql(TOO_MANY).execute(&mut connection).await.expect("written");
+    shared.trim(Timestamp(5)).await.expect("trimmed");
+    let counts: (i64, i64, i64, i64, i64, i64, i64) = sqlx::query_as(COUNTS).fetch_one(&mut connection).await.expect("read");
+    assert_eq!(counts, bounded);
+    let letters = shared.dead_letters(100).await.expect("read");
+    assert!(letters.iter().all(|letter| letter.error == "too many messages wait"), "{letters:?}");
+}
+
 /// Issue 10: a folder that becomes writable again is used again, with what memory held meanwhile and what the file held before.
 #[tokio::test]
 async fn a_database_that_can_be_opened_again_is_used_again() {

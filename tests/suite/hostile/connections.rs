@@ -2,12 +2,14 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use crate::servers::nightbell::Nightbell;
+use crate::servers::page::serve_page;
 use crate::servers::wait_until;
 
 /// Answers the first `answered` requests of each connection and closes it, without a word, when the next one comes.
@@ -120,4 +122,35 @@ fn targets_are_spread_over_their_interval() {
         places.insert(times[1]);
     }
     assert!(places.len() >= 4, "{places:?}");
+}
+
+/// A soft limit of open files that is lower than the hard one is raised at the start.
+#[test]
+fn the_limit_of_open_files_is_raised_at_the_start() {
+    let mut nightbell = Nightbell::start("rules: {shipped: false}\n");
+    nightbell.stop();
+    nightbell.restart_by(&["prlimit", "--nofile=64:4096"]);
+    assert_eq!(nightbell.metric("process_max_fds"), Some(4096.0));
+}
+
+/// A group file that never answers, here a pipe that nobody writes, holds up neither the start nor the other targets nor a reload.
+#[test]
+fn a_group_file_that_hangs_holds_up_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("targets.yml");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let port = serve_page("a 1\n");
+    let nightbell = Nightbell::start(&format!(
+        "rules: {{shipped: false}}\nglobal: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n\
+         - job_name: page\n  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n\
+         - job_name: hangs\n  file_sd_configs: [{{files: ['{}'], refresh_interval: 1s}}]\n",
+        pipe.display()
+    ));
+    wait_until("the other target is collected", Duration::from_secs(60), || value(&nightbell, "sum(up{job=\"page\"})") == Some(1.0));
+    let (status, answer) = nightbell.request("POST", "/-/reload", "Content-Length: 0\r\n");
+    assert_eq!(status, 200, "{answer}");
+    let newest = || value(&nightbell, "max(timestamp(up{job=\"page\"}))").unwrap_or(0.0);
+    let before = newest();
+    wait_until("it is still collected", Duration::from_secs(60), || newest() >= before + 3.0);
+    assert!(nightbell.log().contains("does not answer"), "{}", nightbell.log());
 }

@@ -105,4 +105,9 @@ fn a_state_folder_that_becomes_usable_again_is_used_again() {
         state.join("state.db").exists() && nightbell.get("/health").0 == 200
     });
     wait_until("the metric says so", Duration::from_secs(40), || nightbell.metric("nightbell_state_in_memory") == Some(0.0));
+    wait_until("the history is used again", Duration::from_secs(60), || nightbell.metric("nightbell_history_writable") == Some(1.0));
+    let mut found = Vec::new();
+    modes(&state, &mut found);
+    assert!(found.iter().any(|(name, _)| name.contains("history/wal")), "{found:?}");
+    assert!(found.iter().all(|(_, mode)| mode & 0o077 == 0), "{found:?}");
 }

@@ -53,8 +53,15 @@ impl Nightbell {
 
     /// Starts it again after [`Nightbell::kill`] or [`Nightbell::stop`].
     pub fn restart(&mut self) {
+        self.restart_by(&[]);
+    }
+
+    /// The same by another program, which becomes nightbell.
+    pub fn restart_by(&mut self, program: &[&str]) {
         let log = || std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
+        let words = [program, &[env!("CARGO_BIN_EXE_nightbell")]].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         command.args(["--listen", &format!("127.0.0.1:{}", self.port), "--state-dir"]).arg(self.folder.path().join("state"));
         if self.config_file().exists() {
             command.arg("--config").arg(self.config_file());
