@@ -209,9 +209,9 @@ impl App {
     /// Runs until SIGINT or SIGTERM, then stops in reverse order. Errs when a loop ends by itself: no quiet half-life.
     pub async fn run(self) -> anyhow::Result<()> {
         let App { parts, plan, listener, web_metrics, gate, folder: _folder, stop, alerting_loop, telling_loop, ready, threads } = self;
-        let Threads { rules, delivery, web, upkeep, .. } = &threads;
+        let Threads { rules, delivery, web, queries, upkeep, .. } = &threads;
         parts.apply(plan).await?;
-        let context = parts.clone().context(&ready);
+        let context = parts.clone().context(&ready, queries.handle());
         let discovery = parts.scraper.clone();
         let mut loops = Loops {
             discovery: upkeep.spawn(discovery.run()),
@@ -353,12 +353,13 @@ impl Parts {
     }
 
     /// What the web's answers are made of.
-    fn context(self: Arc<Self>, ready: &Arc<AtomicBool>) -> web::Context {
+    fn context(self: Arc<Self>, ready: &Arc<AtomicBool>, queries: &Handle) -> web::Context {
         let (parts, control) = (self.clone(), Handle::current());
         web::Context {
             store: self.store.clone(),
             engine: self.engine.clone(),
             budget: self.budget.clone(),
+            queries: queries.clone(),
             rules: self.rules.clone(),
             alerting: self.alerting.clone(),
             peers: self.peers.clone(),

@@ -1,7 +1,6 @@
 //! Who runs where: collection, rules, delivery, the web and upkeep each have threads of their own, so that whatever holds up one of them
 //! (a query, a flood of requests, a file system that hangs, a compaction) never holds up another.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -13,12 +12,14 @@ const COLLECTORS: usize = 2;
 const ANSWERERS: usize = 2;
 /// Threads that read files and statistics for collectors. Each collector leaves at most a few behind in a file system that hangs.
 const COLLECTING_BLOCKED: usize = 64;
-/// Threads for queries and the like.
-const ANSWERING_BLOCKED: usize = 64;
+/// Threads for requests of people and of other servers, and for what is changed.
+const ANSWERING_BLOCKED: usize = 32;
+/// Threads for queries and lookups.
+const QUERYING_BLOCKED: usize = 32;
 /// Beyond the interval of most scrapes: each finds the thread of the one before.
 const ANSWERING_IDLE: Duration = Duration::from_secs(70);
 /// How much queries and upkeep yield to everything else, as `nice` counts: rules get their time while all seats are taken.
-const QUERIES_NICE: i32 = 5;
+const QUERIES_NICE: i32 = 10;
 const UPKEEP_NICE: i32 = 10;
 
 /// The runtimes of a running nightbell. Dropping them abandons what still runs in them.
@@ -31,6 +32,8 @@ pub(super) struct Threads {
     pub delivery: Kept,
     /// Answers requests.
     pub web: Kept,
+    /// Computes what dashboards ask; it has no thread as long as nobody does.
+    pub queries: Kept,
     /// Writes and merges blocks, looks at files of targets, and whatever else may wait.
     pub upkeep: Kept,
 }
@@ -45,11 +48,11 @@ impl Threads {
             collection: Kept::start(named("collection", COLLECTORS).max_blocking_threads(COLLECTING_BLOCKED))?,
             rules: Kept::start(&mut named("rules", 1))?,
             delivery: Kept::start(&mut named("delivery", 1))?,
-            web: Kept::start(
-                named("web", ANSWERERS)
-                    .max_blocking_threads(ANSWERING_BLOCKED)
-                    .thread_keep_alive(ANSWERING_IDLE)
-                    .on_thread_start(yields_beyond(ANSWERERS)),
+            web: Kept::start(named("web", ANSWERERS).max_blocking_threads(ANSWERING_BLOCKED).thread_keep_alive(ANSWERING_IDLE))?,
+            queries: Kept::start(
+                named_by(&mut Builder::new_current_thread(), "query")
+                    .max_blocking_threads(QUERYING_BLOCKED)
+                    .on_thread_start(|| yield_to_others(QUERIES_NICE)),
             )?,
             upkeep: Kept::start(named("upkeep", 1).max_blocking_threads(4).on_thread_start(|| yield_to_others(UPKEEP_NICE)))?,
         })
@@ -58,18 +61,13 @@ impl Threads {
 
 fn named(name: &str, workers: usize) -> Builder {
     let mut builder = Builder::new_multi_thread();
-    builder.worker_threads(workers).thread_name(name).thread_keep_alive(Duration::from_secs(10)).enable_all();
+    builder.worker_threads(workers);
+    named_by(&mut builder, name);
     builder
 }
 
-/// What each thread of a runtime begins with: those after the first `workers`, which are the runtime's own, yield to everything else.
-fn yields_beyond(workers: usize) -> impl Fn() + Send + Sync + 'static {
-    let started = AtomicUsize::new(0);
-    move || {
-        if started.fetch_add(1, Ordering::Relaxed) >= workers {
-            yield_to_others(QUERIES_NICE);
-        }
-    }
+fn named_by<'a>(builder: &'a mut Builder, name: &str) -> &'a mut Builder {
+    builder.thread_name(name).thread_keep_alive(Duration::from_secs(10)).enable_all()
 }
 
 /// Lowers the priority of the thread that calls it. A kernel that refuses costs nothing but the politeness.

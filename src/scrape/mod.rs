@@ -26,8 +26,8 @@ mod target;
 
 pub use crate::exposition::Format;
 pub use collecting::{CollectorTarget, read_collectors, read_kinds};
-pub use group_files::group_file_problems;
 pub use global::{Global, Limits};
+pub use group_files::group_file_problems;
 pub use job::{Encoding, Job, Protocol, TargetGroup, read_jobs};
 pub use native::NativeHistograms;
 pub use relabel::{RelabelRule, apply as apply_relabelling, read_rules};

@@ -22,6 +22,13 @@ pub(super) struct Awaited {
     pub(super) metrics: history::Metrics,
 }
 
+impl Awaited {
+    /// How long samples will be kept.
+    pub(super) fn retention(&self) -> Duration {
+        self.settings.retention
+    }
+}
+
 /// A sample that the log has to learn.
 type Unlogged = (u32, f64, Option<std::sync::Arc<crate::model::NativeHistogram>>);
 

@@ -297,7 +297,11 @@ impl Store {
 
     /// How long samples are kept.
     pub fn retention(&self) -> Duration {
-        self.history.get().map_or(MEMORY_RETENTION, History::retention)
+        match (self.history.get(), &self.awaited) {
+            (Some(history), _) => history.retention(),
+            (None, Some(awaited)) => awaited.retention(),
+            (None, None) => MEMORY_RETENTION,
+        }
     }
 
     /// The history on disk in numbers; `None` when samples live in memory only.

@@ -33,6 +33,7 @@ use axum::http::StatusCode;
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use prometheus_client::metrics::counter::Counter;
+use tokio::runtime::Handle;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -146,6 +147,8 @@ pub struct Context {
     pub engine: Engine,
     /// The memory that requests may take together.
     pub budget: Arc<Budget>,
+    /// Where queries and lookups are computed, by threads that yield to all others.
+    pub queries: Handle,
     /// The rules.
     pub rules: Arc<Scheduler>,
     /// Alerts, groups and silences.
@@ -193,7 +196,7 @@ pub fn router(context: Context, gate: Arc<tls::Gate>, refused: Counter) -> Route
         let token = settings.read().admin_token.clone();
         gate.clone().pass(token, request, next)
     });
-    let seats = Seats::new(context.budget.clone(), refused.clone());
+    let seats = Seats::new(context.budget.clone(), context.queries.clone(), refused.clone());
     let operators = Router::new()
         .merge(metrics::routes())
         .merge(health::routes())

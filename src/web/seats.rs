@@ -100,13 +100,15 @@ struct All {
     operators: Arc<Semaphore>,
     changes: Arc<Semaphore>,
     budget: Arc<Budget>,
+    dashboards: Handle,
     refused: Counter,
     line: Sparing,
 }
 
 impl Seats {
-    /// Empty seats; `refused` counts the requests that get none.
-    pub fn new(budget: Arc<Budget>, refused: Counter) -> Self {
+    /// Empty seats; queries and lookups are computed in `dashboards`, everything else in the runtime that serves it. `refused` counts the
+    /// requests that get none.
+    pub fn new(budget: Arc<Budget>, dashboards: Handle, refused: Counter) -> Self {
         let seats = |count| Arc::new(Semaphore::new(count));
         Seats(Arc::new(All {
             queries: seats(QUERIES),
@@ -114,6 +116,7 @@ impl Seats {
             operators: seats(OPERATORS),
             changes: seats(CHANGES),
             budget,
+            dashboards,
             refused,
             line: Sparing::default(),
         }))
@@ -126,6 +129,14 @@ impl Seats {
             Class::Operator => &self.0.operators,
             Class::Change | Class::LookupOrChange => &self.0.changes,
         })
+    }
+
+    /// Where a request of this kind is answered.
+    fn threads(&self, class: Class, served: &Handle) -> Handle {
+        match class {
+            Class::Query | Class::Lookup => self.0.dashboards.clone(),
+            Class::Operator | Class::Change | Class::LookupOrChange => served.clone(),
+        }
     }
 
     /// Puts routes behind seats of one kind.
@@ -214,7 +225,7 @@ async fn seated(State((seats, class)): State<(Seats, Class)>, request: Request, 
     let seat = Seat { interrupt: Arc::clone(&interrupt), waited: asked.elapsed(), budget: Arc::clone(&seats.0.budget) };
     parts.extensions.insert(seat);
     let (request, handle) = (Request::from_parts(parts, Body::from(body)), Handle::current());
-    let mut work = tokio::task::spawn_blocking(move || {
+    let mut work = seats.threads(class, &handle).spawn_blocking(move || {
         let response = handle.block_on(next.run(request));
         drop((held, compiled));
         (response, permit)
