@@ -10,6 +10,7 @@ mod folders;
 mod names;
 mod query;
 mod shares;
+mod standstill;
 mod terminals;
 mod web;
 
