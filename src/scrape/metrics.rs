@@ -102,7 +102,10 @@ impl Metrics {
         self.missed.get_or_create(&Target::of(info)).inc();
         if let Some(collections) = self.said.due() {
             let (collector, target, job) = (info.kind, info.labels.value("instance"), &info.pool);
-            warn!(collector, target, job, reason, collections, "A collection was missed: nightbell gets too little processor time or memory.");
+            warn!(
+                collector,
+                target, job, reason, collections, "A collection was missed: nightbell gets too little processor time or memory."
+            );
         }
     }
 

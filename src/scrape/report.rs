@@ -140,7 +140,11 @@ fn shown(error: &str) -> String {
 fn alike(a: &str, b: &str) -> bool {
     fn essence(text: &str) -> String {
         let unquoted: String = text.split('"').step_by(2).collect();
-        unquoted.split(|c: char| !c.is_ascii_alphanumeric()).map(|word| if is_number(word) { "0" } else { word }).collect::<Vec<_>>().join(" ")
+        unquoted
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .map(|word| if is_number(word) { "0" } else { word })
+            .collect::<Vec<_>>()
+            .join(" ")
     }
     fn is_number(word: &str) -> bool {
         word.len() != 3 && word.bytes().all(|b| b.is_ascii_digit())
@@ -159,7 +163,8 @@ mod tests {
         let store = Store::new(Limits::default());
         let mut report = Report::new(&Labels::from_pairs([("job", "j"), ("instance", "i")]), None, &store);
         let mut seen = Vec::new();
-        for (second, error) in ["line 5: no value", "line 17: no value", "connect: refused", "", "", "connect: refused"].iter().enumerate() {
+        for (second, error) in ["line 5: no value", "line 17: no value", "connect: refused", "", "", "connect: refused"].iter().enumerate()
+        {
             report.fails(error, "http://i/metrics", &store);
             let mut samples = Vec::new();
             report.samples(&Figures::default(), &mut samples);
@@ -177,7 +182,7 @@ mod tests {
             std::ops::ControlFlow::Continue(())
         });
         all.expect("no damaged chunk");
-        found.sort();
+        found.sort_by(|a, b| a.0.cmp(&b.0));
         let refused = ("connect: refused".to_owned(), vec![Some(1.0)]);
         assert_eq!(found, [refused, ("line 5: no value".to_owned(), vec![Some(1.0), Some(1.0), Some(1.0), None])]);
     }

@@ -84,10 +84,12 @@ mod tests {
 
     #[test]
     fn a_failure_is_excused_by_a_quarter_of_its_deadline() {
-        let excused = |stood: u64, deadline: u64| {
-            Standstill { total: Duration::from_millis(stood) }.excuses(Duration::from_millis(deadline))
-        };
-        assert_eq!([excused(0, 0), excused(0, 1000), excused(249, 1000), excused(250, 1000), excused(90_000, 1000)], [false, false, false, true, true]);
+        let excused =
+            |stood: u64, deadline: u64| Standstill { total: Duration::from_millis(stood) }.excuses(Duration::from_millis(deadline));
+        assert_eq!(
+            [excused(0, 0), excused(0, 1000), excused(249, 1000), excused(250, 1000), excused(90_000, 1000)],
+            [false, false, false, true, true]
+        );
     }
 
     #[tokio::test]

@@ -182,14 +182,27 @@ async fn types_casts_and_operators_of_others_do_not_run_with_our_rights() {
                 let body = |value: &str| format!("LANGUAGE plpgsql AS $$ BEGIN PERFORM public.spring(); RETURN {value}; END $$");
                 traps.push(format!("CREATE FUNCTION public.to_{system}(public.trap) RETURNS pg_catalog.{system} {}", body("NULL")));
                 traps.push(format!("CREATE FUNCTION public.of_{system}(pg_catalog.{system}) RETURNS public.trap {}", body("NULL")));
-                traps.push(format!("CREATE CAST (public.trap AS pg_catalog.{system}) WITH FUNCTION public.to_{system}(public.trap) AS IMPLICIT"));
+                traps.push(format!(
+                    "CREATE CAST (public.trap AS pg_catalog.{system}) WITH FUNCTION public.to_{system}(public.trap) AS IMPLICIT"
+                ));
                 traps.push(format!("CREATE CAST (pg_catalog.{system} AS public.trap) WITH FUNCTION public.of_{system} AS ASSIGNMENT"));
                 // A type that is named like the system's.
                 traps.push(format!("CREATE DOMAIN public.{system} AS pg_catalog.{system} CHECK (public.spring())"));
             }
             let pairs = [
-                ("name", "text"), ("text", "name"), ("name", "name"), ("text", "text"), ("int4", "int4"), ("int8", "int8"), ("int8", "int4"),
-                ("int4", "int8"), ("oid", "oid"), ("oid", "int4"), ("\"char\"", "\"char\""), ("float8", "float8"), ("bool", "bool"),
+                ("name", "text"),
+                ("text", "name"),
+                ("name", "name"),
+                ("text", "text"),
+                ("int4", "int4"),
+                ("int8", "int8"),
+                ("int8", "int4"),
+                ("int4", "int8"),
+                ("oid", "oid"),
+                ("oid", "int4"),
+                ("\"char\"", "\"char\""),
+                ("float8", "float8"),
+                ("bool", "bool"),
             ];
             for (number, (left, right)) in pairs.into_iter().enumerate() {
                 let both = format!("LEFTARG = pg_catalog.{left}, RIGHTARG = pg_catalog.{right}");

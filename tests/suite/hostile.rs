@@ -7,6 +7,7 @@ mod connections;
 mod encrypted;
 mod flood;
 mod folders;
+mod mounts;
 mod names;
 mod query;
 mod shares;

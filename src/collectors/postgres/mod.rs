@@ -137,6 +137,7 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         refused: BTreeMap::new(),
         kept: Kept::default(),
         connected: Duration::ZERO,
+        collections: 0,
         warned: None,
         troubles: Troubles::new(&target.name),
     })
@@ -154,6 +155,8 @@ struct Postgres {
     kept: Kept,
     /// How long the last connect took.
     connected: Duration,
+    /// Since the start.
+    collections: u64,
     /// The missing privileges that were last logged.
     warned: Option<(String, String)>,
     troubles: Troubles,
@@ -196,6 +199,8 @@ impl Collector for Postgres {
             batch.push(&health::METRICS[8], &[], f64::from(u8::from(!matches!(result, Ok(true)))));
             batch.push(&health::METRICS[9], &[], started.elapsed().as_secs_f64());
             batch.push(&health::METRICS[10], &health::BUILD, 1.0);
+            self.collections += 1;
+            batch.push(&health::METRICS[11], &[], self.collections as f64);
             result.map(drop).map_err(|error| CollectError::new(error.to_string()))
         }
         .boxed()

@@ -60,14 +60,16 @@ fn what_was_late_because_nightbell_stood_still_is_a_gap_and_no_target_is_down() 
     assert_eq!(log.matches("A collection was missed").count(), 1, "{log}");
     let counted = |job: &str| {
         let page = nightbell.get("/metrics").1;
-        page.lines().any(|line| line.starts_with("nightbell_scrape_collections_missed_total{") && line.contains(&format!("scrape_job=\"{job}\"")))
+        page.lines()
+            .any(|line| line.starts_with("nightbell_scrape_collections_missed_total{") && line.contains(&format!("scrape_job=\"{job}\"")))
     };
     for job in ["page", "probe", "redis"] {
         wait_until(&format!("{job}: it is counted"), DEADLINE, || counted(job));
     }
     wait_until("it is an alert", DEADLINE, || {
         let alerts = nightbell.json("/api/v1/alerts")["data"]["alerts"].clone();
-        let names: Vec<&Value> = alerts.as_array().map(|all| all.iter().map(|alert| &alert["labels"]["alertname"]).collect()).unwrap_or_default();
+        let names: Vec<&Value> =
+            alerts.as_array().map(|all| all.iter().map(|alert| &alert["labels"]["alertname"]).collect()).unwrap_or_default();
         names.iter().any(|name| *name == "NightbellStarved")
     });
     // It is silent still, and nothing holds nightbell up any more.
@@ -88,18 +90,24 @@ fn a_target_that_is_down_says_where_it_is_and_why() {
     );
     let nightbell = Nightbell::start(&config);
     let failure = |job: &str| {
-        let query: String = url::form_urlencoded::byte_serialize(format!("nightbell_target_failure_info{{job={job:?}}}").as_bytes()).collect();
+        let query: String =
+            url::form_urlencoded::byte_serialize(format!("nightbell_target_failure_info{{job={job:?}}}").as_bytes()).collect();
         nightbell.json(&format!("/api/v1/query?query={query}"))["data"]["result"][0]["metric"].clone()
     };
     wait_until("the reason is a series", DEADLINE, || {
         let page = failure("page");
-        page["url"] == format!("http://127.0.0.1:{port}/metrics") && page["message"].as_str().is_some_and(|m| m.contains("Connection refused"))
+        page["url"] == format!("http://127.0.0.1:{port}/metrics")
+            && page["message"].as_str().is_some_and(|m| m.contains("Connection refused"))
     });
-    for (alert, url, reason) in [("PostgresDown", format!("127.0.0.1:{port}"), "refused"), ("SqliteDown", "/nowhere/app.db".to_owned(), "")] {
+    for (alert, url, reason) in [("PostgresDown", format!("127.0.0.1:{port}"), "refused"), ("SqliteDown", "/nowhere/app.db".to_owned(), "")]
+    {
         wait_until(&format!("{alert} says it"), DEADLINE, || {
             let alerts = nightbell.json("/api/v1/alerts")["data"]["alerts"].clone();
-            let alert = alerts.as_array().and_then(|all| all.iter().find(|a| a["labels"]["alertname"] == alert).cloned()).unwrap_or_default();
-            alert["annotations"]["summary"].as_str().is_some_and(|text| text.contains(&url) && text.contains(reason) && !text.contains("secret"))
+            let alert =
+                alerts.as_array().and_then(|all| all.iter().find(|a| a["labels"]["alertname"] == alert).cloned()).unwrap_or_default();
+            alert["annotations"]["summary"]
+                .as_str()
+                .is_some_and(|text| text.contains(&url) && text.contains(reason) && !text.contains("secret"))
         });
     }
 }
