@@ -124,7 +124,7 @@ impl Collection {
             Source::Http(fetch, cache) => {
                 let reader = Reader { cache, labelling: &self.labelling, often, hits: emptied(std::mem::take(&mut self.room)) };
                 let (page, stood_still) = watched(fetch.page(reader)).await;
-                if stood_still.excuses(timeout) && !page.as_ref().is_ok_and(|page| page.body.is_ok()) {
+                if stood_still.excuses(timeout) && page.is_err() {
                     return self.miss(at, start, stood_still);
                 }
                 self.take_page(page, at)

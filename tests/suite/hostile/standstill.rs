@@ -36,26 +36,36 @@ fn what_was_late_because_nightbell_stood_still_is_a_gap_and_no_target_is_down() 
     let silent = Hostile::start(Manner::Silent);
     let probed = Hostile::start(Manner::Silent);
     let database = Hostile::start(Manner::Silent);
+    let provider = Hostile::start(Manner::Silent);
     let config = format!(
         "global: {{scrape_interval: 6s, scrape_timeout: 5s, evaluation_interval: 1s}}\n\
          scrape_configs: [{{job_name: page, static_configs: [{{targets: ['{}']}}]}}]\n\
          collectors:\n  probe: [{{name: p, url: 'http://{}/', interval: 6s, timeout: 5s}}]\n  \
-         redis: [{{name: r, url: 'redis://{}', interval: 6s, timeout: 5s}}]\n",
-        silent.address, probed.address, database.address
+         redis: [{{name: r, url: 'redis://{}', interval: 6s, timeout: 5s}}]\n  \
+         llm_provider: [{{name: l, provider: compatible, base_url: 'http://{}/v1', interval: 6s, timeout: 5s}}]\n",
+        silent.address, probed.address, database.address, provider.address
     );
     let nightbell = Nightbell::start(&config);
-    wait_until("two are asked", DEADLINE, || asked(&silent) == 1 && asked(&probed) == 1);
+    wait_until("they are asked", DEADLINE, || [&silent, &probed, &provider].iter().all(|server| asked(server) == 1));
     nightbell.signal("-STOP");
     for server in [&silent, &probed] {
         server.become_(Manner::Serve("text/plain; version=0.0.4", b"m 1\n".to_vec()));
     }
+    provider.become_(Manner::Serve("application/json", br#"{"object":"list","data":[{"id":"m","object":"model"}]}"#.to_vec()));
     std::thread::sleep(Duration::from_secs(6));
     nightbell.signal("-CONT");
     wait_until("they are asked again, and answer", DEADLINE, || {
-        values(&nightbell, r#"up{job="page"}"#).contains(&1.0) && values(&nightbell, r#"probe_success{job="probe"}"#).contains(&1.0)
+        [r#"up{job="page"}"#, r#"probe_success{job="probe"}"#, r#"llm_up{job="llm_provider"}"#]
+            .iter()
+            .all(|series| values(&nightbell, series).contains(&1.0))
     });
     assert!(!values(&nightbell, r#"up{job="page"}"#).contains(&0.0), "{}", nightbell.log());
     assert!(!values(&nightbell, r#"probe_success{job="probe"}"#).contains(&0.0), "{}", nightbell.log());
+    assert!(!values(&nightbell, r#"llm_up{job="llm_provider"}"#).contains(&0.0), "{}", nightbell.log());
+    let errors = values(&nightbell, r#"llm_probe_errors_total{job="llm_provider",error_type="timeout",probe="models"}"#);
+    assert!(errors.iter().all(|count| *count == 0.0), "{errors:?}");
+    let alerts = values(&nightbell, r#"ALERTS{alertname=~"EndpointDown|LLMDown",alertstate="firing"}"#);
+    assert!(alerts.is_empty(), "{}", nightbell.log());
     let log = nightbell.log();
     assert_eq!(log.matches("A collection was missed").count(), 1, "{log}");
     let counted = |job: &str| {
@@ -63,7 +73,7 @@ fn what_was_late_because_nightbell_stood_still_is_a_gap_and_no_target_is_down() 
         page.lines()
             .any(|line| line.starts_with("nightbell_scrape_collections_missed_total{") && line.contains(&format!("scrape_job=\"{job}\"")))
     };
-    for job in ["page", "probe", "redis"] {
+    for job in ["page", "probe", "redis", "llm_provider"] {
         wait_until(&format!("{job}: it is counted"), DEADLINE, || counted(job));
     }
     wait_until("it is an alert", DEADLINE, || {
@@ -110,4 +120,33 @@ fn a_target_that_is_down_says_where_it_is_and_why() {
                 .is_some_and(|text| text.contains(&url) && text.contains(reason) && !text.contains("secret"))
         });
     }
+}
+
+/// An instance that stood still for longer than its peer may be silent hears of it again before it judges.
+#[test]
+fn an_instance_that_stood_still_does_not_take_its_peer_for_silent() {
+    let config = |own: &str, other: &str, port: u16| {
+        format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
+             peers: {{name: {own}, secret: sixteen-bytes-and-more, interval: 1s, grace: 6s, watch: [{{name: {other}, url: 'http://127.0.0.1:{port}'}}]}}\n"
+        )
+    };
+    let a = Nightbell::start("{}\n");
+    let b = Nightbell::start(&config("bell-b", "bell-a", a.port));
+    a.configure(&config("bell-a", "bell-b", b.port));
+    assert_eq!(a.request("POST", "/-/reload", "").0, 200, "{}", a.log());
+    let heard = |who: &Nightbell| {
+        let page = who.get("/metrics").1;
+        let line = page.lines().find(|line| line.starts_with("nightbell_peer_heartbeats_received_total")).map(str::to_owned);
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0)
+    };
+    let silent = |who: &Nightbell| !values(who, r#"ALERTS{alertname="NightbellPeerSilent"}"#).is_empty();
+    wait_until("both hear of each other", DEADLINE, || heard(&a) >= 2.0 && heard(&b) >= 2.0);
+    let before = heard(&a);
+    a.signal("-STOP");
+    wait_until("the other one notices the silence", DEADLINE, || silent(&b));
+    std::thread::sleep(Duration::from_secs(2));
+    a.signal("-CONT");
+    wait_until("it hears of its peer again", DEADLINE, || heard(&a) >= before + 4.0);
+    assert!(!silent(&a), "{}", a.log());
 }
