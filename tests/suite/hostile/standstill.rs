@@ -54,6 +54,10 @@ fn what_was_late_because_nightbell_stood_still_is_a_gap_and_no_target_is_down() 
     provider.become_(Manner::Serve("application/json", br#"{"object":"list","data":[{"id":"m","object":"model"}]}"#.to_vec()));
     std::thread::sleep(Duration::from_secs(6));
     nightbell.signal("-CONT");
+    // Until it has waited in vain once more.
+    wait_until("it is shown", DEADLINE, || {
+        target(&nightbell, "redis")["lastError"].as_str().is_some_and(|error| error.contains("nightbell itself stood still"))
+    });
     wait_until("they are asked again, and answer", DEADLINE, || {
         [r#"up{job="page"}"#, r#"probe_success{job="probe"}"#, r#"llm_up{job="llm_provider"}"#]
             .iter()
