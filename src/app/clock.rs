@@ -206,6 +206,7 @@ pub(super) async fn watch(parts: Arc<Parts>) -> Result<(), std::convert::Infalli
     let (mut remembered, mut suspended) = (clock::monotonic(), suspension());
     loop {
         tokio::time::sleep(LOOK).await;
+        parts.peers.look();
         let monotonic = clock::monotonic();
         let asleep = suspension() - std::mem::replace(&mut suspended, suspension());
         if asleep > millis(SAME) {

@@ -56,10 +56,21 @@ pub trait Collector: Send {
     /// The loop drops the future at the deadline: what was pushed until then is kept, and no state may be left half-changed.
     fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>>;
 
+    /// The last collection counts for nothing, since nightbell itself stood still meanwhile: what is remembered of its failure is forgotten.
+    fn missed(&mut self) {}
+
     /// Where the target is, without secrets, for people: `postgres://db1:5432/app`.
     fn address(&self) -> String {
         String::new()
     }
+}
+
+/// What collectors say of their target: 0 when it is down.
+const UP: [&str; 6] = ["llm_up", "pg_up", "probe_success", "redis_up", "sqlite_up", "vectorstore_up"];
+
+/// Whether a collection found its target down.
+pub fn found_down(batch: &Batch) -> bool {
+    UP.iter().any(|up| batch.families.get(*up).is_some_and(|family| family.samples.iter().any(|sample| sample.value == 0.0)))
 }
 
 /// Why a collection failed. The text is one line without secrets.

@@ -145,16 +145,37 @@ pub fn render<'a>(pages: impl IntoIterator<Item = &'a Page>, format: Format) -> 
         let taken = |name: &str| families.binary_search_by(|f| (*f.name).cmp(name)).is_ok();
         push_head(&mut out, group, format, taken);
         for family in group {
-            out.push_str(match (&family.open_lines, format) {
-                (Some(lines), Format::OpenMetrics) => lines,
-                _ => &family.lines,
-            });
+            match (&family.open_lines, format, family.kind) {
+                (Some(lines), Format::OpenMetrics, _) => out.push_str(lines),
+                (_, Format::Text, MetricKind::Histogram) => push_brief(&mut out, &family.lines, "le=\""),
+                (_, Format::Text, MetricKind::Summary) => push_brief(&mut out, &family.lines, "quantile=\""),
+                _ => out.push_str(&family.lines),
+            }
         }
     }
     if format == Format::OpenMetrics {
         out.push_str("# EOF\n");
     }
     out
+}
+
+/// Lines of text 0.0.4, where whole numbers stand in this label as Go's exporters write them: `le="16"`, not `le="16.0"`, as OpenMetrics and
+/// the store have it. Prometheus 2 takes them as they are.
+fn push_brief(out: &mut String, lines: &str, label: &str) {
+    let mut rest = lines;
+    while let Some(at) = rest.find(label) {
+        let (before, value) = rest.split_at(at + label.len());
+        out.push_str(before);
+        rest = value;
+        // Within a value the quote would be escaped.
+        let is_label = before.as_bytes().get(at.wrapping_sub(1)).is_some_and(|b| matches!(b, b'{' | b','));
+        let digits = value.bytes().take_while(u8::is_ascii_digit).count();
+        if is_label && digits > 0 && value[digits..].starts_with(".0\"") {
+            out.push_str(&value[..digits]);
+            rest = &value[digits + 2..];
+        }
+    }
+    out.push_str(rest);
 }
 
 /// HELP and TYPE of one family; `taken` tells whether another family has a name already.
@@ -276,13 +297,29 @@ mod tests {
         assert_eq!(
             text(&batch()),
             "# HELP latency_seconds Says \"hi\" \\\\ and\\nmore.\n# TYPE latency_seconds histogram\n\
-             latency_seconds_bucket{le=\"1.0\"} 1\nlatency_seconds_bucket{le=\"+Inf\"} 1\nlatency_seconds_sum 0.25\nlatency_seconds_count 1\n\
+             latency_seconds_bucket{le=\"1\"} 1\nlatency_seconds_bucket{le=\"+Inf\"} 1\nlatency_seconds_sum 0.25\nlatency_seconds_count 1\n\
              # TYPE odd_name untyped\nodd_name{a_b=\"x\"} NaN\n\
              # HELP requests_total Says \"hi\" \\\\ and\\nmore.\n# TYPE requests_total counter\n\
              requests_total{code=\"200\",path=\"a\\\"b\\\\c\\nd\"} 3\n\
              # HELP xact_commit Says \"hi\" \\\\ and\\nmore.\n# TYPE xact_commit counter\nxact_commit 1e+21\n\
              # HELP z Z.\n# TYPE z gauge\nz -0 1500\n"
         );
+    }
+
+    #[test]
+    fn whole_bounds_are_written_as_each_format_has_them() {
+        let series = "h_bucket{a=\"x,le=\\\"3.0\\\"\",le=\"16.0\"}";
+        let mut family = EncodedFamily::new("h".into(), MetricKind::Histogram, "".into());
+        for (series, value) in
+            [(series, 1.0), ("h_bucket{le=\"0.5\"}", 1.0), ("h_bucket{le=\"+Inf\"}", 2.0), ("h_bucket{le=\"1e+06\"}", 2.0)]
+        {
+            family.push(series, value, None);
+        }
+        let page = Page::new(vec![family]);
+        let open =
+            "h_bucket{a=\"x,le=\\\"3.0\\\"\",le=\"16.0\"} 1\nh_bucket{le=\"0.5\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_bucket{le=\"1e+06\"} 2\n";
+        assert_eq!(render([&page], Format::OpenMetrics), format!("# TYPE h histogram\n{open}# EOF\n"));
+        assert_eq!(render([&page], Format::Text), format!("# TYPE h histogram\n{}", open.replace("\"16.0\"", "\"16\"")));
     }
 
     #[test]

@@ -24,13 +24,16 @@ use url::Url;
 
 use crate::config::{Secret, Section};
 use crate::http::{Client, Request};
-use crate::model::Timestamp;
+use crate::model::time::millis;
+use crate::model::{Timestamp, clock};
 use crate::telemetry::Telemetry;
 
 /// Where a peer takes heartbeats, below its URL.
 pub const PATH: &str = "/api/nightbell/heartbeat";
 /// How far the clocks of two peers may be apart.
 const SKEW: Duration = Duration::from_secs(60);
+/// Who has not looked at the clock for so long stood still.
+const STOOD_STILL: Duration = Duration::from_secs(2);
 /// Deadline of one request.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Shortest secret, in bytes.
@@ -173,6 +176,8 @@ pub struct Watch {
     last: Arc<Mutex<BTreeMap<String, i64>>>,
     /// There is another configuration.
     changed: Arc<Notify>,
+    /// When it was looked at the clock last, in milliseconds of the monotonic one.
+    looked: Arc<Mutex<i64>>,
     metrics: Metrics,
 }
 
@@ -212,8 +217,12 @@ impl Watch {
         for reason in Refusal::ALL {
             drop(metrics.refused.get_or_create(&RefusalLabels { reason: reason.as_str() }));
         }
-        let watch = Watch { settings: Arc::default(), last: Arc::default(), changed: Arc::default(), metrics };
+        let looked = Arc::new(Mutex::new(clock::monotonic()));
+        let watch = Watch { settings: Arc::default(), last: Arc::default(), changed: Arc::default(), looked, metrics };
         watch.replace(settings, now);
+        // Before the metrics are read by which a rule calls a peer silent.
+        let before = watch.clone();
+        telemetry.before_reading(move || before.look());
         watch
     }
 
@@ -248,6 +257,22 @@ impl Watch {
         for peer in self.names() {
             let last = self.metrics.last.get_or_create(&PeerLabels { peer });
             last.set(last.get() + millis as f64 / 1000.0);
+        }
+    }
+
+    /// Looks at the clock, which is done all the time: when this process stood still since, that is no silence of the others, whose
+    /// heartbeats still lie unread.
+    pub fn look(&self) {
+        let mut looked = self.looked.lock();
+        let monotonic = clock::monotonic();
+        let late = monotonic - std::mem::replace(&mut *looked, monotonic);
+        if late < millis(STOOD_STILL) {
+            return;
+        }
+        let (now, time) = (Timestamp::now().seconds(), late as f64 / 1000.0);
+        for peer in self.names() {
+            let last = self.metrics.last.get_or_create(&PeerLabels { peer });
+            last.set((last.get() + time).min(now));
         }
     }
 

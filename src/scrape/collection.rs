@@ -9,11 +9,11 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::collectors::Collector;
+use crate::collectors::{Collector, found_down};
 use crate::exposition::{EncodedFamily, Format, Page};
-use crate::model::{Batch, Labels, MetricKind, NativeHistogram, Timestamp, stale_nan};
+use crate::model::{Batch, Labels, MetricKind, NativeHistogram, Timestamp, format_duration, stale_nan};
 use crate::store::{Appended, Owner, Refused, SeriesId, Store};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Standstill, Telemetry, watched};
 
 use super::body::Body;
 use super::cache::{Cache, Entry};
@@ -94,8 +94,9 @@ struct Outcome {
 }
 
 impl Collection {
-    /// Collects once; `at` is the instant that all samples without a timestamp of their own get.
-    pub(super) async fn collect(&mut self, at: Timestamp) {
+    /// Collects once; `at` is the instant that all samples without a timestamp of their own get. False when nightbell itself stood still so
+    /// long that the failure says nothing of the target: then nothing is stored, which is a gap.
+    pub(super) async fn collect(&mut self, at: Timestamp) -> bool {
         self.forget_departed();
         let start = Instant::now();
         let timeout = self.shared.info.timeout;
@@ -104,20 +105,28 @@ impl Collection {
             Source::Collector(collector, _) => {
                 let mut batch = Batch::new();
                 let measured = AssertUnwindSafe(collector.collect(&mut batch)).catch_unwind();
-                let error = match tokio::time::timeout(timeout, measured).await {
+                let (measured, stood_still) = watched(tokio::time::timeout(timeout, measured)).await;
+                let error = match measured {
                     Ok(Ok(Ok(()))) => String::new(),
                     Ok(Ok(Err(error))) => error.to_string(),
                     Ok(Err(_)) => {
                         self.metrics.panics.inc();
                         "the collector panicked".to_owned()
                     }
-                    Err(_) => format!("timed out after {}", crate::model::format_duration(timeout)),
+                    Err(_) => format!("timed out after {}", format_duration(timeout)),
                 };
+                if stood_still.excuses(timeout) && (!error.is_empty() || found_down(&batch)) {
+                    collector.missed();
+                    return self.miss(at, start, stood_still);
+                }
                 self.take_batch(&batch, error, at)
             }
             Source::Http(fetch, cache) => {
                 let reader = Reader { cache, labelling: &self.labelling, often, hits: emptied(std::mem::take(&mut self.room)) };
-                let page = fetch.page(reader).await;
+                let (page, stood_still) = watched(fetch.page(reader)).await;
+                if stood_still.excuses(timeout) && page.is_err() {
+                    return self.miss(at, start, stood_still);
+                }
                 self.take_page(page, at)
             }
             Source::Own(telemetry, cache) => {
@@ -134,6 +143,16 @@ impl Collection {
         if !often {
             self.room = Vec::new();
         }
+        true
+    }
+
+    /// Notes a collection that was missed because nightbell itself stood still. What was known of the target stands.
+    fn miss(&mut self, at: Timestamp, start: Instant, stood_still: Standstill) -> bool {
+        let (stood, timeout) = (stood_still.total.as_millis(), format_duration(self.shared.info.timeout));
+        let error = format!("missed: nightbell itself stood still for {stood}ms while the deadline of {timeout} ran");
+        self.metrics.missed(&self.shared.info, &error);
+        self.shared.miss(error, at, start.elapsed());
+        false
     }
 
     fn is_often(&self) -> bool {
@@ -310,6 +329,7 @@ impl Collection {
     }
 
     fn write(&mut self, at: Timestamp, outcome: &mut Outcome) {
+        self.report.fails(&outcome.error, &self.shared.info.address, &self.store);
         self.report.samples(&outcome.figures, &mut outcome.samples);
         outcome.stamped.sort_by_key(|(timestamp, _, _)| *timestamp);
         for run in outcome.stamped.chunk_by(|a, b| a.0 == b.0) {

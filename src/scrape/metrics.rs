@@ -1,5 +1,7 @@
 //! The loop's own counters.
 
+use std::sync::Arc;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -8,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::model::Labels;
 use crate::store::Refused;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Sparing, Telemetry};
 
 use super::target::TargetInfo;
 
@@ -26,13 +28,21 @@ pub(super) struct Metrics {
     pub(super) out_of_order: Counter,
     pub(super) native_histograms: Counter,
     beyond: Family<Target, Counter>,
+    missed: Family<Target, Counter>,
+    said: Arc<Sparing>,
 }
 
-/// A target that has more series than one may.
+/// A target whose collections are counted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Target {
     scrape_job: String,
     target: String,
+}
+
+impl Target {
+    fn of(info: &TargetInfo) -> Self {
+        Target { scrape_job: info.pool.clone(), target: info.labels.value("instance").to_owned() }
+    }
 }
 
 impl Metrics {
@@ -46,6 +56,11 @@ impl Metrics {
                 "scrape_collections_skipped",
                 "Collections left out because the one before took too long",
                 metrics.skipped.clone(),
+            );
+            registry.register(
+                "scrape_collections_missed",
+                "Collections that count for nothing because nightbell itself stood still for a quarter of their deadline or more",
+                metrics.missed.clone(),
             );
             registry.register("scrape_samples_repeated", "Samples dropped because their series came twice", metrics.repeated.clone());
             registry.register(
@@ -82,13 +97,24 @@ impl Metrics {
         metrics
     }
 
+    /// Counts a collection that was missed, and says so once a minute.
+    pub(super) fn missed(&self, info: &TargetInfo, reason: &str) {
+        self.missed.get_or_create(&Target::of(info)).inc();
+        if let Some(collections) = self.said.due() {
+            let (collector, target, job) = (info.kind, info.labels.value("instance"), &info.pool);
+            warn!(
+                collector,
+                target, job, reason, collections, "A collection was missed: nightbell gets too little processor time or memory."
+            );
+        }
+    }
+
     /// Counts a collection that brought a series which the store does not take from this target; gives back what to say.
     pub(super) fn beyond(&self, info: &TargetInfo, labels: &Labels, refused: &Refused) -> String {
         let name = labels.metric_name();
         match refused {
             Refused::ShareTaken(most) => {
-                let target = Target { scrape_job: info.pool.clone(), target: info.labels.value("instance").to_owned() };
-                self.beyond.get_or_create(&target).inc();
+                self.beyond.get_or_create(&Target::of(info)).inc();
                 format!(
                     "series limit exceeded: no room for {name:?}, since a target may have {most} series in memory \
                      (limits.series_per_target); those that ended count for some minutes"

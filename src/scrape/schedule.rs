@@ -52,7 +52,7 @@ impl Grid {
 /// of `at_once` makes it collect at once: the clock has jumped, or the machine was suspended.
 pub(super) async fn run(mut collection: Collection, grid: Grid, mut stop: watch::Receiver<bool>, mut at_once: watch::Receiver<u64>) {
     let interval = collection.shared.info.interval;
-    let mut at = Timestamp::now();
+    let (mut at, mut once_more) = (Timestamp::now(), true);
     loop {
         at_once.mark_unchanged();
         let (jumps, begun) = (clock::jumps(), clock::monotonic());
@@ -61,10 +61,12 @@ pub(super) async fn run(mut collection: Collection, grid: Grid, mut stop: watch:
         if !collection.shared.is_overdue(begun) {
             collection.shared.is_due_by(longest);
         }
-        collection.collect(at).await;
+        let counts = collection.collect(at).await;
         let ended = Timestamp::now();
-        // The process stood still meanwhile: what came is old already.
-        if clock::monotonic() > longest && !*stop.borrow() {
+        // The process stood still meanwhile: what came is old already, or counts for nothing. Where it goes on so, the next one has time.
+        let again = !counts && once_more;
+        once_more = counts;
+        if (again || clock::monotonic() > longest) && !*stop.borrow() {
             collection.shared.is_due_by(i64::MIN);
             at = ended.max(Timestamp(at.0 + 1));
             continue;

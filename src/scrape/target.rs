@@ -132,6 +132,12 @@ impl Shared {
         std::mem::replace(&mut *self.status.lock(), status)
     }
 
+    /// A collection was missed: its health is what it was.
+    pub(super) fn miss(&self, error: String, at: Timestamp, duration: Duration) {
+        let status = &mut *self.status.lock();
+        *status = Status { error, at: Some(at), duration, health: status.health, samples: 0 };
+    }
+
     /// The last page; encodes a scraped one on first demand, a large one that comes seldom on each.
     pub(super) fn page(&self) -> Arc<Page> {
         let page = self.page.lock().clone();

@@ -6,7 +6,9 @@ mod logs;
 mod process;
 mod registry;
 mod sparing;
+mod standstill;
 
 pub use logs::{LogFormat, start_logs};
 pub use registry::{Telemetry, encode_registry};
 pub use sparing::Sparing;
+pub use standstill::{Standstill, watched};

@@ -13,14 +13,18 @@ pub struct Telemetry {
     own: Arc<Mutex<Registry>>,
     /// Of the process itself: standard names, which have no prefix.
     process: Arc<Registry>,
+    /// What is done before they are read.
+    before: Arc<Mutex<Vec<Before>>>,
 }
+
+type Before = Box<dyn Fn() + Send + Sync>;
 
 impl Telemetry {
     /// A registry that holds only what the process uses.
     pub fn new() -> Self {
         let mut process = Registry::default();
         process.register_collector(Box::new(Process));
-        Telemetry { own: Arc::new(Mutex::new(Registry::with_prefix("nightbell"))), process: Arc::new(process) }
+        Telemetry { own: Arc::new(Mutex::new(Registry::with_prefix("nightbell"))), process: Arc::new(process), before: Arc::default() }
     }
 
     /// Registers a component's metrics.
@@ -28,8 +32,14 @@ impl Telemetry {
         register(&mut self.own.lock())
     }
 
+    /// Does this each time before the metrics are read.
+    pub fn before_reading(&self, act: impl Fn() + Send + Sync + 'static) {
+        self.before.lock().push(Box::new(act));
+    }
+
     /// All metrics as OpenMetrics text.
     pub fn encode(&self) -> String {
+        self.before.lock().iter().for_each(|act| act());
         let mut page = encode_registry(&self.own.lock());
         page.truncate(page.len().saturating_sub("# EOF\n".len()));
         page + &encode_registry(&self.process)

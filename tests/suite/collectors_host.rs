@@ -51,12 +51,15 @@ fn of_batch(batch: &Batch) -> Seen {
 }
 
 /// Families that nightbell has beyond node_exporter's, or that it measures itself.
-const OURS: [&str; 17] = [
+const OURS: [&str; 20] = [
     "host_",
     // From netlink in node_exporter, from sysfs here.
     "node_network_receive_nohandler_total",
     // Fields of meminfo that node_exporter showed until 1.7.
     "node_memory_Balloon_bytes",
+    "node_memory_FileHugePages_bytes",
+    "node_memory_FilePmdMapped_bytes",
+    "node_memory_SecPageTables_bytes",
     "node_memory_Hugetlb_bytes",
     "node_memory_KReclaimable_bytes",
     "node_scrape_",
@@ -103,6 +106,28 @@ async fn captured_kernel_files_become_what_node_exporter_makes_of_them() {
     }
     assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
     assert!(wanted.len() > 500, "the golden file has only {} series", wanted.len());
+}
+
+/// C1: what node_exporter shows on request of CPUs and software interrupts.
+#[tokio::test]
+async fn cpus_and_software_interrupts_are_shown_on_request() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cpu = |n: u32| {
+        format!(
+            "processor\t: {n}\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 143\nmodel name\t: Xeon(R)\nmicrocode\t: 0x1\ncache size\t: 260096 KB\nphysical id\t: 0\ncore id\t\t: {n}\n\n"
+        )
+    };
+    std::fs::write(folder.path().join("cpuinfo"), cpu(0) + &cpu(1)).expect("written");
+    std::fs::write(folder.path().join("softirqs"), "      CPU0   CPU1\n  HI:  1 2\nTIMER:  30 12\nNET_RX: x 1\n").expect("written");
+    let on = |keys: &str| build("host", &format!("procfs: {0}\nsysfs: {0}\n{keys}", folder.path().display()));
+    let (batch, _) = collect("host", &mut on("enable: [cpu_info, softirqs]\n")).await;
+    let second = [("cpu", "1"), ("core", "1"), ("package", "0"), ("model_name", "Xeon(R)"), ("cachesize", "260096 KB"), ("stepping", "")];
+    assert_eq!((value(&batch, "node_cpu_info", &second), batch.families["node_cpu_info"].samples.len()), (Some(1.0), 2));
+    assert_eq!(value(&batch, "node_softirqs_total", &[("vector", "timer")]), Some(42.0));
+    assert_eq!(value(&batch, "node_softirqs_functions_total", &[("cpu", "1"), ("type", "TIMER")]), Some(12.0));
+    assert_eq!(batch.families["node_softirqs_total"].samples.len(), 2, "a line that is not as documented is left out");
+    let (batch, _) = collect("host", &mut on("")).await;
+    assert!(!batch.families.contains_key("node_cpu_info") && !batch.families.contains_key("node_softirqs_total"));
 }
 
 /// C2: listening ports, connections to them, sockets by state, from captured tables.

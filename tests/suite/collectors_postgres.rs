@@ -298,7 +298,7 @@ async fn a_stopped_server_is_down_and_comes_back() {
     let (batch, result) = collect("postgres", &mut collector).await;
     assert_eq!(value(&batch, "pg_up", &[]), Some(0.0));
     assert_eq!(value(&batch, "pg_exporter_last_scrape_error", &[]), Some(1.0));
-    assert_eq!(batch.len(), 4, "nothing old is repeated while the server is down");
+    assert_eq!(batch.len(), 5, "nothing old is repeated while the server is down");
     assert!(result.expect_err("stopped").reason.starts_with("connect: "));
     postgres.resume();
     let (batch, result) = collect("postgres", &mut collector).await;

@@ -345,3 +345,65 @@ async fn every_series_of_blackbox_exporter_is_there() {
         assert!(series > 10, "{series} series");
     }
 }
+
+/// A mail server that greets, answers one word, and may begin TLS.
+fn mail(encrypts: bool) -> (u16, String) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    let (tls, authority) = self_signed(2020, 2090);
+    std::thread::spawn(move || {
+        use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+        for stream in listener.incoming().flatten() {
+            let tls = tls.clone();
+            std::thread::spawn(move || -> std::io::Result<()> {
+                let mut said = BufReader::new(stream.try_clone()?);
+                (&stream).write_all(b"220-mail.example waits\r\n220 mail.example ready\r\n")?;
+                let mut line = String::new();
+                said.read_line(&mut line)?;
+                if line.trim() != "EHLO mail.example" {
+                    return (&stream).write_all(b"500 who?\r\n");
+                }
+                (&stream).write_all(b"250-mail.example\r\n250 STARTTLS\r\n")?;
+                line.clear();
+                said.read_line(&mut line)?;
+                if line.trim() == "STARTTLS" && encrypts {
+                    (&stream).write_all(b"220 go\r\n")?;
+                    let connection = rustls::ServerConnection::new(tls).expect("a connection");
+                    let mut stream = rustls::StreamOwned::new(connection, stream);
+                    stream.write_all(b"250 encrypted\r\n")?;
+                    let _ = stream.read(&mut [0; 64]);
+                }
+                Ok(())
+            });
+        }
+    });
+    (port, authority)
+}
+
+/// A dialogue over TCP as blackbox_exporter has it: what is expected, what is sent with what was found, and TLS in the middle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dialogue_is_held_over_tcp() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (port, authority) = mail(true);
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, authority).expect("written");
+    let greeting = "{expect: '^220 ([^ ]+) ready$', send: 'EHLO ${1}'}";
+    let yaml = |more: &str| format!("url: tcp://localhost:{port}\nquery_response: [{greeting}, {more}]\n");
+    let batch = probe(&yaml("{expect: '^250 STARTTLS', send: QUIT}")).await;
+    assert_eq!((reason(&batch).as_str(), of(&batch, "probe_failed_due_to_regex")), ("", 0.0));
+    let batch = probe(&yaml("{expect: '^250 STARTTLS', send: QUIT}, {expect: '^221 '}")).await;
+    assert_eq!((reason(&batch).as_str(), of(&batch, "probe_failed_due_to_regex")), ("body", 1.0), "the server ends");
+    let begin = "{expect: '^250 STARTTLS', send: STARTTLS}, {expect: '^220', starttls: true}";
+    let trusted = format!("tls_config: {{ca_file: '{}'}}\n", ca.display());
+    let batch = probe(&(yaml(&format!("{begin}, {{expect: ^250 encrypted$}}")) + &trusted)).await;
+    assert_eq!(reason(&batch), "", "{batch:?}");
+    assert!(of(&batch, "probe_ssl_earliest_cert_expiry") > 0.0);
+    let batch = probe(&yaml(begin)).await;
+    assert_eq!(reason(&batch), "certificate_untrusted");
+    let errors = |yaml: &str| format!("{:?}", try_build("probe", yaml).err());
+    assert!(
+        errors("url: tcp://h:1\nquery_response: [{}]\n").contains("does nothing"),
+        "{}",
+        errors("url: tcp://h:1\nquery_response: [{}]\n")
+    );
+}

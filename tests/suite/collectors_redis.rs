@@ -188,6 +188,23 @@ async fn configured_keys_are_counted_and_measured() {
     assert!(value(&last, "redis_key_memory_usage_bytes", &[("db", "db0"), ("key", "whale")]).expect("the biggest") > 100_000.0);
 }
 
+/// Every setting of the server is shown where that is asked for; no password is.
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_are_shown_on_request_and_no_password_is() {
+    let redis = filled();
+    redis.cli(&["CONFIG", "SET", "masterauth", "hunter2"]);
+    redis.cli(&["CONFIG", "SET", "masteruser", "hunter3"]);
+    let (batch, result) = collect("redis", &mut build("redis", &format!("url: {}\nconfig_metrics: true\n", redis.url()))).await;
+    result.expect("all is well");
+    let policy = [("key", "maxmemory-policy"), ("value", "noeviction")];
+    assert_eq!(value(&batch, "redis_config_key_value", &policy), Some(1.0));
+    let hz = redis.cli(&["CONFIG", "GET", "hz"]).lines().nth(1).and_then(|hz| hz.parse().ok());
+    assert_eq!(value(&batch, "redis_config_value", &[("key", "hz")]), hz);
+    assert!(!format!("{batch:?}").contains("hunter"));
+    let (batch, _) = collect("redis", &mut build("redis", &format!("url: {}\n", redis.url()))).await;
+    assert!(!batch.families.contains_key("redis_config_key_value") && !batch.families.contains_key("redis_config_value"));
+}
+
 /// C7: an ACL user with few rules sees what they allow, and the rest is named.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acl_user_costs_parts_and_says_so() {
@@ -251,7 +268,7 @@ async fn a_stopped_server_is_down_and_comes_back() {
     redis.stop();
     let (batch, result) = collect("redis", &mut collector).await;
     assert_eq!(value(&batch, "redis_up", &[]), Some(0.0));
-    assert_eq!(batch.len(), 5, "nothing old is repeated while the server is down");
+    assert_eq!(batch.len(), 6, "nothing old is repeated while the server is down");
     assert!(result.expect_err("stopped").reason.starts_with("connect: "));
     redis.resume();
     let (batch, result) = collect("redis", &mut collector).await;

@@ -9,6 +9,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{Connection, Executor, Row};
 
 use crate::collecting::{build, collect, value};
+use crate::servers::nightbell::Nightbell;
+use crate::servers::wait_until;
 
 async fn database(path: &Path, mode: SqliteJournalMode) -> SqliteConnection {
     let options = SqliteConnectOptions::new().filename(path).create_if_missing(true).journal_mode(mode);
@@ -167,6 +169,69 @@ async fn no_file_is_made_or_kept_beside_a_database() {
         assert_eq!(beside(&path), files, "{name}: what the application removed stays removed");
         assert_eq!(std::fs::read(&path).expect("the file"), bytes);
     }
+}
+
+/// What runs a program as this user; tests that are not run by root cannot change theirs.
+fn run_as(user: u32) -> Vec<String> {
+    let id = user.to_string();
+    let words = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"].map(str::to_owned).to_vec();
+    if rustix::process::geteuid().is_root() { words } else { vec!["env".into()] }
+}
+
+/// F2: nightbell runs as another user than the application, in whose folder it may write: the application writes on, while it has the
+/// database closed, open, and closed again.
+#[test]
+fn an_application_of_another_user_writes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let permissions = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(folder.path(), permissions(0o755)).expect("chmod");
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).expect("made");
+    std::fs::set_permissions(&data, permissions(0o777)).expect("chmod");
+    let (application, path) = (run_as(1), data.join("app.db"));
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&data, Some(1), Some(1)).expect("chown");
+    }
+    let write = |sql: &str| {
+        let script = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.execute('pragma journal_mode=wal')\nc.execute(sys.argv[2])\nc.commit()\nc.close()";
+        let written = std::process::Command::new(&application[0])
+            .args(&application[1..])
+            .args(["/usr/bin/python3", "-c", script])
+            .arg(&path)
+            .arg(sql)
+            .output();
+        let written = written.expect("python3 runs");
+        assert!(written.status.success(), "{sql}: {}", String::from_utf8_lossy(&written.stderr));
+    };
+    write("create table t(a)");
+    let config = format!(
+        "rules: {{shipped: false}}\ncollectors: {{sqlite: [{{name: a, path: '{}', interval: 1s, timeout: 900ms}}]}}\n",
+        path.display()
+    );
+    let starter = run_as(65534);
+    let nightbell = Nightbell::start_by(&starter.iter().map(String::as_str).collect::<Vec<_>>(), &config);
+    let collected = || {
+        let answer = nightbell.json("/api/v1/query?query=count_over_time(sqlite_up%5B5m%5D)");
+        answer["data"]["result"][0]["value"][1].as_str().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0)
+    };
+    let looks = || {
+        let before = collected();
+        wait_until("two more looks", Duration::from_secs(60), || collected() >= before + 2);
+    };
+    for round in 0..2 {
+        looks();
+        assert_eq!(beside(&path).len(), 1, "closed: {:?}", beside(&path));
+        write(&format!("insert into t values({round})"));
+        let mut open = reader(&path);
+        looks();
+        write("insert into t values(9)");
+        drop(open.0.stdin.take());
+        assert!(open.0.wait().expect("it ends").success());
+    }
+    looks();
+    write("insert into t values(10)");
+    let answer = nightbell.json("/api/v1/query?query=min_over_time(sqlite_up%5B5m%5D)");
+    assert_eq!(answer["data"]["result"][0]["value"][1], "1", "{}", nightbell.log());
 }
 
 /// F2: a log that a crash left behind is neither used nor removed: the header has the figures.

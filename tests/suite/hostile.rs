@@ -7,9 +7,11 @@ mod connections;
 mod encrypted;
 mod flood;
 mod folders;
+mod mounts;
 mod names;
 mod query;
 mod shares;
+mod standstill;
 mod terminals;
 mod web;
 

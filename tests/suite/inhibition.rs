@@ -140,6 +140,40 @@ fn causes_hide_their_consequences_on_the_same_target_alone() {
     }
 }
 
+/// What an application's profile and the standard rules say of one fact is told once, whichever of them begins first.
+#[test]
+fn a_fact_that_a_profile_and_the_standard_rules_judge_is_told_once() {
+    let rules: Vec<InhibitRule> =
+        INHIBITIONS.iter().map(|one| InhibitRule::shipped(one.cause, one.hides, one.equal).expect("a rule")).collect();
+    let facts: [&[&str]; 4] = [
+        &["HostMemoryHigh", "HostMemoryCritical", "LLMChatMemoryRaised", "LLMChatMemoryCritical"],
+        &["HostDiskSpaceLow", "HostDiskSpaceCritical", "LLMChatDiskUsedHigh"],
+        &["AppErrorRateHigh", "AppErrorRateRaised", "LLMChatErrorRateReport"],
+        &["AppResponseSlow", "AppResponseVerySlow", "AppResponseBeyondBuckets", "IntentResponseSlow"],
+    ];
+    let further: [&[&str]; 4] = [
+        &["HostMemoryHigh", "HostMemoryCritical", "MultiAgentMemoryRaised"],
+        &["HostDiskSpaceLow", "HostDiskSpaceCritical", "IntentDiskSpaceLow"],
+        &["AppErrorRateHigh", "AppErrorRateRaised", "IntentErrorRateHigh"],
+        &["AppResponseSlow", "AppResponseVerySlow", "AppResponseBeyondBuckets", "MultiAgentMeanResponseSlow"],
+    ];
+    for names in facts.into_iter().chain(further) {
+        let alerts: Vec<Alert> =
+            names.iter().map(|name| firing(&format!("alertname={name} job=j instance=i mountpoint=/"), true)).collect();
+        let inhibition = Inhibition::new(&rules, alerts.iter());
+        let told = alerts.iter().filter(|alert| inhibition.muting(alert, false).is_empty());
+        assert_eq!(told.count(), 1, "{names:?} all fire");
+        for (number, one) in alerts.iter().enumerate() {
+            for other in &alerts[number + 1..] {
+                let both = [one.clone(), other.clone()];
+                let inhibition = Inhibition::new(&rules, both.iter());
+                let told = both.iter().filter(|alert| inhibition.muting(alert, false).is_empty());
+                assert_eq!(told.count(), 1, "{:?} and {:?}", one.labels, other.labels);
+            }
+        }
+    }
+}
+
 /// The built binary: of two alerts of the shipped rules about one database people hear of the cause; a rule of their own is told; all is
 /// told when that is wanted.
 #[test]

@@ -79,6 +79,23 @@ fn check_config_names_rules_that_nothing_can_feed() {
     assert!(!said.contains("has nothing to read"), "{said}");
 }
 
+/// A receiver that hears of no end by default is named; one of which that is written, or which has another way, is not.
+#[test]
+fn check_config_names_receivers_that_hear_of_no_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mail = "to: a@b.c, from: a@b.c, smarthost: 'h:25'";
+    let receivers = format!(
+        "route: {{receiver: mail}}\nreceivers:\n- {{name: mail, email_configs: [{{{mail}}}]}}\n\
+         - {{name: wanted, email_configs: [{{{mail}, send_resolved: false}}]}}\n\
+         - {{name: both, email_configs: [{{{mail}}}], webhook_configs: [{{url: 'http://h/'}}]}}\n"
+    );
+    std::fs::write(folder.path().join("n.yml"), receivers).expect("written");
+    let checked = Command::new(env!("CARGO_BIN_EXE_nightbell")).args(["check", "config", "n.yml"]).current_dir(folder.path()).output();
+    let said = String::from_utf8_lossy(&checked.expect("it runs").stdout).into_owned();
+    let named: Vec<&str> = said.lines().filter(|line| line.contains("hears of no end")).collect();
+    assert!(named.len() == 1 && named[0].contains("receiver \"mail\"") && named[0].contains("send_resolved: true"), "{said}");
+}
+
 /// Issue 11, point 7: a flag before the command says the same as behind it, or is refused; it is never ignored.
 #[test]
 fn a_flag_before_the_command_is_not_ignored() {

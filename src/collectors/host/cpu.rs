@@ -1,15 +1,18 @@
-//! `/proc/stat`: CPU time by mode, interrupts, context switches, forks, start of the machine (proc(5)); `/proc/schedstat`.
+//! `/proc/stat`: CPU time by mode, interrupts, context switches, forks, start of the machine (proc(5)); `/proc/schedstat`;
+//! `/proc/cpuinfo` on request.
 
 use crate::model::MetricDesc;
 
 use super::kernel::PartError;
 use super::part::{Context, Lane, Part, counter, gauge};
-use super::scan::{lines, text, whole, words};
+use super::scan::{lines, split_once, text, whole, words};
 
 /// CPU time.
 pub const CPU: Part = Part { name: "cpu", default: true, lane: Lane::Kernel, metrics: &[SECONDS, GUEST], read: read_cpu };
 /// The rest of `/proc/stat`.
 pub const STAT: Part = Part { name: "stat", default: true, lane: Lane::Kernel, metrics: &STATS, read: read_stat };
+/// What CPUs these are.
+pub const INFO: Part = Part { name: "cpu_info", default: false, lane: Lane::Kernel, metrics: &[CPU_INFO], read: read_info };
 /// The scheduler's statistics.
 pub const SCHEDSTAT: Part = Part { name: "schedstat", default: true, lane: Lane::Kernel, metrics: &SCHED, read: read_schedstat };
 
@@ -29,6 +32,26 @@ const GUEST: MetricDesc = counter(
     &["cpu", "mode"],
     "/proc/stat cpuN guest, guest_nice",
 );
+const CPU_INFO: MetricDesc = gauge(
+    "node_cpu_info",
+    "",
+    "What CPU this is, always 1.",
+    &["cachesize", "core", "cpu", "family", "microcode", "model", "model_name", "package", "stepping", "vendor"],
+    "/proc/cpuinfo",
+);
+/// The labels of [`CPU_INFO`] and the fields that they are.
+const INFO_FIELDS: [(&str, &[u8]); 10] = [
+    ("cachesize", b"cache size"),
+    ("core", b"core id"),
+    ("cpu", b"processor"),
+    ("family", b"cpu family"),
+    ("microcode", b"microcode"),
+    ("model", b"model"),
+    ("model_name", b"model name"),
+    ("package", b"physical id"),
+    ("stepping", b"stepping"),
+    ("vendor", b"vendor_id"),
+];
 const STATS: [MetricDesc; 6] = [
     counter("node_intr_total", "", "Interrupts served since the start.", &[], "/proc/stat intr"),
     counter("node_context_switches_total", "", "Context switches since the start.", &[], "/proc/stat ctxt"),
@@ -94,6 +117,27 @@ fn read_stat(context: &mut Context<'_>) -> Result<(), PartError> {
         let Some(value) = context.memory.lines.take(parts.next().and_then(whole)) else { continue };
         context.batch.push(&STATS[index], &[], value as f64);
     }
+    Ok(())
+}
+
+fn read_info(context: &mut Context<'_>) -> Result<(), PartError> {
+    let mut labels = INFO_FIELDS.map(|(name, _)| (name, String::new()));
+    let push = |labels: &mut [(&'static str, String); 10], batch: &mut crate::model::Batch| {
+        if !labels[2].1.is_empty() {
+            batch.push(&CPU_INFO, &labels.each_ref().map(|(name, value)| (*name, value.as_str())), 1.0);
+        }
+        labels.iter_mut().for_each(|(_, value)| value.clear());
+    };
+    for line in lines(context.kernel.proc("cpuinfo")?) {
+        let Some((field, value)) = split_once(line, b':') else { continue };
+        let Some(index) = INFO_FIELDS.iter().position(|(_, name)| *name == field.trim_ascii()) else { continue };
+        // Each CPU begins with its number.
+        if INFO_FIELDS[index].0 == "cpu" {
+            push(&mut labels, context.batch);
+        }
+        labels[index].1 = text(value.trim_ascii()).into_owned();
+    }
+    push(&mut labels, context.batch);
     Ok(())
 }
 

@@ -2,12 +2,14 @@
 //!
 //! `statvfs` of a server that does not answer hangs in the kernel and cannot be interrupted. So it runs on a thread of its own: a mount
 //! that misses the deadline gets `node_filesystem_device_error` 1 and is left alone until its call returns; the others go on in a
-//! new thread. At most [`MAX_STUCK`] threads can hang.
+//! new thread. At most [`MAX_STUCK`] threads can hang on file systems of other machines and as many on local ones, in the whole process,
+//! however often it is configured anew: where a file server is gone, this machine's own disks are measured on.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::fs::StatVfs;
 use rustix::io::Errno;
 use tokio::sync::mpsc;
@@ -20,8 +22,33 @@ use super::part::{LineCount, gauge};
 use super::scan::{lines, split_once, text};
 use super::settings::Settings;
 
-/// Threads that may hang in `statvfs` at the same time.
+/// Threads that may hang in `statvfs` at the same time, for each [`Kin`].
 const MAX_STUCK: usize = 8;
+/// How the types of file systems begin that another machine or a process answers for.
+const REMOTE: [&str; 13] = ["9p", "afs", "beegfs", "ceph", "cifs", "coda", "fuse", "gfs2", "glusterfs", "lustre", "nfs", "smb", "virtiofs"];
+
+/// Mounts that hang, each with its thread. They outlive a collector that a reload replaces.
+static STUCK: Mutex<Vec<Stuck>> = Mutex::new(Vec::new());
+
+/// What a mount hangs with: its own kind takes no thread from the other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kin {
+    Local,
+    Remote,
+}
+
+impl Kin {
+    fn of(fstype: &str) -> Self {
+        if REMOTE.iter().any(|name| fstype.starts_with(name)) { Kin::Remote } else { Kin::Local }
+    }
+}
+
+/// A mount that hangs.
+struct Stuck {
+    path: PathBuf,
+    kin: Kin,
+    thread: JoinHandle<()>,
+}
 
 const LABELS: &[&str] = &["device", "device_error", "fstype", "mountpoint"];
 const STATVFS: &str = "statvfs(3)";
@@ -66,7 +93,6 @@ pub struct Filesystem {
     settings: Settings,
     kernel: Kernel,
     ask: Ask,
-    stuck: Vec<(PathBuf, JoinHandle<()>)>,
 }
 
 /// What became of a mount.
@@ -78,7 +104,7 @@ enum Answer {
 impl Filesystem {
     /// Asks nothing yet.
     pub fn new(settings: Settings) -> Self {
-        Filesystem { kernel: Kernel::new(settings.roots.clone()), settings, ask: |path| rustix::fs::statvfs(path), stuck: Vec::new() }
+        Filesystem { kernel: Kernel::new(settings.roots.clone()), settings, ask: |path| rustix::fs::statvfs(path) }
     }
 
     /// The same with another way to ask.
@@ -93,11 +119,11 @@ impl Filesystem {
         let (mut mounts, odd) = self.mounts()?;
         let omitted = mounts.len().saturating_sub(self.settings.max_objects);
         mounts.truncate(self.settings.max_objects);
-        self.stuck.retain(|(_, thread)| !thread.is_finished());
+        STUCK.lock().retain(|stuck| !stuck.thread.is_finished());
         let (start, mut next) = (Instant::now(), 0);
         while next < mounts.len() {
             let patience = self.settings.deadline.saturating_sub(start.elapsed()).min(self.settings.mount_timeout);
-            if patience.is_zero() || self.is_stuck(&mounts[next]) || self.stuck.len() >= MAX_STUCK {
+            if patience.is_zero() || !may_ask(&mounts[next]) {
                 push(&mounts[next], &Answer::Late, batch);
                 next += 1;
                 continue;
@@ -108,8 +134,8 @@ impl Filesystem {
     }
 
     /// Asks mount after mount on one thread, up to the first that hangs or is known to. Returns how many are done.
-    async fn ask_from(&mut self, mounts: &[Mount], patience: Duration, batch: &mut Batch) -> usize {
-        let paths: Vec<PathBuf> = mounts.iter().take_while(|m| !self.is_stuck(m)).map(|m| m.path.clone()).collect();
+    async fn ask_from(&self, mounts: &[Mount], patience: Duration, batch: &mut Batch) -> usize {
+        let paths: Vec<PathBuf> = mounts.iter().take_while(|m| may_ask(m)).map(|m| m.path.clone()).collect();
         let (count, ask) = (paths.len(), self.ask);
         let (sender, mut receiver) = mpsc::channel(count);
         let thread = tokio::task::spawn_blocking(move || {
@@ -125,16 +151,12 @@ impl Filesystem {
                 Ok(Some(answer)) => push(mount, &Answer::Told(answer), batch),
                 Ok(None) | Err(_) => {
                     push(mount, &Answer::Late, batch);
-                    self.stuck.push((mount.path.clone(), thread));
+                    STUCK.lock().push(Stuck { path: mount.path.clone(), kin: Kin::of(&mount.fstype), thread });
                     return index + 1;
                 }
             }
         }
         count
-    }
-
-    fn is_stuck(&self, mount: &Mount) -> bool {
-        self.stuck.iter().any(|(path, _)| *path == mount.path)
     }
 
     fn mounts(&mut self) -> Result<(Vec<Mount>, Option<usize>), PartError> {
@@ -161,6 +183,12 @@ impl Filesystem {
         }
         Ok((found, count.finish(path)?))
     }
+}
+
+/// Whether a mount does not hang, as far as is known, and may.
+fn may_ask(mount: &Mount) -> bool {
+    let (stuck, kin) = (STUCK.lock(), Kin::of(&mount.fstype));
+    stuck.iter().all(|stuck| stuck.path != mount.path) && stuck.iter().filter(|stuck| stuck.kin == kin).count() < MAX_STUCK
 }
 
 /// `36 35 98:0 /root /mount rw,noatime shared:1 - ext3 /dev/sda1 rw,errors=continue`.
@@ -274,7 +302,7 @@ mod tests {
             part.read(&mut batch).await.expect("read");
             assert_eq!(errors(&batch), ["/hung mountpoint timeout", "/gone permission denied"]);
             assert_eq!(batch.families[SIZE.name].samples.len(), 2);
-            assert_eq!(part.stuck.len(), 1);
+            assert_eq!(STUCK.lock().iter().filter(|stuck| stuck.path.ends_with("hung")).count(), 1);
             let readonly = batch.families[READONLY.name].samples.iter().filter(|s| s.value == 1.0);
             assert_eq!(readonly.map(|s| s.labels.value("mountpoint")).collect::<Vec<_>>(), ["/with blank"]);
         }

@@ -64,6 +64,7 @@ const FILESYSTEM: &str = "filesystem";
 const PARTS: &[Part] = &[
     cpu::CPU,
     cpu::STAT,
+    cpu::INFO,
     cpu::SCHEDSTAT,
     cpufreq::FREQUENCY,
     cpufreq::THROTTLE,
@@ -103,6 +104,7 @@ const PARTS: &[Part] = &[
     process::GROUPS,
     memory::NUMA,
     interrupts::INTERRUPTS,
+    interrupts::SOFTIRQS,
     interrupts::BUDDYINFO,
 ];
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Section;
 use crate::http::{Client, HeaderMap, Incoming, Request};
+use crate::telemetry::watched;
 use url::Url;
 
 use super::errors::{ErrorType, classify};
@@ -83,6 +84,8 @@ pub struct CompletionOutcome {
     pub tokens_per_second: Option<f64>,
     /// What it consumed.
     pub usage: Usage,
+    /// It failed while nightbell itself stood still.
+    pub missed: bool,
 }
 
 /// Asks once. Never errs: what went wrong is part of the outcome.
@@ -92,13 +95,17 @@ pub async fn ask(client: Client, url: Url, headers: HeaderMap, provider: &'stati
     let body = provider.completion(&config.model, &config.prompt, &config.max_tokens_key, config.max_tokens);
     let mut request = Request::post_json(url, &body, config.timeout);
     request.headers.extend(headers);
-    let whole = tokio::time::timeout(config.timeout, exchange(&client, request, provider, &config, started, &mut outcome)).await;
+    let asked = tokio::time::timeout(config.timeout, exchange(&client, request, provider, &config, started, &mut outcome));
+    let (whole, stood_still) = watched(asked).await;
     outcome.error = match whole {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error),
         Err(_) if outcome.status == Some(200) && outcome.first_token.is_none() => Some(ErrorType::FirstTokenTimeout),
         Err(_) => Some(ErrorType::Timeout),
     };
+    // Each wait of it has a deadline of its own.
+    let shortest = config.timeout.min(config.first_token_timeout).min(config.stall_timeout);
+    outcome.missed = outcome.error.is_some() && stood_still.excuses(shortest);
     outcome.duration = started.elapsed();
     if let (Some(first), Some(output)) = (outcome.first_token, outcome.usage.output)
         && output >= 2

@@ -26,7 +26,7 @@ pub struct FreeOutcome<T> {
 }
 
 /// The account's state at DeepSeek.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Balance {
     /// `is_available`: can be false with money left.
     pub available: bool,

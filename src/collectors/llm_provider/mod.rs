@@ -80,6 +80,8 @@ struct LlmProvider {
     settings: Settings,
     completion: Option<CompletionConfig>,
     record: Record,
+    /// What was known before the last list of models failed, should that count for nothing.
+    before: Option<Box<Record>>,
     pending: Option<JoinHandle<CompletionOutcome>>,
     /// The failure of the model list that was logged last.
     failing: Option<ErrorType>,
@@ -147,6 +149,7 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         settings,
         completion,
         record,
+        before: None,
         pending: None,
         failing: None,
         last_completion: None,
@@ -192,6 +195,13 @@ impl Collector for LlmProvider {
         })
     }
 
+    fn missed(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.record = *before;
+            self.next_free = None;
+        }
+    }
+
     fn address(&self) -> String {
         let mut url = self.settings.base_url.clone();
         url.set_query(None);
@@ -205,6 +215,7 @@ impl Collector for LlmProvider {
 
 impl LlmProvider {
     async fn free_probes(&mut self) -> Result<(), ErrorType> {
+        self.before = None;
         let now = Instant::now();
         if self.next_free.is_some_and(|at| now < at) {
             self.record.skip("models", "backoff");
@@ -212,6 +223,7 @@ impl LlmProvider {
         }
         self.next_free = None;
         let outcome = free::list_models(&self.settings).await;
+        self.before = outcome.result.is_err().then(|| Box::new(self.record.clone()));
         let wait = self.record.models(&self.settings, &outcome, Timestamp::now());
         // A provider that asks for a pause gets it.
         self.next_free = wait.map(|w| now + w.min(LONGEST_PAUSE));
@@ -266,6 +278,10 @@ impl LlmProvider {
     async fn finish_completion(&mut self) {
         let (Some(config), Some(probe)) = (&self.completion, self.pending.take_if(|p| p.is_finished())) else { return };
         let Ok(outcome) = probe.await else { return };
+        if outcome.missed {
+            self.record.missed_completion(config, &outcome);
+            return;
+        }
         let now = Instant::now();
         let wait = self.record.completion(config, &outcome, Timestamp::now());
         let pause = match outcome.error {

@@ -20,6 +20,7 @@ const DAY_MS: i64 = 86_400_000;
 const SHORTEST_TRUST: Duration = Duration::from_secs(120);
 
 /// The history of one kind of probe.
+#[derive(Clone)]
 struct Probe {
     name: &'static str,
     model: String,
@@ -73,6 +74,7 @@ impl Probe {
 }
 
 /// Everything known about one provider.
+#[derive(Clone)]
 pub struct Record {
     target: String,
     provider: &'static str,
@@ -90,6 +92,7 @@ pub struct Record {
     completion: Option<Completions>,
 }
 
+#[derive(Clone)]
 struct Completions {
     model: String,
     first_tokens: Histogram,
@@ -169,6 +172,13 @@ impl Record {
         let wait = self.note_limits(&config.model, outcome.status.is_some(), &outcome.headers, now);
         // The model answered: what is asked of others is not asked of us.
         wait.filter(|_| outcome.error.is_some())
+    }
+
+    /// Notes a completion that counts for nothing but what it cost.
+    pub fn missed_completion(&mut self, config: &CompletionConfig, outcome: &CompletionOutcome) {
+        if let Some(record) = &mut self.completion {
+            record.spend(config, outcome);
+        }
     }
 
     /// Whether the last free probe got any answer.
@@ -331,7 +341,7 @@ fn worst_cost(config: &CompletionConfig) -> u64 {
 impl Completions {
     /// Replaces the reserved tokens by those that were used. Some models ignore the cap while they think, so the sum can exceed the
     /// reservation; then the budget is simply spent sooner.
-    fn settle(&mut self, config: &CompletionConfig, outcome: &CompletionOutcome) {
+    fn spend(&mut self, config: &CompletionConfig, outcome: &CompletionOutcome) {
         let Usage { input, output, reasoning } = outcome.usage;
         let told = input.is_some() || output.is_some();
         // A refused request costs nothing; an answer that hides its usage costs what was set aside.
@@ -345,6 +355,10 @@ impl Completions {
         for ((_, total), count) in self.tokens.iter_mut().zip([input, output, reasoning]) {
             *total += count.unwrap_or(0);
         }
+    }
+
+    fn settle(&mut self, config: &CompletionConfig, outcome: &CompletionOutcome) {
+        self.spend(config, outcome);
         if let Some(first) = outcome.first_token {
             self.first_tokens.observe(first.as_secs_f64());
         }

@@ -13,7 +13,7 @@ const fn desc(name: &'static str, unit: &'static str, help: &'static str, labels
 }
 
 /// Metrics about the collection itself.
-pub static METRICS: [MetricDesc; 11] = [
+pub static METRICS: [MetricDesc; 12] = [
     desc("pg_up", "", "1 when the server accepted the connection and answered a query.", &[]),
     desc("pg_connect_duration_seconds", "seconds", "Time the last connect took, login included.", &[]),
     desc("pg_query_duration_seconds", "seconds", "Time that SELECT 1 took.", &[]),
@@ -35,6 +35,14 @@ pub static METRICS: [MetricDesc; 11] = [
         "1; the labels are nightbell's, under the name that dashboards of postgres_exporter ask for.",
         &["branch", "goarch", "goos", "goversion", "revision", "tags", "version"],
     ),
+    MetricDesc {
+        name: "pg_exporter_scrapes_total",
+        kind: MetricKind::Counter,
+        unit: "",
+        help: "Collections since the start.",
+        labels: &[],
+        source: "nightbell",
+    },
 ];
 
 /// The labels of `postgres_exporter_build_info`.

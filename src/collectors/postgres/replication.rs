@@ -31,15 +31,18 @@ pub static ROLE_METRICS: [MetricDesc; 4] = descs(&ROLE_MEASURES, &[], "pg_is_in_
 /// Whether this is a replica, and how far it lags.
 pub static ROLE: Part = Part { name: "replication", rows: Rows::Columns(&[], &ROLE_MEASURES), since: 100_000, ..Part::DEFAULT };
 
-const REPLICAS_MEASURES: [Measure; 2] = [
+const REPLICAS_MEASURES: [Measure; 3] = [
     gauge("pg_stat_replication_pg_current_wal_lsn_bytes", "current - '0/0'::pg_lsn", "Write position of the log on this server.")
         .unit("bytes"),
     gauge("pg_stat_replication_pg_wal_lsn_diff", "current - replay_lsn", "How far the replica's replay lies behind, in bytes.")
         .unit("bytes"),
+    gauge("pg_stat_replication_reply_time", "extract(epoch FROM reply_time)", "When the replica replied last, Unix time.")
+        .unit("seconds")
+        .since(120_000),
 ];
 
 /// Metrics of [`REPLICAS`].
-pub static REPLICAS_METRICS: [MetricDesc; 2] =
+pub static REPLICAS_METRICS: [MetricDesc; 3] =
     descs(&REPLICAS_MEASURES, &["application_name", "client_addr", "pid", "slot_name", "state"], "pg_stat_replication");
 
 /// Each replica, seen from its primary.

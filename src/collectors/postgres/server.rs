@@ -16,7 +16,11 @@ pub static VERSION: Part = Part {
     rows: Rows::Columns(
         &[
             ("version", "version()"),
-            ("short_version", "v / 10000 || '.' || CASE WHEN v >= 100000 THEN v % 10000 || '.0' ELSE v / 100 % 100 || '.' || v % 100 END"),
+            // Not by `||`, which fails where an administrator lets integers pass for text.
+            (
+                "short_version",
+                "CASE WHEN v >= 100000 THEN concat(v / 10000, '.', v % 10000, '.0') ELSE concat(v / 10000, '.', v / 100 % 100, '.', v % 100) END",
+            ),
         ],
         &VERSION_MEASURES,
     ),

@@ -58,7 +58,7 @@ pub static ARCHIVER: Part =
 /// From this version on the checkpointer has a view of its own.
 const CHECKPOINTER: u32 = 170_000;
 
-const WRITER_MEASURES: [Measure; 11] = [
+const WRITER_MEASURES: [Measure; 22] = [
     counter("pg_stat_bgwriter_checkpoints_timed_total", "checkpoints_timed", "Checkpoints begun because it was time.").until(CHECKPOINTER),
     counter("pg_stat_bgwriter_checkpoints_req_total", "checkpoints_req", "Checkpoints begun on request.").until(CHECKPOINTER),
     counter("pg_stat_bgwriter_checkpoint_write_time_total", "checkpoint_write_time", "Milliseconds spent writing files in checkpoints.")
@@ -80,10 +80,24 @@ const WRITER_MEASURES: [Measure; 11] = [
     counter("pg_stat_bgwriter_buffers_alloc_total", "buffers_alloc", "Buffers allocated."),
     counter("pg_stat_bgwriter_stats_reset_total", "extract(epoch FROM stats_reset)", "When these statistics were reset, Unix time.")
         .unit("seconds"),
+    counter("pg_stat_bgwriter_checkpoints_timed", "checkpoints_timed", OLDER).until(CHECKPOINTER),
+    counter("pg_stat_bgwriter_checkpoints_req", "checkpoints_req", OLDER).until(CHECKPOINTER),
+    counter("pg_stat_bgwriter_checkpoint_write_time", "checkpoint_write_time", OLDER).unit("milliseconds").until(CHECKPOINTER),
+    counter("pg_stat_bgwriter_checkpoint_sync_time", "checkpoint_sync_time", OLDER).unit("milliseconds").until(CHECKPOINTER),
+    counter("pg_stat_bgwriter_buffers_checkpoint", "buffers_checkpoint", OLDER).until(CHECKPOINTER),
+    counter("pg_stat_bgwriter_buffers_clean", "buffers_clean", OLDER),
+    counter("pg_stat_bgwriter_maxwritten_clean", "maxwritten_clean", OLDER),
+    counter("pg_stat_bgwriter_buffers_backend", "buffers_backend", OLDER).until(CHECKPOINTER),
+    counter("pg_stat_bgwriter_buffers_backend_fsync", "buffers_backend_fsync", OLDER).until(CHECKPOINTER),
+    counter("pg_stat_bgwriter_buffers_alloc", "buffers_alloc", OLDER),
+    counter("pg_stat_bgwriter_stats_reset", "extract(epoch FROM stats_reset)", OLDER).unit("seconds"),
 ];
 
+/// Dashboards for postgres_exporter before 0.11 read these.
+const OLDER: &str = "The older name of the metric that ends in _total.";
+
 /// Metrics of [`WRITER`].
-pub static WRITER_METRICS: [MetricDesc; 11] = descs(&WRITER_MEASURES, &[], "pg_stat_bgwriter");
+pub static WRITER_METRICS: [MetricDesc; 22] = descs(&WRITER_MEASURES, &[], "pg_stat_bgwriter");
 
 /// The background writer and, before PostgreSQL 17, the checkpointer.
 pub static WRITER: Part =

@@ -65,6 +65,18 @@ impl Connector {
         if encrypted { self.encrypt(stream, address, host, report).await } else { Ok(Box::new(stream)) }
     }
 
+    /// Begins TLS on a connection that is open.
+    pub async fn encrypt_on(
+        &self,
+        stream: Box<dyn Stream>,
+        host: &str,
+        port: u16,
+        report: &mut Report,
+    ) -> Result<Box<dyn Stream>, Failure> {
+        let address = SocketAddr::new(report.ip.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()), port);
+        self.encrypt(stream, address, host, report).await
+    }
+
     async fn resolve(&self, host: &str, port: u16, report: &mut Report) -> Result<Vec<SocketAddr>, Failure> {
         let start = Instant::now();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -86,7 +98,13 @@ impl Connector {
         Ok(wanted)
     }
 
-    async fn encrypt(&self, stream: TcpStream, address: SocketAddr, host: &str, report: &mut Report) -> Result<Box<dyn Stream>, Failure> {
+    async fn encrypt(
+        &self,
+        stream: impl Stream + 'static,
+        address: SocketAddr,
+        host: &str,
+        report: &mut Report,
+    ) -> Result<Box<dyn Stream>, Failure> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let name = self.tls.server_name.clone().unwrap_or_else(|| bare.to_owned());
         let name = ServerName::try_from(name).map_err(|_| Failure::new(Reason::Tls, "the host is not a name that TLS can verify"))?;

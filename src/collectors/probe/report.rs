@@ -162,6 +162,8 @@ pub struct Report {
     pub lookup: Option<Duration>,
     /// The address.
     pub ip: Option<IpAddr>,
+    /// Whether a text is read and compared over TCP.
+    pub reads_text: bool,
     /// Present for HTTP probes.
     pub answer: Option<Answer>,
     /// TLS, when the handshake was done.
@@ -206,6 +208,9 @@ impl Report {
             }
             batch.push(&metrics::REGEX, &[], failed_for(Reason::Body));
             batch.push(&metrics::JSON, &[], failed_for(Reason::Json));
+        }
+        if self.reads_text {
+            batch.push(&metrics::REGEX, &[], failed_for(Reason::Body));
         }
         if let Some(tls) = &self.tls {
             batch.push(&metrics::TLS_VERSION, &[("version", tls.version)], 1.0);

@@ -12,7 +12,7 @@ use crate::http::{HttpConfig, Login};
 use super::connection::{Connector, Family};
 use super::expectation::{Expectation, JsonRule};
 use super::http::HttpProbe;
-use super::tcp::TcpProbe;
+use super::tcp::{Exchange, TcpProbe};
 use super::{Probe, Prober};
 
 /// Reads a probe; after a mistake the result is used by nobody.
@@ -44,6 +44,7 @@ pub fn read(section: &Section<'_>, deadline: std::time::Duration) -> Probe {
             host: url.host_str().unwrap_or_default().to_owned(),
             port: url.port().unwrap_or_default(),
             encrypted: scheme == "tls",
+            dialogue: section.sections("query_response").iter().map(exchange).collect(),
         }),
     };
     let mut address = url;
@@ -148,6 +149,19 @@ fn http_probe(section: &Section<'_>, url: &Url, http: &HttpConfig) -> HttpProbe 
             max_body: section.get("max_body"),
         },
     }
+}
+
+fn exchange(section: &Section<'_>) -> Exchange {
+    let exchange = Exchange {
+        expect: patterns(section, "expect").into_iter().next(),
+        send: section.secret("send"),
+        starttls: section.or("starttls", false),
+    };
+    if exchange.expect.is_none() && exchange.send.is_none() && !exchange.starttls && section.node("expect").is_none() {
+        section.error("", "does nothing", "give expect: REGEX, send: TEXT or starttls: true");
+    }
+    section.finish();
+    exchange
 }
 
 fn json_rule(section: &Section<'_>) -> JsonRule {

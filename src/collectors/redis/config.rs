@@ -26,6 +26,8 @@ pub struct Config {
     pub streams: Vec<(u32, String)>,
     /// How many of the biggest keys are named; 0 for none.
     pub big_keys: usize,
+    /// Whether every setting of the server is shown.
+    pub config_metrics: bool,
 }
 
 /// Where a server listens.
@@ -48,6 +50,7 @@ impl Config {
         let tls_config = section.section("tls_config").map(|s| TlsConfig::read(&s));
         let watched = ["count_keys", "keys", "streams"].map(|key| (key, section.get::<Vec<String>>(key).unwrap_or_default()));
         let big_keys = section.or("big_keys", 0usize);
+        let config_metrics = section.or("config_metrics", false);
         if big_keys > MAX_WATCHED {
             section.error("big_keys", "is too many", format!("give at most {MAX_WATCHED}"));
         }
@@ -69,6 +72,7 @@ impl Config {
             list.iter().map(|entry| watch(entry, config.database)).collect::<Vec<_>>()
         });
         (config.count_keys, config.keys, config.streams, config.big_keys) = (count_keys, keys, streams, big_keys);
+        config.config_metrics = config_metrics;
         config.user = user.or(config.user);
         config.password = password.unwrap_or(config.password);
         match (&config.tls, tls_config) {
@@ -125,6 +129,7 @@ fn parse_url(text: &str) -> Option<Config> {
         keys: Vec::new(),
         streams: Vec::new(),
         big_keys: 0,
+        config_metrics: false,
     })
 }
 

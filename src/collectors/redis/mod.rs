@@ -46,7 +46,7 @@ const fn desc(name: &'static str, unit: &'static str, help: &'static str, labels
 }
 
 /// Metrics about the collection itself.
-static METRICS: [MetricDesc; 10] = [
+static METRICS: [MetricDesc; 11] = [
     desc("redis_up", "", "1 when the server answered.", &[]),
     desc("redis_ping_duration_seconds", "seconds", "Time that PING took.", &[]),
     desc("redis_exporter_last_scrape_ping_time_seconds", "seconds", "The established name of redis_ping_duration_seconds.", &[]),
@@ -57,6 +57,14 @@ static METRICS: [MetricDesc; 10] = [
     desc("redis_collector_part_success", "", "1 when this part could be read.", &["part"]),
     desc("redis_failure_info", "", "Why the server is down and where it is, always 1; absent while it is up.", &["url", "message"]),
     desc("redis_exporter_build_info", "", "The version of this collector, always 1.", &["version"]),
+    MetricDesc {
+        name: "redis_exporter_scrapes_total",
+        kind: MetricKind::Counter,
+        unit: "",
+        help: "Collections since the start.",
+        labels: &[],
+        source: "nightbell",
+    },
 ];
 
 /// How long settings are repeated before they are read again.
@@ -73,6 +81,7 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         connected: Duration::ZERO,
         reader: info::Reader::new(),
         round: 0,
+        collections: 0,
         settings: Batch::new(),
         databases: 0,
         warned: None,
@@ -91,8 +100,10 @@ struct Redis {
     connected: Duration,
     reader: info::Reader,
     keys: Option<Keys>,
-    /// Collections so far.
+    /// Collections since the settings were read first on this connection.
     round: u32,
+    /// Collections since the start.
+    collections: u64,
     /// What CONFIG GET said, repeated until it is asked again.
     settings: Batch,
     databases: usize,
@@ -139,6 +150,8 @@ impl Collector for Redis {
                 batch.push(&METRICS[8], &[("url", &config.address()), ("message", brief(error))], 1.0);
             }
             batch.push(&METRICS[9], &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+            self.collections += 1;
+            batch.push(&METRICS[10], &[], self.collections as f64);
             self.log(failure);
             result.map_err(CollectError::new)
         }
@@ -158,7 +171,7 @@ impl Redis {
         batch.push(&METRICS[3], &[], self.connected.as_secs_f64());
         let rounds = (SETTINGS_INTERVAL.as_secs_f64() / self.target.interval.as_secs_f64().max(0.001)).round().clamp(1.0, 1e6) as u32;
         if self.round.is_multiple_of(rounds) {
-            self.read_settings(&mut connection, parts).await?;
+            self.read_settings(config, &mut connection, parts).await?;
         }
         self.round = self.round.wrapping_add(1);
         batch.append(self.settings.clone());
@@ -205,7 +218,7 @@ impl Redis {
         Ok((connection, asked.elapsed()))
     }
 
-    async fn read_settings(&mut self, connection: &mut Connection, parts: &mut Parts) -> io::Result<()> {
+    async fn read_settings(&mut self, config: &Config, connection: &mut Connection, parts: &mut Parts) -> io::Result<()> {
         // One command each: before Redis 7 CONFIG GET takes one name only.
         let words = settings::SETTINGS.map(|name| ["CONFIG", "GET", name]);
         let commands: Vec<&[&str]> = words.iter().map(<[&str; 3]>::as_slice).collect();
@@ -214,6 +227,12 @@ impl Redis {
             if let Some(databases) = parts.accept("config", reply).and_then(|reply| settings::read_setting(&reply, &mut batch)) {
                 // A server may be built for many thousands; beyond these only those with keys are shown.
                 self.databases = if databases <= 64 { databases } else { 0 };
+            }
+        }
+        if config.config_metrics {
+            let replies = connection.call(&[&["CONFIG", "GET", "*"]]).await?;
+            for all in replies.into_iter().filter_map(|reply| parts.accept("config", reply)) {
+                settings::read_all(&all, &mut batch);
             }
         }
         self.settings = batch;

@@ -19,7 +19,7 @@ const fn gauge(
 }
 
 /// Metrics made here.
-pub static METRICS: [MetricDesc; 12] = [
+pub static METRICS: [MetricDesc; 14] = [
     gauge("redis_config_maxmemory", "bytes", "Limit of the memory; 0 without one.", &[], "CONFIG GET maxmemory"),
     gauge("redis_config_maxclients", "", "Clients that the server admits.", &[], "CONFIG GET maxclients"),
     gauge("redis_config_io_threads", "", "I/O threads.", &[], "CONFIG GET io-threads"),
@@ -51,6 +51,8 @@ pub static METRICS: [MetricDesc; 12] = [
         labels: &["cmd"],
         source: "LATENCY HISTOGRAM",
     },
+    gauge("redis_config_key_value", "", "A setting and its value, always 1; on request.", &["key", "value"], "CONFIG GET *"),
+    gauge("redis_config_value", "", "A setting that is a number; on request.", &["key"], "CONFIG GET *"),
 ];
 
 /// The settings asked for, those that are one number first, in the order of [`METRICS`].
@@ -82,6 +84,27 @@ fn read_buffer_limits(value: &str, batch: &mut Batch) {
             if let Ok(amount) = amount.parse() {
                 batch.push(&METRICS[metric], &[("class", class[0]), ("limit", limit)], amount);
             }
+        }
+    }
+}
+
+/// Settings at most, and the longest value of one that is shown as a label.
+const MAX_SETTINGS: usize = 500;
+const MAX_VALUE: usize = 200;
+
+/// Reads the answer of CONFIG GET *: names and values in turn. What may be a secret is left out.
+pub fn read_all(reply: &Reply, batch: &mut Batch) {
+    for pair in reply.list().unwrap_or_default().chunks_exact(2).take(MAX_SETTINGS) {
+        let (Some(key), Some(value)) = (pair[0].text(), pair[1].text()) else { continue };
+        let is_secret = ["pass", "auth", "user", "secret", "token"].iter().any(|word| key.contains(word));
+        if is_secret {
+            continue;
+        }
+        if value.len() <= MAX_VALUE {
+            batch.push(&METRICS[12], &[("key", key), ("value", value)], 1.0);
+        }
+        if let Ok(number) = value.parse::<f64>() {
+            batch.push(&METRICS[13], &[("key", key)], number);
         }
     }
 }

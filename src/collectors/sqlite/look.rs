@@ -109,6 +109,10 @@ pub async fn take(path: PathBuf, unlocked: bool, before: Option<Look>) -> io::Re
 
 fn take_now(path: &Path, unlocked: bool, before: Option<Look>) -> io::Result<(Look, Guard)> {
     let file = std::fs::metadata(path)?;
+    if !file.is_file() {
+        // Opening a pipe would wait for its writer.
+        return Err(io::Error::other("is no regular file"));
+    }
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);

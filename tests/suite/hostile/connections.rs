@@ -127,9 +127,7 @@ fn targets_are_spread_over_their_interval() {
 /// A soft limit of open files that is lower than the hard one is raised at the start.
 #[test]
 fn the_limit_of_open_files_is_raised_at_the_start() {
-    let mut nightbell = Nightbell::start("rules: {shipped: false}\n");
-    nightbell.stop();
-    nightbell.restart_by(&["prlimit", "--nofile=64:4096"]);
+    let nightbell = Nightbell::start_by(&["prlimit", "--nofile=64:4096"], "rules: {shipped: false}\n");
     assert_eq!(nightbell.metric("process_max_fds"), Some(4096.0));
 }
 

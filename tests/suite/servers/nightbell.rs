@@ -15,6 +15,8 @@ pub struct Nightbell {
     pub port: u16,
     pub folder: TempDir,
     environment: Vec<(String, String)>,
+    /// A program with arguments that starts it, and becomes it.
+    starter: Vec<String>,
     server: Option<Server>,
 }
 
@@ -27,12 +29,26 @@ impl Nightbell {
     /// Starts it with a configuration or with the built-in one, and these variables.
     pub fn start_with(config: Option<&str>, environment: &[(&str, &str)]) -> Self {
         let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let mut nightbell = Nightbell { port: free_port(), folder: tempfile::tempdir().expect("a folder"), environment, server: None };
+        let mut nightbell = Self::prepared(environment, Vec::new());
         if let Some(config) = config {
             nightbell.configure(config);
         }
         nightbell.restart();
         nightbell
+    }
+
+    /// Starts it by a program that becomes it: under another user, or in a mount namespace of its own.
+    pub fn start_by(starter: &[&str], config: &str) -> Self {
+        let mut nightbell = Self::prepared(Vec::new(), starter.iter().map(|word| (*word).to_owned()).collect());
+        let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(nightbell.folder.path(), everybody).expect("chmod");
+        nightbell.configure(config);
+        nightbell.restart();
+        nightbell
+    }
+
+    fn prepared(environment: Vec<(String, String)>, starter: Vec<String>) -> Self {
+        Nightbell { port: free_port(), folder: tempfile::tempdir().expect("a folder"), environment, starter, server: None }
     }
 
     pub fn config_file(&self) -> PathBuf {
@@ -53,13 +69,8 @@ impl Nightbell {
 
     /// Starts it again after [`Nightbell::kill`] or [`Nightbell::stop`].
     pub fn restart(&mut self) {
-        self.restart_by(&[]);
-    }
-
-    /// The same by another program, which becomes nightbell.
-    pub fn restart_by(&mut self, program: &[&str]) {
         let log = || std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log file");
-        let words = [program, &[env!("CARGO_BIN_EXE_nightbell")]].concat();
+        let words: Vec<&str> = self.starter.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_nightbell")]).collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]);
         command.args(["--listen", &format!("127.0.0.1:{}", self.port), "--state-dir"]).arg(self.folder.path().join("state"));

