@@ -8,6 +8,7 @@ mod aggregate_native;
 pub mod ast;
 mod binary;
 mod check;
+mod depth;
 mod engine;
 mod eval;
 mod frame;
@@ -28,6 +29,7 @@ mod span;
 mod value;
 
 pub use ast::{Expr, Span, ValueType};
+pub use depth::{deep, wide};
 pub use engine::Engine;
 pub use memory::Memory;
 pub use parser::{ParseError, ParseOptions, choose_language, language, parse, parse_selector, parse_with};

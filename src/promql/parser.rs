@@ -10,6 +10,7 @@ use super::ast::{
     Unary, UnaryOp,
 };
 use super::check::check;
+use super::depth::deep;
 use super::functions;
 use super::lexer::{Keyword, Kind, LexError, Lexer, Token};
 use super::literal::{parse_number, parse_seconds, unquote};
@@ -17,8 +18,8 @@ use crate::model::Matcher;
 
 /// Longest expression that is read, in bytes.
 pub const MAX_LENGTH: usize = 1 << 20;
-/// Deepest nesting of parentheses, calls and signs while parsing.
-const MAX_NESTING: usize = 120;
+/// Deepest nesting of operands while parsing: an operator nests its right side, and that is an operand.
+const MAX_NESTING: usize = 2 * MAX_DEPTH;
 
 /// Why a text is not an expression. Prints as `1:5: parse error: unexpected ")"`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -193,6 +194,10 @@ impl<'a> Parser<'a> {
 
     /// An expression of operators that bind tighter than `floor`.
     fn expression(&mut self, floor: u8) -> Result<Tree, Fault> {
+        deep(|| self.operators(floor))
+    }
+
+    fn operators(&mut self, floor: u8) -> Result<Tree, Fault> {
         let mut lhs = self.operand()?;
         loop {
             let Kind::Operator(op) = self.peek()?.kind else { return Ok(lhs) };
