@@ -32,7 +32,7 @@ pub use ast::{Expr, Span, ValueType};
 pub use depth::{deep, wide};
 pub use engine::Engine;
 pub use memory::Memory;
-pub use parser::{ParseError, ParseOptions, choose_language, language, parse, parse_selector, parse_with};
+pub use parser::{Foreign, ParseError, ParseOptions, choose_language, language, parse, parse_noting, parse_selector, parse_with};
 pub use plan::{Marks, Plan, Results, Sharing};
 pub use series_description::{SeriesDescription, SeriesValue, parse_metric, parse_series};
 pub use value::{Annotation, EvalError, Evaluated, Interrupt, MatrixSeries, Severity, Value, VectorSample};
