@@ -150,6 +150,8 @@ impl Receiver {
 /// Everything the alerting side is configured with.
 #[derive(Clone)]
 pub struct Alerting {
+    /// What the author of its file may not expect, where that is one of its own.
+    pub notes: Vec<String>,
     /// The routing tree.
     pub routes: Routes,
     /// The receivers, in file order.
@@ -183,6 +185,7 @@ impl Alerting {
         read_templates(section);
         let time_intervals = read_time_intervals(section);
         let alerting = Alerting {
+            notes: Vec::new(),
             receivers: read_receivers(section, global, &time_intervals),
             inhibit_rules: section.sections("inhibit_rules").iter().map(InhibitRule::read).collect(),
             time_intervals,
@@ -209,14 +212,14 @@ impl Alerting {
         if mistakes.0.is_empty() { Ok(alerting) } else { Err(mistakes) }
     }
 
-    fn read_with_mistakes(document: &Document, folder: &Path, environment: &Environment) -> (Self, ConfigErrors) {
+    pub(super) fn read_with_mistakes(document: &Document, folder: &Path, environment: &Environment) -> (Self, ConfigErrors) {
         // Its texts mean what they mean to Alertmanager.
         let environment = &environment.verbatim();
         let loader = Loader::new(document, environment, folder);
         let alerting = {
             let root = loader.root();
             let global = root.section("global");
-            let alerting = Self::read(&root, global.as_ref());
+            let mut alerting = Self::read(&root, global.as_ref());
             if let Some(global) = global {
                 global.finish();
             }
@@ -224,6 +227,7 @@ impl Alerting {
             root.node("tracing");
             root.node("event_recorder");
             root.finish();
+            alerting.notes = root.notes();
             alerting
         };
         (alerting, loader.into_errors())
@@ -259,6 +263,7 @@ impl Alerting {
             receivers.push(Receiver::new(NOBODY, &Labels::empty(), Vec::new()));
         }
         Alerting {
+            notes: Vec::new(),
             routes,
             receivers,
             inhibit_rules: Vec::new(),
@@ -274,6 +279,7 @@ impl Alerting {
     /// The routing of a nightbell that was told of no receiver: alerts are kept and shown, nobody is told.
     pub fn nobody() -> Self {
         Alerting {
+            notes: Vec::new(),
             routes: default_routes(&[]),
             receivers: vec![Receiver::new(NOBODY, &Labels::empty(), Vec::new())],
             inhibit_rules: Vec::new(),
@@ -422,9 +428,10 @@ fn read_receiver(section: &Section<'_>, global: Option<&Section<'_>>, intervals:
         section.error("name", "is empty", "give the receiver a name");
     }
     let policy = Arc::new(Policy::read(section, intervals));
-    let mut integrations = Vec::new();
+    let (mut integrations, mut written): (Vec<Integration>, bool) = (Vec::new(), false);
     for kind in NOTIFIERS {
         let settings = section.sections(kind.key);
+        written |= settings.iter().any(|one| one.node("send_resolved").is_some());
         let settings = settings.iter().enumerate();
         integrations.extend(settings.map(|(i, s)| read_integration((kind, i, kind.send_resolved), (&name, policy.clone()), s, global)));
     }
@@ -436,6 +443,14 @@ fn read_receiver(section: &Section<'_>, global: Option<&Section<'_>>, intervals:
         }
     }
     let labels = section.or("labels", Labels::empty());
+    let people = || integrations.iter().filter(|integration| integration.courier.action().is_none());
+    if !written && people().next().is_some() && people().all(|integration| !integration.send_resolved) {
+        section.note(
+            "",
+            format!("receiver {name:?} never hears that an alert is over"),
+            "write send_resolved: true for it, or false to keep it so",
+        );
+    }
     section.finish();
     Receiver::new(&name, &labels, integrations)
 }

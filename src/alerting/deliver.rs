@@ -325,7 +325,7 @@ impl Deliverer {
         row.body = serde_json::to_string(&merged).unwrap_or_default();
         match self.state.merge_messages(&row.delivery_id, &row.body, &superseded).await {
             Ok(()) => {
-                self.metrics.outbox.get_or_create(&self.labels).dec_by(i64::try_from(superseded.len()).unwrap_or(0));
+                superseded.iter().for_each(|delivery_id| self.mailbox.settle(delivery_id));
                 Ok((Waiting { message: row, place: Some(place) }, merged))
             }
             Err(_) => Ok((waiting, own)),
@@ -369,12 +369,8 @@ impl Deliverer {
         }
         let parted = folded.rest.is_some();
         let gone = folded.superseded.len() - 1;
-        let outbox = self.metrics.outbox.get_or_create(&self.labels);
-        if parted {
-            outbox.inc()
-        } else {
-            outbox.dec_by(i64::try_from(gone).unwrap_or(0))
-        };
+        folded.superseded.iter().for_each(|delivery_id| self.mailbox.settle(delivery_id));
+        std::iter::once(&folded.row).chain(&folded.rest).for_each(|row| self.mailbox.expect(&row.delivery_id));
         debug!(
             receiver = self.integration.receiver,
             notifier = self.integration.notifier,
@@ -535,7 +531,7 @@ impl Deliverer {
         if removed {
             self.mailbox.done.lock().remove(id);
             self.mailbox.put_off.lock().remove(id);
-            self.metrics.outbox.get_or_create(&self.labels).dec();
+            self.mailbox.settle(id);
         } else {
             self.mailbox.is_done(id);
         }

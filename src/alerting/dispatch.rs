@@ -3,7 +3,7 @@
 //! [`Dispatch`] is the loop without the clock: each method takes `now`, so that tests drive it through days in milliseconds. [`Dispatch::run`]
 //! is the loop that reads the clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -297,7 +297,7 @@ impl Dispatch {
         // The oldest first, in the order in which they were decided.
         for letter in letters.into_iter().rev() {
             let DeadLetter { message, .. } = letter;
-            let Some((mailbox, labels)) = self.mailboxes.get(&message.integration) else {
+            let Some((mailbox, _)) = self.mailboxes.get(&message.integration) else {
                 if delivery_id.is_some() {
                     return Err(SendAgainError::Unconfigured(message.integration));
                 }
@@ -309,7 +309,7 @@ impl Dispatch {
                 if let Some(body) = body {
                     self.state.merge_messages(&message.delivery_id, &body, &[]).await?;
                 }
-                self.metrics.outbox.get_or_create(labels).inc();
+                mailbox.expect(&message.delivery_id);
                 mailbox.wake();
                 sent += 1;
             }
@@ -359,8 +359,8 @@ impl Dispatch {
             return;
         }
         for message in &transition.messages {
-            if let Some((_, labels)) = self.mailboxes.get(&message.integration) {
-                self.metrics.outbox.get_or_create(labels).inc();
+            if let Some((mailbox, _)) = self.mailboxes.get(&message.integration) {
+                mailbox.expect(&message.delivery_id);
             }
         }
         let in_memory = self.behind;
@@ -420,24 +420,32 @@ impl Dispatch {
     /// A mailbox for each integration. Messages for one that is no longer configured become dead letters: nobody could send them.
     async fn open_mailboxes(&mut self, now: Timestamp) {
         let integrations = self.integrations();
-        for (_, labels) in self.mailboxes.iter().filter(|(key, _)| integrations.iter().all(|i| i.key != **key)).map(|(_, mailbox)| mailbox)
-        {
-            self.metrics.outbox.remove(labels);
-        }
-        self.mailboxes.retain(|key, _| integrations.iter().any(|i| i.key == *key));
-        for integration in &integrations {
-            let labels = IntegrationLabels::of(integration);
-            self.mailboxes.entry(integration.key.clone()).or_insert_with(|| (Arc::default(), labels));
-        }
-        for (_, labels) in self.mailboxes.values() {
-            self.metrics.outbox.get_or_create(labels).set(0);
+        let configured: HashMap<&str, IntegrationLabels> =
+            integrations.iter().map(|i| (i.key.as_str(), IntegrationLabels::of(i))).collect();
+        self.mailboxes.retain(|key, (mailbox, labels)| {
+            let stays = configured.contains_key(key.as_str());
+            if !stays {
+                mailbox.close();
+                // Another integration of the same receiver may be left.
+                if configured.values().all(|other| other != labels) {
+                    self.metrics.outbox.remove(labels);
+                }
+            }
+            stays
+        });
+        for (key, labels) in &configured {
+            let gauge = || self.metrics.outbox.get_or_create(labels).clone();
+            self.mailboxes.entry((*key).to_owned()).or_insert_with(|| (Arc::new(Mailbox::shown_by(gauge())), labels.clone()));
         }
         // Unreadable now: the couriers look again by themselves.
-        let Ok(waiting) = self.state.outbox_sizes().await else { return };
-        for (key, count) in waiting {
-            match self.mailboxes.get(&key) {
-                Some((_, labels)) => drop(self.metrics.outbox.get_or_create(labels).inc_by(count)),
-                None => self.bury_all(&key, now).await,
+        self.mailboxes.values().for_each(|(mailbox, _)| mailbox.begin_count());
+        let Ok(waiting) = self.state.outbox_deliveries().await else { return };
+        for (key, (mailbox, _)) in &self.mailboxes {
+            mailbox.end_count(waiting.iter().filter(|(integration, _)| integration == key).map(|(_, delivery)| delivery.as_str()));
+        }
+        for of_one in waiting.chunk_by(|a, b| a.0 == b.0) {
+            if !self.mailboxes.contains_key(&of_one[0].0) {
+                self.bury_all(&of_one[0].0, now).await;
             }
         }
     }

@@ -8,7 +8,6 @@ use super::config::Integration;
 use super::deliver::Deliverer;
 use super::mailbox::Mailbox;
 use super::message::derived_id;
-use super::metrics::IntegrationLabels;
 use crate::model::{Stage, Timestamp};
 use crate::notify::{Notification, NotifyError};
 use crate::state::OutboxRow;
@@ -53,16 +52,16 @@ impl Deliverer {
                 body: serde_json::to_string(&passed).unwrap_or_default(),
                 ..row.clone()
             };
-            (row, mailbox, IntegrationLabels::of(other))
+            (row, mailbox)
         });
-        let passed: Vec<(OutboxRow, &Arc<Mailbox>, IntegrationLabels)> = passed.collect();
+        let passed: Vec<(OutboxRow, &Arc<Mailbox>)> = passed.collect();
         if passed.is_empty() {
             return false;
         }
-        let rows: Vec<OutboxRow> = passed.iter().map(|(row, _, _)| row.clone()).collect();
+        let rows: Vec<OutboxRow> = passed.iter().map(|(row, _)| row.clone()).collect();
         let written = self.state.hand_over(&row.delivery_id, &rows).await.is_ok();
-        for (row, mailbox, labels) in passed {
-            self.metrics.outbox.get_or_create(&labels).inc();
+        for (row, mailbox) in passed {
+            mailbox.expect(&row.delivery_id);
             if written {
                 mailbox.wake()
             } else {

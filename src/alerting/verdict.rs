@@ -31,6 +31,8 @@ pub struct Checked {
     pub templates: usize,
     /// What nightbell would refuse in it.
     pub warnings: Vec<String>,
+    /// What its author may not expect.
+    pub notes: Vec<String>,
 }
 
 /// Whether this is the top level of an `alertmanager.yml`: a route, and no key that is nightbell's or Prometheus's.
@@ -44,15 +46,13 @@ pub fn check(mut document: Document, folder: &Path) -> Result<Checked, ConfigErr
     let environment = Environment::default();
     let mut inspector = Inspector { file: document.file.clone(), errors: Vec::new() };
     inspector.inspect(&document.root);
-    let warnings = match Alerting::read_document(&document, folder, &environment) {
-        Ok(_) => Vec::new(),
-        Err(errors) => errors.0.iter().map(ToString::to_string).collect(),
-    };
+    let (found, errors) = Alerting::read_with_mistakes(&document, folder, &environment);
+    let (notes, warnings) = (found.notes, errors.0.iter().map(ToString::to_string).collect());
     let templates = items(&document.root, "templates").len();
     simplify(&mut document.root);
     document.has_more = false;
     match Alerting::read_document(&document, folder, &environment) {
-        Ok(alerting) if inspector.errors.is_empty() => Ok(Checked { alerting, templates, warnings }),
+        Ok(alerting) if inspector.errors.is_empty() => Ok(Checked { alerting, templates, warnings, notes }),
         read => {
             let mut errors = ConfigErrors(inspector.errors);
             let known: Vec<_> = errors.0.iter().map(|e| e.position).collect();

@@ -173,8 +173,9 @@ impl Config {
             absent,
             global,
         };
-        // Last: by now it is known what is secret.
-        Config { text: root.redacted(), ..config }
+        // Last: by now it is known what is secret, and all that is noted.
+        let warnings = [config.warnings, config.alerting.notes.clone(), root.notes()].concat();
+        Config { text: root.redacted(), warnings, ..config }
     }
 
     /// Logs what is accepted without effect, and what is named and not there.

@@ -31,6 +31,12 @@ pub fn check_alertmanager(args: &CheckAlertmanagerArgs, out: &mut dyn Write, err
                 writeln!(out, " - {} inhibit rules", checked.alerting.inhibit_rules.len())?;
                 writeln!(out, " - {} receivers", checked.alerting.receivers.len())?;
                 writeln!(out, " - {} templates", checked.templates)?;
+                if checked.templates > 0 {
+                    writeln!(out, "  SUCCESS")?;
+                }
+                for note in checked.notes {
+                    writeln!(err, "  NOTE: {note}")?;
+                }
                 for warning in checked.warnings {
                     writeln!(err, "  WARNING: nightbell would refuse it: {warning}")?;
                 }

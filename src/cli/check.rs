@@ -30,7 +30,7 @@ pub struct CheckRulesArgs {
     /// Exit with status 3 when a lint finding was made
     #[arg(long)]
     pub lint_fatal: bool,
-    /// Name the rules that use keys which Prometheus does not know, and exit with status 3 if there are any
+    /// Name what a Prometheus would refuse in the rules, and exit with status 3 if there is anything
     #[arg(long)]
     pub portable: bool,
     /// Pass over keys that are neither Prometheus's nor nightbell's
@@ -117,10 +117,10 @@ pub fn check_rules(args: &CheckRulesArgs, out: &mut dyn Write, err: &mut dyn Wri
                 if file.has_more {
                     writeln!(err, "  WARNING: {name}: only the first YAML document is read")?;
                 }
-                if args.portable && !file.own_keys.is_empty() {
+                if args.portable && !file.unportable.is_empty() {
                     own = true;
-                    let lines: Vec<String> = file.own_keys.iter().map(ToString::to_string).collect();
-                    writeln!(err, "  NOT PORTABLE: leave these keys out for Prometheus\n{}", lines.join("\n"))?;
+                    let lines: Vec<String> = file.unportable.iter().map(ToString::to_string).collect();
+                    writeln!(err, "  NOT PORTABLE: leave this out for Prometheus\n{}", lines.join("\n"))?;
                 }
                 match duplicates.then(|| duplicate_rules(&file.groups)).flatten() {
                     Some(finding) => {

@@ -19,7 +19,7 @@ pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use glob::{BadPattern, glob};
 pub use redacted::{redacted, shown_url, sounds_secret, to_yaml};
-pub use renewal::{Renewal, Stamp};
+pub use renewal::{Renewal, Stamp, stamp};
 pub use secret::{Secret, SecretSource};
 pub use section::{Loader, Section};
 pub use value::{ByteSize, FromNode};

@@ -14,6 +14,12 @@ use super::section::{Loader, Section};
 /// Tells one content of a file from another: inode, size, time of the last change.
 pub type Stamp = Option<(u64, u64, SystemTime)>;
 
+/// What a file is like now; `None` where it cannot be looked at.
+pub fn stamp(path: &Path) -> Stamp {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.ino(), metadata.len(), metadata.modified().ok()?))
+}
+
 /// A part, the block of common settings beside it, and the files that it was read from.
 pub struct Renewal {
     document: Document,
@@ -41,11 +47,7 @@ impl Renewal {
 
     /// What the files are like now.
     pub fn stamps(&self) -> Vec<Stamp> {
-        let stamp = |path: &PathBuf| {
-            let metadata = std::fs::metadata(path).ok()?;
-            Some((metadata.ino(), metadata.len(), metadata.modified().ok()?))
-        };
-        self.files.iter().map(stamp).collect()
+        self.files.iter().map(|file| stamp(file)).collect()
     }
 
     /// Reads the part anew; errs with its mistakes.

@@ -26,6 +26,8 @@ pub struct Loader<'a> {
     /// The files whose contents stand for values.
     files: RefCell<Vec<PathBuf>>,
     errors: RefCell<Vec<ConfigError>>,
+    /// What is accepted, and is not what its author may expect.
+    notes: RefCell<Vec<ConfigError>>,
 }
 
 impl<'a> Loader<'a> {
@@ -50,6 +52,7 @@ impl<'a> Loader<'a> {
             secrets: RefCell::default(),
             files: RefCell::default(),
             errors: RefCell::new(errors),
+            notes: RefCell::default(),
         }
     }
 
@@ -317,10 +320,29 @@ impl<'a> Section<'a> {
         self.record(position, key, problem, remedy, true);
     }
 
+    /// Says what holds in the place of what the value of `key` says: it is no mistake.
+    pub fn note(&self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
+        let note = self.about(self.position(key), key, problem.into(), remedy.into(), true);
+        let mut notes = self.loader.notes.borrow_mut();
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+
+    /// What was noted in the whole file so far, in the order of the places.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = self.loader.notes.borrow().clone();
+        notes.sort_by_key(|note| note.position);
+        notes.iter().map(ToString::to_string).collect()
+    }
+
     fn record(&self, position: Position, key: &str, problem: String, remedy: String, bearable: bool) {
+        self.loader.errors.borrow_mut().push(self.about(position, key, problem, remedy, bearable));
+    }
+
+    fn about(&self, position: Position, key: &str, problem: String, remedy: String, bearable: bool) -> ConfigError {
         let key = if key.is_empty() { self.path.clone() } else { self.child_path(key) };
-        let error = ConfigError { file: self.file().into(), position: Some(position), key, problem, remedy, bearable };
-        self.loader.errors.borrow_mut().push(error);
+        ConfigError { file: self.file().into(), position: Some(position), key, problem, remedy, bearable }
     }
 
     /// Records a mistake that was found in another file, which this one names.

@@ -90,10 +90,36 @@ impl EncodedFamily {
     }
 }
 
+/// What a target says of a metric family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// The family's name, with `_total` where its samples have it.
+    pub name: Cow<'static, str>,
+    /// Its type.
+    pub kind: MetricKind,
+    /// HELP text, unescaped; may be empty.
+    pub help: Cow<'static, str>,
+    /// UNIT; may be empty.
+    pub unit: Cow<'static, str>,
+}
+
+impl Metadata {
+    /// Whether the family, or a sample of it that its type names, is called so.
+    pub fn is_of(&self, name: &str) -> bool {
+        match self.kind {
+            MetricKind::Counter => self.name == name || self.name.strip_suffix("_total") == Some(name),
+            MetricKind::Info => self.name == name || name.strip_suffix("_info") == Some(&*self.name),
+            _ => self.name == name,
+        }
+    }
+}
+
 /// What one target shows on /metrics: its families, sorted by name.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     families: Vec<EncodedFamily>,
+    /// What a scraped page declares itself, sorted by name; the families of others tell all there is.
+    declared: Option<Vec<Metadata>>,
 }
 
 impl Page {
@@ -101,7 +127,20 @@ impl Page {
     pub fn new(mut families: Vec<EncodedFamily>) -> Self {
         families.retain(|f| !f.lines.is_empty() || f.kind == MetricKind::Histogram);
         families.sort_by(|a, b| a.name.cmp(&b.name));
-        Page { families }
+        Page { families, declared: None }
+    }
+
+    /// The same page with what the target declared of its families.
+    pub fn with_declared(mut self, mut declared: Vec<Metadata>) -> Self {
+        declared.sort_by(|a, b| a.name.cmp(&b.name));
+        self.declared = Some(declared);
+        self
+    }
+
+    /// What is declared of the families, sorted by name.
+    pub fn metadata(&self) -> Vec<Metadata> {
+        let of = |f: &EncodedFamily| Metadata { name: f.name.clone(), kind: f.kind, help: f.help.clone(), unit: Cow::Borrowed("") };
+        self.declared.clone().unwrap_or_else(|| self.families.iter().map(of).collect())
     }
 
     /// Encodes a batch as it stands.
@@ -189,7 +228,7 @@ fn push_head(out: &mut String, group: &[&EncodedFamily], format: Format, taken: 
     let (name, kind) = match (format, kind, stripped) {
         (Format::Text, kind, _) => (&*name, kind.as_str()),
         (Format::OpenMetrics, MetricKind::Counter, Some(family)) if !taken(family) => (family, "counter"),
-        (Format::OpenMetrics, MetricKind::Counter | MetricKind::Untyped, _) => (&*name, "unknown"),
+        (Format::OpenMetrics, MetricKind::Counter | MetricKind::Untyped | MetricKind::GaugeHistogram, _) => (&*name, "unknown"),
         (Format::OpenMetrics, kind, _) => (&*name, kind.as_str()),
     };
     if !help.is_empty() {

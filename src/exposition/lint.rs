@@ -104,6 +104,7 @@ fn take(families: &mut Families, item: Item<'_>) -> Result<(), String> {
             }
             family.kind = Some(kind);
         }
+        Item::Unit(..) => {}
         Item::Sample(line) => sample(families, &line)?,
     }
     Ok(())

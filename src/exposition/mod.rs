@@ -8,6 +8,6 @@ pub mod parse;
 pub mod protobuf;
 mod series;
 
-pub use encode::{EncodedFamily, Format, Page};
+pub use encode::{EncodedFamily, Format, Metadata, Page};
 pub use parse::{Item, Line, Lines, ParseError, Progress};
 pub use series::{labels, written};

@@ -27,8 +27,10 @@ pub struct ParseError {
 pub enum Item<'a> {
     /// `# HELP family text`; the text is still escaped, see [`help_text`].
     Help(Cow<'a, str>, &'a str),
-    /// `# TYPE family type`. OpenMetrics' info and stateset are gauges here, gaugehistogram and unknown are untyped.
+    /// `# TYPE family type`.
     Type(Cow<'a, str>, MetricKind),
+    /// `# UNIT family unit` of OpenMetrics, and of text that was made of protobuf.
+    Unit(Cow<'a, str>, &'a str),
     /// A sample.
     Sample(Line<'a>),
 }
@@ -152,8 +154,12 @@ impl<'a> Lines<'a> {
         let word = skip_blanks(line);
         let is_blank = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
         let (Some(keyword), true) = (word.get(..4), is_blank(line.first())) else { return Ok(None) };
-        if !matches!(keyword, b"HELP" | b"TYPE") || !is_blank(word.get(4)) {
+        if !matches!(keyword, b"HELP" | b"TYPE" | b"UNIT") || !is_blank(word.get(4)) {
             return Ok(None);
+        }
+        if keyword == b"UNIT" {
+            // To this format it is a comment like any other, which cannot be wrong.
+            return Ok(unit(skip_blanks(&word[4..])).ok());
         }
         let end = self.at;
         self.at = start;
@@ -176,10 +182,7 @@ impl<'a> Lines<'a> {
             _ => match line.split_at_checked(7) {
                 Some((b"# HELP ", body)) => Some(metadata(b"HELP", body, self.format)?),
                 Some((b"# TYPE ", body)) => Some(metadata(b"TYPE", body, self.format)?),
-                Some((b"# UNIT ", body)) => {
-                    unit(body)?;
-                    None
-                }
+                Some((b"# UNIT ", body)) => Some(unit(body)?),
                 _ => return Err("a comment must be HELP, TYPE, UNIT or EOF"),
             },
         };
@@ -315,8 +318,10 @@ fn metadata<'a>(keyword: &[u8], body: &'a [u8], format: Format) -> Result<Item<'
         ("gauge", _) => MetricKind::Gauge,
         ("histogram", _) => MetricKind::Histogram,
         ("summary", _) => MetricKind::Summary,
-        ("untyped", Format::Text) | ("unknown" | "gaugehistogram", Format::OpenMetrics) => MetricKind::Untyped,
-        ("info" | "stateset", Format::OpenMetrics) => MetricKind::Gauge,
+        ("untyped", Format::Text) | ("unknown", Format::OpenMetrics) => MetricKind::Untyped,
+        ("info", Format::OpenMetrics) => MetricKind::Info,
+        ("stateset", Format::OpenMetrics) => MetricKind::StateSet,
+        ("gaugehistogram", Format::OpenMetrics) => MetricKind::GaugeHistogram,
         _ => return Err("unknown metric type"),
     };
     Ok(Item::Type(family, kind))
@@ -338,11 +343,11 @@ fn family_and_text(body: &[u8]) -> Result<(Cow<'_, str>, &[u8]), Problem> {
     }
 }
 
-fn unit(body: &[u8]) -> Result<(), Problem> {
+fn unit(body: &[u8]) -> Result<Item<'_>, Problem> {
     let (family, unit) = family_and_text(body)?;
     let unit = std::str::from_utf8(unit).map_err(|_| "UNIT is not UTF-8")?;
     let fits = unit.is_empty() || family.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_'));
-    if fits { Ok(()) } else { Err("the metric name does not end with its unit") }
+    if fits { Ok(Item::Unit(family, unit)) } else { Err("the metric name does not end with its unit") }
 }
 
 /// A HELP text without its escapes: `\\` and `\n`, in OpenMetrics `\"` too.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,6 +11,7 @@ use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMa
 use url::Url;
 
 use super::config::HttpConfig;
+use super::connections::Connections;
 use super::error::{HttpError, HttpErrorKind};
 use super::gunzip::Gunzip;
 use super::login::{Login, Said};
@@ -32,10 +33,7 @@ const MAX_HEADERS: usize = 512;
 /// A client; cheap to clone. Connections are kept for reuse, at most two idle ones for each host.
 #[derive(Clone)]
 pub struct Client {
-    inner: reqwest::Client,
-    /// The same without kept connections; built when it is needed first.
-    fresh: Arc<OnceLock<reqwest::Client>>,
-    config: Arc<HttpConfig>,
+    connections: Arc<Connections>,
     login: Login,
     tokens: Option<Arc<Tokens>>,
 }
@@ -122,22 +120,17 @@ impl reqwest::dns::Resolve for Names {
 impl Client {
     /// Builds a client; errs on unusable certificates, headers or proxy.
     pub fn build(config: &HttpConfig) -> Result<Self, HttpError> {
-        let inner = build(config, 2)?;
-        let tokens = config.oauth2.clone().map(Tokens::build).transpose()?.map(Arc::new);
-        let login = Login::build(config)?;
-        Ok(Client { inner, fresh: Arc::default(), config: Arc::new(config.clone()), login, tokens })
+        Client::with(config, false)
     }
 
     /// Like [`Client::build`], for requests whose body must arrive: a redirect that would turn a POST into an empty GET is not followed.
     pub fn keeping_body(config: &HttpConfig) -> Result<Self, HttpError> {
-        let policy = reqwest::redirect::Policy::custom(|attempt| match attempt.status().as_u16() {
-            301..=303 => attempt.stop(),
-            _ if attempt.previous().len() > MAX_REDIRECTS => attempt.error("too many redirects"),
-            _ => attempt.follow(),
-        });
-        let policy = if config.follow_redirects { policy } else { reqwest::redirect::Policy::none() };
-        let builder = builder(config, 2)?.redirect(policy).connect_timeout(CONNECT);
-        Ok(Client { inner: builder.build().map_err(HttpError::from)?, ..Client::build(config)? })
+        Client::with(config, true)
+    }
+
+    fn with(config: &HttpConfig, keeps_body: bool) -> Result<Self, HttpError> {
+        let tokens = config.oauth2.clone().map(Tokens::build).transpose()?.map(Arc::new);
+        Ok(Client { connections: Arc::new(Connections::build(config, keeps_body)?), login: Login::build(config)?, tokens })
     }
 
     /// A client with default settings, for callers that have already recorded why the wanted one cannot be built.
@@ -158,19 +151,13 @@ impl Client {
 
     /// Sends a request and returns as soon as the headers are there, for callers that watch the body arrive. The caller keeps the deadline.
     pub async fn start(&self, request: Request) -> Result<Incoming, HttpError> {
-        self.start_with(&self.inner, request).await
+        self.connections.follow().await;
+        self.start_with(&self.connections.kept(), request).await
     }
 
     /// Like [`Client::start`], on a connection of its own.
     pub async fn start_fresh(&self, request: Request) -> Result<Incoming, HttpError> {
-        let client = match self.fresh.get() {
-            Some(client) => client,
-            None => {
-                let client = build(&self.config, 0)?;
-                self.fresh.get_or_init(|| client)
-            }
-        };
-        self.start_with(client, request).await
+        self.start_with(&self.connections.fresh()?, request).await
     }
 
     async fn start_with(&self, client: &reqwest::Client, request: Request) -> Result<Incoming, HttpError> {
@@ -211,8 +198,21 @@ impl Client {
 }
 
 /// A client that keeps at most `idle` unused connections for each host.
-fn build(config: &HttpConfig, idle: usize) -> Result<reqwest::Client, HttpError> {
-    builder(config, idle)?.build().map_err(HttpError::from)
+pub(super) fn build(config: &HttpConfig, idle: usize, keeps_body: bool) -> Result<reqwest::Client, HttpError> {
+    let builder = builder(config, idle)?;
+    let builder = if keeps_body { builder.redirect(with_body(config)).connect_timeout(CONNECT) } else { builder };
+    builder.build().map_err(HttpError::from)
+}
+
+fn with_body(config: &HttpConfig) -> reqwest::redirect::Policy {
+    if !config.follow_redirects {
+        return reqwest::redirect::Policy::none();
+    }
+    reqwest::redirect::Policy::custom(|attempt| match attempt.status().as_u16() {
+        301..=303 => attempt.stop(),
+        _ if attempt.previous().len() > MAX_REDIRECTS => attempt.error("too many redirects"),
+        _ => attempt.follow(),
+    })
 }
 
 fn builder(config: &HttpConfig, idle: usize) -> Result<reqwest::ClientBuilder, HttpError> {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use super::oauth2::OAuth2;
-use crate::config::{Node, Secret, SecretSource, Section, Value};
+use crate::config::{Node, Secret, SecretSource, Section, Stamp, Value, stamp};
 
 /// Headers that nobody may set by `http_headers`, as in Prometheus: others of the settings, or the client itself, write them.
 const RESERVED: &[&str] = &[
@@ -73,6 +73,19 @@ pub struct TlsConfig {
     pub insecure_skip_verify: bool,
     /// `min_version` and `max_version`.
     pub versions: TlsVersions,
+    /// The files of these, and what they were like when they were read.
+    pub files: TlsFiles,
+}
+
+/// The files of a TLS block.
+#[derive(Clone, Debug, Default)]
+pub struct TlsFiles(Vec<TlsFile>);
+
+#[derive(Clone, Debug)]
+struct TlsFile {
+    key: &'static str,
+    path: PathBuf,
+    stamp: Stamp,
 }
 
 /// Which versions of TLS may be spoken; nothing older than 1.2 is.
@@ -102,6 +115,11 @@ impl TlsVersions {
             known.unwrap_or_default()
         };
         match (version("min_version").as_str(), version("max_version").as_str()) {
+            (old @ ("TLS10" | "TLS11"), newest) if !matches!(newest, "TLS10" | "TLS11") => {
+                let problem = format!("{old} is not spoken; what holds is TLS12, the oldest version here");
+                section.note("min_version", problem, "give TLS12, or remove it");
+                return if newest == "TLS12" { TlsVersions::Only12 } else { TlsVersions::Both };
+            }
             (_, "TLS10" | "TLS11") => section.error("max_version", "is older than TLS 1.2, the oldest spoken", "give TLS12 or TLS13"),
             ("TLS13", "TLS12") => section.error("min_version", "is above max_version", "keep one of the two"),
             ("TLS13", _) => return TlsVersions::Only13,
@@ -253,7 +271,13 @@ fn read_headers(section: &Section<'_>) -> BTreeMap<String, Vec<SecretSource>> {
 impl TlsConfig {
     /// Reads a `tls_config` mapping.
     pub fn read(section: &Section<'_>) -> Self {
+        // Before their contents: a change meanwhile is seen at the next look.
+        let file = |key: &'static str| {
+            let path = section.get::<PathBuf>(&format!("{key}_file"))?;
+            Some(TlsFile { key, stamp: stamp(&path), path })
+        };
         let config = TlsConfig {
+            files: TlsFiles(["ca", "cert", "key"].into_iter().filter_map(file).collect()),
             ca: section.secret("ca"),
             cert: section.secret("cert"),
             key: section.secret("key"),
@@ -266,5 +290,34 @@ impl TlsConfig {
         }
         section.finish();
         config
+    }
+
+    /// What its files were like when they were read.
+    pub(super) fn stamps(&self) -> Vec<Stamp> {
+        self.files.0.iter().map(|file| file.stamp).collect()
+    }
+
+    /// What they are like now.
+    pub(super) fn stamps_now(&self) -> Vec<Stamp> {
+        self.files.0.iter().map(|file| stamp(&file.path)).collect()
+    }
+
+    /// The same settings with what the files hold now; the error names the file.
+    pub(super) fn read_again(&self) -> Result<Self, String> {
+        let mut config = self.clone();
+        for file in &self.files.0 {
+            let text = Some(SecretSource::File(file.path.clone()).current()?);
+            match file.key {
+                "ca" => config.ca = text,
+                "cert" => config.cert = text,
+                _ => config.key = text,
+            }
+        }
+        Ok(config)
+    }
+
+    /// Its files, for the log.
+    pub(super) fn shown_files(&self) -> String {
+        self.files.0.iter().map(|file| file.path.display().to_string()).collect::<Vec<_>>().join(", ")
     }
 }

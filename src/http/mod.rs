@@ -3,6 +3,7 @@
 mod chain;
 mod client;
 mod config;
+mod connections;
 mod error;
 mod gunzip;
 mod login;
@@ -11,7 +12,8 @@ mod tls;
 
 pub use chain::Anchors;
 pub use client::{Client, Incoming, Request, Response, within};
-pub use config::{HttpConfig, TlsConfig, TlsVersions};
+pub use config::{HttpConfig, TlsConfig, TlsFiles, TlsVersions};
+pub use connections::Followed;
 pub use error::{HttpError, HttpErrorKind};
 pub use login::{Login, Said};
 pub use oauth2::OAuth2;

@@ -13,17 +13,34 @@ pub enum MetricKind {
     Summary,
     /// Type not known (`untyped` in text 0.0.4, `unknown` in OpenMetrics).
     Untyped,
+    /// OpenMetrics: labels that describe something, with the value 1.
+    Info,
+    /// OpenMetrics: one series for each state, 1 or 0.
+    StateSet,
+    /// OpenMetrics: buckets that go up and down.
+    GaugeHistogram,
 }
 
 impl MetricKind {
-    /// The word in text format 0.0.4.
+    /// The word in text format 0.0.4, which has none for some types of OpenMetrics.
     pub fn as_str(self) -> &'static str {
         match self {
             MetricKind::Counter => "counter",
-            MetricKind::Gauge => "gauge",
+            MetricKind::Gauge | MetricKind::Info | MetricKind::StateSet => "gauge",
             MetricKind::Histogram => "histogram",
             MetricKind::Summary => "summary",
-            MetricKind::Untyped => "untyped",
+            MetricKind::Untyped | MetricKind::GaugeHistogram => "untyped",
+        }
+    }
+
+    /// The word in Prometheus's metadata API, which has one for every type.
+    pub fn name(self) -> &'static str {
+        match self {
+            MetricKind::Untyped => "unknown",
+            MetricKind::Info => "info",
+            MetricKind::StateSet => "stateset",
+            MetricKind::GaugeHistogram => "gaugehistogram",
+            other => other.as_str(),
         }
     }
 }

@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
+use tracing::warn;
 use url::Url;
 
 use crate::config::{Secret, Section};
@@ -31,6 +33,8 @@ const PER_MINUTE: usize = 20;
 struct Telegram {
     url: Option<Url>,
     chat_id: String,
+    /// The number that the chat has now, where the API said so.
+    moved: Mutex<Option<String>>,
     thread_id: Option<i64>,
     message: Option<Field>,
     parse_mode: String,
@@ -63,6 +67,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
     Box::new(Telegram {
         url,
         chat_id,
+        moved: Mutex::default(),
         thread_id: section.get("message_thread_id"),
         message: Field::customised(section, "message", "telegram.default.message").map(|field| field.escaped(parse_mode == "HTML")),
         parse_mode,
@@ -78,10 +83,28 @@ impl Notifier for Telegram {
         Box::pin(async move {
             self.bucket.take(Instant::now())?;
             let url = self.url.clone().ok_or_else(|| NotifyError::permanent(Reason::Rejected, "no URL is configured"))?;
-            let request = Request::post_json(url, &self.payload(notification), self.endpoint.timeout());
-            let answer = self.endpoint.send(request).await?;
-            // The API explains itself in JSON, whatever the status.
-            let told = answer.json().ok();
+            let send = async |chat: &str| {
+                let payload = self.payload(notification, chat);
+                let answer = self.endpoint.send(Request::post_json(url.clone(), &payload, self.endpoint.timeout())).await?;
+                // The API explains itself in JSON, whatever the status.
+                let told = answer.json().ok();
+                Ok::<_, NotifyError>((answer, told))
+            };
+            let known = self.moved.lock().clone();
+            let (mut answer, mut told) = send(known.as_deref().unwrap_or(&self.chat_id)).await?;
+            // A group that became a supergroup has another number from then on.
+            if let Some(new) = told.as_ref().and_then(|told| told["parameters"]["migrate_to_chat_id"].as_i64()).map(|id| id.to_string()) {
+                if self.moved.lock().replace(new.clone()).as_ref() != Some(&new) {
+                    let receiver = &notification.receiver;
+                    warn!(
+                        receiver,
+                        notifier = KIND.name,
+                        chat_id = new,
+                        "The chat has become a supergroup; write this chat_id into the configuration."
+                    );
+                }
+                (answer, told) = send(&new).await?;
+            }
             let wait = told.as_ref().and_then(|t| t["parameters"]["retry_after"].as_u64()).map(|s| Duration::from_secs(s.min(3600)));
             let outcome = answer.accepted().and_then(|_| match told.as_ref().map(|t| &t["ok"]) {
                 Some(Value::Bool(true)) => Ok(()),
@@ -109,10 +132,10 @@ impl Notifier for Telegram {
 }
 
 impl Telegram {
-    fn payload(&self, n: &Notification) -> Value {
+    fn payload(&self, n: &Notification, chat: &str) -> Value {
         let (text, mode) = self.text(n);
         let mut out = Map::new();
-        out.insert("chat_id".into(), self.chat_id.clone().into());
+        out.insert("chat_id".into(), chat.into());
         out.insert("text".into(), text.into());
         if !mode.is_empty() {
             out.insert("parse_mode".into(), mode.into());

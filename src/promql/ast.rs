@@ -2,16 +2,17 @@
 //!
 //! Follows the expression language of Prometheus 3 (<https://prometheus.io/docs/prometheus/latest/querying/basics/>). Numbers and
 //! durations are one literal; duration expressions are folded into their value. The tree is at most [`MAX_DEPTH`] levels high, so that
-//! recursion over it needs no guard of its own.
+//! recursion over it, by [`super::deep`], needs no bound of its own.
 
 use std::fmt;
 use std::time::Duration;
 
+use super::depth::deep;
 use super::functions::Function;
 use crate::model::{Matcher, Timestamp};
 
 /// Greatest height of a tree that the parser returns.
-pub const MAX_DEPTH: usize = 500;
+pub const MAX_DEPTH: usize = 2_000;
 
 /// A half-open range of bytes in the text of the expression.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -64,7 +65,7 @@ impl ValueType {
 }
 
 /// An expression.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub enum Expr {
     /// `1.5`, `0x1f`, `Inf`, `5m`.
     Number(NumberLiteral),
@@ -86,6 +87,41 @@ pub enum Expr {
     Unary(Unary),
     /// `(a)`.
     Paren(Paren),
+}
+
+impl Clone for Expr {
+    fn clone(&self) -> Self {
+        deep(|| match self {
+            Expr::Number(n) => Expr::Number(n.clone()),
+            Expr::String(n) => Expr::String(n.clone()),
+            Expr::VectorSelector(n) => Expr::VectorSelector(n.clone()),
+            Expr::MatrixSelector(n) => Expr::MatrixSelector(n.clone()),
+            Expr::Subquery(n) => Expr::Subquery(n.clone()),
+            Expr::Call(n) => Expr::Call(n.clone()),
+            Expr::Aggregate(n) => Expr::Aggregate(n.clone()),
+            Expr::Binary(n) => Expr::Binary(n.clone()),
+            Expr::Unary(n) => Expr::Unary(n.clone()),
+            Expr::Paren(n) => Expr::Paren(n.clone()),
+        })
+    }
+}
+
+impl PartialEq for Expr {
+    fn eq(&self, other: &Self) -> bool {
+        deep(|| match (self, other) {
+            (Expr::Number(a), Expr::Number(b)) => a == b,
+            (Expr::String(a), Expr::String(b)) => a == b,
+            (Expr::VectorSelector(a), Expr::VectorSelector(b)) => a == b,
+            (Expr::MatrixSelector(a), Expr::MatrixSelector(b)) => a == b,
+            (Expr::Subquery(a), Expr::Subquery(b)) => a == b,
+            (Expr::Call(a), Expr::Call(b)) => a == b,
+            (Expr::Aggregate(a), Expr::Aggregate(b)) => a == b,
+            (Expr::Binary(a), Expr::Binary(b)) => a == b,
+            (Expr::Unary(a), Expr::Unary(b)) => a == b,
+            (Expr::Paren(a), Expr::Paren(b)) => a == b,
+            _ => false,
+        })
+    }
 }
 
 impl Expr {
@@ -119,7 +155,7 @@ impl Expr {
     /// Whether its value is the same at every step of a query: made of literals and of what `@` pins, by functions that do not look at the
     /// time of evaluation. Prometheus computes it once.
     pub(super) fn is_step_invariant(&self) -> bool {
-        match self {
+        deep(|| match self {
             Expr::VectorSelector(selector) => selector.at.is_some(),
             Expr::MatrixSelector(matrix) => matrix.selector.at.is_some(),
             Expr::Subquery(subquery) => subquery.at.is_some(),
@@ -127,12 +163,12 @@ impl Expr {
             // As there, whatever its parameter.
             Expr::Aggregate(aggregate) => aggregate.expr.is_step_invariant(),
             other => other.children().into_iter().all(Expr::is_step_invariant),
-        }
+        })
     }
 
     /// The type of its value.
     pub fn value_type(&self) -> ValueType {
-        match self {
+        deep(|| match self {
             Expr::Number(_) => ValueType::Scalar,
             Expr::String(_) => ValueType::String,
             Expr::VectorSelector(_) | Expr::Aggregate(_) => ValueType::Vector,
@@ -141,7 +177,7 @@ impl Expr {
             Expr::Unary(unary) => unary.expr.value_type(),
             Expr::Paren(paren) => paren.expr.value_type(),
             Expr::Binary(binary) => binary.value_type(),
-        }
+        })
     }
 
     /// The expressions directly below this one, in the order of the text (an aggregate's parameter first).
@@ -159,12 +195,18 @@ impl Expr {
 
     /// The selectors that are meant to match something, in the order of the text: those below `absent` ask for nothing.
     pub fn selectors(&self) -> Vec<&VectorSelector> {
-        match self {
-            Expr::VectorSelector(selector) => vec![selector],
-            Expr::MatrixSelector(matrix) => vec![&matrix.selector],
-            Expr::Call(call) if call.function.name.starts_with("absent") => Vec::new(),
-            other => other.children().into_iter().flat_map(Expr::selectors).collect(),
-        }
+        let mut found = Vec::new();
+        self.add_selectors(&mut found);
+        found
+    }
+
+    fn add_selectors<'e>(&'e self, found: &mut Vec<&'e VectorSelector>) {
+        deep(|| match self {
+            Expr::VectorSelector(selector) => found.push(selector),
+            Expr::MatrixSelector(matrix) => found.push(&matrix.selector),
+            Expr::Call(call) if call.function.name.starts_with("absent") => {}
+            other => other.children().into_iter().for_each(|child| child.add_selectors(found)),
+        });
     }
 
     /// The expression inside any number of parentheses.

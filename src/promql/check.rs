@@ -3,12 +3,17 @@
 //! It also settles what the grammar leaves open: set operators match many to many, and only two vectors are matched at all.
 
 use super::ast::{Aggregate, Binary, Call, Cardinality, Expr, Span, UnaryOp, ValueType, VectorSelector};
+use super::depth::deep;
 use super::functions::Variadic;
 use super::parser::Fault;
 use crate::model::METRIC_NAME;
 
 /// Checks `expr`, read from `text`, and everything below it; returns its type.
 pub(super) fn check(expr: &mut Expr, text: &str) -> Result<ValueType, Fault> {
+    deep(|| check_node(expr, text))
+}
+
+fn check_node(expr: &mut Expr, text: &str) -> Result<ValueType, Fault> {
     let span = expr.span();
     match expr {
         Expr::Number(_) => Ok(ValueType::Scalar),

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use super::ast::{At, Expr, Span, Subquery, UnaryOp};
+use super::depth::deep;
 use super::frame::{Frame, Node, is_absent};
 use super::memory::Held;
 use super::value::{Annotation, EvalError, Evaluated, Severity, Value};
@@ -143,7 +144,7 @@ impl<'a> Evaluator<'a> {
             // Whatever it is, it makes a value for each step at least.
             self.query.hold_cells(1, self.steps.count)?;
         }
-        let node = self.shared(expr)?;
+        let node = deep(|| self.shared(expr))?;
         self.query.memory.settle(mark, node.bytes())?;
         // The limit is on what is held at once: what the operands held is free again, the result stays.
         let held = if let Node::Vector(frame) = &node { frame.rows.len().saturating_mul(self.steps.count) } else { 0 };

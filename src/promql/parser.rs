@@ -3,6 +3,7 @@
 //! Only the first mistake is reported. [`parse`] also checks types, so that a returned tree can be evaluated. Refused beyond what
 //! Prometheus refuses: texts longer than [`MAX_LENGTH`], and nesting so deep that recursion over the tree would be unsafe.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use super::ast::{
@@ -10,6 +11,7 @@ use super::ast::{
     Unary, UnaryOp,
 };
 use super::check::check;
+use super::depth::deep;
 use super::functions;
 use super::lexer::{Keyword, Kind, LexError, Lexer, Token};
 use super::literal::{parse_number, parse_seconds, unquote};
@@ -17,8 +19,8 @@ use crate::model::Matcher;
 
 /// Longest expression that is read, in bytes.
 pub const MAX_LENGTH: usize = 1 << 20;
-/// Deepest nesting of parentheses, calls and signs while parsing.
-const MAX_NESTING: usize = 120;
+/// Deepest nesting of operands while parsing: an operator nests its right side, and that is an operand.
+const MAX_NESTING: usize = 2 * MAX_DEPTH;
 
 /// Why a text is not an expression. Prints as `1:5: parse error: unexpected ")"`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,9 +87,18 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
     parse_with(text, language())
 }
 
+/// As [`parse`], with what it uses beyond the Prometheus that most run: 3.5, without features that are switched on.
+pub fn parse_noting(text: &str) -> Result<(Expr, Vec<Foreign>), ParseError> {
+    read(text, language())
+}
+
 /// Reads an expression and checks its types.
 pub fn parse_with(text: &str, options: ParseOptions) -> Result<Expr, ParseError> {
-    let read = || -> Result<Expr, Fault> {
+    read(text, options).map(|(expr, _)| expr)
+}
+
+fn read(text: &str, options: ParseOptions) -> Result<(Expr, Vec<Foreign>), ParseError> {
+    let read = || -> Result<(Expr, Vec<Foreign>), Fault> {
         let mut parser = Parser::new(text, options)?;
         if parser.peek()?.kind == Kind::End {
             return Err(Fault::new(Span::default(), "no expression found in input"));
@@ -95,7 +106,7 @@ pub fn parse_with(text: &str, options: ParseOptions) -> Result<Expr, ParseError>
         let mut expr = parser.expression(0)?.expr;
         parser.expect_end()?;
         check(&mut expr, text)?;
-        Ok(expr)
+        Ok((expr, parser.foreign))
     };
     read().map_err(|fault| ParseError::new(text, fault))
 }
@@ -120,10 +131,20 @@ pub(super) struct Tree {
 /// What an unexpected token interrupts, and what was expected instead.
 pub(super) type Context = (&'static str, &'static str);
 
+/// What a text uses that not every Prometheus takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Where it stands.
+    pub span: Span,
+    /// Which Prometheus refuses it.
+    pub problem: Cow<'static, str>,
+}
+
 pub(super) struct Parser<'a> {
     lexer: Lexer<'a>,
     peeked: Option<Token<'a>>,
     contexts: Vec<Context>,
+    foreign: Vec<Foreign>,
     nesting: usize,
     pub(super) options: ParseOptions,
 }
@@ -133,7 +154,7 @@ impl<'a> Parser<'a> {
         if text.len() > MAX_LENGTH {
             return Err(Fault::new(Span::default(), format!("expression is longer than {MAX_LENGTH} bytes")));
         }
-        Ok(Parser { lexer: Lexer::new(text), peeked: None, contexts: Vec::new(), nesting: 0, options })
+        Ok(Parser { lexer: Lexer::new(text), peeked: None, contexts: Vec::new(), foreign: Vec::new(), nesting: 0, options })
     }
 
     pub(super) fn peek(&mut self) -> Result<Token<'a>, Fault> {
@@ -183,6 +204,11 @@ impl<'a> Parser<'a> {
         Err(Fault::new(token.span, message))
     }
 
+    /// Notes what another Prometheus refuses.
+    pub(super) fn note(&mut self, span: Span, problem: impl Into<Cow<'static, str>>) {
+        self.foreign.push(Foreign { span, problem: problem.into() });
+    }
+
     /// Runs `read` inside a context.
     pub(super) fn within<T>(&mut self, context: Context, read: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
         self.contexts.push(context);
@@ -193,6 +219,10 @@ impl<'a> Parser<'a> {
 
     /// An expression of operators that bind tighter than `floor`.
     fn expression(&mut self, floor: u8) -> Result<Tree, Fault> {
+        deep(|| self.operators(floor))
+    }
+
+    fn operators(&mut self, floor: u8) -> Result<Tree, Fault> {
         let mut lhs = self.operand()?;
         loop {
             let Kind::Operator(op) = self.peek()?.kind else { return Ok(lhs) };
@@ -302,6 +332,11 @@ impl<'a> Parser<'a> {
         if function.experimental && !self.options.experimental {
             return fail(format!("function {:?} is not enabled", name.text));
         }
+        if function.experimental {
+            self.note(name.span, format!("Prometheus takes {} only with --enable-feature=promql-experimental-functions", name.text));
+        } else if function.name == "first_over_time" {
+            self.note(name.span, "Prometheus before 3.14 does not know first_over_time");
+        }
         let height = args.iter().map(|a| a.height).max().unwrap_or(0);
         // Made anew: the list that was read has room for more, and a rule keeps its expression for as long as it runs.
         let args = args.into_iter().map(|a| a.expr).collect::<Box<[Expr]>>().into_vec();
@@ -346,6 +381,9 @@ impl<'a> Parser<'a> {
         }
         if op.is_experimental() && !self.options.experimental {
             return fail(format!("{op}() is experimental and must be enabled with --enable-feature=promql-experimental-functions"));
+        }
+        if op.is_experimental() {
+            self.note(name.span, format!("Prometheus takes {op} only with --enable-feature=promql-experimental-functions"));
         }
         if count != wanted {
             return fail(format!("wrong number of arguments for aggregate expression provided, expected {wanted}, got {count}"));

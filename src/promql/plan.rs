@@ -10,6 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::ast::{Expr, Span, ValueType, VectorSelector};
+use super::depth::deep;
 use super::frame::Node;
 use crate::model::{METRIC_NAME, MatchOp, Timestamp};
 
@@ -30,7 +31,8 @@ pub struct Plan {
 struct Planned {
     /// How often the node is read at an instant.
     readers: u32,
-    reads: Reads,
+    /// Of a node that may be shared.
+    reads: Option<Box<Reads>>,
 }
 
 /// Metric names that an expression may read.
@@ -83,7 +85,7 @@ impl Plan {
     pub fn finish(&mut self) {
         self.forms = HashMap::default();
         self.nodes.shrink_to_fit();
-        self.nodes.iter_mut().filter(|node| node.readers < 2).for_each(|node| node.reads = Reads::default());
+        self.nodes.iter_mut().filter(|node| node.readers < 2).for_each(|node| node.reads = None);
     }
 
     /// Number of nodes: equal subexpressions count once.
@@ -97,6 +99,10 @@ impl Plan {
     }
 
     fn node(&mut self, expr: &Expr, marks: &mut Vec<(Span, NodeId)>) -> NodeId {
+        deep(|| self.node_of(expr, marks))
+    }
+
+    fn node_of(&mut self, expr: &Expr, marks: &mut Vec<(Span, NodeId)>) -> NodeId {
         if let Expr::Paren(paren) = expr {
             return self.node(&paren.expr, marks);
         }
@@ -106,15 +112,18 @@ impl Plan {
             if inside { expr.children().into_iter().map(|child| self.node(child, marks)).collect() } else { Vec::new() };
         let form = (form(expr), operands);
         let id = match self.forms.get(&form) {
-            Some(id) => *id,
+            Some(id) => {
+                // It may get a second reader. What nobody shares is never forgotten.
+                let planned = &mut self.nodes[*id as usize];
+                planned.reads.get_or_insert_with(|| Box::new(Reads::of(expr)));
+                *id
+            }
             None => {
                 let id = self.nodes.len() as NodeId;
-                let mut reads = Reads::default();
-                reads.add(expr);
                 for operand in &form.1 {
                     self.nodes[*operand as usize].readers += 1;
                 }
-                self.nodes.push(Planned { readers: 0, reads });
+                self.nodes.push(Planned { readers: 0, reads: None });
                 self.forms.insert(form, id);
                 id
             }
@@ -151,7 +160,19 @@ impl Marks {
     }
 }
 
+impl Planned {
+    fn may_read(&self, name: &str) -> bool {
+        self.reads.as_ref().is_none_or(|reads| reads.may_read(name))
+    }
+}
+
 impl Reads {
+    fn of(expr: &Expr) -> Self {
+        let mut reads = Reads::default();
+        reads.add(expr);
+        reads
+    }
+
     fn add(&mut self, expr: &Expr) {
         match expr {
             Expr::VectorSelector(selector) => self.add_selector(selector),
@@ -160,7 +181,7 @@ impl Reads {
             Expr::Call(call) if call.function.name == "info" => self.any = true,
             _ => {}
         }
-        expr.children().into_iter().for_each(|child| self.add(child));
+        deep(|| expr.children().into_iter().for_each(|child| self.add(child)));
     }
 
     fn add_selector(&mut self, selector: &VectorSelector) {
@@ -183,7 +204,7 @@ impl Results {
 
     /// Samples of this metric were written: what may have read it is computed anew.
     pub fn written(&self, name: &str) {
-        self.kept.lock().retain(|id, _| !self.plan.nodes[*id as usize].reads.may_read(name));
+        self.kept.lock().retain(|id, _| !self.plan.nodes[*id as usize].may_read(name));
     }
 
     /// Number of results that are kept for another reader.
@@ -257,7 +278,7 @@ mod tests {
         plan.finish();
         let places = |marks: &Marks| marks.shared(&plan).0.iter().map(|(span, _)| (span.start, span.end)).collect::<Vec<_>>();
         assert_eq!(marks.each_ref().map(places), [vec![(0, 16)], vec![(9, 25)]]);
-        let reads: Vec<bool> = plan.nodes.iter().map(|node| node.reads.may_read("x")).collect();
+        let reads: Vec<bool> = plan.nodes.iter().map(|node| node.reads.as_ref().is_some_and(|reads| reads.may_read("x"))).collect();
         assert_eq!(reads.iter().filter(|reads| **reads).count(), 1, "what nobody shares is never kept, so never forgotten: {plan:?}");
     }
 

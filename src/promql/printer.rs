@@ -4,12 +4,13 @@ use std::fmt::{self, Display, Formatter, Write};
 use std::time::Duration;
 
 use super::ast::{Aggregate, At, Binary, Cardinality, Expr, Matching, NumberLiteral, Subquery, UnaryOp, VectorSelector};
+use super::depth::deep;
 use crate::model::text::{is_legacy_metric_name, quote};
 use crate::model::{METRIC_NAME, MatchOp, format_duration};
 
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
+        deep(|| match self {
             Expr::Number(number) => write_number(f, number),
             Expr::String(string) => f.write_str(&quote(&string.value)),
             Expr::VectorSelector(selector) => {
@@ -41,7 +42,7 @@ impl Display for Expr {
                 paren.expr.fmt(f)?;
                 f.write_char(')')
             }
-        }
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ast::{At, BinaryOp, Expr, MatrixSelector, NumberLiteral, Span, Subquery, VectorSelector};
+use super::depth::deep;
 use super::lexer::{Keyword, Kind, Token};
 use super::literal::unquote;
 use super::parser::{Context, Fault, Parser, Tree, grown, may_name_metric};
@@ -11,6 +12,7 @@ use crate::model::{METRIC_NAME, MatchOp, Matcher, Timestamp};
 /// Seconds that Prometheus's durations, 64 bits of nanoseconds, can hold.
 const MAX_SECONDS: f64 = 9_223_372_036.854_776;
 
+const DURATIONS: &str = "Prometheus before 3.14 takes arithmetic in durations only with --enable-feature=promql-duration-expr";
 const OFFSET: Context = ("offset", "number or duration");
 const TIMESTAMP: Context = ("@", "timestamp");
 const RANGE: Context = ("subquery selector", "number or duration");
@@ -138,6 +140,10 @@ impl<'a> Parser<'a> {
 
     /// A duration, or an expression of durations, folded.
     fn duration(&mut self, floor: u8) -> Result<NumberLiteral, Fault> {
+        deep(|| self.duration_terms(floor))
+    }
+
+    fn duration_terms(&mut self, floor: u8) -> Result<NumberLiteral, Fault> {
         let mut left = self.duration_operand()?;
         loop {
             let Kind::Operator(op) = self.peek()?.kind else { return Ok(left) };
@@ -151,6 +157,7 @@ impl<'a> Parser<'a> {
                 return Ok(left);
             }
             let place = self.next()?.span;
+            self.note(place, DURATIONS);
             let right = self.duration(if op == BinaryOp::Pow { strength - 1 } else { strength })?;
             let (a, b) = (left.value, right.value);
             let value = match op {
@@ -175,12 +182,14 @@ impl<'a> Parser<'a> {
             Kind::Number | Kind::Duration => in_range(self.number()?, token.span)?,
             Kind::Operator(BinaryOp::Add | BinaryOp::Sub) => {
                 self.next()?;
+                self.note(token.span, DURATIONS);
                 let inner = self.duration(2)?;
                 let value = if token.kind == Kind::Operator(BinaryOp::Sub) { -inner.value } else { inner.value };
                 NumberLiteral { value, span: Span::new(token.span.start, inner.span.end), ..inner }
             }
             Kind::LeftParen => {
                 self.next()?;
+                self.note(token.span, DURATIONS);
                 let inner = self.duration(0)?;
                 self.expect(Kind::RightParen)?;
                 inner

@@ -1,7 +1,8 @@
 //! The notation of test series: `up{job="a"} 1+1x3 _ stale`
 //! (<https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/#series>).
 //!
-//! Expansions of more than [`MAX_VALUES`] values are refused.
+//! What is the same many times in a row is kept once. Series of more than [`MAX_LENGTH`] values, and of more than [`MAX_VALUES`] that differ
+//! from the one before, are refused.
 
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use crate::model::text::quote;
 use crate::model::{Labels, LabelsBuilder, MatchOp, NativeHistogram, stale_nan};
 
 /// Most values one series may expand to.
+pub const MAX_LENGTH: usize = 1 << 32;
+/// Most runs of equal values in one series.
 pub const MAX_VALUES: usize = 1 << 20;
 
 /// One value of a described series.
@@ -32,7 +35,48 @@ pub struct SeriesDescription {
     /// The series.
     pub labels: Labels,
     /// Its values, the first at the start of the test.
-    pub values: Vec<SeriesValue>,
+    pub values: SeriesValues,
+}
+
+/// Values at equal distances, as runs of equal ones.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SeriesValues {
+    /// Each run with the place behind its end.
+    runs: Vec<(usize, SeriesValue)>,
+}
+
+impl SeriesValues {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.runs.last().map_or(0, |(end, _)| *end)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// The value at a place, from 0.
+    pub fn get(&self, place: usize) -> Option<&SeriesValue> {
+        self.runs.get(self.runs.partition_point(|(end, _)| *end <= place)).map(|(_, value)| value)
+    }
+
+    /// One value of each run.
+    pub fn runs(&self) -> impl Iterator<Item = &SeriesValue> {
+        self.runs.iter().map(|(_, value)| value)
+    }
+
+    /// Every value.
+    pub fn iter(&self) -> impl Iterator<Item = &SeriesValue> {
+        let mut start = 0;
+        self.runs.iter().flat_map(move |(end, value)| std::iter::repeat_n(value, end - std::mem::replace(&mut start, *end)))
+    }
+
+    fn push(&mut self, value: SeriesValue, times: usize) {
+        if times > 0 {
+            self.runs.push((self.len() + times, value));
+        }
+    }
 }
 
 /// Reads a metric alone: a name, labels with `=`, or both.
@@ -87,8 +131,8 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    fn values(&mut self) -> Result<Vec<SeriesValue>, Fault> {
-        let mut values = Vec::new();
+    fn values(&mut self) -> Result<SeriesValues, Fault> {
+        let mut values = SeriesValues::default();
         loop {
             let blanks = self.rest().len() - self.rest().trim_start().len();
             self.pos += blanks;
@@ -102,7 +146,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn item(&mut self, values: &mut Vec<SeriesValue>) -> Result<(), Fault> {
+    fn item(&mut self, values: &mut SeriesValues) -> Result<(), Fault> {
         if self.rest().starts_with("{{") {
             return self.histograms(values);
         }
@@ -111,21 +155,24 @@ impl<'a> Scanner<'a> {
         }
         if self.accept("_") {
             let times = if self.accept("x") { self.repetition()? } else { 1 };
-            return self.extend(values, times, || SeriesValue::Gap);
+            return self.repeat(values, times, SeriesValue::Gap);
         }
         let mut value = self.value()?;
         if self.accept("x") {
             let times = self.repetition()? + 1;
-            return self.extend(values, times, || SeriesValue::Float(value));
+            return self.repeat(values, times, SeriesValue::Float(value));
         }
         if !self.rest().starts_with(['+', '-']) {
-            return self.extend(values, 1, || SeriesValue::Float(value));
+            return self.repeat(values, 1, SeriesValue::Float(value));
         }
         let step = self.value()?;
         if !self.accept("x") {
             return self.unexpected("series values");
         }
         let times = self.repetition()? + 1;
+        if step == 0.0 {
+            return self.repeat(values, times, SeriesValue::Float(value));
+        }
         self.extend(values, times, || {
             let now = value;
             value += step;
@@ -143,15 +190,15 @@ impl<'a> Scanner<'a> {
     }
 
     /// `{{…}}`, `{{…}}x3`, `{{…}}+{{…}}x3`.
-    fn histograms(&mut self, values: &mut Vec<SeriesValue>) -> Result<(), Fault> {
+    fn histograms(&mut self, values: &mut SeriesValues) -> Result<(), Fault> {
         let mut histogram = Arc::new(self.histogram()?);
         if self.accept("x") {
             let times = self.repetition()? + 1;
-            return self.extend(values, times, || SeriesValue::Histogram(Arc::clone(&histogram)));
+            return self.repeat(values, times, SeriesValue::Histogram(histogram));
         }
         let falls = self.rest().starts_with('-');
         if !falls && !self.rest().starts_with('+') {
-            return self.extend(values, 1, || SeriesValue::Histogram(Arc::clone(&histogram)));
+            return self.repeat(values, 1, SeriesValue::Histogram(histogram));
         }
         self.pos += 1;
         let step = self.histogram()?;
@@ -178,11 +225,25 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn extend(&self, values: &mut Vec<SeriesValue>, times: usize, mut value: impl FnMut() -> SeriesValue) -> Result<(), Fault> {
-        if values.len().saturating_add(times) > MAX_VALUES {
-            return self.fail(&format!("more than {MAX_VALUES} values in one series"));
+    fn extend(&self, values: &mut SeriesValues, times: usize, mut value: impl FnMut() -> SeriesValue) -> Result<(), Fault> {
+        self.check_room(values, times, times)?;
+        (0..times).for_each(|_| values.push(value(), 1));
+        Ok(())
+    }
+
+    fn repeat(&self, values: &mut SeriesValues, times: usize, value: SeriesValue) -> Result<(), Fault> {
+        self.check_room(values, 1, times)?;
+        values.push(value, times);
+        Ok(())
+    }
+
+    fn check_room(&self, values: &SeriesValues, runs: usize, times: usize) -> Result<(), Fault> {
+        if values.runs.len().saturating_add(runs) > MAX_VALUES {
+            return self.fail(&format!("more than {MAX_VALUES} different values in one series"));
         }
-        values.extend((0..times).map(|_| value()));
+        if values.len().saturating_add(times) > MAX_LENGTH {
+            return self.fail(&format!("more than {MAX_LENGTH} values in one series"));
+        }
         Ok(())
     }
 
@@ -233,7 +294,7 @@ impl<'a> Scanner<'a> {
             return self.fail(&format!("invalid repetition in series values: {reason}"));
         };
         self.pos += number.len();
-        Ok(times.min(MAX_VALUES))
+        Ok(times.min(MAX_LENGTH))
     }
 
     fn rest(&self) -> &'a str {
@@ -295,7 +356,7 @@ mod tests {
             SeriesValue::Float(value) => Some(value),
             SeriesValue::Histogram(_) => panic!("a histogram"),
         };
-        parse_series(&format!("up {notation}")).expect(notation).values.into_iter().map(float).collect()
+        parse_series(&format!("up {notation}")).expect(notation).values.iter().cloned().map(float).collect()
     }
 
     fn histograms(notation: &str) -> Vec<String> {
@@ -303,7 +364,7 @@ mod tests {
             SeriesValue::Histogram(histogram) => histogram.notation(),
             other => format!("{other:?}"),
         };
-        parse_series(&format!("up {notation}")).expect(notation).values.into_iter().map(shown).collect()
+        parse_series(&format!("up {notation}")).expect(notation).values.iter().cloned().map(shown).collect()
     }
 
     /// SEMANTICS 85 and 211; values as promtool 3.5 expands them.

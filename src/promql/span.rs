@@ -2,6 +2,7 @@
 //! data is evaluated over that hour.
 
 use super::ast::{Call, Expr, ValueType, VectorSelector};
+use super::depth::deep;
 use super::eval::{Evaluator, Query, Steps};
 use crate::model::time::millis;
 use crate::model::{Matcher, Timestamp};
@@ -42,6 +43,10 @@ impl<'a> Evaluator<'a> {
     /// The instants outside of which the expression has no value, nor anything to remark or to refuse; `None` when that is not known.
     /// `reach` is how much further the windows of subqueries around it look.
     fn live(&self, expr: &Expr, reach: i64) -> Option<Interval> {
+        deep(|| self.live_node(expr, reach))
+    }
+
+    fn live_node(&self, expr: &Expr, reach: i64) -> Option<Interval> {
         match expr {
             Expr::VectorSelector(selector) => self.live_selector(selector, millis(self.query.engine.lookback), reach),
             Expr::MatrixSelector(matrix) => self.live_selector(&matrix.selector, millis(matrix.range), reach),

@@ -9,7 +9,7 @@ use crate::model::evidence::{Clue, Top};
 use crate::model::time::millis;
 use crate::model::{Alert, Labels, Timestamp};
 use crate::promql::ast::ValueType;
-use crate::promql::{Expr, VectorSample};
+use crate::promql::{Expr, VectorSample, deep};
 
 /// No query is begun after this time.
 const BUDGET: Duration = Duration::from_millis(50);
@@ -156,7 +156,7 @@ fn finite(value: f64) -> Option<f64> {
 fn sides(expr: &Expr) -> (&Expr, Option<(&'static str, &Expr)>) {
     match expr.without_parens() {
         Expr::Binary(b) if b.op.is_comparison() && b.lhs.value_type() != ValueType::Scalar => (&b.lhs, Some((b.op.as_str(), &b.rhs))),
-        Expr::Binary(b) if b.op.is_set() => sides(&b.lhs),
+        Expr::Binary(b) if b.op.is_set() => deep(|| sides(&b.lhs)),
         other => (other, None),
     }
 }
@@ -174,13 +174,15 @@ fn collect<'e>(expr: &'e Expr, whole: bool, found: &mut Vec<&'e Expr>) {
     if shown && !whole && !found.iter().any(|known| known.to_string() == expr.to_string()) {
         found.push(expr);
     }
-    expr.children().into_iter().for_each(|child| collect(child, false, found));
+    if found.len() < MAX_PARTS {
+        deep(|| expr.children().into_iter().for_each(|child| collect(child, false, found)));
+    }
 }
 
 fn first_selector(expr: &Expr) -> Option<&Expr> {
     match expr {
         Expr::VectorSelector(_) => Some(expr),
-        other => other.children().into_iter().find_map(first_selector),
+        other => deep(|| other.children().into_iter().find_map(first_selector)),
     }
 }
 

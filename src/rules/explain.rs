@@ -11,7 +11,7 @@ use super::{AlertingRule, Rule};
 use crate::model::stage::label_map;
 use crate::model::{Labels, Matcher, Stage, Timestamp};
 use crate::promql::ast::{Binary, BinaryOp, Matching, ValueType};
-use crate::promql::{Expr, VectorSample};
+use crate::promql::{Expr, VectorSample, deep};
 
 /// How a rule stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,6 +141,10 @@ type Keep<'a> = &'a dyn Fn(&Labels) -> bool;
 
 /// The first part of an expression because of which it has no result; `None` when it has one.
 fn explain(expr: &Expr, backend: &dyn Backend, at: Timestamp, keep: Keep<'_>) -> Result<Option<Stage>, String> {
+    deep(|| explain_node(expr, backend, at, keep))
+}
+
+fn explain_node(expr: &Expr, backend: &dyn Backend, at: Timestamp, keep: Keep<'_>) -> Result<Option<Stage>, String> {
     let expr = expr.without_parens();
     match expr {
         Expr::Binary(binary) if binary.op.is_comparison() && !binary.return_bool => compare(binary, backend, at, keep),

@@ -15,7 +15,7 @@ use super::{AlertingRule, NoData, RecordingRule, Rule, RuleGroup};
 use crate::config::{Document, Node, Position, Value};
 use crate::model::text::nearest;
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME};
-use crate::promql::{Expr, ValueType, parse};
+use crate::promql::{Expr, Foreign, ValueType, parse_noting};
 use crate::template;
 
 /// A rule file that was read without a mistake.
@@ -25,27 +25,27 @@ pub struct RuleFile {
     pub groups: Vec<RuleGroup>,
     /// Whether further YAML documents follow, which are ignored.
     pub has_more: bool,
-    /// Where it uses keys that Prometheus does not know and therefore refuses, in file order.
-    pub own_keys: Vec<OwnKey>,
+    /// Where it uses what a Prometheus refuses, in file order: keys of our own, newer or experimental parts of the language.
+    pub unportable: Vec<Unportable>,
 }
 
-/// A key of a rule that Prometheus does not know.
+/// A part of a rule that a Prometheus refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnKey {
+pub struct Unportable {
     /// The file as the user named it.
     pub file: String,
-    /// Where the key stands.
+    /// Where it stands.
     pub position: Position,
     /// The rule that has it.
     pub rule: RulePlace,
-    /// The key.
-    pub key: &'static str,
+    /// Which Prometheus refuses what.
+    pub problem: String,
 }
 
-impl fmt::Display for OwnKey {
+impl fmt::Display for Unportable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (group, number, name) = (&self.rule.group, self.rule.number, &self.rule.name);
-        write!(f, "{}: {}: group {group:?}, rule {number}, {name:?}: Prometheus does not know {}", self.file, self.position, self.key)
+        write!(f, "{}: {}: group {group:?}, rule {number}, {name:?}: {}", self.file, self.position, self.problem)
     }
 }
 
@@ -143,8 +143,8 @@ fn check(document: &Document, unknown_keys: UnknownKeys) -> Result<RuleFile, Rul
         }
         groups.push(group);
     }
-    let own_keys = own_keys(document);
-    reading.finish(RuleFile { groups, has_more: document.has_more, own_keys })
+    let unportable = std::mem::take(&mut reading.unportable);
+    reading.finish(RuleFile { groups, has_more: document.has_more, unportable })
 }
 
 fn read_group(reading: &mut Reading<'_>, node: &Node) -> RuleGroup {
@@ -164,30 +164,6 @@ fn read_group(reading: &mut Reading<'_>, node: &Node) -> RuleGroup {
 const OWN_KEYS: [&str; 2] = ["recover_expr", "no_data"];
 const RULE_KEYS: [&str; 9] = ["record", "alert", "expr", "for", "keep_firing_for", OWN_KEYS[0], OWN_KEYS[1], "labels", "annotations"];
 
-/// Where the rules of a file use our own keys.
-fn own_keys(document: &Document) -> Vec<OwnKey> {
-    let text = |node: &Node, key: &str| match node.get(key).map(|n| &n.value) {
-        Some(Value::Scalar { text, .. }) => text.clone(),
-        _ => String::new(),
-    };
-    let list = |node: &Node, key: &str| match node.get(key).map(|n| &n.value) {
-        Some(Value::List(items)) => items.iter().filter(|item| !item.is_null()).cloned().collect(),
-        _ => Vec::new(),
-    };
-    let mut found = Vec::new();
-    for group in list(&document.root, "groups") {
-        for (index, rule) in list(&group, "rules").iter().enumerate() {
-            let Value::Map(entries) = &rule.value else { continue };
-            for (key, position, _) in entries {
-                let Some(key) = OWN_KEYS.into_iter().find(|own| own == key) else { continue };
-                let place = RulePlace { group: text(&group, "name"), number: index + 1, name: text(rule, "alert") };
-                found.push(OwnKey { file: document.file.clone(), position: *position, rule: place, key });
-            }
-        }
-    }
-    found
-}
-
 /// The rule, or `None` when something is wrong with it; what, is recorded.
 fn read_rule(reading: &mut Reading<'_>, group: &str, number: usize, node: &Node, group_labels: &Labels) -> Option<Rule> {
     let record = reading.text(node, "record").unwrap_or_default();
@@ -195,6 +171,11 @@ fn read_rule(reading: &mut Reading<'_>, group: &str, number: usize, node: &Node,
     let name = if alert.is_empty() { record.clone() } else { alert.clone() };
     reading.enter(RulePlace { group: group.to_owned(), number, name: name.clone() });
     reading.known_keys(node, &RULE_KEYS);
+    if let Value::Map(entries) = &node.value {
+        for (key, position, _) in entries.iter().filter(|(key, _, _)| OWN_KEYS.contains(&key.as_str())) {
+            reading.is_unportable(*position, format!("Prometheus does not know {key}"));
+        }
+    }
     let at = |key: &str| node.get(key).map_or(node.position, |n| n.position);
     match (record.is_empty(), alert.is_empty()) {
         (false, false) => reading.error(at("record"), "only one of 'record' and 'alert' must be set"),
@@ -246,8 +227,13 @@ fn read_rule(reading: &mut Reading<'_>, group: &str, number: usize, node: &Node,
 fn read_expr(reading: &mut Reading<'_>, rule: &Node, key: &str) -> Option<Expr> {
     let node = rule.get(key)?;
     let Value::Scalar { text, .. } = &node.value else { return None };
-    match parse(text) {
-        Ok(expr) => Some(expr),
+    match parse_noting(text) {
+        Ok((expr, foreign)) => {
+            for Foreign { span, problem } in foreign.into_iter().filter(|_| key == "expr") {
+                reading.is_unportable(scalar_position(reading.source(), node, text, span.start), problem.into_owned());
+            }
+            Some(expr)
+        }
         Err(e) => {
             let token = scalar_position(reading.source(), node, text, e.span.start);
             let whose = if key == "expr" { String::new() } else { format!("{key}: ") };

@@ -20,7 +20,7 @@ use super::backend::Backend;
 use super::{AlertingRule, NoData};
 use crate::model::{LabelSets, Labels, METRIC_NAME, Timestamp};
 use crate::promql::ast::{MatrixSelector, ValueType, VectorSelector};
-use crate::promql::{Expr, VectorSample, parse};
+use crate::promql::{Expr, VectorSample, deep, parse};
 
 /// What collectors say of parts that they could not read; the first is of any collector, the others are the exporters' own.
 const PART_FAILS: &str = r#"{__name__=~"nightbell_collector_success|(node|pg)_scrape_collector_success"@} == 0
@@ -348,7 +348,7 @@ fn of_two_samples(expr: &Expr, found: &mut Vec<String>) {
     {
         found.extend(call.args.iter().filter(|arg| matches!(arg, Expr::MatrixSelector(_))).map(ToString::to_string));
     }
-    expr.children().into_iter().for_each(|child| of_two_samples(child, found));
+    deep(|| expr.children().into_iter().for_each(|child| of_two_samples(child, found)));
 }
 
 /// The selectors of an expression, each with how far back its samples are read.
@@ -358,7 +358,7 @@ fn reach<'e>(expr: &'e Expr, back: Duration, found: &mut Vec<(&'e VectorSelector
         Expr::MatrixSelector(matrix) => found.push((&matrix.selector, back + matrix.range)),
         Expr::Subquery(subquery) => reach(&subquery.expr, back + subquery.range, found),
         Expr::Call(call) if call.function.name.starts_with("absent") => {}
-        other => other.children().into_iter().for_each(|child| reach(child, back, found)),
+        other => deep(|| other.children().into_iter().for_each(|child| reach(child, back, found))),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::file::{RuleFileError, RuleFileErrors, RulePlace};
+use super::file::{RuleFileError, RuleFileErrors, RulePlace, Unportable};
 use crate::config::{ConfigError, Document, Node, Position, ScalarStyle, Value};
 use crate::model::parse_duration;
 use crate::model::text::nearest;
@@ -16,6 +16,7 @@ pub(super) struct Reading<'a> {
     document: &'a Document,
     rule: Option<RulePlace>,
     errors: Vec<RuleFileError>,
+    pub unportable: Vec<Unportable>,
     unknown_keys: UnknownKeys,
 }
 
@@ -35,7 +36,7 @@ impl<'a> Reading<'a> {
     }
 
     pub fn with(document: &'a Document, unknown_keys: UnknownKeys) -> Self {
-        Reading { document, rule: None, errors: Vec::new(), unknown_keys }
+        Reading { document, rule: None, errors: Vec::new(), unportable: Vec::new(), unknown_keys }
     }
 
     /// A file that is no YAML.
@@ -56,6 +57,15 @@ impl<'a> Reading<'a> {
     /// Mistakes from here on stand in this rule.
     pub fn enter(&mut self, rule: RulePlace) {
         self.rule = Some(rule);
+    }
+
+    /// A part of this rule is refused by a Prometheus; the same is said once.
+    pub fn is_unportable(&mut self, position: Position, problem: String) {
+        let Some(rule) = self.rule.clone() else { return };
+        let known = self.unportable.iter().any(|known| known.problem == problem && known.rule == rule);
+        if !known {
+            self.unportable.push(Unportable { file: self.document.file.clone(), position, rule, problem });
+        }
     }
 
     pub fn leave(&mut self) {

@@ -7,7 +7,7 @@ use memchr::{memchr2, memmem};
 
 use crate::exposition::encode::series_text;
 use crate::exposition::parse::help_text;
-use crate::exposition::{EncodedFamily, Item, Lines, Page};
+use crate::exposition::{EncodedFamily, Format, Item, Lines, Metadata, Page};
 use crate::model::{Labels, MetricKind};
 
 use super::labelling::Labelling;
@@ -28,11 +28,12 @@ pub(super) fn encode_scraped(scraped: &ScrapedPage) -> Page {
     let mut seen: HashSet<u64, ahash::RandomState> = HashSet::default();
     while let Ok(Some(item)) = lines.next(b"") {
         match item {
-            Item::Help(family, text) => families.declare(&family, None, Some(help_text(text, scraped.format))),
+            Item::Help(family, text) => families.declared(&family).help = help_text(text, scraped.format),
             Item::Type(family, declared) => {
                 kind = declared;
-                families.declare(&family, Some(declared), None);
+                families.declared(&family).kind = declared;
             }
+            Item::Unit(family, unit) => families.declared(&family).unit = unit.to_owned(),
             Item::Sample(line) => {
                 series.clear();
                 let name = match splice.as_ref().and_then(|s| s.write(line.series, &mut series)) {
@@ -56,8 +57,7 @@ pub(super) fn encode_scraped(scraped: &ScrapedPage) -> Page {
             families.list.push(family.clone());
         }
     }
-    families.add_native();
-    Page::new(families.list)
+    families.finish(scraped.format)
 }
 
 /// The usual case in one copy: the target's labels are put behind the opening brace of the series as the page wrote it.
@@ -109,16 +109,20 @@ impl Splice {
 struct Families {
     list: Vec<EncodedFamily>,
     index: HashMap<String, usize, ahash::RandomState>,
-    declared: HashMap<String, (MetricKind, String), ahash::RandomState>,
+    declared: HashMap<String, Declared, ahash::RandomState>,
+}
+
+/// What the page says of a family so far; the last line of each sort holds, also behind the samples.
+struct Declared {
+    kind: MetricKind,
+    help: String,
+    unit: String,
 }
 
 impl Families {
-    fn declare(&mut self, family: &str, kind: Option<MetricKind>, help: Option<String>) {
-        let entry = self.declared.entry(family.to_owned()).or_insert((MetricKind::Untyped, String::new()));
-        entry.0 = kind.unwrap_or(entry.0);
-        if let Some(help) = help {
-            entry.1 = help;
-        }
+    fn declared(&mut self, family: &str) -> &mut Declared {
+        let none = || Declared { kind: MetricKind::Untyped, help: String::new(), unit: String::new() };
+        self.declared.entry(family.to_owned()).or_insert_with(none)
     }
 
     /// The family of a sample's name: the declared one that it belongs to by its suffix, or one of its own.
@@ -127,10 +131,7 @@ impl Families {
         let at = match self.index.get(owner) {
             Some(at) => *at,
             None => {
-                // OpenMetrics declares a counter without `_total`, text with it.
-                let declared = self.declared.get(owner).or_else(|| self.declared.get(owner.strip_suffix("_total")?));
-                let (kind, help) = declared.cloned().unwrap_or((MetricKind::Untyped, String::new()));
-                self.list.push(EncodedFamily::new(Cow::Owned(owner.to_owned()), kind, Cow::Owned(help)));
+                self.list.push(EncodedFamily::new(Cow::Owned(owner.to_owned()), MetricKind::Untyped, Cow::Borrowed("")));
                 self.index.insert(owner.to_owned(), self.list.len() - 1);
                 self.list.len() - 1
             }
@@ -138,20 +139,34 @@ impl Families {
         &mut self.list[at]
     }
 
-    /// Histograms without lines: their samples are native ones, of which text can say only this.
-    fn add_native(&mut self) {
-        for (name, (kind, help)) in std::mem::take(&mut self.declared) {
-            if kind == MetricKind::Histogram && !self.index.contains_key(&name) {
-                self.list.push(EncodedFamily::new(Cow::Owned(name), kind, Cow::Owned(help)));
+    /// The page, with the types and texts that were declared.
+    fn finish(mut self, format: Format) -> Page {
+        for family in self.list.iter_mut().filter(|family| self.index.contains_key(&*family.name)) {
+            // OpenMetrics declares a counter without `_total`, text with it.
+            let declared = self.declared.get(&*family.name).or_else(|| self.declared.get(family.name.strip_suffix("_total")?));
+            if let Some(declared) = declared {
+                (family.kind, family.help) = (declared.kind, Cow::Owned(declared.help.clone()));
             }
         }
+        let mut all = Vec::with_capacity(self.declared.len());
+        for (mut name, Declared { kind, help, unit }) in self.declared {
+            // Histograms without lines: their samples are native ones, of which text can say only this.
+            if kind == MetricKind::Histogram && !self.index.contains_key(&name) {
+                self.list.push(EncodedFamily::new(Cow::Owned(name.clone()), kind, Cow::Owned(help.clone())));
+            }
+            if format == Format::OpenMetrics && kind == MetricKind::Counter && !name.ends_with("_total") {
+                name.push_str("_total");
+            }
+            all.push(Metadata { name: name.into(), kind, help: help.into(), unit: unit.into() });
+        }
+        Page::new(self.list).with_declared(all)
     }
 
     fn owner<'a>(&self, sample: &'a str) -> &'a str {
         for suffix in ["_bucket", "_sum", "_count"] {
             let family = sample.strip_suffix(suffix);
             let declared = family.and_then(|name| self.declared.get(name));
-            if let (Some(family), Some((MetricKind::Histogram | MetricKind::Summary, _))) = (family, declared) {
+            if let (Some(family), Some(MetricKind::Histogram | MetricKind::Summary)) = (family, declared.map(|d| d.kind)) {
                 return family;
             }
         }

@@ -1,5 +1,7 @@
 //! Relabelling as Prometheus does it (`relabel_configs`, `metric_relabel_configs`): a list of rules that rewrite or drop a label set.
 
+use std::sync::LazyLock;
+
 use md5::{Digest, Md5};
 use regex::Regex;
 
@@ -76,6 +78,40 @@ fn uppercase(c: char) -> char {
             if upper.len() == 1 { upper.next().unwrap_or(c) } else { c }
         }
     }
+}
+
+/// Writes `template` with the groups of a match, as Go's `Regexp.Expand` does: a name is the longest run of letters, digits and `_`; what is
+/// no name behind a dollar stands as it is, and so does a brace that does not close behind one.
+fn expand(captures: &regex::Captures<'_>, template: &str, out: &mut String) {
+    let mut rest = template;
+    while let Some((before, behind)) = rest.split_once('$') {
+        out.push_str(before);
+        if let Some(behind) = behind.strip_prefix('$') {
+            out.push('$');
+            rest = behind;
+            continue;
+        }
+        let (braced, text) = behind.strip_prefix('{').map_or((false, behind), |text| (true, text));
+        let end = text.find(|c: char| c != '_' && !is_letter_or_digit(c)).unwrap_or(text.len());
+        let (name, after) = text.split_at(end);
+        let after = if braced { after.strip_prefix('}') } else { Some(after) };
+        let (Some(after), false) = (after, name.is_empty()) else {
+            out.push('$');
+            rest = behind;
+            continue;
+        };
+        rest = after;
+        let is_number = name.bytes().all(|b| b.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
+        let group = if is_number { name.parse().ok().and_then(|number| captures.get(number)) } else { captures.name(name) };
+        out.push_str(group.map_or("", |group| group.as_str()));
+    }
+    out.push_str(rest);
+}
+
+/// A letter (Unicode's category L) or a decimal digit (Nd), as Go has them.
+fn is_letter_or_digit(c: char) -> bool {
+    static OTHERS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^[\p{L}\p{Nd}]$").ok());
+    c.is_ascii_alphanumeric() || (!c.is_ascii() && OTHERS.as_ref().is_some_and(|others| others.is_match(c.encode_utf8(&mut [0; 4]))))
 }
 
 /// A text in which `${1}` is a regular expression's group, so no environment variable is replaced.
@@ -175,7 +211,7 @@ impl RelabelRule {
                 let matching = |(name, value): (&str, &str)| {
                     let captures = self.regex.captures(name)?;
                     let mut target = String::new();
-                    captures.expand(&self.replacement, &mut target);
+                    expand(&captures, &self.replacement, &mut target);
                     Some((target, value.to_owned()))
                 };
                 let mapped: Vec<(String, String)> = labels.iter().filter_map(matching).collect();
@@ -192,8 +228,8 @@ impl RelabelRule {
     fn replace(&self, labels: &mut LabelsBuilder, value: &str) {
         let Some(captures) = self.regex.captures(value) else { return };
         let (mut target, mut text) = (String::new(), String::new());
-        captures.expand(&self.target_label, &mut target);
-        captures.expand(&self.replacement, &mut text);
+        expand(&captures, &self.target_label, &mut target);
+        expand(&captures, &self.replacement, &mut text);
         if !target.is_empty() {
             labels.set(&target, &text);
         }
@@ -209,5 +245,29 @@ mod tests {
     fn case_is_changed_character_by_character() {
         assert_eq!("ΟΔΟΣ İX ẞ".chars().map(lowercase).collect::<String>(), "οδοσ ix ß");
         assert_eq!("straße ﬁ ᾳ é".chars().map(uppercase).collect::<String>(), "STRAßE ﬁ ᾼ É");
+    }
+
+    /// Recorded from Prometheus 3.5, job `rel`.
+    #[test]
+    fn groups_are_put_in_as_go_puts_them_in() {
+        let regex = anchored("(r)(.*)").expect("sound");
+        let captures = regex.captures("rel").expect("it matches");
+        for (template, want) in [
+            ("x${ y", "x${ y"),
+            ("x$ y", "x$ y"),
+            ("x$", "x$"),
+            ("x${1", "x${1"),
+            ("x${}z", "x${}z"),
+            ("x$1y-$$-${2}", "x-$-el"),
+            ("${a b}$1", "${a b}r"),
+            ("$-$1 ${ 1}", "$-r ${ 1}"),
+            ("é$é$ä1${1}${é}x", "érx"),
+            ("$01$1$${1}${01}", "r${1}"),
+            ("$0|$3|$1_|$99999999999999999999", "rel|||"),
+        ] {
+            let mut text = String::new();
+            expand(&captures, template, &mut text);
+            assert_eq!(text, want, "{template}");
+        }
     }
 }

@@ -267,7 +267,7 @@ impl<'a> Scanner<'a> {
             let hint = probable.map_or(&[][..], |probable| probable.bytes);
             let line = match lines.next(hint).map_err(|e| e.to_string())? {
                 None => return Ok(()),
-                Some(Item::Help(..)) => continue,
+                Some(Item::Help(..) | Item::Unit(..)) => continue,
                 Some(Item::Type(family, declared)) => {
                     self.kind = declared;
                     if let Some(converter) = &mut self.converter {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-use crate::exposition::{EncodedFamily, Page};
+use crate::exposition::{Metadata, Page};
 use crate::model::{Labels, clock};
 use crate::store::Store;
 use crate::telemetry::Telemetry;
@@ -203,10 +203,9 @@ impl Scraper {
         shared.iter().map(|s| (s.info.clone(), s.page())).collect()
     }
 
-    /// HELP and type of every family that is exposed now, for the metadata API.
-    pub fn families(&self) -> Vec<EncodedFamily> {
-        let bare = |f: &EncodedFamily| EncodedFamily::new(f.name.clone(), f.kind, f.help.clone());
-        self.pages().iter().flat_map(|page| page.families().iter().map(bare).collect::<Vec<_>>()).collect()
+    /// What is declared of every family that is exposed now, for the metadata API.
+    pub fn metadata(&self) -> Vec<Metadata> {
+        self.pages().iter().flat_map(|page| page.metadata()).collect()
     }
 
     fn discover(&self) {

@@ -142,10 +142,10 @@ impl State {
         Ok(rows.into_iter().map(|columns| row(columns).1).collect())
     }
 
-    /// How many messages wait, by integration.
-    pub async fn outbox_sizes(&self) -> Result<Vec<(String, i64)>, Error> {
+    /// The messages that wait: integration and delivery.
+    pub async fn outbox_deliveries(&self) -> Result<Vec<(String, String)>, Error> {
         on_pool!(self, "read outbox", |pool| async {
-            sqlx::query_as("SELECT integration, COUNT(*) FROM outbox GROUP BY integration ORDER BY integration").fetch_all(pool).await
+            sqlx::query_as("SELECT integration, delivery_id FROM outbox ORDER BY integration, delivery_id").fetch_all(pool).await
         })
     }
 

@@ -17,6 +17,7 @@ mod picture;
 mod prometheus;
 mod seats;
 pub mod serve;
+mod slash;
 pub mod starting;
 mod stream;
 pub mod tls;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use prometheus_client::metrics::counter::Counter;
@@ -197,21 +199,18 @@ pub fn router(context: Context, gate: Arc<tls::Gate>, refused: Counter) -> Route
         gate.clone().pass(token, request, next)
     });
     let seats = Seats::new(context.budget.clone(), context.queries.clone(), refused.clone());
-    let operators = Router::new()
-        .merge(metrics::routes())
-        .merge(health::routes())
-        .merge(picture::routes())
-        .merge(prometheus::federation())
-        .nest("/api/nightbell", why::routes().merge(actions::routes()).merge(dead_letters::routes()));
+    let own = || Router::new().merge(why::routes()).merge(actions::routes()).merge(dead_letters::routes());
+    let plain = || Router::new().merge(health::life()).merge(control::routes()).merge(ui::routes());
+    let known = || Router::new().merge(metrics::routes()).merge(health::routes()).merge(picture::routes()).merge(prometheus::federation());
+    let slashes = slash::redirecting(known().merge(plain()).nest("/api/nightbell", own()), || StatusCode::NOT_FOUND.into_response());
     Router::new()
-        .merge(seats.over(Class::Operator, operators))
+        .merge(seats.over(Class::Operator, known().nest("/api/nightbell", own())))
         .merge(seats.over(Class::Change, acknowledge::routes()))
-        .merge(health::life())
-        .merge(control::routes())
-        .merge(ui::routes())
+        .merge(plain())
         .nest("/api/nightbell", heartbeat::routes())
         .nest("/api/v1", prometheus::routes(&seats))
         .nest("/api/v2", alertmanager::routes(&seats, refused))
+        .fallback(slashes)
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(CompressionLayer::new())
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))

@@ -30,7 +30,7 @@ fn of_page(page: &str) -> Seen {
     let mut kind = MetricKind::Untyped;
     while let Some(item) = lines.next(b"").expect("the golden file is in the text format") {
         match item {
-            Item::Help(..) => {}
+            Item::Help(..) | Item::Unit(..) => {}
             Item::Type(name, k) => {
                 kind = k;
                 kinds.insert(name.into_owned(), k);

@@ -14,7 +14,7 @@ fn read(page: &[u8], format: Format) -> Result<Vec<String>, String> {
     while let Some(item) = lines.next(b"").map_err(|e| e.to_string())? {
         match item {
             Item::Type(_, k) => kind = k,
-            Item::Help(..) => {}
+            Item::Help(..) | Item::Unit(..) => {}
             Item::Sample(line) => {
                 let mut builder = LabelsBuilder::new();
                 labels(line.series, kind, &mut builder).map_err(str::to_owned)?;

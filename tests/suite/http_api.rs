@@ -1,9 +1,12 @@
 //! The HTTP API v1 rule by rule (SEMANTICS part E), asked of the built binary.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::servers::hostile::{Hostile, Manner};
 use crate::servers::nightbell::Nightbell;
 use crate::servers::page::serve_page;
 use crate::servers::wait_until;
@@ -92,6 +95,98 @@ fn answers_and_mistakes_have_prometheus_envelopes() {
     };
     same("1700000000.123", "2023-11-14T22:13:20.123Z");
     same("1700000000", "2023-11-14T23:13:20%2B01:00");
+}
+
+/// A slash at the end of a path leads where Prometheus's router leads; in Alertmanager's API it makes no difference.
+#[test]
+fn a_slash_at_the_end_of_a_path_leads_to_the_path_without_it() {
+    let nightbell = Nightbell::start("rules: {shipped: false}\n");
+    let location = |method: &str, path: &str| -> (u16, Option<String>) {
+        let mut stream = TcpStream::connect(("127.0.0.1", nightbell.port)).expect("connected");
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        (status, answer.lines().find_map(|line| line.strip_prefix("location: ")).map(str::to_owned))
+    };
+    for (method, path, status, to) in [
+        ("GET", "/api/v1/query/?query=1&time=5", 301, Some("/api/v1/query?query=1&time=5")),
+        ("POST", "/api/v1/query/", 307, Some("/api/v1/query")),
+        ("GET", "/api/v1/labels/", 301, Some("/api/v1/labels")),
+        ("GET", "/api/v1/label/job/values/", 301, Some("/api/v1/label/job/values")),
+        ("GET", "/api/v1/status/config/", 301, Some("/api/v1/status/config")),
+        ("GET", "/federate/", 301, Some("/federate")),
+        ("GET", "/metrics/", 301, Some("/metrics")),
+        ("GET", "/-/healthy/", 301, Some("/-/healthy")),
+        ("GET", "/graph/", 301, Some("/graph")),
+        ("POST", "/api/v1/metadata/", 404, None),
+        ("PUT", "/api/v1/query/", 404, None),
+        ("GET", "/api/v1/nosuch/", 404, None),
+        ("GET", "/api/v1/query//", 404, None),
+        ("GET", "//metrics/", 404, None),
+        ("GET", "//elsewhere.example/api/v1/query/", 404, None),
+        ("GET", "/api/v2/alerts/", 200, None),
+        ("GET", "/api/v2/alerts/groups/", 200, None),
+        ("GET", "/api/v2/silences/", 200, None),
+        ("GET", "/api/v2/status/", 200, None),
+        ("GET", "/api/v2/receivers/", 200, None),
+        ("GET", "/api/v2/silence/0f9a7e64-8d4f-4b5e-8e7c-0b0b0b0b0b0b/", 404, None),
+        ("DELETE", "/api/v2/alerts/", 405, None),
+        ("GET", "/api/v2/nosuch/", 404, None),
+    ] {
+        assert_eq!(location(method, path), (status, to.map(str::to_owned)), "{method} {path}");
+    }
+    let json = "Content-Type: application/json\r\nContent-Length: 4\r\n";
+    assert_eq!(nightbell.request_with("POST", "/api/v2/alerts/", json, "null").0, 200);
+}
+
+/// What a page declares is listed as Prometheus 3.5 lists it: under its types, with its units, the last line of each sort wherever it stands,
+/// and nothing that is not declared.
+#[test]
+fn metadata_is_what_the_page_declares() {
+    let page = "# TYPE a_seconds counter\n# UNIT a_seconds seconds\n# HELP a_seconds A.\na_seconds_total 1\n\
+                # TYPE build info\n# HELP build B.\nbuild_info{v=\"1\"} 1\n# TYPE st stateset\nst{st=\"a\"} 1\n\
+                # TYPE gh gaugehistogram\ngh_bucket{le=\"+Inf\"} 1\ngh_gcount 1\ngh_gsum 1\nnaked 1\n\
+                late 1\n# TYPE late gauge\n# HELP late L.\n\
+                # TYPE two counter\n# HELP two one.\n# TYPE two gauge\n# HELP two two.\ntwo 1\n\
+                # TYPE unk unknown\nunk 1\n# HELP onlyhelp O.\nonlyhelp 1\n# TYPE nosample gauge\n# EOF\n";
+    let open = Hostile::start(Manner::Serve("application/openmetrics-text; version=1.0.0; charset=utf-8", page.into()));
+    let text = Hostile::page("# TYPE t untyped\nt 1\nbare 1\n# TYPE again counter\nagain 1\n# TYPE again gauge\n# HELP again H.\n");
+    let nightbell = Nightbell::start(&format!(
+        "rules: {{shipped: false}}\nglobal: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n\
+         - {{job_name: open, static_configs: [{{targets: ['{}']}}]}}\n- {{job_name: text, static_configs: [{{targets: ['{}']}}]}}\n",
+        open.address, text.address
+    ));
+    let of = |path: &str| nightbell.json(path)["data"].clone();
+    wait_until("both were asked", Duration::from_secs(30), || {
+        of("/api/v1/query?query=naked%20or%20bare")["result"].as_array().is_some_and(|r| r.len() == 2)
+    });
+    let listed = |job: &str| -> Vec<String> {
+        let all = of(&format!("/api/v1/targets/metadata?match_target=%7Bjob%3D%22{job}%22%7D"));
+        let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or("?").to_owned();
+        let line = |e: &Value| format!("{} {} {} {}", text(e, "metric"), text(e, "type"), text(e, "help"), text(e, "unit"));
+        all.as_array().expect("a list").iter().map(line).collect()
+    };
+    assert_eq!(
+        listed("open"),
+        [
+            "a_seconds_total counter A. seconds",
+            "build info B. ",
+            "gh gaugehistogram  ",
+            "late gauge L. ",
+            "nosample gauge  ",
+            "onlyhelp unknown O. ",
+            "st stateset  ",
+            "two gauge two. ",
+            "unk unknown  "
+        ]
+    );
+    assert_eq!(listed("text"), ["again gauge H. ", "t unknown  "]);
+    assert_eq!(of("/api/v1/metadata?metric=build"), json!({"build": [{"type": "info", "help": "B.", "unit": ""}]}));
+    assert_eq!(of("/api/v1/metadata?metric=build_info"), of("/api/v1/metadata?metric=build"));
+    assert_eq!(of("/api/v1/metadata?metric=a_seconds")["a_seconds_total"][0]["unit"], "seconds");
+    assert_eq!(of("/api/v1/metadata?metric=naked"), json!({}));
 }
 
 /// SEMANTICS 203, 204, 206: metadata, rules with their filters, targets.

@@ -2,6 +2,7 @@
 //! Golden requests are `tests/notify/<name>/<case>.txt`.
 
 mod email;
+mod neighbours;
 mod pictures;
 mod protocols;
 mod robots;

@@ -27,7 +27,7 @@ fn expand_all(text: &str) -> Vec<Option<Point>> {
         SeriesValue::Float(value) => Some(Point::Float(value)),
         SeriesValue::Histogram(histogram) => Some(Point::Histogram(histogram)),
     };
-    parse_series(&format!("x {}", text.trim())).unwrap_or_else(|e| panic!("{text}: {e}")).values.into_iter().map(point).collect()
+    parse_series(&format!("x {}", text.trim())).unwrap_or_else(|e| panic!("{text}: {e}")).values.iter().cloned().map(point).collect()
 }
 
 /// A sample of a script.

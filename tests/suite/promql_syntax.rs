@@ -124,3 +124,47 @@ fn a_chain_of_four_hundred_operators_is_read() {
     let text = vec!["a"; 400].join(" or ");
     assert_eq!(parse(&text).expect("valid").to_string(), text);
 }
+
+/// Prometheus takes each of these, and far higher ones: they are read, checked, copied, compared and printed on the small stack of a thread.
+#[test]
+fn chains_and_nests_of_a_thousand_are_read_and_printed() {
+    let nest = |open: &str, count: usize, close: &str| format!("{}vector(1){}", open.repeat(count), close.repeat(count));
+    let chain = |operator: &str, count: usize| vec!["vector(1)"; count].join(operator);
+    let texts = [
+        chain(" or ", 1900),
+        chain(" + ", 1900),
+        chain(" ^ ", 1900),
+        chain(" == bool ", 1900),
+        nest("(", 1900, ")"),
+        nest("-", 1900, ""),
+        nest("abs(", 1900, ")"),
+        nest("sum(", 1900, ")"),
+        nest("topk(1, ", 1900, ")"),
+        nest("vector(1) or (", 900, ")"),
+        nest("max_over_time(", 900, "[1m:1m])"),
+        nest("label_replace(", 1900, ", \"a\", \"b\", \"c\", \"d\")"),
+    ];
+    for text in texts {
+        let shown = &text[..text.len().min(40)];
+        let read = std::thread::Builder::new().stack_size(512 << 10).spawn({
+            let text = text.clone();
+            move || {
+                let expr = parse(&text).unwrap_or_else(|error| panic!("{}: {error}", &text[..40]));
+                assert!(expr.clone() == expr && !format!("{:?}", expr.value_type()).is_empty());
+                assert_eq!(expr.selectors().len(), 0);
+                let printed = expr.to_string();
+                assert_eq!(parse(&printed).expect("what is printed is read").to_string(), printed);
+            }
+        });
+        assert!(read.expect("a thread").join().is_ok(), "{shown}");
+    }
+    for (text, words) in [
+        (nest("(", 2100, ")"), "expression is more than 2000 levels high"),
+        (nest("(", 100_000, ")"), "expression nests deeper than 4000 levels"),
+        (nest("-", 100_000, ""), "expression nests deeper than 4000 levels"),
+        (chain(" or ", 2100), "expression is more than 2000 levels high"),
+    ] {
+        let error = parse(&text).expect_err("too high").to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}

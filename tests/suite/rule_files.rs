@@ -55,12 +55,71 @@ fn keys_that_prometheus_does_not_know_are_named_when_files_must_be_portable() {
         let place = format!("{}/", folder("tests/rules_files").display());
         (status, String::from_utf8(err).expect("UTF-8").replace(&place, ""))
     };
-    let wanted = "  NOT PORTABLE: leave these keys out for Prometheus\n\
+    let wanted = "  NOT PORTABLE: leave this out for Prometheus\n\
                   portable.yml: 8:5: group \"cpu\", rule 2, \"Hot\": Prometheus does not know recover_expr\n\
                   portable.yml: 9:5: group \"cpu\", rule 2, \"Hot\": Prometheus does not know no_data\n";
     assert_eq!(check("portable.yml", true), (3, wanted.to_owned()));
     assert_eq!(check("portable.yml", false), (0, String::new()));
     assert_eq!(check("unit/r.yml", true), (0, String::new()));
+}
+
+/// What Prometheus 3.5 refuses without features that are switched on (`promtool check rules`): each is named where it stands, once for a rule.
+#[test]
+fn newer_and_experimental_parts_of_the_language_are_named_when_files_must_be_portable() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("r.yml");
+    let check = |flags: &[&str], expr: &str| -> (Option<i32>, Vec<String>) {
+        let text = format!("groups:\n- name: g\n  rules:\n  - record: a:b\n    expr: |-\n      {expr}\n");
+        std::fs::write(&file, text).expect("writable");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nightbell"));
+        let output = command.args(flags).args(["check", "rules", "--portable"]).arg(&file).output().expect("nightbell runs");
+        let said = String::from_utf8_lossy(&output.stderr).replace(&format!("{}: ", file.display()), "");
+        let lines = said.lines().map(str::to_owned).filter(|line| line.contains("Prometheus ") && line.contains("rule 1")).collect();
+        (output.status.code(), lines)
+    };
+    let arithmetic = "Prometheus before 3.14 takes arithmetic in durations only with --enable-feature=promql-duration-expr";
+    for (expr, column, problem) in [
+        ("rate(x[1m+1m])", 16, arithmetic),
+        ("x offset (1m*2)", 16, arithmetic),
+        ("x[(1m)]", 9, arithmetic),
+        ("rate(x[5m:(1m+1m)*2])", 17, arithmetic),
+        ("sum(x) / sum(x offset -(1m))", 30, arithmetic),
+        ("1 + first_over_time(x[5m])", 11, "Prometheus before 3.14 does not know first_over_time"),
+    ] {
+        let wanted = format!("6:{column}: group \"g\", rule 1, \"a:b\": {problem}");
+        assert_eq!(check(&[], expr), (Some(3), vec![wanted]), "{expr}");
+    }
+    let flag = ["--enable-feature=promql-experimental-functions"];
+    for (expr, name) in [("1 + mad_over_time(x[5m])", "mad_over_time"), ("1 + limitk(1, x)", "limitk"), ("1 + info(x)", "info")] {
+        let problem = format!("Prometheus takes {name} only with --enable-feature=promql-experimental-functions");
+        assert_eq!(check(&flag, expr), (Some(3), vec![format!("6:11: group \"g\", rule 1, \"a:b\": {problem}")]), "{expr}");
+        assert_eq!(check(&[], expr).0, Some(1), "{expr}");
+    }
+    for expr in ["rate(x[1h30m])", "x offset -1m", "rate(x[60])", "max_over_time(x[5m:30s] offset +1m)", "1 + 5m", "-x + (2 * 3)"] {
+        assert_eq!(check(&[], expr), (Some(0), Vec::new()), "{expr}");
+    }
+}
+
+/// As promtool takes them; what is the same many times in a row is kept once.
+#[test]
+fn series_of_millions_of_equal_values_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("writable");
+    write("r.yml", "groups:\n- {name: g, rules: [{record: 'a:b', expr: 'sum(x)'}]}\n");
+    let series = ["1x1000000", "0x10000000", "1+0x10000000", "_x5000000 7x10000000", "0x2000000000"];
+    let series: String = series.iter().enumerate().map(|(n, v)| format!("  - {{series: 'x{{n=\"{n}\"}}', values: '{v}'}}\n")).collect();
+    write(
+        "t.yml",
+        &format!(
+            "rule_files: [r.yml]\ntests:\n- interval: 1m\n  input_series:\n{series}  promql_expr_test:\n  \
+             - {{expr: 'a:b', eval_time: 10m, exp_samples: [{{labels: 'a:b', value: 2}}]}}\n"
+        ),
+    );
+    let output =
+        std::process::Command::new(env!("CARGO_BIN_EXE_nightbell")).args(["test", "rules"]).arg(folder.path().join("t.yml")).output();
+    let output = output.expect("nightbell runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
 }
 
 /// Issue 4.6: `no_data` and `recover_expr` in rule tests; a rule without them follows Prometheus.

@@ -108,6 +108,7 @@ fn take(page: &[u8], batch: &mut Batch) -> Result<(), String> {
         match item {
             Item::Help(name, text) => drop(helps.insert(name.into_owned(), text.to_owned())),
             Item::Type(name, kind) => family = (name.into_owned(), kind),
+            Item::Unit(..) => {}
             Item::Sample(line) => {
                 if line.timestamp.is_some() {
                     return Err("has a timestamp, which would outlive its job".into());

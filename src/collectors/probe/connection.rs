@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::http::{Anchors, TlsConfig, anchors, client_config};
+use crate::http::{Anchors, Followed, TlsConfig, anchors, client_config};
 use crate::model::Timestamp;
 use crate::net;
 
@@ -37,21 +38,65 @@ const SECOND_LOOK: Duration = Duration::from_secs(2);
 
 /// Opens connections with one TLS configuration.
 pub struct Connector {
-    tls: TlsConfig,
+    tls: Mutex<Arc<Tls>>,
+    followed: Arc<Mutex<Followed>>,
+    has_files: bool,
+    family: Family,
+}
+
+/// A TLS configuration that is ready for use.
+struct Tls {
+    settings: TlsConfig,
     config: Arc<rustls::ClientConfig>,
     /// Accepts any certificate: only to read one that was refused.
     lenient: Arc<rustls::ClientConfig>,
     /// What is trusted, read when a chain is judged first: a probe that speaks no TLS pays nothing for it.
     anchors: OnceLock<Option<Anchors>>,
-    family: Family,
+}
+
+impl Tls {
+    fn new(settings: &TlsConfig) -> Result<Self, String> {
+        let config = client_config(settings).map_err(|e| e.to_string())?;
+        let lenient = client_config(&TlsConfig { insecure_skip_verify: true, ..settings.clone() }).map_err(|e| e.to_string())?;
+        Ok(Tls { settings: settings.clone(), config: config.into(), lenient: lenient.into(), anchors: OnceLock::new() })
+    }
+
+    fn chain_end(&self, connection: &rustls::ClientConnection) -> Option<f64> {
+        // The settings have made a client already.
+        let anchors = self.anchors.get_or_init(|| anchors(&self.settings).ok().flatten()).as_ref()?;
+        Some(anchors.chain_end(connection.peer_certificates()?, Timestamp::now().0.div_euclid(1000))? as f64)
+    }
+
+    /// Reads the certificates that were just refused, so that their end is known.
+    async fn look_again(&self, address: SocketAddr, name: ServerName<'static>, report: &mut Report) {
+        let look = async {
+            let stream = TcpStream::connect(address).await?;
+            TlsConnector::from(self.lenient.clone()).connect(name, stream).await
+        };
+        if let Ok(Ok(stream)) = tokio::time::timeout(SECOND_LOOK, look).await {
+            learn(stream.get_ref().1, report);
+        }
+    }
 }
 
 impl Connector {
     /// Errs, in words, when the TLS settings cannot be used.
     pub fn new(tls: TlsConfig, family: Family) -> Result<Self, String> {
-        let config = client_config(&tls).map_err(|e| e.to_string())?;
-        let lenient = client_config(&TlsConfig { insecure_skip_verify: true, ..tls.clone() }).map_err(|e| e.to_string())?;
-        Ok(Connector { tls, config: config.into(), lenient: lenient.into(), anchors: OnceLock::new(), family })
+        let followed = Followed::new(tls.clone());
+        let has_files = followed.has_files();
+        Ok(Connector { tls: Mutex::new(Arc::new(Tls::new(&tls)?)), followed: Arc::new(Mutex::new(followed)), has_files, family })
+    }
+
+    /// What its files make of it now.
+    async fn tls(&self) -> Arc<Tls> {
+        if self.has_files {
+            let followed = Arc::clone(&self.followed);
+            let looked = tokio::task::spawn_blocking(move || followed.lock().look(Tls::new)).await;
+            if let Ok(Some(renewed)) = looked {
+                *self.tls.lock() = Arc::new(renewed);
+            }
+        }
+        Arc::clone(&self.tls.lock())
     }
 
     /// Resolves and connects, with TLS when `encrypted`.
@@ -106,43 +151,27 @@ impl Connector {
         report: &mut Report,
     ) -> Result<Box<dyn Stream>, Failure> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let name = self.tls.server_name.clone().unwrap_or_else(|| bare.to_owned());
+        let tls = self.tls().await;
+        let name = tls.settings.server_name.clone().unwrap_or_else(|| bare.to_owned());
         let name = ServerName::try_from(name).map_err(|_| Failure::new(Reason::Tls, "the host is not a name that TLS can verify"))?;
         let start = Instant::now();
-        let result = TlsConnector::from(self.config.clone()).connect(name.clone(), stream).await;
+        let result = TlsConnector::from(tls.config.clone()).connect(name.clone(), stream).await;
         report.phases.tls += start.elapsed();
         match result {
             Ok(stream) => {
                 learn(stream.get_ref().1, report);
-                report.verified = !self.tls.insecure_skip_verify;
-                report.chain_end = self.chain_end(stream.get_ref().1);
+                report.verified = !tls.settings.insecure_skip_verify;
+                report.chain_end = tls.chain_end(stream.get_ref().1);
                 Ok(Box::new(stream))
             }
             Err(error) => {
                 let failure = of_handshake(&error);
                 if is_certificate(failure.reason) {
                     report.verified = false;
-                    self.look_again(address, name, report).await;
+                    tls.look_again(address, name, report).await;
                 }
                 Err(failure)
             }
-        }
-    }
-
-    fn chain_end(&self, connection: &rustls::ClientConnection) -> Option<f64> {
-        // The settings have made a client already.
-        let anchors = self.anchors.get_or_init(|| anchors(&self.tls).ok().flatten()).as_ref()?;
-        Some(anchors.chain_end(connection.peer_certificates()?, Timestamp::now().0.div_euclid(1000))? as f64)
-    }
-
-    /// Reads the certificates that were just refused, so that their end is known.
-    async fn look_again(&self, address: SocketAddr, name: ServerName<'static>, report: &mut Report) {
-        let look = async {
-            let stream = TcpStream::connect(address).await?;
-            TlsConnector::from(self.lenient.clone()).connect(name, stream).await
-        };
-        if let Ok(Ok(stream)) = tokio::time::timeout(SECOND_LOOK, look).await {
-            learn(stream.get_ref().1, report);
         }
     }
 }

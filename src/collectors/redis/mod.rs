@@ -24,6 +24,7 @@ use rustls::ClientConfig;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::Section;
+use crate::http::{Followed, TlsConfig, client_config};
 use crate::model::{Batch, MetricDesc, MetricKind};
 
 use super::{CollectError, Collector, CollectorKind, Target};
@@ -77,6 +78,7 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         config: config.map(Arc::new),
         target: target.clone(),
         tls: None,
+        followed: None,
         connection: None,
         connected: Duration::ZERO,
         reader: info::Reader::new(),
@@ -94,6 +96,8 @@ struct Redis {
     config: Option<Arc<Config>>,
     target: Target,
     tls: Option<Arc<ClientConfig>>,
+    /// The files of its TLS.
+    followed: Option<Followed>,
     /// Taken out while in use: a collection that is cut off leaves no half-read connection behind.
     connection: Option<Connection>,
     /// How long the last connect took.
@@ -205,9 +209,14 @@ impl Redis {
             }
         }
         self.round = 0;
-        if let (Some(tls), None) = (&config.tls, &self.tls) {
-            let made = crate::http::client_config(tls).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e.to_string()))?;
-            self.tls = Some(Arc::new(made));
+        if let Some(tls) = &config.tls {
+            let made = |tls: &TlsConfig| client_config(tls).map(Arc::new).map_err(|error| error.to_string());
+            let followed = self.followed.get_or_insert_with(|| Followed::new(tls.clone()));
+            if let Some(renewed) = followed.look(made) {
+                self.tls = Some(renewed);
+            } else if self.tls.is_none() {
+                self.tls = Some(made(tls).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?);
+            }
         }
         let started = Instant::now();
         let mut connection =

@@ -144,7 +144,7 @@ impl Writer<'_> {
         if !unit.is_empty() && !stem.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_')) {
             return Err("the metric name does not end with its unit".into());
         }
-        self.head(name, help, kind.kind());
+        self.head(name, help, unit, kind.kind());
         let mut fields = Fields::of(message);
         while let Some((number, value)) = fields.next()? {
             if number == 4 {
@@ -154,7 +154,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn head(&mut self, name: &str, help: &str, kind: MetricKind) {
+    fn head(&mut self, name: &str, help: &str, unit: &str, kind: MetricKind) {
         let out = &mut self.out.text;
         if !help.is_empty() {
             out.push_str("# HELP ");
@@ -162,6 +162,12 @@ impl Writer<'_> {
             out.push(' ');
             escape(out, help, false);
             out.push('\n');
+        }
+        // A counter is declared with `_total`, behind which no unit can stand.
+        if !unit.is_empty() && kind != MetricKind::Counter {
+            out.push_str("# UNIT ");
+            push_name(out, name, is_legacy_metric_name);
+            out.extend([" ", unit, "\n"]);
         }
         out.push_str("# TYPE ");
         push_name(out, name, is_legacy_metric_name);

@@ -1,5 +1,7 @@
 //! A list of addresses as RFC 5322 writes it, groups, comments, quoted and encoded names included, the way Go's `mail.ParseAddressList` reads it.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use lettre::Address;
@@ -66,8 +68,20 @@ fn mailbox(piece: &str) -> Option<Mailbox> {
         None => (None, piece),
     };
     let (user, domain) = address.rsplit_once('@')?;
+    let domain = &*ascii(domain)?;
     let address = Address::new(user, domain).or_else(|_| Address::new(user.trim_matches('"'), domain)).ok()?;
     Some(Mailbox::new(name.map(shown), address))
+}
+
+/// A domain as it stands in DNS and in SMTP (IDNA): servers without SMTPUTF8 know no other form.
+fn ascii(domain: &str) -> Option<Cow<'_, str>> {
+    if domain.is_ascii() {
+        return Some(Cow::Borrowed(domain));
+    }
+    match url::Host::parse(domain).ok()? {
+        url::Host::Domain(domain) => Some(Cow::Owned(domain)),
+        _ => None,
+    }
 }
 
 /// A name without its quotes, decoded where it is encoded: the mail encodes it as it needs.
@@ -124,6 +138,9 @@ mod tests {
             ("\"Doe, John\" <john@lab.test>", vec![(Some("Doe, John"), "john@lab.test")]),
             ("Team: a@lab.test, b@lab.test;", vec![(None, "a@lab.test"), (None, "b@lab.test")]),
             ("ops@lab.test (on call, nights)", vec![(None, "ops@lab.test")]),
+            ("ops@bücher.test, Ö <ops@例え.テスト>", vec![(None, "ops@xn--bcher-kva.test"), (Some("Ö"), "ops@xn--r8jz45g.xn--zckzah")]),
+            ("jürgen@Bücher.test", vec![(None, "jürgen@xn--bcher-kva.test")]),
+            ("\"a b\"@lab.test", vec![(None, "\"a b\"@lab.test")]),
             ("ops@[127.0.0.1]", vec![(None, "ops@[127.0.0.1]")]),
             ("=?utf-8?B?5byg5LiJ?= <z@lab.test>", vec![(Some("张三"), "z@lab.test")]),
             ("=?UTF-8?q?a_=E5=BC=A0?= <z@lab.test>,", vec![(Some("a 张"), "z@lab.test")]),
@@ -134,5 +151,6 @@ mod tests {
             assert_eq!(got, wanted, "{text}");
         }
         assert_eq!(parse("nobody, a@b.c"), Err("nobody".into()));
+        assert_eq!(parse("ops@bü cher.test"), Err("ops@bü cher.test".into()));
     }
 }

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod compose;
+mod greeting;
 mod session;
 mod tls;
 

@@ -12,12 +12,14 @@ use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use lettre::transport::smtp::client::AsyncSmtpConnection;
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailParameter};
+use tokio::net::TcpStream;
 
 use crate::config::{Secret, Section};
 use crate::http::TlsConfig;
 use crate::net;
 use crate::notify::error::{NotifyError, Reason};
 
+use super::greeting::Older;
 use super::tls;
 
 /// The port that speaks TLS from the first byte.
@@ -31,6 +33,9 @@ const COMMAND: Duration = Duration::from_secs(300);
 const DATA: Duration = Duration::from_secs(120);
 const MESSAGE: Duration = Duration::from_secs(600);
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How a server answers to EHLO that does not know it.
+const NO_EHLO: [u16; 5] = [500, 501, 502, 504, 550];
 
 /// What rustls says of a certificate that signs itself and says that it is an authority.
 const ITSELF: &str = "CaUsedAsEndEntity";
@@ -138,9 +143,13 @@ impl Server {
         mail: &[u8],
     ) -> Result<Vec<Refused>, NotifyError> {
         step("AUTH", COMMAND, self.login(connection)).await?;
+        let offered = connection.server_info().supports_feature(Extension::SmtpUtfEight);
+        let is_foreign = |address: &Address| !address.user().is_ascii();
+        if is_foreign(from) && !offered {
+            return Err(NotifyError::permanent(Reason::Rejected, foreign(from)));
+        }
         let mail_from = async {
-            let foreign = std::iter::once(from).chain(to).any(|address| !address.to_string().is_ascii());
-            let offered = connection.server_info().supports_feature(Extension::SmtpUtfEight);
+            let foreign = std::iter::once(from).chain(to).any(is_foreign);
             let parameters = if foreign && offered { vec![MailParameter::SmtpUtfEight] } else { Vec::new() };
             let sent = connection.command(Mail::new(Some(from.clone()), parameters)).await;
             sent.map(drop).map_err(|e| self.refusal("MAIL", &e))
@@ -148,6 +157,10 @@ impl Server {
         step("MAIL", COMMAND, mail_from).await?;
         let mut refused = Vec::new();
         for address in to {
+            if is_foreign(address) && !offered {
+                refused.push(Refused { address: address.clone(), reason: foreign(address), for_good: true });
+                continue;
+            }
             let command = connection.command(Rcpt::new(address.clone(), Vec::new()));
             let sent = step("RCPT", COMMAND, async { command.await.map(drop).map_err(|e| self.refusal("RCPT", &e)) }).await;
             let Err(error) = sent else { continue };
@@ -183,11 +196,19 @@ impl Server {
         let found = net::resolve(&self.host).await;
         let found = found.map_err(|e| NotifyError::retryable(Reason::Unreachable, format!("smtp: connect: {:?}: {e}", self.host)))?;
         let addresses: Vec<SocketAddr> = found.iter().map(|ip| SocketAddr::new(*ip, self.port)).collect();
-        let mut connection = AsyncSmtpConnection::connect_tokio1(addresses.as_slice(), None, &self.hello, at_once, None)
-            .await
-            .map_err(|e| self.error("connect", &e))?;
+        let greeted = AsyncSmtpConnection::connect_tokio1(addresses.as_slice(), None, &self.hello, at_once, None).await;
+        let mut connection = match greeted {
+            Err(error) if !self.implicit_tls && error.status().is_some_and(|code| NO_EHLO.contains(&u16::from(code))) => {
+                let unreachable = |e: std::io::Error| NotifyError::retryable(Reason::Unreachable, format!("smtp: connect: {e}"));
+                let stream = TcpStream::connect(addresses.as_slice()).await.map_err(unreachable)?;
+                AsyncSmtpConnection::connect_with_transport(Box::new(Older::new(stream)), &self.hello).await
+            }
+            greeted => greeted,
+        }
+        .map_err(|e| self.error("connect", &e))?;
         if !self.implicit_tls && self.require_tls {
             if !connection.can_starttls() {
+                drop(tokio::time::timeout(FAREWELL, connection.quit()).await);
                 return Err(NotifyError::retryable(Reason::Unreachable, "smtp: STARTTLS is required (require_tls) but not offered"));
             }
             connection.starttls(parameters()?, &self.hello).await.map_err(|e| self.error("STARTTLS", &e))?;
@@ -270,13 +291,27 @@ impl Server {
     }
 }
 
-/// The name of this host as it greets with, where it is a whole one: servers refuse others.
+fn foreign(address: &Address) -> String {
+    format!("smtp: the server does not offer SMTPUTF8, without which {address} cannot be written")
+}
+
+/// The name of this host as it greets with, where a whole one is known: servers refuse others.
 fn own_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    whole_name(name.trim(), &hosts).unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// The host's name with its domain, as the kernel or the file of hosts has it.
+fn whole_name(name: &str, hosts: &str) -> Option<String> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
-    let name = name.trim();
-    let whole = name.contains('.') && !name.starts_with('.') && !name.ends_with('.') && name.bytes().all(plain);
-    if whole { name.to_owned() } else { "localhost".to_owned() }
+    let is_whole = |name: &str| name.contains('.') && !name.starts_with('.') && !name.ends_with('.') && name.bytes().all(plain);
+    if is_whole(name) {
+        return Some(name.to_owned());
+    }
+    let names = |line: &str| line.split('#').next().unwrap_or("").split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    let named = hosts.lines().map(names).find(|names| !name.is_empty() && names.iter().any(|alias| alias == name))?;
+    named.into_iter().find(|alias| is_whole(alias) && alias.split('.').next() == Some(name))
 }
 
 /// `host:port`; the port may be a well-known name.
@@ -296,4 +331,24 @@ fn host_and_port(section: &Section<'_>, smarthost: &str) -> (String, u16) {
         section.error("smarthost", "is not of the form host:port", "give for example smtp.example.org:587");
         (String::new(), 0)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whole_name;
+
+    #[test]
+    fn the_whole_name_of_the_host_is_the_kernels_or_that_of_its_line_among_the_hosts() {
+        let hosts = "127.0.0.1 localhost\n# 10.0.0.1 db.wrong.test db\n127.0.1.1\tdb.example.org db # here\n";
+        for (name, hosts, want) in [
+            ("db.example.org", "", Some("db.example.org")),
+            ("db", hosts, Some("db.example.org")),
+            ("other", hosts, None),
+            ("db", "127.0.1.1 db\n", None),
+            ("", hosts, None),
+            ("a_b.c", "", None),
+        ] {
+            assert_eq!(whole_name(name, hosts).as_deref(), want, "{name}");
+        }
+    }
 }

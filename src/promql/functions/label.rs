@@ -7,6 +7,7 @@ use crate::model::matcher::anchored;
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
 use crate::promql::ast::ValueType::{Scalar, String as Text, Vector};
 use crate::promql::ast::{Call, Expr, VectorSelector};
+use crate::promql::deep;
 use crate::promql::eval::Evaluator;
 use crate::promql::frame::{Frame, Node, is_absent};
 use crate::promql::memory::LABELS;
@@ -148,7 +149,7 @@ fn first_selector(expr: &Expr) -> Option<&VectorSelector> {
     match expr {
         Expr::VectorSelector(selector) => Some(selector),
         Expr::MatrixSelector(matrix) => Some(&matrix.selector),
-        other => other.children().into_iter().find_map(first_selector),
+        other => deep(|| other.children().into_iter().find_map(first_selector)),
     }
 }
 

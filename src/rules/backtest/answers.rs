@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::model::{HistogramSample, Labels, NativeHistogram, Sample, Timestamp, stale_nan};
-use crate::promql::{Engine, Expr, Value, VectorSample, parse};
+use crate::promql::{Engine, Expr, Value, VectorSample, deep, parse};
 use crate::rules::Rule;
 use crate::rules::backend::{Backend, Hits, hits};
 use crate::rules::group::Group;
@@ -150,7 +150,7 @@ fn depends_on_range(expr: &Expr) -> bool {
         Expr::Subquery(subquery) => subquery.at,
         _ => None,
     };
-    matches!(at, Some(At::Start | At::End)) || expr.children().into_iter().any(depends_on_range)
+    matches!(at, Some(At::Start | At::End)) || deep(|| expr.children().into_iter().any(depends_on_range))
 }
 
 /// Every expression computed when it is asked for, every sample kept: evaluation slot by slot.

@@ -9,7 +9,7 @@ use super::answers::RuleId;
 use crate::model::time::millis;
 use crate::model::{Labels, METRIC_NAME, Matcher, NativeHistogram, Timestamp, is_histogram};
 use crate::promql::ast::At;
-use crate::promql::{Engine, Expr};
+use crate::promql::{Engine, Expr, deep};
 use crate::rules::Rule;
 use crate::rules::group::Group;
 use crate::store::{ChunkError, SeriesId, Store};
@@ -165,9 +165,9 @@ impl Reads {
             Expr::MatrixSelector(matrix) => (&matrix.selector, millis(matrix.range)),
             Expr::Subquery(subquery) => {
                 let here = self.reach(back, subquery.offset, millis(subquery.range), subquery.at);
-                return self.walk(&subquery.expr, here);
+                return deep(|| self.walk(&subquery.expr, here));
             }
-            other => return other.children().into_iter().for_each(|child| self.walk(child, back)),
+            other => return deep(|| other.children().into_iter().for_each(|child| self.walk(child, back))),
         };
         self.reach(back, selector.offset, window, selector.at);
         self.selectors.push(selector.matchers.clone());

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use crate::config::Position;
 use crate::model::{Labels, Timestamp};
 use crate::promql::ast::{Binary, BinaryOp};
-use crate::promql::{Engine, Expr, Value, ValueType};
+use crate::promql::{Engine, Expr, Value, ValueType, deep};
 use crate::rules::active::AlertState;
 use crate::rules::group::{Group, RunningRule};
 use crate::rules::{Rule, RuleGroup};
@@ -159,11 +159,11 @@ fn collect(expr: &Expr, found: &mut Vec<Branch>) {
             found.push(Branch { expr: binary.clone(), seen: [false; 2] });
         }
     }
-    expr.children().into_iter().for_each(|child| collect(child, found));
+    deep(|| expr.children().into_iter().for_each(|child| collect(child, found)));
 }
 
 fn selects(expr: &Expr) -> bool {
-    matches!(expr, Expr::VectorSelector(_) | Expr::MatrixSelector(_) | Expr::Call(_)) || expr.children().into_iter().any(selects)
+    matches!(expr, Expr::VectorSelector(_) | Expr::MatrixSelector(_) | Expr::Call(_)) || deep(|| expr.children().into_iter().any(selects))
 }
 
 impl Branch {

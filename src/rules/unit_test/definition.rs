@@ -203,11 +203,11 @@ fn read_expr_test(reading: &mut Reading<'_>, node: &Node) -> ExprTest {
 /// A native histogram in the one way that it is printed.
 fn read_histogram(text: &str) -> Result<String, String> {
     let values = parse_series(&format!("{{}} {text}")).map_err(|error| error.to_string())?.values;
-    match values.as_slice() {
-        [SeriesValue::Histogram(histogram)] => Ok(histogram.notation()),
-        [SeriesValue::Float(value)] => Err(format!("expected histogram, got {value:.6}")),
-        [SeriesValue::Gap] => Err("expected histogram, got _".into()),
-        many => Err(format!("expected 1 value, got {}", many.len())),
+    match values.get(0).filter(|_| values.len() == 1) {
+        Some(SeriesValue::Histogram(histogram)) => Ok(histogram.notation()),
+        Some(SeriesValue::Float(value)) => Err(format!("expected histogram, got {value:.6}")),
+        Some(SeriesValue::Gap) => Err("expected histogram, got _".into()),
+        None => Err(format!("expected 1 value, got {}", values.len())),
     }
 }
 

@@ -121,7 +121,7 @@ impl<'a> Run<'a> {
         if let Some(problem) = &self.test.broken_series {
             return only(problem.clone());
         }
-        let mut values = self.test.series.iter().flat_map(|series| &series.values);
+        let mut values = self.test.series.iter().flat_map(|series| series.values.runs());
         let invalid = |value: &SeriesValue| if let SeriesValue::Histogram(histogram) = value { histogram.validate().err() } else { None };
         if let Some(error) = values.find_map(invalid) {
             return only(error.to_string());

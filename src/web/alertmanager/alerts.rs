@@ -14,12 +14,13 @@ use crate::model::Timestamp;
 
 use super::super::Context;
 use super::super::admin::Writer;
+use super::super::slash::with_or_without;
 use super::answer::{Body, Problem, alert_json, labels_json, time, uri};
 use super::filter::Filter;
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
-    Router::new().route("/alerts", get(list).post(post)).route("/alerts/", get(list).post(post))
+    with_or_without("/alerts", get(list).post(post))
 }
 
 async fn list(State(context): State<Context>, filter: Filter) -> axum::Json<Vec<Json>> {

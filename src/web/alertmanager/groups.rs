@@ -8,12 +8,13 @@ use serde_json::{Value as Json, json};
 use crate::model::Timestamp;
 
 use super::super::Context;
+use super::super::slash::with_or_without;
 use super::answer::{alert_json, labels_json};
 use super::filter::Filter;
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
-    Router::new().route("/alerts/groups", get(list))
+    with_or_without("/alerts/groups", get(list))
 }
 
 async fn list(State(context): State<Context>, filter: Filter) -> axum::Json<Vec<Json>> {

@@ -6,11 +6,12 @@ use axum::routing::get;
 use serde_json::{Value as Json, json};
 
 use super::super::Context;
+use super::super::slash::with_or_without;
 use super::answer::labels_json;
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
-    Router::new().route("/receivers", get(list))
+    with_or_without("/receivers", get(list))
 }
 
 async fn list(State(context): State<Context>) -> axum::Json<Vec<Json>> {

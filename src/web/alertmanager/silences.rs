@@ -14,12 +14,13 @@ use crate::model::{MatchOp, Matcher, Timestamp};
 
 use super::super::Context;
 use super::super::admin::Writer;
+use super::super::slash::with_or_without;
 use super::answer::{Body, Problem, time};
 use super::filter::Parameters;
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
-    Router::new().route("/silences", get(list).post(set)).route("/silence/{id}", get(show).delete(expire))
+    with_or_without("/silences", get(list).post(set)).merge(with_or_without("/silence/{id}", get(show).delete(expire)))
 }
 
 impl From<SilenceError> for Problem {

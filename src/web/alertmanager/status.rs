@@ -6,13 +6,14 @@ use axum::routing::get;
 use serde_json::{Value as Json, json};
 
 use super::super::Context;
+use super::super::slash::with_or_without;
 
 /// The Alertmanager whose API this is: clients choose requests by it.
 const API_VERSION: &str = "0.33.0";
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {
-    Router::new().route("/status", get(status))
+    with_or_without("/status", get(status))
 }
 
 async fn status(State(context): State<Context>) -> axum::Json<Json> {

@@ -1,12 +1,11 @@
-//! `/metadata`, `/targets/metadata`: type and help of every family that is exposed now, for all targets or by target.
+//! `/metadata`, `/targets/metadata`: type, help and unit of every family that is declared now, for all targets or by target.
 
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use serde_json::{Map, Value as Json, json};
 
-use crate::exposition::EncodedFamily;
-use crate::model::{Matcher, MetricKind};
+use crate::model::Matcher;
 use crate::promql::parse_selector;
 
 use super::super::Context;
@@ -22,12 +21,12 @@ async fn metadata(State(context): State<Context>, parameters: Parameters) -> Res
     let (limit, per_metric) = (parameters.count("limit")?, parameters.count("limit_per_metric")?.filter(|count| *count > 0));
     let wanted = parameters.get("metric");
     let mut found = Map::new();
-    for family in context.scraper.families() {
+    for family in context.scraper.metadata() {
         let is_known = found.contains_key(&*family.name);
-        if wanted.is_some_and(|w| w != family.name) || (!is_known && limit.is_some_and(|limit| found.len() >= limit)) {
+        if wanted.is_some_and(|wanted| !family.is_of(wanted)) || (!is_known && limit.is_some_and(|limit| found.len() >= limit)) {
             continue;
         }
-        let entry = json!({ "type": kind(&family), "help": family.help, "unit": "" });
+        let entry = json!({ "type": family.kind.name(), "help": family.help, "unit": family.unit });
         if let Json::Array(list) = found.entry(family.name.to_string()).or_insert_with(|| json!([]))
             && !list.contains(&entry)
             && per_metric.is_none_or(|count| list.len() < count)
@@ -54,8 +53,9 @@ async fn target_metadata(State(context): State<Context>, parameters: Parameters)
         if limit.is_some_and(|limit| found.len() >= limit) {
             break;
         }
-        for family in page.families().iter().filter(|f| wanted.is_none_or(|w| w == f.name)) {
-            let mut entry = json!({ "target": labels_json(&target.labels), "type": kind(family), "help": family.help, "unit": "" });
+        for family in page.metadata().iter().filter(|family| wanted.is_none_or(|wanted| family.is_of(wanted))) {
+            let (kind, target) = (family.kind.name(), labels_json(&target.labels));
+            let mut entry = json!({ "target": target, "type": kind, "help": family.help, "unit": family.unit });
             if wanted.is_none() {
                 entry["metric"] = json!(family.name);
             }
@@ -63,8 +63,4 @@ async fn target_metadata(State(context): State<Context>, parameters: Parameters)
         }
     }
     Ok(Answer::json(&Json::Array(found)))
-}
-
-fn kind(family: &EncodedFamily) -> &'static str {
-    if family.kind == MetricKind::Untyped { "unknown" } else { family.kind.as_str() }
 }

@@ -91,7 +91,7 @@ async fn names(State(context): State<Context>, seat: Seat, parameters: Parameter
 
 async fn values(State(context): State<Context>, seat: Seat, Path(name): Path<String>, parameters: Parameters) -> Result<Response, Problem> {
     if name.is_empty() {
-        return Ok(not_found().await.into_response());
+        return Ok(not_found().into_response());
     }
     let name = unescape(&name);
     if name.is_empty() {

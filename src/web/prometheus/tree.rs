@@ -7,9 +7,9 @@ use serde_json::{Value as Json, json};
 use crate::model::text::format_float_f;
 use crate::model::time::millis;
 use crate::model::{MatchOp, Matcher};
-use crate::promql::Expr;
 use crate::promql::ast::{At, Cardinality, Matching, UnaryOp, VectorSelector};
 use crate::promql::functions::Variadic;
+use crate::promql::{Expr, deep, wide};
 
 use super::super::Context;
 use super::super::seats::Seat;
@@ -24,11 +24,16 @@ pub fn routes() -> Router<Context> {
 
 async fn parse(seat: Seat, parameters: Parameters) -> Result<Answer, Problem> {
     let (_, expr, _held) = read(&seat, &parameters)?;
-    Ok(Answer::json(&tree(&expr)))
+    // As high as the expression; to write it and to drop it takes stack for each level.
+    Ok(wide(|| Answer::json(&tree(&expr))))
 }
 
 /// An expression as JSON.
 fn tree(expr: &Expr) -> Json {
+    deep(|| node(expr))
+}
+
+fn node(expr: &Expr) -> Json {
     match expr {
         Expr::Number(n) => json!({ "type": "numberLiteral", "val": format_float_f(n.value) }),
         Expr::String(n) => json!({ "type": "stringLiteral", "val": n.value }),
@@ -38,10 +43,13 @@ fn tree(expr: &Expr) -> Json {
             out["range"] = json!(millis(n.range));
             out
         }
-        Expr::Subquery(n) => json!({
-            "type": "subquery", "expr": tree(&n.expr), "range": millis(n.range), "offset": n.offset,
-            "step": n.step.map_or(0, millis), "timestamp": timestamp(n.at), "startOrEnd": start_or_end(n.at),
-        }),
+        Expr::Subquery(n) => {
+            let out = json!({
+                "type": "subquery", "expr": null, "range": millis(n.range), "offset": n.offset,
+                "step": n.step.map_or(0, millis), "timestamp": timestamp(n.at), "startOrEnd": start_or_end(n.at),
+            });
+            with(out, "expr", tree(&n.expr))
+        }
         Expr::Call(n) => {
             let function = n.function;
             let variadic = match function.variadic {
@@ -50,24 +58,34 @@ fn tree(expr: &Expr) -> Json {
                 Variadic::Unlimited => -1,
             };
             let types: Vec<&str> = function.args.iter().map(|t| t.as_str()).collect();
-            json!({
-                "type": "call", "args": n.args.iter().map(tree).collect::<Vec<_>>(),
+            let out = json!({
+                "type": "call", "args": null,
                 "func": { "name": function.name, "argTypes": types, "variadic": variadic, "returnType": function.returns.as_str() },
-            })
+            });
+            with(out, "args", Json::Array(n.args.iter().map(tree).collect()))
         }
-        Expr::Aggregate(n) => json!({
-            "type": "aggregation", "op": n.op.as_str(), "expr": tree(&n.expr), "param": n.param.as_deref().map(tree),
-            "grouping": n.grouping, "without": n.without,
-        }),
-        Expr::Binary(n) => json!({
-            "type": "binaryExpr", "op": n.op.as_str(), "lhs": tree(&n.lhs), "rhs": tree(&n.rhs),
-            "matching": n.matching.as_ref().map(matching), "bool": n.return_bool,
-        }),
+        Expr::Aggregate(n) => {
+            let op = n.op.as_str();
+            let out = json!({ "type": "aggregation", "op": op, "expr": null, "param": null, "grouping": n.grouping, "without": n.without });
+            with(with(out, "expr", tree(&n.expr)), "param", n.param.as_deref().map_or(Json::Null, tree))
+        }
+        Expr::Binary(n) => {
+            let (op, matching) = (n.op.as_str(), n.matching.as_ref().map(matching));
+            let out = json!({ "type": "binaryExpr", "op": op, "lhs": null, "rhs": null, "matching": matching, "bool": n.return_bool });
+            with(with(out, "lhs", tree(&n.lhs)), "rhs", tree(&n.rhs))
+        }
         Expr::Unary(n) => {
-            json!({ "type": "unaryExpr", "op": if n.op == UnaryOp::Minus { "-" } else { "+" }, "expr": tree(&n.expr) })
+            let op = if n.op == UnaryOp::Minus { "-" } else { "+" };
+            with(json!({ "type": "unaryExpr", "op": op, "expr": null }), "expr", tree(&n.expr))
         }
-        Expr::Paren(n) => json!({ "type": "parenExpr", "expr": tree(&n.expr) }),
+        Expr::Paren(n) => with(json!({ "type": "parenExpr", "expr": null }), "expr", tree(&n.expr)),
     }
+}
+
+/// The object with a part of it put in: the macro would copy the part, at every level all below it.
+fn with(mut object: Json, key: &str, part: Json) -> Json {
+    object[key] = part;
+    object
 }
 
 fn selector(kind: &str, selector: &VectorSelector) -> Json {

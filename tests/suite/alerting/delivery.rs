@@ -253,6 +253,37 @@ async fn an_integration_that_fails_repeats_no_message_of_another() {
     assert_eq!(couriers.iter().map(|courier| courier.told.lock().len()).collect::<Vec<_>>(), [1, 1]);
 }
 
+/// A receiver that a reload removes has no gauge any more, whatever the last attempt under way still does; one that stays has its own.
+#[tokio::test]
+async fn a_receiver_that_is_gone_has_no_gauge_of_waiting_messages() {
+    let state = State::in_memory().await.expect("a database");
+    let telemetry = Telemetry::new();
+    let (config, ops, other) = scripted();
+    let metrics = Metrics::register(&telemetry);
+    let mut dispatch = Dispatch::restore(Arc::new(config.clone()), state.clone(), metrics, START).await;
+    let mut deliverers = dispatch.deliverers();
+    let shown = |name: &str| {
+        let text = telemetry.encode();
+        let start = format!("nightbell_outbox_messages{{receiver=\"{name}\",notifier=\"webhook\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&start).map(|value| value.parse::<i64>().expect("a number")))
+    };
+    dispatch.put(firing("alertname=A team=other n=1", at(0)), at(0)).await;
+    dispatch.flush(at(1)).await;
+    assert_eq!((shown("ops"), shown("other")), (Some(1), Some(1)));
+    let mut fewer = config.clone();
+    fewer.receivers.truncate(1);
+    fewer.routes = read_config("route: {receiver: ops}\nreceivers: [{name: ops}]\n").expect("valid").routes;
+    dispatch.reconfigure(Arc::new(fewer), at(2)).await;
+    assert_eq!((shown("ops"), shown("other")), (Some(1), None));
+    // The predecessors' last attempts.
+    for deliverer in &mut deliverers {
+        while deliverer.step(at(3)).await == Step::Done {}
+    }
+    assert_eq!((shown("ops"), shown("other"), ops.told.lock().len(), other.told.lock().len()), (Some(0), None, 1, 0));
+    dispatch.reconfigure(Arc::new(config), at(4)).await;
+    assert_eq!((shown("ops"), shown("other")), (Some(0), Some(0)));
+}
+
 /// N7: one receiver hangs, the other hears at once. The whole loop runs, on the real clock.
 #[tokio::test]
 async fn a_receiver_that_hangs_does_not_delay_another() {

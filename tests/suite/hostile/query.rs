@@ -161,3 +161,49 @@ fn far_ends_fine_steps_and_negative_timeouts_are_answered_as_prometheus_does() {
     let (status, body) = nightbell.get("/api/v1/query?query=1&timeout=-1");
     assert!(status == 503 && body.contains("query timed out"), "{status} {body}");
 }
+
+/// What Prometheus takes is taken, by every route that reads an expression and by the rules; what is too high says so and harms nobody.
+#[test]
+fn expressions_of_a_thousand_levels_are_answered() {
+    let chain = |count: usize| vec!["vector(1)"; count].join(" or ");
+    let nest = |open: &str, count: usize, close: &str| format!("{}vector(1){}", open.repeat(count), close.repeat(count));
+    let high = [
+        chain(1900),
+        nest("(", 1900, ")"),
+        nest("-", 1000, ""),
+        nest("sum(", 1000, ")"),
+        nest("abs(", 1000, ")"),
+        nest("vector(1) + (", 900, ")"),
+        nest("vector(1) and on () (", 600, ")"),
+        nest("max_over_time(", 300, "[2s:1s])"),
+    ];
+    let mut nightbell = Nightbell::start("rules: {shipped: false}\n");
+    nightbell.kill();
+    let rules: String = high.iter().enumerate().map(|(n, text)| format!("  - {{record: 'high:{n}', expr: '{text}'}}\n")).collect();
+    let alert = format!("  - {{alert: High, expr: '{}'}}\n  - {{alert: Low, expr: '{} < 0'}}\n", chain(700), nest("(", 700, ")"));
+    let file = nightbell.config_file().with_file_name("high.yml");
+    std::fs::write(file, format!("groups:\n- name: g\n  interval: 1s\n  rules:\n{rules}{alert}")).expect("written");
+    nightbell.configure("rules: {shipped: false}\nrule_files: [high.yml]\n");
+    nightbell.restart();
+    for text in &high {
+        let shown = &text[..40];
+        for (path, more) in [
+            ("/api/v1/query", &[][..]),
+            ("/api/v1/query_range", &[("start", "0"), ("end", "1000"), ("step", "5")][..]),
+            ("/api/v1/format_query", &[][..]),
+            ("/api/v1/parse_query", &[][..]),
+        ] {
+            let (status, body) = form(&nightbell, path, &[&[("query", text.as_str())], more].concat());
+            assert_eq!(status, 200, "{path} {shown}: {}", &body[..body.len().min(300)]);
+        }
+    }
+    wait_until("the rules were evaluated", Duration::from_secs(60), || {
+        let body = nightbell.json("/api/v1/query?query=count(%7B__name__%3D~%22high%3A.%2B%22%7D)");
+        body["data"]["result"][0]["value"][1] == "8"
+    });
+    assert_eq!(nightbell.get("/api/v1/rules").0, 200);
+    assert_eq!(nightbell.get("/api/nightbell/why?alert=Low").0, 200);
+    let (status, body) = form(&nightbell, "/api/v1/query", &[("query", &nest("(", 100_000, ")"))]);
+    assert!(status == 400 && body.contains("expression nests deeper than 4000 levels"), "{status} {}", &body[..body.len().min(300)]);
+    assert_eq!(nightbell.get("/-/healthy").0, 200);
+}

@@ -179,6 +179,8 @@ fn addresses_are_read_as_alertmanager_reads_them() {
         "'Team: a@lab.test, b@lab.test;'",
         "'ops@lab.test (on call)'",
         "'ops@[127.0.0.1]'",
+        r#"'"a b"@lab.test'"#,
+        r#"['"a b"@lab.test', 'ops@lab.test (on call)']"#,
         "'=?utf-8?B?5byg5LiJ?= <z@lab.test>'",
         r#"['"Doe, John" <john@lab.test>', b@lab.test]"#,
     ] {

@@ -14,6 +14,8 @@ use super::wait_until;
 pub enum Reply {
     /// Status, extra header lines (each with its line end), body.
     Answer(u16, &'static str, &'static str),
+    /// The same with no header lines, after so many milliseconds.
+    Late(u64, u16, &'static str),
     /// Keeps the connection open and says nothing.
     Silence,
     /// Closes the connection without a word.
@@ -113,7 +115,15 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<Recorded>>, script: &Mutex<VecDeque
             let mut script = script.lock().expect("no poison");
             if script.len() > 1 { script.pop_front() } else { script.front().cloned() }
         };
+        let reply = match reply {
+            Some(Reply::Late(wait, status, body)) => {
+                thread::sleep(Duration::from_millis(wait));
+                Some(Reply::Answer(status, "", body))
+            }
+            reply => reply,
+        };
         match reply {
+            Some(Reply::Late(..)) => unreachable!("it has waited"),
             Some(Reply::Answer(status, headers, body)) => {
                 let text = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}", body.len());
                 // Before the peer can know it, so that a test that reads now misses nothing.
