@@ -36,7 +36,7 @@ impl Deliverer {
             match self.fulfil(action, wish, &message.delivery_id, now + started.elapsed()).await {
                 Ok(rows) => decided.extend(rows),
                 Err(error) => {
-                    let (receiver, notifier) = (&self.integration.receiver, self.integration.notifier);
+                    let (receiver, notifier) = (&self.integration.receiver, self.integration.kind);
                     warn!(receiver, notifier, %error, "Recovery action waits: it cannot be written down, so it is not begun.");
                     return self.pause(None);
                 }
@@ -114,7 +114,7 @@ impl Deliverer {
 
     async fn take(&self, action: &Action, order: &Order, row: &mut ActionRow) -> Result<(), Error> {
         let limits = action.limits();
-        // Should this process end before the action does, it is judged all the same.
+        // Should this process end before the action does, it is still judged.
         row.body.verify_ms = Some((row.begun_at + limits.timeout + limits.verify_after).0);
         self.state.put_action(row).await?;
         self.memory.lock().actions.put(row.clone());

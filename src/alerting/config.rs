@@ -67,7 +67,7 @@ pub(super) const GLOBAL_KEYS: &[&str] = &[
     "wechat_api_url",
 ];
 
-/// Receiver keys of Alertmanager, to tell "not yet" from a slip of the finger.
+/// Alertmanager's receiver keys, to distinguish "not supported yet" from a typo.
 pub(super) const ALERTMANAGER_KINDS: &[&str] = &[
     "discord_configs",
     "email_configs",
@@ -97,21 +97,21 @@ pub struct Integration {
     /// The receiver's name.
     pub receiver: String,
     /// The notifier's name.
-    pub notifier: &'static str,
+    pub kind: &'static str,
     /// Whether resolved alerts are sent.
     pub send_resolved: bool,
     /// Whether nothing is written about that.
     ends_by_default: bool,
     /// The receiver's own keys.
     pub policy: Arc<Policy>,
-    /// The courier.
-    pub courier: Arc<dyn Notifier>,
+    /// The notifier.
+    pub notifier: Arc<dyn Notifier>,
 }
 
 impl Integration {
     /// Whether it opens incidents at a place that keeps them open until it hears of the end.
     pub fn is_pager(&self) -> bool {
-        self.send_resolved && self.courier.action().is_none() && self.courier.digest() == Digest::Never
+        self.send_resolved && self.notifier.action().is_none() && self.notifier.digest() == Digest::Never
     }
 }
 
@@ -133,10 +133,10 @@ impl Receiver {
 
     /// What its author may not expect: that it hears of no end.
     pub fn advice(&self) -> Option<String> {
-        let by_default = self.integrations.iter().find(|i| i.ends_by_default && i.courier.action().is_none())?;
+        let by_default = self.integrations.iter().find(|i| i.ends_by_default && i.notifier.action().is_none())?;
         let hears_of_none = self.integrations.iter().all(|i| !i.send_resolved);
         hears_of_none.then(|| {
-            let (name, notifier) = (&self.name, by_default.notifier);
+            let (name, notifier) = (&self.name, by_default.kind);
             format!("receiver {name:?} hears of no end: {notifier} sends none unless it has send_resolved: true, as in Alertmanager")
         })
     }
@@ -252,7 +252,7 @@ impl Alerting {
         }
         receivers.sort_by_key(|(breadth, _)| *breadth);
         check_policies(section, "", receivers.iter().map(|(_, receiver)| receiver));
-        for (_, receiver) in receivers.iter().filter(|(_, r)| r.integrations.iter().any(|i| i.courier.action().is_some())) {
+        for (_, receiver) in receivers.iter().filter(|(_, r)| r.integrations.iter().any(|i| i.notifier.action().is_some())) {
             let remedy = "write receivers with command_configs, and a route with the matchers of its alerts that leads there";
             section.error(&receiver.name, "would act on every alert", remedy);
         }
@@ -307,7 +307,7 @@ impl Alerting {
             }
             let repeat_interval: Option<Duration> = section.get("repeat_interval");
             let integration = read_integration((kind, 0, false), (&name, Arc::default()), &section, global);
-            let cool_down = integration.courier.action().map_or(RESOLVE_TIMEOUT, |action| action.limits().cool_down);
+            let cool_down = integration.notifier.action().map_or(RESOLVE_TIMEOUT, |action| action.limits().cool_down);
             let mut route = Route::root(name.clone()).child(matchers);
             route.group_by = super::route::GroupBy::All;
             route.group_wait = Duration::ZERO;
@@ -411,7 +411,7 @@ fn read_templates(section: &Section<'_>) {
         }
         for file in found {
             if let Err(problem) = library.add_file(&file) {
-                section.bearable_at(node.position, &key, problem, "write it as Alertmanager's templates are written".into());
+                section.non_fatal_at(node.position, &key, problem, "write it as Alertmanager's templates are written".into());
             }
         }
     }
@@ -443,7 +443,7 @@ fn read_receiver(section: &Section<'_>, global: Option<&Section<'_>>, intervals:
         }
     }
     let labels = section.or("labels", Labels::empty());
-    let people = || integrations.iter().filter(|integration| integration.courier.action().is_none());
+    let people = || integrations.iter().filter(|integration| integration.notifier.action().is_none());
     if !written && people().next().is_some() && people().all(|integration| !integration.send_resolved) {
         section.note(
             "",
@@ -464,19 +464,19 @@ fn read_integration(
     let ends_by_default = section.node("send_resolved").is_none();
     let send_resolved = section.or("send_resolved", send_resolved);
     let before = section.files_read();
-    let mut courier: Arc<dyn Notifier> = Arc::from((kind.build)(section, global));
+    let mut notifier: Arc<dyn Notifier> = Arc::from((kind.build)(section, global));
     section.finish();
-    if let Some(renewal) = section.renewal(global, before).filter(|_| courier.action().is_none()) {
-        courier = Arc::new(Renewing::new(kind, renewal, courier));
+    if let Some(renewal) = section.renewal(global, before).filter(|_| notifier.action().is_none()) {
+        notifier = Arc::new(Renewing::new(kind, renewal, notifier));
     }
     Integration {
         key: format!("{receiver}/{}/{index}", kind.name),
         receiver: receiver.into(),
-        notifier: kind.name,
+        kind: kind.name,
         send_resolved,
         ends_by_default,
         policy,
-        courier,
+        notifier,
     }
 }
 

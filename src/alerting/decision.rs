@@ -28,7 +28,7 @@ pub fn outcome(message: &Notification, integration: &str, now: Timestamp, stage:
 
 /// What one flush decided about some alerts.
 #[derive(Clone, Debug)]
-pub struct Verdict {
+pub struct Decision {
     /// The integration it was decided for; empty: for all of the receiver.
     pub integration: String,
     /// Fingerprints of the alerts.
@@ -40,7 +40,7 @@ pub struct Verdict {
 /// The last decision about each alert in each group, so that only changes are written down. It is lost with the process: then the next
 /// flush writes its decisions again.
 #[derive(Debug, Default)]
-pub struct Verdicts(HashMap<u64, Vec<Last>, ahash::RandomState>);
+pub struct Decisions(HashMap<u64, Vec<Last>, ahash::RandomState>);
 
 #[derive(Debug)]
 struct Last {
@@ -49,24 +49,24 @@ struct Last {
     stage: u64,
 }
 
-impl Verdicts {
-    /// The rows for those verdicts of a flush that are news.
-    pub fn note(&mut self, group_key: &str, verdicts: Vec<Verdict>, now: Timestamp) -> Vec<DecisionRow> {
+impl Decisions {
+    /// The rows for those decisions of a flush that are news.
+    pub fn note(&mut self, group_key: &str, decisions: Vec<Decision>, now: Timestamp) -> Vec<DecisionRow> {
         let group = hash(group_key);
-        let changed = |mut verdict: Verdict| {
-            let last = Last { group, integration: hash(&verdict.integration), stage: stage_hash(&verdict.stage) };
-            verdict.alerts.retain(|fingerprint| self.is_news(*fingerprint, &last, verdict.integration.is_empty()));
-            (!verdict.alerts.is_empty()).then(|| DecisionRow {
+        let changed = |mut decision: Decision| {
+            let last = Last { group, integration: hash(&decision.integration), stage: stage_hash(&decision.stage) };
+            decision.alerts.retain(|fingerprint| self.is_news(*fingerprint, &last, decision.integration.is_empty()));
+            (!decision.alerts.is_empty()).then(|| DecisionRow {
                 scope: group_key.to_owned(),
                 at: now,
-                alerts: verdict.alerts,
-                integration: verdict.integration,
-                stage: verdict.stage,
+                alerts: decision.alerts,
+                integration: decision.integration,
+                stage: decision.stage,
                 labels: Labels::empty(),
                 paths: Vec::new(),
             })
         };
-        verdicts.into_iter().filter_map(changed).collect()
+        decisions.into_iter().filter_map(changed).collect()
     }
 
     fn is_news(&mut self, fingerprint: u64, new: &Last, for_all: bool) -> bool {
@@ -101,8 +101,8 @@ fn stage_hash(stage: &Stage) -> u64 {
 mod tests {
     use super::*;
 
-    fn verdict(integration: &str, alerts: &[u64], stage: Stage) -> Verdict {
-        Verdict { integration: integration.into(), alerts: alerts.into(), stage }
+    fn decision(integration: &str, alerts: &[u64], stage: Stage) -> Decision {
+        Decision { integration: integration.into(), alerts: alerts.into(), stage }
     }
 
     fn muted() -> Stage {
@@ -115,26 +115,26 @@ mod tests {
 
     #[test]
     fn a_decision_is_written_down_when_it_differs_from_the_one_before() {
-        let mut verdicts = Verdicts::default();
-        let mut note = |found| verdicts.note("g", found, Timestamp(1)).into_iter().map(|r| (r.alerts, r.stage)).collect::<Vec<_>>();
-        assert_eq!(note(vec![verdict("", &[1, 2], muted())]), [(vec![1, 2], muted())]);
-        assert_eq!(note(vec![verdict("", &[1, 2, 3], muted())]), [(vec![3], muted())], "only the one that is new");
-        let both = || vec![verdict("a", &[1], told(1)), verdict("b", &[1], told(1))];
+        let mut decisions = Decisions::default();
+        let mut note = |found| decisions.note("g", found, Timestamp(1)).into_iter().map(|r| (r.alerts, r.stage)).collect::<Vec<_>>();
+        assert_eq!(note(vec![decision("", &[1, 2], muted())]), [(vec![1, 2], muted())]);
+        assert_eq!(note(vec![decision("", &[1, 2, 3], muted())]), [(vec![3], muted())], "only the one that is new");
+        let both = || vec![decision("a", &[1], told(1)), decision("b", &[1], told(1))];
         assert_eq!(note(both()).len(), 2, "each integration decides for itself");
         assert_eq!(note(both()), []);
-        assert_eq!(note(vec![verdict("a", &[1], told(5))]), [(vec![1], told(5))]);
-        assert_eq!(note(vec![verdict("", &[1], muted())]), [(vec![1], muted())], "the next night is news");
+        assert_eq!(note(vec![decision("a", &[1], told(5))]), [(vec![1], told(5))]);
+        assert_eq!(note(vec![decision("", &[1], muted())]), [(vec![1], muted())], "the next night is news");
         assert_eq!(note(both()).len(), 2, "and so is the next day");
     }
 
     #[test]
     fn the_same_decision_in_two_groups_is_written_down_twice() {
-        let mut verdicts = Verdicts::default();
+        let mut decisions = Decisions::default();
         for group in ["g", "h"] {
-            assert_eq!(verdicts.note(group, vec![verdict("", &[1], muted())], Timestamp(1)).len(), 1);
+            assert_eq!(decisions.note(group, vec![decision("", &[1], muted())], Timestamp(1)).len(), 1);
         }
-        assert!(verdicts.note("g", vec![verdict("", &[1], muted())], Timestamp(1)).is_empty());
-        verdicts.forget(1);
-        assert_eq!(verdicts.note("g", vec![verdict("", &[1], muted())], Timestamp(1)).len(), 1);
+        assert!(decisions.note("g", vec![decision("", &[1], muted())], Timestamp(1)).is_empty());
+        decisions.forget(1);
+        assert_eq!(decisions.note("g", vec![decision("", &[1], muted())], Timestamp(1)).len(), 1);
     }
 }

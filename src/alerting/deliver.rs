@@ -18,10 +18,10 @@ use super::config::Integration;
 use super::decision::outcome;
 use super::digest::{Fold, is_too_large};
 use super::dispatcher::Dispatcher;
+use super::fallback::Fallbacks;
 use super::mailbox::Mailbox;
 use super::message::merge;
 use super::metrics::{IntegrationLabels, Metrics};
-use super::relief::Relief;
 use super::unaccepted::is_about_messages;
 use crate::model::{ActionOutcome, Stage, Timestamp, clock, format_duration};
 use crate::notify::{Digest, Notification, NotifyError, Reason, Recipients, counting_failed_templates, remembering};
@@ -50,7 +50,7 @@ const LOOK: Duration = Duration::from_secs(15);
 
 /// What all delivery tasks work with.
 #[derive(Clone)]
-pub struct Desk {
+pub struct DeliveryContext {
     /// The state database.
     pub state: State,
     /// What is counted.
@@ -79,7 +79,7 @@ pub struct Deliverer {
     failing_since: Option<Timestamp>,
     /// The jumps of the clock that its times have followed, in milliseconds.
     jumped: i64,
-    pub(super) relief: Relief,
+    pub(super) fallbacks: Fallbacks,
 }
 
 /// What a place has shown of its own limit.
@@ -144,8 +144,8 @@ struct Waiting {
 
 impl Deliverer {
     /// The task of `integration`.
-    pub fn new(integration: Integration, mailbox: Arc<Mailbox>, desk: Desk, relief: Relief) -> Self {
-        let Desk { state, metrics, memory } = desk;
+    pub fn new(integration: Integration, mailbox: Arc<Mailbox>, context: DeliveryContext, fallbacks: Fallbacks) -> Self {
+        let DeliveryContext { state, metrics, memory } = context;
         let labels = IntegrationLabels::of(&integration);
         // Series that exist from the start show their first increase.
         drop(metrics.notifications.get_or_create(&labels));
@@ -155,7 +155,7 @@ impl Deliverer {
             drop(metrics.failed.get_or_create(&labels.because(reason.as_str())));
             drop(metrics.dead.get_or_create(&labels.because(reason.as_str())));
         }
-        if integration.courier.action().is_some() {
+        if integration.notifier.action().is_some() {
             for outcome in ActionOutcome::ALL {
                 drop(metrics.actions.get_or_create(&labels.ended(outcome.as_str())));
             }
@@ -179,7 +179,7 @@ impl Deliverer {
             pace: Pace::default(),
             failing_since: None,
             jumped: clock::total(),
-            relief,
+            fallbacks,
         }
     }
 
@@ -214,7 +214,7 @@ impl Deliverer {
     pub async fn step(&mut self, now: Timestamp) -> Step {
         self.follow_clock();
         let ready = match self.pace.ready(now) {
-            Ok(ready) => ready.min(self.integration.courier.ready()),
+            Ok(ready) => ready.min(self.integration.notifier.ready()),
             Err(wait) => return Step::Pause(wait),
         };
         let quiet = self.integration.policy.is_quiet(now);
@@ -232,15 +232,15 @@ impl Deliverer {
             Ok(merged) => merged,
             Err((waiting, reason)) => {
                 let error = NotifyError::permanent(Reason::Template, format!("the stored message cannot be read: {reason}"));
-                self.bury(&waiting.message, &error, true, now).await;
+                self.give_up(&waiting.message, &error, true, now).await;
                 return Step::Done;
             }
         };
         if self.drop_unheard_end(&waiting.message, &notification, now).await {
             return Step::Done;
         }
-        let courier = Arc::clone(&self.integration.courier);
-        if let Some(action) = courier.action() {
+        let notifier = Arc::clone(&self.integration.notifier);
+        if let Some(action) = notifier.action() {
             self.cursor = waiting.place.unwrap_or(self.cursor);
             return self.act(action, &waiting.message, &notification, now).await;
         }
@@ -281,13 +281,13 @@ impl Deliverer {
             Ok(Some((place, message))) => Ok(Some(Waiting { message, place: Some(place) })),
             Ok(None) => Ok(in_memory()),
             Err(error) => {
-                debug!(receiver = self.integration.receiver, notifier = self.integration.notifier, %error, "Outbox cannot be read.");
+                debug!(receiver = self.integration.receiver, notifier = self.integration.kind, %error, "Outbox cannot be read.");
                 in_memory().map(Some).ok_or(())
             }
         }
     }
 
-    /// The first message in the database after a place, those apart that wait for their own time.
+    /// Returns the first message in the database after this sequence number, except those that wait for their own time.
     async fn next_after(&self, mut after: i64, quiet: bool, now: Timestamp) -> Result<Option<(i64, OutboxRow)>, Error> {
         loop {
             let found = self.state.next_message(&self.integration.key, after, !quiet).await?;
@@ -335,7 +335,7 @@ impl Deliverer {
     /// Folds this message and those that wait behind it into a digest where there are more than the `ready` ones that the place takes, and
     /// parts a message that has more alerts than one can name; messages that were held become one, too. In the database first. The last value says whether a part is left.
     async fn folded(&self, waiting: Waiting, notification: Notification, ready: usize) -> (Waiting, Notification, bool) {
-        let (key, form) = (&self.integration.key, self.integration.courier.digest());
+        let (key, form) = (&self.integration.key, self.integration.notifier.digest());
         let overflow = form != Digest::Never
             && notification.digest == 0
             && (1..usize::MAX).contains(&ready)
@@ -371,21 +371,16 @@ impl Deliverer {
         let gone = folded.superseded.len() - 1;
         folded.superseded.iter().for_each(|delivery_id| self.mailbox.settle(delivery_id));
         std::iter::once(&folded.row).chain(&folded.rest).for_each(|row| self.mailbox.expect(&row.delivery_id));
-        debug!(
-            receiver = self.integration.receiver,
-            notifier = self.integration.notifier,
-            messages = gone + 1,
-            "Messages became a digest."
-        );
+        debug!(receiver = self.integration.receiver, notifier = self.integration.kind, messages = gone + 1, "Messages became a digest.");
         (Waiting { message: folded.row, place: waiting.place }, folded.notification, parted)
     }
 
     async fn attempt(&self, notification: &Notification) -> Result<(), NotifyError> {
         self.metrics.notifications.get_or_create(&self.labels).inc();
         let started = Instant::now();
-        let deadline = self.integration.courier.deadline();
+        let deadline = self.integration.notifier.deadline();
         let failed_templates = Arc::new(AtomicU64::new(0));
-        let attempt = counting_failed_templates(Arc::clone(&failed_templates), self.integration.courier.notify(notification));
+        let attempt = counting_failed_templates(Arc::clone(&failed_templates), self.integration.notifier.notify(notification));
         let result = match tokio::time::timeout(deadline, self.remembering(notification, attempt)).await {
             Ok(result) => result,
             Err(_) => Err(NotifyError::retryable(Reason::Timeout, format!("no answer within {}s", deadline.as_secs()))),
@@ -397,7 +392,7 @@ impl Deliverer {
 
     /// Makes an attempt of a delivery to several recipients and writes down who has it, while it runs: a cut must not make repeats.
     async fn remembering<T>(&self, notification: &Notification, attempt: impl Future<Output = T>) -> T {
-        if !self.integration.courier.has_recipients() {
+        if !self.integration.notifier.has_recipients() {
             return attempt.await;
         }
         let id = &notification.delivery_id;
@@ -420,7 +415,7 @@ impl Deliverer {
     }
 
     async fn settle(&mut self, waiting: Waiting, notification: &Notification, result: Result<(), NotifyError>, now: Timestamp) -> Step {
-        let (receiver, notifier) = (self.integration.receiver.clone(), self.integration.notifier);
+        let (receiver, notifier) = (self.integration.receiver.clone(), self.integration.kind);
         let error = match result {
             Ok(()) => {
                 if self.last_error.take().is_some() {
@@ -452,16 +447,16 @@ impl Deliverer {
             self.pace.refused(now);
         }
         if !error.retryable {
-            let relieved = self.hand_over(&waiting.message, &self.relief.fallback, now).await
+            let handed_over = self.hand_over(&waiting.message, &self.fallbacks.fallback, now).await
                 || error.reason == Reason::Template && self.relieve(&waiting.message, &error, now).await;
-            if !relieved {
+            if !handed_over {
                 self.not_accepted(&waiting.message, notification, &error, now).await;
             }
             return Step::Done;
         }
         if error.reason != Reason::RateLimited
             && self.is_down(&waiting.message, now)
-            && self.hand_over(&waiting.message, &self.relief.fallback, now).await
+            && self.hand_over(&waiting.message, &self.fallbacks.fallback, now).await
         {
             warn!(receiver, notifier, %error, "Receiver is down; its messages go to its fallback.");
             self.hand_over_all(now).await;
@@ -539,14 +534,14 @@ impl Deliverer {
     }
 
     /// Keeps a message as a dead letter; it is `news` unless the same was counted before.
-    pub(super) async fn bury(&mut self, message: &OutboxRow, error: &NotifyError, news: bool, now: Timestamp) {
-        let (receiver, notifier) = (&self.integration.receiver, self.integration.notifier);
+    pub(super) async fn give_up(&mut self, message: &OutboxRow, error: &NotifyError, news: bool, now: Timestamp) {
+        let (receiver, notifier) = (&self.integration.receiver, self.integration.kind);
         error!(receiver, notifier, group_key = message.group_key, %error, "Message cannot be delivered; it is kept as a dead letter.");
         if news {
             self.metrics.dead.get_or_create(&self.labels.because(error.reason.as_str())).inc();
         }
         let letter = DeadLetter { message: message.clone(), died_at: now, error: error.to_string() };
-        if let Err(error) = self.state.bury_message(&letter).await {
+        if let Err(error) = self.state.move_to_dead_letters(&letter).await {
             warn!(receiver, notifier, %error, "Dead letter could not be kept.");
         }
         let text = error.to_string();

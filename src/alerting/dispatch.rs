@@ -14,15 +14,15 @@ use tracing::{debug, error, info, warn};
 use super::act::{REMEMBERED, decision_row};
 use super::alerts::Incoming;
 use super::config::{Alerting, Integration};
-use super::deliver::{Deliverer, Desk};
+use super::deliver::{Deliverer, DeliveryContext};
 use super::deliveries::Deliveries;
 use super::dispatcher::{Dispatcher, Restored};
 use super::escalation::{Signer, fresh_key};
+use super::fallback::Fallbacks;
 use super::flapping::LONGEST;
 use super::mailbox::Mailbox;
 use super::metrics::{IntegrationLabels, Metrics};
 use super::refusals::Refused;
-use super::relief::Relief;
 use super::silence::{RETENTION, Silence, SilenceError};
 use crate::model::clock::{self, Jump};
 use crate::model::evidence::Clue;
@@ -76,7 +76,7 @@ pub enum SendAgainError {
     Stopped,
 }
 
-/// The dispatcher with its database and its couriers.
+/// The dispatcher with its database and its deliveries.
 pub struct Dispatch {
     pub(super) memory: Arc<Mutex<Dispatcher>>,
     pub(super) state: State,
@@ -121,7 +121,7 @@ impl Dispatch {
 
     /// Reads what could not be read at the start, now that the database may be back; what is known by now stands.
     async fn catch_up(&mut self, now: Timestamp) {
-        // One question, lest each table is asked for in vain.
+        // Ping first: if the database is down, skip the other queries.
         if self.state.ping().await.is_err() {
             return;
         }
@@ -147,7 +147,7 @@ impl Dispatch {
         };
         if refused.count > 0 {
             self.metrics.refuse("share", refused.count);
-            // Whoever floods us does not flood the log.
+            // A flood of alerts must not flood the log.
             if self.refusal_logged_at.is_none_or(|at| now.since(at) >= REFUSAL_QUIET || now < at) {
                 self.refusal_logged_at = Some(now);
                 let (refused, share) = (refused.count, refused.share);
@@ -179,7 +179,7 @@ impl Dispatch {
                 alert.evidence.push(Clue::seen(count, last));
             }
         };
-        // Whoever is slow is not waited for.
+        // Do not wait for slow subscribers.
         let _ = tokio::time::timeout(REMEMBERING, count).await;
         incoming
     }
@@ -325,27 +325,27 @@ impl Dispatch {
         Ok(())
     }
 
-    /// Takes a new configuration; the caller replaces the couriers.
+    /// Takes a new configuration; the caller replaces the deliveries.
     pub async fn reconfigure(&mut self, config: Arc<Alerting>, now: Timestamp) {
         let transition = self.memory.lock().reconfigure(config, now);
         self.commit(transition).await;
         self.open_mailboxes(now).await;
     }
 
-    /// One courier for each integration.
+    /// One notifier for each integration.
     pub fn deliverers(&self) -> Vec<Deliverer> {
         let integrations = self.integrations();
         let mailbox = |key: &str| self.mailboxes.get(key).map(|(mailbox, _)| mailbox.clone()).unwrap_or_default();
         let to = |receiver: Option<&str>| -> Vec<(Integration, Arc<Mailbox>)> {
-            let named = integrations.iter().filter(|other| receiver == Some(&other.receiver) && other.courier.action().is_none());
+            let named = integrations.iter().filter(|other| receiver == Some(&other.receiver) && other.notifier.action().is_none());
             named.map(|other| (other.clone(), mailbox(&other.key))).collect()
         };
         let default = self.memory.lock().config.routes.get(0).map(|root| root.receiver.clone());
-        // Not even an integration of the same receiver can help where the default one is that receiver: they are all told already.
+        // If the default receiver is this receiver, there is no fallback: all its integrations were tried already.
         let last = |i: &Integration| to(default.as_deref().filter(|name| *name != i.receiver));
-        let relief = |i: &Integration| Relief { fallback: to(i.policy.fallback.as_deref()), last_resort: last(i) };
-        let desk = Desk { state: self.state.clone(), metrics: self.metrics.clone(), memory: self.memory.clone() };
-        let deliverer = |i: &Integration| Deliverer::new(i.clone(), mailbox(&i.key), desk.clone(), relief(i));
+        let fallbacks = |i: &Integration| Fallbacks { fallback: to(i.policy.fallback.as_deref()), last_resort: last(i) };
+        let context = DeliveryContext { state: self.state.clone(), metrics: self.metrics.clone(), memory: self.memory.clone() };
+        let deliverer = |i: &Integration| Deliverer::new(i.clone(), mailbox(&i.key), context.clone(), fallbacks(i));
         integrations.iter().map(deliverer).collect()
     }
 
@@ -353,7 +353,7 @@ impl Dispatch {
         self.memory.lock().config.receivers.iter().flat_map(|r| r.integrations.iter().cloned()).collect()
     }
 
-    /// Writes a transition down, then wakes the couriers. A database that fails costs durability, never a message.
+    /// Writes a transition down, then wakes the deliveries. A database that fails costs durability, never a message.
     pub(super) async fn commit(&mut self, mut transition: Transition) {
         if transition.is_empty() {
             return;
@@ -365,7 +365,7 @@ impl Dispatch {
         }
         let in_memory = self.behind;
         if in_memory {
-            // The couriers need not wait for a database that may not answer.
+            // The deliveries need not wait for a database that may not answer.
             std::mem::take(&mut transition.messages).into_iter().for_each(|message| self.keep_in_memory(message));
             let decisions = self.unwritten.iter().cloned().chain(std::mem::take(&mut transition.decisions)).collect();
             let messages = self.mailboxes.values().flat_map(|(mailbox, _)| mailbox.unsaved_messages()).collect();
@@ -376,7 +376,7 @@ impl Dispatch {
             Ok(refused) => {
                 self.unwritten.clear();
                 for message in &transition.messages {
-                    // What the database cannot keep is sent all the same.
+                    // A message that the database cannot store is still sent.
                     if refused.messages.contains(&message.delivery_id) {
                         if !in_memory {
                             self.keep_in_memory(message.clone());
@@ -437,7 +437,7 @@ impl Dispatch {
             let gauge = || self.metrics.outbox.get_or_create(labels).clone();
             self.mailboxes.entry((*key).to_owned()).or_insert_with(|| (Arc::new(Mailbox::shown_by(gauge())), labels.clone()));
         }
-        // Unreadable now: the couriers look again by themselves.
+        // Unreadable now: the deliveries look again by themselves.
         self.mailboxes.values().for_each(|(mailbox, _)| mailbox.begin_count());
         let Ok(waiting) = self.state.outbox_deliveries().await else { return };
         for (key, (mailbox, _)) in &self.mailboxes {
@@ -445,12 +445,12 @@ impl Dispatch {
         }
         for of_one in waiting.chunk_by(|a, b| a.0 == b.0) {
             if !self.mailboxes.contains_key(&of_one[0].0) {
-                self.bury_all(&of_one[0].0, now).await;
+                self.give_up_all(&of_one[0].0, now).await;
             }
         }
     }
 
-    async fn bury_all(&self, integration: &str, now: Timestamp) {
+    async fn give_up_all(&self, integration: &str, now: Timestamp) {
         let mut said = false;
         while let Ok(Some((_, message))) = self.state.next_message(integration, 0, true).await {
             // Another instance on the same database may know it, and send it.
@@ -461,38 +461,38 @@ impl Dispatch {
                 warn!(integration, "Messages wait for an integration that is no longer configured; they are kept as dead letters.");
             }
             let letter = DeadLetter { message, died_at: now, error: "its integration is no longer configured".into() };
-            if self.state.bury_message(&letter).await.is_err() {
+            if self.state.move_to_dead_letters(&letter).await.is_err() {
                 break;
             }
         }
     }
 
-    /// Runs until `stop` becomes true, then lets attempts under way end. Errs when a courier ended by itself.
+    /// Runs until `stop` becomes true, then lets attempts under way end. Errs when a notifier ended by itself.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut stop: watch::Receiver<bool>) -> Result<(), String> {
-        let mut couriers = Deliveries::start(&self);
+        let mut deliveries = Deliveries::start(&self);
         let result = loop {
             self.flush(Timestamp::now()).await;
             let now = Timestamp::now();
             let sleep = self.next_due().map_or(LONGEST_SLEEP, |due| due.since(now).min(LONGEST_SLEEP));
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(command) => self.obey(command, &mut couriers).await,
+                    Some(command) => self.handle(command, &mut deliveries).await,
                     None => break Ok(()),
                 },
                 () = tokio::time::sleep(sleep) => {}
-                Some(ended) = couriers.tasks.join_next(), if !couriers.tasks.is_empty() => {
+                Some(ended) = deliveries.tasks.join_next(), if !deliveries.tasks.is_empty() => {
                     break Err(format!("a delivery task ended: {}", ended.err().map_or("without a reason".into(), |e| e.to_string())));
                 }
                 _ = stop.changed() => break Ok(()),
             }
         };
-        couriers.stop().await;
+        deliveries.stop().await;
         result
     }
 
-    async fn obey(&mut self, command: Command, couriers: &mut Deliveries) {
+    async fn handle(&mut self, command: Command, deliveries: &mut Deliveries) {
         let now = Timestamp::now();
-        // Whoever asked may have gone away; what was asked is done all the same.
+        // The caller may have gone; the command is carried out anyway.
         match command {
             Command::Put(alerts, done) => {
                 let refused = self.put(alerts, now).await;
@@ -512,7 +512,7 @@ impl Dispatch {
             }
             Command::Reload(config, done) => {
                 self.reconfigure(config, now).await;
-                couriers.replace(self);
+                deliveries.replace(self);
                 let _ = done.send(());
             }
         }

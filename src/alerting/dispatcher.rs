@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::alerts::{Alerts, Change, Incoming};
 use super::config::Alerting;
-use super::decision::Verdicts;
+use super::decision::Decisions;
 use super::dedup::{LogEntry, NotificationLog};
 use super::escalation::{Escalations, Signer, is_critical};
 use super::flapping::{Flaps, LONGEST, flapping_id};
@@ -53,7 +53,7 @@ pub struct Dispatcher {
     pub(super) log: NotificationLog,
     /// What receivers refused.
     pub(super) unaccepted: AllUnaccepted,
-    verdicts: Verdicts,
+    decisions: Decisions,
     pub(super) escalations: Escalations,
     pub(super) actions: Recent,
     pub(super) flaps: Flaps,
@@ -75,7 +75,7 @@ impl Dispatcher {
             silences: Silences::default(),
             log: NotificationLog::default(),
             unaccepted: AllUnaccepted::default(),
-            verdicts: Verdicts::default(),
+            decisions: Decisions::default(),
             escalations: Escalations::default(),
             actions: Recent::default(),
             flaps: Flaps::default(),
@@ -159,7 +159,7 @@ impl Dispatcher {
                     let flap = self.flaps.changed(&row.alert, &self.config.flapping(&row.alert.labels), now);
                     transition.flaps.extend(flap);
                     // What was decided before is no answer to this.
-                    self.verdicts.forget(fingerprint);
+                    self.decisions.forget(fingerprint);
                     touched.extend(self.insert(&row, now));
                     transition.decisions.push(self.arrival(&row.alert, now));
                     transition.alerts.push(row);
@@ -188,7 +188,7 @@ impl Dispatcher {
         })
     }
 
-    /// Puts an alert into its groups, those apart that have dealt with its end; returns the groups that are new.
+    /// Adds an alert to every matching group, except groups that have already sent its resolution. Returns the ids of new groups.
     fn insert(&mut self, row: &AlertRow, now: Timestamp) -> Vec<String> {
         let (alert, mut made) = (&row.alert, Vec::new());
         for index in self.config.routes.matching(&alert.labels) {
@@ -275,7 +275,7 @@ impl Dispatcher {
             }
         }
         transition.gone_alerts = gone.into_iter().collect();
-        transition.gone_alerts.iter().for_each(|fingerprint| self.verdicts.forget(*fingerprint));
+        transition.gone_alerts.iter().for_each(|fingerprint| self.decisions.forget(*fingerprint));
         transition
     }
 
@@ -312,7 +312,7 @@ impl Dispatcher {
         let row = group.to_row(id);
         transition.log.extend(outcome.log);
         transition.messages.extend(outcome.messages);
-        transition.decisions.extend(self.verdicts.note(&group.key, outcome.verdicts, now));
+        transition.decisions.extend(self.decisions.note(&group.key, outcome.decisions, now));
         let Some(group) = self.groups.get_mut(id) else { return ended };
         group.alerts.retain(|fingerprint| !ended.contains(fingerprint));
         if group.alerts.is_empty() {

@@ -117,7 +117,7 @@ impl Escalations {
     }
 }
 
-/// Signs the links of messages (to acknowledge, to see a picture): whoever has the message may, nobody else.
+/// Signs the links of messages (to acknowledge, to see a picture): only those who have the message may follow them.
 #[derive(Clone, Default)]
 pub struct Signer(String);
 

@@ -1,4 +1,4 @@
-//! From a flush to the message that a courier carries, and from two waiting messages of one group to one.
+//! From a flush to the message that a notifier carries, and from two waiting messages of one group to one.
 
 use std::cmp::Ordering;
 

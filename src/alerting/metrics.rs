@@ -34,7 +34,7 @@ pub struct OutcomeLabels {
 impl IntegrationLabels {
     /// The labels of an integration.
     pub fn of(integration: &Integration) -> Self {
-        IntegrationLabels { receiver: integration.receiver.clone(), notifier: integration.notifier }
+        IntegrationLabels { receiver: integration.receiver.clone(), notifier: integration.kind }
     }
 
     /// The same with a reason.

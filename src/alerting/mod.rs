@@ -7,6 +7,7 @@
 
 mod act;
 pub mod alerts;
+pub mod amtool_check;
 mod clock;
 pub mod config;
 pub mod decision;
@@ -18,6 +19,7 @@ pub mod dispatch;
 pub mod dispatcher;
 pub mod document;
 pub mod escalation;
+pub mod fallback;
 pub mod flapping;
 pub mod group;
 pub mod inhibit;
@@ -30,7 +32,6 @@ mod plain;
 pub mod policy;
 pub mod recovery;
 mod refusals;
-pub mod relief;
 mod renewing;
 pub mod route;
 mod schema;
@@ -38,7 +39,6 @@ pub mod self_test;
 pub mod silence;
 pub mod time_interval;
 mod unaccepted;
-pub mod verdict;
 pub mod view;
 pub mod why;
 

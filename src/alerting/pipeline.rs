@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::config::{Alerting, Integration};
-use super::decision::Verdict;
+use super::decision::Decision;
 use super::dedup::{Found, LogEntry, NotificationLog, NotifyReason, should_notify};
 use super::escalation::{Signer, is_critical};
 use super::flapping::{Flaps, clue, flapping_id, text};
@@ -75,14 +75,14 @@ pub struct Outcome {
     /// Firing alerts that a message tells.
     pub told: BTreeSet<u64>,
     /// What was decided about each alert.
-    pub verdicts: Vec<Verdict>,
+    pub decisions: Vec<Decision>,
 }
 
 impl Outcome {
     fn decided(&mut self, integration: &str, alerts: impl IntoIterator<Item = u64>, stage: Stage) {
         let alerts: Vec<u64> = alerts.into_iter().collect();
         if !alerts.is_empty() {
-            self.verdicts.push(Verdict { integration: integration.to_owned(), alerts, stage });
+            self.decisions.push(Decision { integration: integration.to_owned(), alerts, stage });
         }
     }
 }
@@ -119,7 +119,7 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
     }
     for integration in &receiver.integrations {
         // What acts does so each time that an alert fires.
-        let flaps = Some(mutes.flaps).filter(|_| integration.courier.action().is_none());
+        let flaps = Some(mutes.flaps).filter(|_| integration.notifier.action().is_none());
         let entry = log.get(&flush.group.key, &integration.key);
         // What was opened at a pager is closed there, whatever mutes it by now.
         let opened = |alert: &&&Alert| {

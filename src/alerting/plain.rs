@@ -1,11 +1,11 @@
-//! An `alertmanager.yml` without what Alertmanager does not look at: what is left is read by nightbell's own readers, whose verdict is then
+//! An `alertmanager.yml` without what Alertmanager does not look at: what is left is read by nightbell's own readers, whose errors is then
 //! Alertmanager's. And the forms that Go's readers know for single values.
 
 use url::Url;
 
+use super::amtool_check::{is_delivered, text};
 use super::config::ALERTMANAGER_KINDS;
 use super::schema::{GO_DURATIONS, URLS};
-use super::verdict::{is_delivered, text};
 use crate::config::{Node, Position, ScalarStyle, Value};
 use crate::model::parse_go_duration;
 
@@ -131,7 +131,7 @@ pub(super) fn http_settings(node: &Node) -> Node {
         for (_, _, url) in entries.iter_mut().filter(|(key, _, node)| key == "token_url" && text(node).is_some_and(|t| !t.is_empty())) {
             url.value = scalar(ADDRESS);
         }
-        // A JWT is a grant that nightbell does not know; its algorithm is looked at all the same.
+        // A JWT is a grant that nightbell does not know; its algorithm is still checked.
         let algorithm = |node: &Node| text(node).is_some_and(|text| ["RS256", "RS384", "RS512"].contains(&text));
         let jwt = entries.iter().any(|(key, _, node)| key == "grant_type" && text(node).is_some_and(|t| t.ends_with(":jwt-bearer")));
         let is_right = !jwt || entries.iter().all(|(key, _, node)| key != "signature_algorithm" || algorithm(node));

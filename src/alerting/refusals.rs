@@ -1,4 +1,4 @@
-//! Alerts from outside that were refused because their share is used up: how many of a batch, and which lately, for whoever asks why nobody
+//! Alerts from outside that were refused because their share is used up: how many of a batch, and which lately, for `why`, when nobody
 //! was notified.
 
 use std::collections::VecDeque;

@@ -18,9 +18,9 @@ pub struct Renewing {
 }
 
 impl Renewing {
-    /// Keeps `courier` up to date.
-    pub fn new(kind: &'static NotifierKind, renewal: Renewal, courier: Arc<dyn Notifier>) -> Self {
-        let current = Mutex::new((renewal.stamps(), courier));
+    /// Keeps `notifier` up to date.
+    pub fn new(kind: &'static NotifierKind, renewal: Renewal, notifier: Arc<dyn Notifier>) -> Self {
+        let current = Mutex::new((renewal.stamps(), notifier));
         Renewing { kind, renewal, current }
     }
 
@@ -39,9 +39,9 @@ impl Renewing {
                 (self.kind.build)(part, common)
             };
             match self.renewal.read(build) {
-                Ok(courier) => {
+                Ok(notifier) => {
                     info!(receiver, notifier = self.kind.name, "Secrets were read again: a file has changed.");
-                    current.1 = Arc::from(courier);
+                    current.1 = Arc::from(notifier);
                 }
                 Err(error) => warn!(receiver, notifier = self.kind.name, %error, "A changed secret cannot be used; the former one is."),
             }
@@ -53,8 +53,8 @@ impl Renewing {
 impl Notifier for Renewing {
     fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>> {
         Box::pin(async move {
-            let courier = self.renewed(&notification.receiver);
-            courier.notify(notification).await
+            let notifier = self.renewed(&notification.receiver);
+            notifier.notify(notification).await
         })
     }
 

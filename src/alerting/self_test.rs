@@ -125,7 +125,7 @@ impl Schedule {
     }
 }
 
-/// Tests for ever, as `settings` says at the time.
+/// Sends test messages until the process ends, as `settings` says at the time.
 pub async fn run(settings: Arc<RwLock<Option<SelfTest>>>, alerting: Handle, metrics: Metrics) -> Result<(), Infallible> {
     let mut schedule = Schedule(Timestamp::now());
     loop {
@@ -153,7 +153,7 @@ pub async fn test_all(alerting: &Handle, except: &[String], metrics: &Metrics) {
         metrics.success.get_or_create(&labels).set(i64::from(result.is_ok()));
         if let Err(error) = result {
             metrics.failed.get_or_create(&labels.because(error.reason.as_str())).inc();
-            error!(receiver = integration.receiver, notifier = integration.notifier, %error, "Self-test failed.");
+            error!(receiver = integration.receiver, notifier = integration.kind, %error, "Self-test failed.");
         }
         let alert = failure(integration, result.as_ref().err(), now);
         // What did not fail before is no news that it does not now.
@@ -172,7 +172,7 @@ async fn test_one(integration: Integration, external_url: String) -> (Integratio
     let mut attempt = 1;
     loop {
         let message = ended(test_message(&integration, &external_url, Timestamp::now()));
-        let result = match tokio::time::timeout(ATTEMPT, integration.courier.notify(&message)).await {
+        let result = match tokio::time::timeout(ATTEMPT, integration.notifier.notify(&message)).await {
             Ok(result) => result,
             Err(_) => Err(NotifyError::retryable(Reason::Timeout, format!("no answer within {}s", ATTEMPT.as_secs()))),
         };
@@ -191,13 +191,13 @@ fn failure(integration: &Integration, error: Option<&NotifyError>, now: Timestam
     let labels = [
         ("alertname", ALERT),
         ("receiver", integration.receiver.as_str()),
-        ("notifier", integration.notifier),
+        ("notifier", integration.kind),
         ("integration", integration.key.as_str()),
         ("severity", "critical"),
     ];
     let text = error.map(ToString::to_string).unwrap_or_default();
-    let summary = format!("receiver {} ({}) cannot be told: {text}", integration.receiver, integration.notifier);
-    let summary_zh = format!("接收方 {}（{}）自检失败：{text}", integration.receiver, integration.notifier);
+    let summary = format!("receiver {} ({}) cannot be told: {text}", integration.receiver, integration.kind);
+    let summary_zh = format!("接收方 {}（{}）自检失败：{text}", integration.receiver, integration.kind);
     Alert {
         labels: Labels::from_pairs(labels),
         annotations: Labels::from_pairs([("summary", summary.as_str()), ("summary_zh", summary_zh.as_str())]),
@@ -223,7 +223,7 @@ async fn tell_directly(
     let works = |receiver: &str| {
         results
             .iter()
-            .any(|(integration, result)| integration.receiver == receiver && result.is_ok() && integration.courier.action().is_none())
+            .any(|(integration, result)| integration.receiver == receiver && result.is_ok() && integration.notifier.action().is_none())
     };
     let unheard: Vec<&Alert> = failures
         .iter()
@@ -237,7 +237,7 @@ async fn tell_directly(
     let labels = Labels::from_pairs([("alertname", ALERT)]);
     let subject = Subject { group_key: "self-test", group_labels: &labels, external_url: &config.external_url, now };
     let shown = || unheard.iter().map(|alert| notified(alert, now)).collect();
-    let able = other.integrations.iter().filter(|integration| integration.courier.action().is_none());
+    let able = other.integrations.iter().filter(|integration| integration.notifier.action().is_none());
     let messages = able.map(|integration| {
         let message: Notification = compose(&subject, integration, NotifyReason::First, shown());
         pipeline::to_row(message, integration, now)

@@ -187,7 +187,7 @@ impl Deliverer {
             return;
         }
         let (log, former, first) = self.memory.lock().not_accepted(&self.integration.key, message, now);
-        self.bury(row, error, first && !is_about_messages(message), now).await;
+        self.give_up(row, error, first && !is_about_messages(message), now).await;
         // A failure is counted by the state itself; at worst the dispatcher writes the entry with its next one.
         let _ = self.state.record(&Transition { log, ..Transition::default() }).await;
         if let Some(letter) = former {
@@ -207,7 +207,7 @@ impl Deliverer {
         let count = self.mailbox.put_off(&row.delivery_id, now, |count| {
             error.retry_after.unwrap_or_default().max(first.saturating_mul(1 << count.min(20)).min(longest))
         });
-        let (receiver, notifier) = (&self.integration.receiver, self.integration.notifier);
+        let (receiver, notifier) = (&self.integration.receiver, self.integration.kind);
         if count == 1 {
             warn!(receiver, notifier, group_key = message.group_key, %error, "Message was refused; it waits apart and is tried again.");
         }

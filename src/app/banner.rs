@@ -34,13 +34,13 @@ pub fn banner(config: &Config, address: SocketAddr, state: &str, history: &str) 
 
 /// Whether a receiver only does something, and tells nobody.
 fn is_action(receiver: &Receiver) -> bool {
-    !receiver.integrations.is_empty() && receiver.integrations.iter().all(|integration| integration.courier.action().is_some())
+    !receiver.integrations.is_empty() && receiver.integrations.iter().all(|integration| integration.notifier.action().is_some())
 }
 
 fn receivers(config: &Config) -> String {
     let mut names: Vec<String> = Vec::new();
     for receiver in config.alerting.receivers.iter().filter(|r| !r.integrations.is_empty() && !is_action(r)) {
-        let kinds: Vec<&str> = receiver.integrations.iter().map(|i| i.notifier).collect();
+        let kinds: Vec<&str> = receiver.integrations.iter().map(|i| i.kind).collect();
         names.push(format!("{} ({})", receiver.name, kinds.join(", ")));
     }
     match (names.is_empty(), config.outside.known.active.len()) {

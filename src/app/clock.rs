@@ -143,7 +143,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Compares the time with what the last process wrote down into `folder`; `newest` is the newest sample, for want of that.
+    /// Compares the time with what the last process wrote down into `folder`; `newest` is the newest sample, used where nothing was written.
     pub(super) fn start(folder: Option<&Path>, newest: Option<Timestamp>, telemetry: &Telemetry) -> (Self, Option<Jump>) {
         let (now, monotonic) = (Timestamp::now(), clock::monotonic());
         let boot = std::fs::read_to_string(BOOT).unwrap_or_default();
@@ -179,7 +179,7 @@ impl Watch {
         };
         let Some(file) = &self.file else { return };
         let unfinished = file.with_extension("new");
-        // Whoever cannot write here says so elsewhere; without the file the next start knows less.
+        // That the folder cannot be written is reported elsewhere; without the file the next start knows less.
         if let Err(error) = std::fs::write(&unfinished, text).and_then(|()| std::fs::rename(&unfinished, file)) {
             debug!(file = %file.display(), %error, "The time cannot be written down.");
         }
@@ -200,7 +200,7 @@ struct Seen {
     same_since: i64,
 }
 
-/// Watches for ever.
+/// Watches until the process ends.
 pub(super) async fn watch(parts: Arc<Parts>) -> Result<(), std::convert::Infallible> {
     let mut seen: Option<Seen> = None;
     let (mut remembered, mut suspended) = (clock::monotonic(), suspension());

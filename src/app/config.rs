@@ -148,7 +148,7 @@ impl Config {
         }
         let named = root.or("watch_environment", false);
         let integrations = alerting.receivers.iter().flat_map(|receiver| &receiver.integrations);
-        let warnings: Vec<String> = Vec::into_iter(warnings).chain(integrations.filter_map(|one| one.courier.advice())).collect();
+        let warnings: Vec<String> = Vec::into_iter(warnings).chain(integrations.filter_map(|one| one.notifier.advice())).collect();
         let (rule_files, absent) = rule_files(root);
         let config = Config {
             name: root.file().to_owned(),
@@ -188,7 +188,7 @@ impl Config {
         }
     }
 
-    /// What its author may not expect: where changes are refused for want of a token.
+    /// What its author may not expect: where changes are refused because no token is set.
     pub fn advice(&self) -> Option<String> {
         let listens = self.web.listen.as_deref().unwrap_or(super::LISTEN).parse().ok();
         crate::web::admin::needs_token(&self.web, listens)
@@ -318,7 +318,7 @@ fn rule_files(root: &Section<'_>) -> (Vec<PathBuf>, ConfigErrors) {
                         key,
                         problem: format!("{} does not exist", pattern.display()),
                         remedy: "check the path".into(),
-                        bearable: false,
+                        non_fatal: false,
                     });
                 }
             }

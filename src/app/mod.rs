@@ -154,7 +154,7 @@ impl App {
         let scraper = Arc::new(Scraper::new(store.clone(), &telemetry, threads.collection.handle().clone()));
         let reloads = ReloadMetrics::register(&telemetry);
         reloads.succeeded(started_at);
-        // Whoever wants quiet sends standard output away; the lines say where to look, so they are not a log.
+        // Not a log: the lines tell people where to look. Redirect standard output to silence them.
         print!("{}", banner::banner(&config, listener.local_addr()?, &state_name, &history_name));
         let budget = Budget::new(config.memory.bytes);
         web::limits::register(&budget, &telemetry);
@@ -234,7 +234,7 @@ impl App {
                 ended(stop.subscribe()),
             )),
         };
-        let verdict = parts.clone().supervise(&mut loops).await;
+        let result = parts.clone().supervise(&mut loops).await;
         info!("Stopping.");
         parts.scraper.stop();
         if tokio::time::timeout(STOP_TIMEOUT, parts.rules.stop()).await.is_err() {
@@ -242,7 +242,7 @@ impl App {
         }
         loops.rules.abort();
         stop.send_replace(true);
-        if verdict.is_ok() {
+        if result.is_ok() {
             let rest = async { (loops.alerting.await.is_ok(), loops.server.await.is_ok()) };
             if tokio::time::timeout(STOP_TIMEOUT, rest).await.is_err() {
                 warn!("The last deliveries and answers took too long; deliveries are kept for the next start.");
@@ -253,7 +253,7 @@ impl App {
         if !parts.store.flush() {
             warn!("The last samples could not be written to the history.");
         }
-        verdict
+        result
     }
 }
 
@@ -430,7 +430,7 @@ async fn open_state(folder: Option<PathBuf>, url: Option<Secret>, listens: Socke
             let opened = match folder.as_deref().map(prepare_folder) {
                 Some(Ok(())) => open_file(&path).await.map_err(anyhow::Error::from),
                 Some(Err(error)) => Err(anyhow::anyhow!("the folder cannot be made; --state-dir takes another: {error}")),
-                None => Err(anyhow::anyhow!("no folder is known for it, for want of HOME; give --state-dir")),
+                None => Err(anyhow::anyhow!("HOME is not set, so no folder is known for it; pass --state-dir")),
             };
             file = folder.map(|_| path.clone());
             (opened, path.display().to_string())

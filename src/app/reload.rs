@@ -114,12 +114,12 @@ pub fn load(options: &Options) -> anyhow::Result<Config> {
 /// As [`load`], for a start: with a mistake that can be borne, such as a template that cannot be read, people are told at least. A reload
 /// with one is refused, because what runs is better.
 pub(super) fn load_for_start(options: &Options) -> anyhow::Result<Config> {
-    load_unless(options, |mistake| !mistake.bearable)
+    load_unless(options, |mistake| !mistake.non_fatal)
 }
 
 /// Whether this is a file of credentials that is read when they are used: what needs them fails until it is there, and the rest runs.
 fn may_come_later(mistake: &ConfigError) -> bool {
-    mistake.bearable && (mistake.key.ends_with("_file") || mistake.key.ends_with(".files"))
+    mistake.non_fatal && (mistake.key.ends_with("_file") || mistake.key.ends_with(".files"))
 }
 
 fn load_unless(options: &Options, refused: fn(&ConfigError) -> bool) -> anyhow::Result<Config> {

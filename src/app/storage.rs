@@ -25,7 +25,7 @@ pub(super) fn open(options: &Options, config: &Config, now: Timestamp) -> (Arc<S
     let limits = config.series.limits();
     let folder = state_folder(options);
     if folder.is_none() && config.storage.path.is_none() {
-        let error = "no folder is known for it, for want of HOME; give --state-dir";
+        let error = "HOME is not set, so no folder is known for it; pass --state-dir";
         error!(error, "The history cannot be kept on disk; samples live in memory and are lost at the end.");
         return (Arc::new(Store::new(limits)), format!("in memory only: {error}"));
     }
@@ -39,7 +39,7 @@ pub(super) fn open(options: &Options, config: &Config, now: Timestamp) -> (Arc<S
     }
 }
 
-/// Keeps the history in order, for ever.
+/// Maintains the history until the process ends.
 pub(super) async fn maintain(store: Arc<Store>) -> Result<(), tokio::task::JoinError> {
     while store.awaits_history() {
         // Memory alone needs the same upkeep, though less often than the folder is tried.

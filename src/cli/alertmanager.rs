@@ -1,11 +1,11 @@
-//! `check alertmanager`: an `alertmanager.yml` gets the verdict of `amtool check-config`; output and exit status are amtool's.
+//! `check alertmanager`: an `alertmanager.yml` gets the result of `amtool check-config`; output and exit status are amtool's.
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::alerting::verdict::{Checked, check};
+use crate::alerting::amtool_check::{Checked, check};
 use crate::config::{ConfigErrors, Document};
 
 /// Largest file accepted on standard input, in bytes.
@@ -25,7 +25,7 @@ pub fn check_alertmanager(args: &CheckAlertmanagerArgs, out: &mut dyn Write, err
     let files = if args.files.is_empty() { &[PathBuf::from("-")] as &[PathBuf] } else { &args.files };
     for file in files {
         write!(out, "Checking '{}'", file.display())?;
-        match verdict(file)? {
+        match check_file(file)? {
             Ok(checked) => {
                 writeln!(out, "  SUCCESS\nFound:\n - global config\n - route")?;
                 writeln!(out, " - {} inhibit rules", checked.alerting.inhibit_rules.len())?;
@@ -54,7 +54,7 @@ pub fn check_alertmanager(args: &CheckAlertmanagerArgs, out: &mut dyn Write, err
     Ok(u8::from(failed > 0))
 }
 
-fn verdict(file: &Path) -> io::Result<Result<Checked, ConfigErrors>> {
+fn check_file(file: &Path) -> io::Result<Result<Checked, ConfigErrors>> {
     let document = if file.as_os_str() == "-" {
         let mut text = String::new();
         io::stdin().take(MAX_INPUT).read_to_string(&mut text)?;

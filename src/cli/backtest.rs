@@ -120,8 +120,8 @@ fn text(report: &Report, options: &Options, all: bool, took: Duration) -> String
         report.rules.len(),
     );
     let _ = writeln!(out, "{} evaluations in {:.1} s.", report.evaluations, took.as_secs_f64());
-    for remark in &report.remarks {
-        let _ = writeln!(out, "NOTE: {remark}.");
+    for note in &report.notes {
+        let _ = writeln!(out, "NOTE: {note}.");
     }
     for (rule, count, error) in &report.errors {
         let _ = writeln!(out, "FAILED: rule {rule:?}, {count} times, at last: {error}");
@@ -190,7 +190,7 @@ fn to_json(report: &Report, options: &Options) -> Json {
     };
     let error = |(rule, count, error): &(String, u64, String)| json!({ "rule": rule, "count": count, "last": error });
     json!({
-        "from": options.from.rfc3339(), "to": options.to.rfc3339(), "evaluations": report.evaluations, "remarks": report.remarks,
+        "from": options.from.rfc3339(), "to": options.to.rfc3339(), "evaluations": report.evaluations, "remarks": report.notes,
         "errors": report.errors.iter().map(error).collect::<Vec<_>>(), "rules": report.rules.iter().map(rule).collect::<Vec<_>>(),
     })
 }

@@ -53,15 +53,15 @@ async fn tell(receiver: &Receiver, external_url: &str) -> bool {
     let mut all = true;
     for integration in &receiver.integrations {
         let message = test_message(integration, external_url, Timestamp::now());
-        let outcome = tokio::time::timeout(DEADLINE, integration.courier.notify(&message)).await;
+        let outcome = tokio::time::timeout(DEADLINE, integration.notifier.notify(&message)).await;
         all &= matches!(outcome, Ok(Ok(())));
-        if matches!(outcome, Ok(Ok(()))) && integration.courier.digest() == Digest::Never {
+        if matches!(outcome, Ok(Ok(()))) && integration.notifier.digest() == Digest::Never {
             // For a pager the message is an incident, which must not stay open.
-            let over = tokio::time::timeout(DEADLINE, integration.courier.notify(&ended(message))).await;
+            let over = tokio::time::timeout(DEADLINE, integration.notifier.notify(&ended(message))).await;
             all &= matches!(over, Ok(Ok(())));
         }
         match outcome {
-            Ok(Ok(())) if integration.courier.action().is_some() => say!("{}: can be taken; nothing was done", integration.key),
+            Ok(Ok(())) if integration.notifier.action().is_some() => say!("{}: can be taken; nothing was done", integration.key),
             Ok(Ok(())) => say!("{}: accepted", integration.key),
             Ok(Err(error)) => say!("{}: FAILED: {}: {error}", integration.key, error.reason.as_str()),
             Err(_) => say!("{}: FAILED: timeout: no answer within {}s", integration.key, DEADLINE.as_secs()),

@@ -10,9 +10,9 @@ use super::alert::pairs;
 use super::server::ServerArgs;
 use super::silence::labels_of;
 use super::terminal::say;
+use crate::alerting::amtool_check::{check, is_alertmanager_file};
 use crate::alerting::matchers::canonical;
 use crate::alerting::route::{Route, Routes};
-use crate::alerting::verdict::{check, is_alertmanager_file};
 use crate::app::{self, Options};
 use crate::config::Document;
 

@@ -127,7 +127,7 @@ impl Document {
             key: String::new(),
             problem,
             remedy: remedy.into(),
-            bearable: false,
+            non_fatal: false,
         };
         let bytes = std::fs::read(path).map_err(|e| fail(format!("cannot be read: {e}"), "check the path and its permissions"))?;
         let text = String::from_utf8(bytes).map_err(|_| fail("is not UTF-8 text".into(), "save it as UTF-8"))?;
@@ -278,7 +278,7 @@ impl<'a> Composer<'a> {
             key: String::new(),
             problem,
             remedy: remedy.into(),
-            bearable: false,
+            non_fatal: false,
         }
     }
 

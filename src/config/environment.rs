@@ -52,7 +52,7 @@ impl Environment {
             key: String::new(),
             problem,
             remedy: remedy.into(),
-            bearable: false,
+            non_fatal: false,
         };
         let text = std::fs::read_to_string(path)
             .map_err(|e| fail(None, format!("cannot be read: {e}"), "check the path given with --env-file"))?;

@@ -18,7 +18,7 @@ pub struct ConfigError {
     /// What to do about it, `""` when the problem says it.
     pub remedy: String,
     /// Whether one can run with it: then it is a warning at a start, because nobody would be told anything without one.
-    pub bearable: bool,
+    pub non_fatal: bool,
 }
 
 impl fmt::Display for ConfigError {

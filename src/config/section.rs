@@ -41,7 +41,7 @@ impl<'a> Loader<'a> {
                 key: String::new(),
                 problem: "holds more than one YAML document".into(),
                 remedy: "remove the line --- and what follows it, or put that into a file of its own".into(),
-                bearable: false,
+                non_fatal: false,
             });
         }
         Loader {
@@ -168,7 +168,7 @@ impl<'a> Section<'a> {
     pub fn secret_file(&self, key: &str, path: PathBuf) -> SecretSource {
         let source = SecretSource::File(path);
         if let Err(problem) = source.current() {
-            self.bearable_at(self.position(key), key, problem, "check the path and its permissions".into());
+            self.non_fatal_at(self.position(key), key, problem, "check the path and its permissions".into());
         }
         source
     }
@@ -316,7 +316,7 @@ impl<'a> Section<'a> {
     }
 
     /// As [`Section::error_at`], for a mistake with which one can run.
-    pub fn bearable_at(&self, position: Position, key: &str, problem: String, remedy: String) {
+    pub fn non_fatal_at(&self, position: Position, key: &str, problem: String, remedy: String) {
         self.record(position, key, problem, remedy, true);
     }
 
@@ -336,13 +336,13 @@ impl<'a> Section<'a> {
         notes.iter().map(ToString::to_string).collect()
     }
 
-    fn record(&self, position: Position, key: &str, problem: String, remedy: String, bearable: bool) {
-        self.loader.errors.borrow_mut().push(self.about(position, key, problem, remedy, bearable));
+    fn record(&self, position: Position, key: &str, problem: String, remedy: String, non_fatal: bool) {
+        self.loader.errors.borrow_mut().push(self.about(position, key, problem, remedy, non_fatal));
     }
 
-    fn about(&self, position: Position, key: &str, problem: String, remedy: String, bearable: bool) -> ConfigError {
+    fn about(&self, position: Position, key: &str, problem: String, remedy: String, non_fatal: bool) -> ConfigError {
         let key = if key.is_empty() { self.path.clone() } else { self.child_path(key) };
-        ConfigError { file: self.file().into(), position: Some(position), key, problem, remedy, bearable }
+        ConfigError { file: self.file().into(), position: Some(position), key, problem, remedy, non_fatal }
     }
 
     /// Records a mistake that was found in another file, which this one names.

@@ -117,7 +117,7 @@ enum Trust {
     System,
     /// The certificates of `ca`, as roots, and as they are.
     These(Arc<WebPkiServerVerifier>, Vec<CertificateDer<'static>>),
-    /// `insecure_skip_verify`. The handshake's signature is not checked either: whoever is in the middle could sign with a key of his own,
+    /// `insecure_skip_verify`. The handshake's signature is not checked either: a machine in the middle could sign with a key of his own,
     /// and a certificate too old in form to be read for its key (X.509 version 1) would be refused.
     Anyone,
 }

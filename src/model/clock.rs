@@ -1,6 +1,6 @@
 //! The process's clock: wall time that runs as evenly as the monotonic clock, and steps only when somebody says so.
 //!
-//! Whoever asks [`Timestamp::now`] gets the wall clock as long as it runs beside the monotonic one. When it has jumped (NTP, a flat
+//! [`Timestamp::now`] returns the wall clock as long as it runs beside the monotonic one. When it has jumped (NTP, a flat
 //! battery, somebody's hand), time goes on as before until [`adopt`] takes the new time, at a moment when samples, timers and rules can be
 //! moved with it. Small corrections are followed at once. The time that a machine was suspended is no jump: it has passed.
 
@@ -71,7 +71,7 @@ pub(super) fn now() -> Timestamp {
     let offset = OFFSET.load(Ordering::Relaxed);
     if offset == UNSET || is_followed(measured, offset) {
         if measured != offset {
-            // Whoever was quicker was right, too.
+            // Another thread set it first; its value is as good.
             let _ = OFFSET.compare_exchange(offset, measured, Ordering::Relaxed, Ordering::Relaxed);
         }
         return Timestamp(monotonic.saturating_add(measured));

@@ -2,7 +2,7 @@
 //!
 //! What a query makes of label sets (names dropped, groups, partners) depends on nothing but the sets: it is made once and kept beside
 //! them, until the last user of the sets goes. A list without metric names is a view of the list with them: its sets are made only for
-//! whoever looks at them, which an aggregation does not.
+//! code that reads them, which an aggregation does not.
 
 use std::any::Any;
 use std::collections::HashMap;

@@ -75,7 +75,7 @@ impl Notifier for DingTalk {
                 url.query_pairs_mut().append_pair("timestamp", &now.to_string()).append_pair("sign", &sign(secret, now));
             }
             let body = within(MAX_BODY, |limit| self.payload(notification, limit));
-            CODES.verdict(self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?)
+            CODES.check(self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?)
         })
     }
 

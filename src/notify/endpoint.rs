@@ -1,4 +1,4 @@
-//! One HTTP attempt of a courier: its `http_config`, its deadline, and the verdict on the answer (SEMANTICS 172).
+//! One HTTP attempt of a notifier: its `http_config`, its deadline, and whether the answer accepts the message (SEMANTICS 172).
 //!
 //! 2xx is success; 429, 5xx and transport errors may be tried again, with the wait of `Retry-After` where there is one; everything else is
 //! permanent. Of the answer's body at most 64 KiB are read; what explains a refusal is quoted, without secrets. A redirect that would lose the
@@ -67,7 +67,7 @@ impl Endpoint {
         self.config.secrets()
     }
 
-    /// Sends once. Errs where no status came back; the answer's own verdict is [`Answer::accepted`].
+    /// Sends once. Errs where no status came back; whether the answer accepts the message says [`Answer::accepted`].
     pub(super) async fn send(&self, request: Request) -> Result<Answer, NotifyError> {
         let deadline = Instant::now() + self.timeout;
         let timed_out = |_| HttpError::new(HttpErrorKind::Timeout, "timed out");
@@ -162,7 +162,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The verdict of the status alone.
+    /// Whether the status alone accepts the message.
     pub(super) fn accepted(self) -> Result<Self, NotifyError> {
         let text = match (self.status, &self.moved_to) {
             (300..=399, Some(host)) => format!("answered {}: redirected to {host}, which would lose the message", self.status),

@@ -1,4 +1,4 @@
-//! The verdict on one attempt.
+//! How one attempt ended.
 
 use std::time::Duration;
 

@@ -79,7 +79,7 @@ impl Notifier for Feishu {
             drop(next);
             let now = Timestamp::now().0.div_euclid(1000);
             let body = within(MAX_BODY, |limit| self.payload(notification, limit, now));
-            CODES.verdict(self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?)
+            CODES.check(self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?)
         })
     }
 

@@ -55,7 +55,7 @@ impl Field {
         let library = section.given::<Library>().unwrap_or_default();
         let template = Template::notification(&source, &library).map_err(|problem| {
             let problem = problem.to_string();
-            section.bearable_at(position, key, problem.clone(), "write it as Alertmanager's templates are written".into());
+            section.non_fatal_at(position, key, problem.clone(), "write it as Alertmanager's templates are written".into());
             problem
         });
         for name in template.iter().flat_map(Template::undefined) {

@@ -1,4 +1,4 @@
-//! Couriers: each kind brings one message to one place, in one attempt, and says whether another attempt can help.
+//! Notifiers: each kind sends one message to one destination, in one attempt, and says whether another attempt can help.
 //!
 //! They know no routes, silences or retries. To add one, copy the nearest file, export `KIND`, and list it in [`NOTIFIERS`].
 

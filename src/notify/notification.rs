@@ -1,4 +1,4 @@
-//! What a courier carries: one group of alerts at one flush. It can be written to the outbox and read back unchanged.
+//! What a notifier carries: one group of alerts at one flush. It can be written to the outbox and read back unchanged.
 
 use std::borrow::Cow;
 

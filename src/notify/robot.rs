@@ -50,7 +50,7 @@ pub(super) fn with_words(mut text: String, title: &str, keyword: &str, own: bool
 
 impl Codes {
     /// HTTP 200 proves nothing (SEMANTICS 217): the code must be there and be 0.
-    pub(super) fn verdict(&self, answer: Answer) -> Result<(), NotifyError> {
+    pub(super) fn check(&self, answer: Answer) -> Result<(), NotifyError> {
         let answer = answer.accepted()?;
         let json = answer.json()?;
         let Some(code) = self.keys.iter().find_map(|key| json[*key].as_i64()) else {

@@ -67,7 +67,7 @@ impl Notifier for WeCom {
             let started = Instant::now();
             self.bucket.take(started)?;
             let request = Request::post_json(url.clone(), &self.payload(notification), self.endpoint.timeout());
-            CODES.verdict(self.endpoint.send(request).await?)?;
+            CODES.check(self.endpoint.send(request).await?)?;
             if let Some(png) = Some(notification).filter(|_| self.picture).and_then(|n| picture::of(n, &self.style)) {
                 drop(picture::send(notification, started, self.send_picture(url, &png)).await);
             }
@@ -97,7 +97,7 @@ impl WeCom {
         }
         let md5: String = Md5::digest(png).iter().map(|byte| format!("{byte:02x}")).collect();
         let body = json!({"msgtype": "image", "image": {"base64": BASE64_STANDARD.encode(png), "md5": md5}});
-        CODES.verdict(self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?)
+        CODES.check(self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?)
     }
 
     fn payload(&self, n: &Notification) -> Value {

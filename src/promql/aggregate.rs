@@ -52,7 +52,7 @@ pub(super) fn eval(evaluator: &Evaluator<'_>, aggregate: &Aggregate) -> Result<F
         }
         AggregateOp::LimitRatio => limit_ratio(evaluator, aggregate, input, &params),
         AggregateOp::Quantile => {
-            let warn = |q: f64| evaluator.query.remark(Severity::Warning, invalid_quantile(q), param_span(aggregate));
+            let warn = |q: f64| evaluator.query.annotate(Severity::Warning, invalid_quantile(q), param_span(aggregate));
             if params.iter().any(|q| q.is_nan()) {
                 warn(f64::NAN);
             }
@@ -184,7 +184,7 @@ fn variance(values: &[f64]) -> f64 {
 /// Where the parameter stands, without parentheses around it.
 fn param_span(aggregate: &Aggregate) -> Span {
     let Some(param) = &aggregate.param else { return aggregate.span };
-    param.remarked(true)
+    param.annotated_span(true)
 }
 
 /// The greatest parameter; NaN if one is.
@@ -275,7 +275,7 @@ fn limit_ratio(evaluator: &Evaluator<'_>, aggregate: &Aggregate, mut input: Fram
     }
     let warn = |ratio: f64, cap: f64| {
         let text = format!("PromQL warning: ratio value should be between -1 and 1, got {}, capping to {cap}", format_float_g(ratio));
-        evaluator.query.remark(Severity::Warning, text, param_span(aggregate));
+        evaluator.query.annotate(Severity::Warning, text, param_span(aggregate));
     };
     if greatest(params) > 1.0 {
         warn(greatest(params), 1.0);

@@ -1,4 +1,4 @@
-//! Sums and means of groups with native histograms in them, and the remarks of aggregations that leave histograms out.
+//! Sums and means of groups with native histograms in them, and the annotations of aggregations that leave histograms out.
 
 use super::ast::{Aggregate, AggregateOp};
 use super::eval::Evaluator;
@@ -27,7 +27,7 @@ struct State {
 /// `sum` and `avg` of floats or of histograms; a group of both has a warning and no value.
 pub(super) fn combine(evaluator: &Evaluator<'_>, aggregate: &Aggregate, grouping: &Grouping, input: &Frame) -> Result<Frame, EvalError> {
     let span = aggregate.expr.span();
-    let warn = |text: String| evaluator.query.remark(Severity::Warning, text, span);
+    let warn = |text: String| evaluator.query.annotate(Severity::Warning, text, span);
     let groups = input.rows.groups(grouping);
     let mut out = Frame::absent(evaluator.query, input.steps, groups.labels.clone())?;
     for group in 0..groups.labels.len() {
@@ -106,6 +106,6 @@ pub(super) fn ignore(evaluator: &Evaluator<'_>, aggregate: &Aggregate, input: &m
         AggregateOp::Topk | AggregateOp::Bottomk => aggregate.span,
         _ => aggregate.expr.span(),
     };
-    evaluator.query.remark(Severity::Info, format!("PromQL info: ignored histogram in {} aggregation", aggregate.op), span);
+    evaluator.query.annotate(Severity::Info, format!("PromQL info: ignored histogram in {} aggregation", aggregate.op), span);
     input.compact();
 }

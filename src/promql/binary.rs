@@ -102,7 +102,7 @@ impl<'a> Mixed<'a> {
         })
     }
 
-    fn remark(self, evaluator: &Evaluator<'_>) {
+    fn annotate(self, evaluator: &Evaluator<'_>) {
         let (op, span) = (self.binary.op, self.binary.span);
         for (_, mismatch) in self.wrong.into_iter().flatten() {
             let (severity, text) = match mismatch {
@@ -114,7 +114,7 @@ impl<'a> Mixed<'a> {
                     (Severity::Warning, format!("PromQL warning: incompatible bucket layout encountered for binary operator {op}"))
                 }
             };
-            evaluator.query.remark(severity, text, span);
+            evaluator.query.annotate(severity, text, span);
         }
     }
 }
@@ -144,7 +144,7 @@ fn mixed_with_scalar(evaluator: &Evaluator<'_>, binary: &Binary, vector: &mut Fr
         }
     }
     vector.histograms = after;
-    mixed.remark(evaluator);
+    mixed.annotate(evaluator);
 }
 
 fn with_scalar(evaluator: &Evaluator<'_>, binary: &Binary, mut vector: Frame, scalar: &[f64], swapped: bool) -> Result<Frame, EvalError> {
@@ -378,7 +378,7 @@ fn matched(evaluator: &Evaluator<'_>, binary: &Binary, matching: &Matching, left
         }
     }
     if let Some(mixed) = mixed {
-        mixed.remark(evaluator);
+        mixed.annotate(evaluator);
     }
     match (duplicates, repeated) {
         (Some(found), repeated) if repeated.is_none_or(|step| found.step <= step) => Err(found.error(one, swapped)),

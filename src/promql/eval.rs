@@ -50,7 +50,7 @@ impl Steps {
     }
 }
 
-/// What one query shares: limits, the range of `@ start()` and `@ end()`, what was remarked.
+/// What one query shares: limits, the range of `@ start()` and `@ end()`, annotations.
 pub(super) struct Query<'a> {
     pub(super) engine: &'a Engine,
     pub(super) store: &'a Store,
@@ -97,8 +97,8 @@ impl<'a> Query<'a> {
         self.samples.set(self.samples.get().saturating_sub(samples));
     }
 
-    /// Remembers a remark, once; the place is that of the last one with this text.
-    pub(super) fn remark(&self, severity: Severity, message: String, span: Span) {
+    /// Remembers an annotation, once; the place is that of the last one with this text.
+    pub(super) fn annotate(&self, severity: Severity, message: String, span: Span) {
         let mut annotations = self.annotations.borrow_mut();
         match annotations.iter_mut().find(|a| a.severity == severity && a.message == message) {
             Some(known) => known.span = span,

@@ -178,7 +178,7 @@ impl<'a> Evaluator<'a> {
                     _ if histograms.is_empty() => compute(range)?,
                     Native::Ignored => {
                         if !range.values.is_empty() {
-                            Mixed { range, name: all[series].metric_name(), call, query: self.query }.remark_ignored();
+                            Mixed { range, name: all[series].metric_name(), call, query: self.query }.annotate_ignored();
                         }
                         compute(range)?
                     }

@@ -40,7 +40,7 @@ impl<'a> Evaluator<'a> {
         (2 * count <= self.steps.count).then_some((Evaluator { query: self.query, steps }, first))
     }
 
-    /// The instants outside of which the expression has no value, nor anything to remark or to refuse; `None` when that is not known.
+    /// The instants outside of which the expression has no value, nor anything to annotate or to refuse; `None` when that is not known.
     /// `reach` is how much further the windows of subqueries around it look.
     fn live(&self, expr: &Expr, reach: i64) -> Option<Interval> {
         deep(|| self.live_node(expr, reach))
@@ -83,7 +83,7 @@ impl<'a> Evaluator<'a> {
         if call.function.returns != ValueType::Vector || MAKE_VALUES.contains(&call.function.name) {
             return None;
         }
-        // A number that changes from step to step may be remarked on where there is no value.
+        // A number that changes from step to step may be annotated where there is no value.
         if call.args.iter().any(|arg| arg.value_type() == ValueType::Scalar && !matches!(arg, Expr::Number(_))) {
             return None;
         }

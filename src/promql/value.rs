@@ -71,7 +71,7 @@ pub enum Severity {
     Info,
 }
 
-/// A remark on a result.
+/// An annotation of a result.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Annotation {
     /// How serious it is.
@@ -97,7 +97,7 @@ impl Annotation {
 pub struct Evaluated {
     /// The value.
     pub value: Value,
-    /// Remarks, each once.
+    /// Annotations, each once.
     pub annotations: Vec<Annotation>,
     /// Samples that were read, in all.
     pub samples_read: usize,
@@ -108,8 +108,8 @@ pub struct Evaluated {
 }
 
 impl Evaluated {
-    /// The remarks of one severity with their place in `query`.
-    pub fn remarks(&self, severity: Severity, query: &str) -> Vec<String> {
+    /// The annotations of one severity with their place in `query`.
+    pub fn annotations(&self, severity: Severity, query: &str) -> Vec<String> {
         self.annotations.iter().filter(|a| a.severity == severity).map(|a| a.render(query)).collect()
     }
 }
@@ -120,7 +120,7 @@ pub enum EvalError {
     /// The deadline passed.
     #[error("query timed out in expression evaluation")]
     TimedOut,
-    /// Whoever asked has gone.
+    /// The client has gone.
     #[error("query was canceled in expression evaluation")]
     Canceled,
     /// More samples than the engine may hold at once.
@@ -168,7 +168,7 @@ impl Interrupt {
         Interrupt(AtomicU8::new(0))
     }
 
-    /// Ends the evaluation: whoever asked has gone.
+    /// Ends the evaluation: the client has gone.
     pub fn cancel(&self) {
         self.0.store(1, Ordering::Relaxed);
     }

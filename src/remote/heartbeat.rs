@@ -1,4 +1,4 @@
-//! A heartbeat to a URL outside (`heartbeat: {url, interval}`): whoever listens there notices when this nightbell is gone, which it cannot
+//! A heartbeat to a URL outside (`heartbeat: {url, interval}`): the service there notices when this nightbell is gone, which it cannot
 //! tell itself. A plain GET, as the usual dead man's switches take it; failures are counted, logged when they begin and end, and harmless.
 
 use std::convert::Infallible;
@@ -68,7 +68,7 @@ impl Metrics {
     }
 }
 
-/// Beats for ever, as `settings` says at the time.
+/// Sends heartbeats until the process ends, as `settings` says at the time.
 pub async fn run(settings: Arc<RwLock<Option<Heartbeat>>>, metrics: Metrics) -> Result<(), Infallible> {
     let (client, mut failing) = (Client::plain(), false);
     loop {

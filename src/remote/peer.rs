@@ -282,8 +282,8 @@ impl Watch {
 
     /// Takes a heartbeat that came at `now`, or says why not.
     pub fn take(&self, heartbeat: &Heartbeat, now: Timestamp) -> Result<(), Refusal> {
-        let verdict = self.judge(heartbeat, now);
-        match verdict {
+        let outcome = self.judge(heartbeat, now);
+        match outcome {
             Ok(()) => {
                 let labels = PeerLabels { peer: heartbeat.from.clone() };
                 self.metrics.received.get_or_create(&labels).inc();
@@ -293,7 +293,7 @@ impl Watch {
                 self.metrics.refused.get_or_create(&RefusalLabels { reason: refusal.as_str() }).inc();
             }
         }
-        verdict
+        outcome
     }
 
     fn judge(&self, heartbeat: &Heartbeat, now: Timestamp) -> Result<(), Refusal> {
@@ -320,7 +320,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Sends heartbeats for ever, as the configuration says at the time.
+    /// Sends heartbeats until the process ends, as the configuration says at the time.
     pub async fn run(self) -> Result<(), Infallible> {
         let (client, mut failing) = (Client::plain(), BTreeMap::<String, bool>::new());
         loop {
@@ -401,7 +401,7 @@ mod tests {
         for heartbeat in wrong {
             assert_eq!(b.take(&heartbeat, later), Err(Refusal::Signature), "{heartbeat:?}");
         }
-        assert_eq!(b.take(&a.beat("b", later), later), Ok(()), "the true one is taken all the same");
+        assert_eq!(b.take(&a.beat("b", later), later), Ok(()), "the true one is still taken");
         let count = |refusal: Refusal| b.metrics.refused.get_or_create(&RefusalLabels { reason: refusal.as_str() }).get();
         assert_eq!(Refusal::ALL.map(count), [2, 4, 2, 2]);
     }

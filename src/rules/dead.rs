@@ -97,7 +97,7 @@ impl DeadRules {
         self.seen.lock().dead.iter().cloned().collect()
     }
 
-    /// Looks for ever; tells each dead selector once, and when it comes to life.
+    /// Runs until the process ends. Logs each dead selector once, and again when it matches.
     pub async fn run(self: Arc<Self>) -> Result<(), tokio::task::JoinError> {
         loop {
             tokio::time::sleep(LOOK).await;
@@ -228,7 +228,7 @@ fn hint(store: &Store, selector: &VectorSelector, now: Timestamp) -> Option<Stri
     Some(format!("{name} exists, but never with all these labels"))
 }
 
-/// The nearest of the names: by a slip of the finger, else by the longest common beginning of whole words.
+/// The nearest of the names: a likely typo, else by the longest common beginning of whole words.
 fn closest<'a>(name: &str, names: &'a [String]) -> Option<&'a str> {
     let words = |other: &str| name.split('_').zip(other.split('_')).take_while(|(a, b)| a == b).count();
     let slip = nearest(name, names.iter().map(String::as_str));

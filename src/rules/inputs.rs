@@ -109,7 +109,7 @@ impl<'a> Inputs<'a> {
 
     /// What keeps an alert without a result as it is; `None`: its condition has ended.
     pub fn held(&mut self, alert: &ActiveAlert, before: Option<&Held>) -> Option<Held> {
-        // An alert that was raised for want of data ends when there are some.
+        // A no-data alert resolves when data returns.
         if alert.no_data {
             return None;
         }

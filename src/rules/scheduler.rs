@@ -246,7 +246,7 @@ impl Scheduler {
         self.hand_on(outcome).await
     }
 
-    /// Evaluates what is due, for ever, and urgent rules whenever `arrivals` changes because samples came in. Ends only when it cannot go
+    /// Evaluates rules when they are due, and urgent rules whenever `arrivals` changes because samples came in. Ends only when it cannot go
     /// on. `overdue` says whether a target should have been collected a while ago: after a pause of the process or the machine those come
     /// before the first judgement, if they do not take long.
     pub async fn run(&self, mut arrivals: watch::Receiver<u64>, overdue: impl Fn() -> bool) -> Result<(), Error> {
@@ -291,7 +291,7 @@ impl Scheduler {
         }
     }
 
-    /// The clock is about to jump: holds evaluation until the guard is dropped. Waits for the one under way, but not for ever.
+    /// The clock is about to jump: holds evaluation until the guard is dropped. Waits for the one under way, but not longer than a deadline.
     pub async fn hold(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
         tokio::time::timeout(HOLD, self.turn.lock()).await.ok()
     }
@@ -459,7 +459,7 @@ impl Scheduler {
         (at, u64::try_from(missed).unwrap_or(0))
     }
 
-    /// Marks the series of groups that went two intervals ago, those apart that another group writes now.
+    /// Marks the series of groups that went two intervals ago, except series that another group now writes.
     fn write_ends(&self, now: Timestamp) {
         let inner = &mut *self.inner.lock();
         if !inner.ended.iter().any(|(at, _)| *at <= now) {

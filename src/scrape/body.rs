@@ -40,7 +40,7 @@ impl Body {
             Body::Plain(body) => Cow::Borrowed(body),
             Body::Deflated { bytes, length } => {
                 let mut text = Vec::with_capacity(*length);
-                // A `Writer` made these bytes and nothing changes them: only broken memory could, and whoever asks then gets no page.
+                // A `Writer` made these bytes and nothing changes them: only broken memory could, and then the request gets no page.
                 let inflated = DeflateDecoder::new(&**bytes).read_to_end(&mut text);
                 assert_eq!(inflated.ok(), Some(*length), "what was deflated here can be inflated");
                 Cow::Owned(text)

@@ -17,7 +17,7 @@ pub(super) struct HttpTarget {
     /// Equal for equal targets of equal jobs.
     pub(super) key: u64,
     pub(super) info: TargetInfo,
-    /// Or why it cannot be asked: it is down all the same.
+    /// Or why it cannot be scraped: the target is listed and down.
     pub(super) url: Result<Url, String>,
 }
 

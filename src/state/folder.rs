@@ -45,7 +45,7 @@ impl FolderLock {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut text = String::new();
-                // Whoever has it may be writing just now.
+                // Its owner may be writing just now.
                 let _ = Read::by_ref(&mut file).take(MAX_TEXT).read_to_string(&mut text);
                 let by: String = text.trim().chars().filter(|c| !c.is_control()).collect();
                 return Err(LockError::InUse { by: if by.is_empty() { "unnamed".into() } else { by } });

@@ -222,8 +222,8 @@ impl State {
     }
 
     /// Moves a message to the dead letters and drops the oldest of those beyond [`MAX_DEAD_LETTERS`].
-    pub async fn bury_message(&self, letter: &DeadLetter) -> Result<(), Error> {
-        self.write("bury message", &[bury(letter), remove(&letter.message.delivery_id), forget_oldest_letters()]).await
+    pub async fn move_to_dead_letters(&self, letter: &DeadLetter) -> Result<(), Error> {
+        self.write("move to dead letters", &[insert_letter(letter), remove(&letter.message.delivery_id), forget_oldest_letters()]).await
     }
 
     /// Removes a dead letter.
@@ -313,7 +313,7 @@ fn remove(delivery_id: &str) -> Statement {
     statement("DELETE FROM outbox WHERE delivery_id = $1", [delivery_id.into()])
 }
 
-fn bury(letter: &DeadLetter) -> Statement {
+fn insert_letter(letter: &DeadLetter) -> Statement {
     let message = &letter.message;
     statement(
         "INSERT INTO dead_letters (delivery_id, integration, group_key, created_ms, died_ms, error, body, served) \

@@ -51,7 +51,7 @@ impl Reach {
     }
 }
 
-/// Polls in the runtime in which the database was opened, so that sockets and timers belong to it, whoever asks: a connection must not
+/// Polls in the runtime in which the database was opened, so that sockets and timers belong to it, whatever task asks: a connection must not
 /// wait for a runtime whose only thread is busy with something else.
 async fn at_home<T>(home: &Handle, mut run: Pin<Box<impl Future<Output = T>>>) -> T {
     std::future::poll_fn(|context| {

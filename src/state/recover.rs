@@ -87,9 +87,8 @@ impl State {
     /// Reads every page once and compares: SQLite's own check.
     async fn check(&self) -> Result<(), Error> {
         let Pool::Sqlite(_) = self.pool() else { return Ok(()) };
-        let (verdict,): (String,) =
-            on_pool!(self, "check", |pool| async { sqlx::query_as("PRAGMA quick_check(1)").fetch_one(pool).await })?;
-        if verdict == "ok" { Ok(()) } else { Err(Error::Damaged(verdict)) }
+        let (answer,): (String,) = on_pool!(self, "check", |pool| async { sqlx::query_as("PRAGMA quick_check(1)").fetch_one(pool).await })?;
+        if answer == "ok" { Ok(()) } else { Err(Error::Damaged(answer)) }
     }
 }
 

@@ -100,7 +100,7 @@ impl Store {
             samples.clear();
             match series.window(start.saturating_sub(1), i64::MAX, &inner.columns, &self.decoded, &mut scratch) {
                 Ok(window) => samples.extend(window),
-                // Whoever reads it counts and reports it.
+                // Reading it counts and reports the damage.
                 Err(_) => continue,
             }
             let window = samples.window();

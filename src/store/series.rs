@@ -73,7 +73,7 @@ impl Gathered {
         self.values.extend_from_slice(window.values);
         let place = self.histograms.len();
         self.histograms.extend_from_slice(window.histograms);
-        // The one that it follows stood elsewhere, and may be lost: whoever reads must compare.
+        // The one that it follows stood elsewhere, and may be lost: readers must compare.
         if let Some((_, first)) = self.histograms.get_mut(place).filter(|(_, first)| first.hint == ResetHint::NotReset) {
             Arc::make_mut(first).hint = ResetHint::Unknown;
         }

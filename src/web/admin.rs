@@ -1,4 +1,4 @@
-//! Who may change something: whoever sends the administrator's token. Where none is configured, this machine as itself: a request from here
+//! Who may change something: requests with the administrator's token. Where none is configured, this machine as itself: a request from here
 //! that neither a page of somebody else's in a browser nor a proxy can have made, as far as a request shows that.
 
 use std::net::{IpAddr, SocketAddr};
@@ -45,7 +45,7 @@ pub struct LocalEnd {
     pub tls: bool,
 }
 
-/// Whoever sent the request has logged in as `web.config_file` asks for it.
+/// The client has logged in as `web.config_file` asks for it.
 #[derive(Clone, Copy, Debug)]
 pub struct LoggedIn;
 
@@ -95,7 +95,7 @@ impl FromRequestParts<Context> for Writer {
         };
         let names = Names { machine: machine_name(), external: settings.external() };
         let refused = match parts.extensions.get::<LoggedIn>() {
-            // A browser sends a password along whoever wrote the page, so the page still counts.
+            // A browser sends a password whichever page makes the request, so the origin still counts.
             Some(LoggedIn) => asked.foreign_page(&names),
             None => asked.refusal(&names),
         };

@@ -79,7 +79,7 @@ impl Connections {
                 return Admission::Refused;
             }
         } else if state.count >= most {
-            // Whoever has most gives.
+            // The address with most connections loses one.
             let crowd = state.by_address.iter().max_by_key(|(_, list)| list.len()).map(|(address, _)| *address);
             made_room = crowd.is_some_and(|crowd| state.send_away(crowd));
             if !made_room {

@@ -179,7 +179,7 @@ fn failed_probe(context: &Context, target: &TargetSnapshot, now: Timestamp) -> O
 }
 
 /// Healthy with no failed check, degraded with fewer than half or where something is in doubt, else unhealthy (503).
-fn verdict(failed: usize, total: usize, in_doubt: bool) -> (&'static str, StatusCode) {
+fn overall(failed: usize, total: usize, in_doubt: bool) -> (&'static str, StatusCode) {
     match failed {
         0 if in_doubt => ("degraded", StatusCode::OK),
         0 => ("healthy", StatusCode::OK),
@@ -191,7 +191,7 @@ fn verdict(failed: usize, total: usize, in_doubt: bool) -> (&'static str, Status
 fn answer(context: &Context, checks: Vec<Check>, detailed: bool) -> Response {
     let failed = checks.iter().filter(|c| c.status == "unhealthy").count();
     let in_doubt = checks.iter().filter(|c| c.status == "degraded").count();
-    let (status, code) = verdict(failed, checks.len(), in_doubt > 0);
+    let (status, code) = overall(failed, checks.len(), in_doubt > 0);
     let now = Timestamp::now();
     let report = Report {
         status,
@@ -212,9 +212,9 @@ mod tests {
 
     /// P1: healthy with no failed check, degraded with fewer than half, else unhealthy.
     #[test]
-    fn the_verdict_follows_the_share_of_failed_checks() {
-        let words = [(0, 4), (1, 4), (2, 4), (4, 4), (1, 1), (0, 0)].map(|(failed, total)| verdict(failed, total, false).0);
+    fn the_overall_status_follows_the_share_of_failed_checks() {
+        let words = [(0, 4), (1, 4), (2, 4), (4, 4), (1, 1), (0, 0)].map(|(failed, total)| overall(failed, total, false).0);
         assert_eq!(words, ["healthy", "degraded", "unhealthy", "unhealthy", "unhealthy", "healthy"]);
-        assert_eq!([verdict(0, 4, true).0, verdict(4, 4, true).0], ["degraded", "unhealthy"]);
+        assert_eq!([overall(0, 4, true).0, overall(4, 4, true).0], ["degraded", "unhealthy"]);
     }
 }

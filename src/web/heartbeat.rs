@@ -10,7 +10,7 @@ use super::error::ApiError;
 use crate::model::Timestamp;
 use crate::remote::peer::{Heartbeat, Refusal};
 
-/// Largest heartbeat, in bytes: whoever sends one is not known yet.
+/// Largest heartbeat, in bytes: its sender is not authenticated yet.
 const MAX_BODY: usize = 4096;
 
 /// The routes of this file.

@@ -1,4 +1,4 @@
-//! `/picture`: the last hour of an alert's value, behind the signed link of a message; whoever has the message may see it, for a day.
+//! `/picture`: the last hour of an alert's value, behind the signed link of a message; everybody who has the message may see it, for a day.
 
 use axum::Router;
 use axum::extract::{Query, State};

@@ -156,7 +156,7 @@ impl Seats {
 /// What a handler gets: the flag that ends its work, when it was asked, and memory for what it computes with.
 #[derive(Clone)]
 pub struct Seat {
-    /// Raised when the time is up or when whoever asked has gone.
+    /// Raised when the time is up or the client has gone.
     pub interrupt: Arc<Interrupt>,
     /// How long it waited for its seat.
     pub waited: Duration,
@@ -181,7 +181,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Seat {
     }
 }
 
-/// Ends the work when whoever asked goes away.
+/// Ends the work when the client goes away.
 struct Guard(Option<Arc<Interrupt>>);
 
 impl Drop for Guard {

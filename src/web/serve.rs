@@ -44,7 +44,7 @@ impl Default for Limits {
 
 /// Longest time, in milliseconds, that a client may leave what was sent to it unread.
 const UNREAD_MS: u32 = 60_000;
-/// Pause after the kernel refused a connection, for want of file descriptors.
+/// Pause after the kernel refused a connection because no file descriptor was free.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// What the server counts about itself.
@@ -218,7 +218,7 @@ impl Body for Sent {
     }
 }
 
-/// Small answers at once, and no endless wait for a client that stops reading. A kernel that cannot do either serves all the same.
+/// Small answers at once, and no endless wait for a client that stops reading. A kernel that supports neither serves requests as well.
 fn prepare(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "TCP_NODELAY was refused.");

@@ -30,7 +30,7 @@ impl Starting {
         let answer = move || {
             while !stopping.load(Ordering::Relaxed) {
                 match listener.accept() {
-                    // Whoever goes away without an answer has no need of one.
+                    // A client that has gone needs no answer.
                     Ok((stream, _)) => drop(reply(stream)),
                     Err(_) => std::thread::sleep(LOOK),
                 }

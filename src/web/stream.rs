@@ -127,7 +127,7 @@ impl Stream {
         let answer = format!(
             "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{text}\n"
         );
-        // Whoever sends such heads need not get the reason.
+        // A client that sends such a head does not need the reason.
         let _ = Pin::new(&mut self.stream).poll_write(task, answer.as_bytes());
         let _ = Pin::new(&mut self.stream).poll_flush(task);
         io::Error::other(text.to_owned())

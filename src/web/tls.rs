@@ -176,7 +176,7 @@ impl Gate {
         let right = checked.unwrap_or(false) && is_there;
         let mut known = self.known.lock();
         if known.len() >= REMEMBERED {
-            // Whoever guesses must not push out those who know.
+            // Guessed passwords must not evict verified ones.
             known.retain(|_, right| *right);
             if known.len() >= REMEMBERED {
                 known.clear();

@@ -18,6 +18,29 @@ const FLOORS: [&[&str]; 8] = [
 /// Names that say nothing about what is inside.
 const FORBIDDEN_NAMES: [&str; 8] = ["util", "utils", "common", "helpers", "misc", "base", "manager", "helper"];
 
+/// Words of no reader's vocabulary, and what stands in CONTRIBUTING's glossary instead. Only whole words are meant.
+const FORBIDDEN_WORDS: [(&str, &str); 19] = [
+    ("courier", "notifier"),
+    ("couriers", "notifiers, or deliveries"),
+    ("desk", "context"),
+    ("relief", "fallback"),
+    ("bury", "move to the dead letters"),
+    ("buried", "moved to the dead letters"),
+    ("obey", "handle"),
+    ("bearable", "non-fatal"),
+    ("lest", "so that … not"),
+    ("for want of", "because there is no"),
+    ("whoever", "the client, the caller, the owner"),
+    ("those apart", "except"),
+    ("slip of the finger", "typo"),
+    ("remark", "annotation"),
+    ("remarked", "annotated"),
+    ("verdict", "decision, or result"),
+    ("verdicts", "decisions, or results"),
+    ("all the same", "still, or anyway"),
+    ("for ever", "until the process ends, or without end"),
+];
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -111,6 +134,44 @@ fn files_have_names_that_mean_something() {
         .map(|(path, _)| path.display().to_string())
         .collect();
     assert!(vague.is_empty(), "rename: {}", vague.join(", "));
+}
+
+#[test]
+fn texts_use_the_words_of_the_field() {
+    let mut texts = sources();
+    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+        texts.push((PathBuf::from(name), fs::read_to_string(root().join(name)).expect("UTF-8")));
+    }
+    for folder in ["rules", "deploy"] {
+        for entry in fs::read_dir(root().join(folder)).expect("the folder can be read") {
+            let path = entry.expect("the entry can be read").path();
+            if path.is_file() {
+                texts.push((PathBuf::from(folder).join(path.file_name().expect("a name")), fs::read_to_string(&path).expect("UTF-8")));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for (path, text) in texts {
+        for (number, line) in text.lines().enumerate() {
+            let line = line.to_lowercase();
+            for (word, instead) in FORBIDDEN_WORDS {
+                if has_word(&line, word) {
+                    found.push(format!("{}:{}: {word:?}; write {instead}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Whether `word` stands in the line by itself, not as a part of another one.
+fn has_word(line: &str, word: &str) -> bool {
+    let is_letter = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back().is_some_and(is_letter);
+        let after = line[at + word.len()..].chars().next().is_some_and(is_letter);
+        !before && !after
+    })
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn a_backtest_says_what_live_evaluation_says() {
     assert_eq!(firings(&report), wanted);
     assert_eq!(report.errors.iter().map(|(_, count, _)| count).sum::<u64>(), failures);
     assert!(failures > 0, "no evaluation fails: the test shows nothing");
-    assert_eq!(report.remarks, [""; 0]);
+    assert_eq!(report.notes, [""; 0]);
 }
 
 /// Issue 3.3: what a longer `for` would leave is what a backtest with that `for` gives; so is the number of short firings.
@@ -223,5 +223,5 @@ fn a_rule_that_reads_what_comes_later_is_evaluated_in_step() {
     let (from, to) = (Timestamp(START.0 / 15_000 * 15_000), Timestamp(START.0 / 15_000 * 15_000 + 15_000 * 190));
     let report = run(&history, &groups, &options(from, to)).expect("readable");
     assert_eq!(firings(&report), live(&history, &groups, from, to).0);
-    assert!(report.remarks.len() == 1 && report.remarks[0].contains("\"Late\" reads level:late"), "{:?}", report.remarks);
+    assert!(report.notes.len() == 1 && report.notes[0].contains("\"Late\" reads level:late"), "{:?}", report.notes);
 }

@@ -380,7 +380,7 @@ fn stored_native_histograms_answer_queries_and_backtests() {
     let backtest = |store: &Store| -> Vec<(String, String, i64, i64)> {
         let options = backtest::Options { from, to: Timestamp(now), threads: 2, settings: Settings::default(), engine: Engine::default() };
         let report = backtest::run(store, &groups, &options).expect("readable");
-        assert_eq!(report.remarks, [""; 0]);
+        assert_eq!(report.notes, [""; 0]);
         let episodes = |rule: &backtest::RuleReport| -> Vec<_> {
             rule.episodes.iter().map(|e| (rule.name.clone(), e.labels.to_string(), e.from.0, e.to.0)).collect()
         };

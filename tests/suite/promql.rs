@@ -98,7 +98,7 @@ struct Case {
     range: Option<(i64, i64)>,
     fail: Option<String>,
     ordered: bool,
-    remarks: Vec<(Severity, String)>,
+    annotations: Vec<(Severity, String)>,
     series: Vec<(Labels, Vec<Option<Point>>)>,
     scalar: Option<f64>,
 }
@@ -123,8 +123,8 @@ impl Case {
             match what {
                 "fail" => self.fail = Some(text.into()),
                 "ordered" => self.ordered = true,
-                "warn" => self.remarks.push((Severity::Warning, text.into())),
-                "info" => self.remarks.push((Severity::Info, text.into())),
+                "warn" => self.annotations.push((Severity::Warning, text.into())),
+                "info" => self.annotations.push((Severity::Info, text.into())),
                 other => panic!("{}: unknown expectation {other:?}", self.place),
             }
         } else if let Ok(value) = line.parse() {
@@ -152,10 +152,13 @@ impl Case {
             (result, _) => panic!("{place}\n  gives {result:?}"),
         };
         for severity in [Severity::Warning, Severity::Info] {
-            let expected: Vec<&String> = self.remarks.iter().filter(|(s, _)| *s == severity).map(|(_, text)| text).collect();
-            let remarks = evaluated.remarks(severity, &self.expr);
-            assert_eq!(remarks.len(), expected.len(), "{place}\n  remarks {remarks:?}");
-            assert!(expected.iter().all(|text| remarks.iter().any(|r| r.contains(text.as_str()))), "{place}\n  remarks {remarks:?}");
+            let expected: Vec<&String> = self.annotations.iter().filter(|(s, _)| *s == severity).map(|(_, text)| text).collect();
+            let annotations = evaluated.annotations(severity, &self.expr);
+            assert_eq!(annotations.len(), expected.len(), "{place}\n  annotations {annotations:?}");
+            assert!(
+                expected.iter().all(|text| annotations.iter().any(|r| r.contains(text.as_str()))),
+                "{place}\n  annotations {annotations:?}"
+            );
         }
         let point = |value: f64, histogram: Option<Arc<NativeHistogram>>| histogram.map_or(Point::Float(value), Point::Histogram);
         let rows: Vec<(Labels, Vec<(i64, Point)>)> = match evaluated.value {
@@ -323,7 +326,7 @@ fn remarks_name_line_and_column() {
     let store = steady();
     let text = "1 +\n  rate(up[5m])";
     let evaluated = Engine::default().instant(&store, &expr(text), Timestamp(600_000)).expect("evaluates");
-    let remarks = evaluated.remarks(Severity::Info, text);
-    assert_eq!(remarks.len(), 1);
-    assert!(remarks[0].ends_with("\"up\" (2:8)"), "{remarks:?}");
+    let annotations = evaluated.annotations(Severity::Info, text);
+    assert_eq!(annotations.len(), 1);
+    assert!(annotations[0].ends_with("\"up\" (2:8)"), "{annotations:?}");
 }

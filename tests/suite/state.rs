@@ -164,7 +164,7 @@ async fn dead_letters_are_kept_up_to_a_bound() {
     let state = State::open(&folder.path().join("state.db")).await.expect("a state file");
     for n in 0..MAX_DEAD_LETTERS + 3 {
         let letter = DeadLetter { message: message(&format!("m{n}"), "g", n), died_at: Timestamp(n), error: "refused".into() };
-        state.bury_message(&letter).await.expect("buried");
+        state.move_to_dead_letters(&letter).await.expect("buried");
     }
     let letters = state.dead_letters(5000).await.expect("read");
     assert_eq!(letters.len() as i64, MAX_DEAD_LETTERS);
@@ -312,7 +312,7 @@ async fn a_dead_letter_goes_back_behind_all_others() {
         let messages = vec![message("m1", "g", 1), message("m2", "g", 2)];
         state.record(&Transition { messages, ..Transition::default() }).await.expect("written");
         let letter = DeadLetter { message: message("m1", "g", 1), died_at: Timestamp(5), error: "403".into() };
-        state.bury_message(&letter).await.expect("buried");
+        state.move_to_dead_letters(&letter).await.expect("buried");
         assert_eq!(state.dead_letter("m1").await.expect("read"), Some(letter));
         assert!(!state.revive_message("m2", Timestamp(9)).await.expect("there is none"));
         assert!(state.revive_message("m1", Timestamp(9)).await.expect("back"));

@@ -15,7 +15,7 @@ pub struct Part {
     pub default: bool,
     /// The thread it runs on.
     pub lane: Lane,
-    /// Every metric it can emit, those apart whose names the kernel makes up.
+    /// All metrics it can emit, except those named by the kernel.
     pub metrics: &'static [MetricDesc],
     /// Reads and pushes.
     pub read: fn(&mut Context<'_>) -> Result<(), PartError>,

@@ -39,7 +39,7 @@ const TRACK: [MetricDesc; 10] = [
     gauge("node_nf_conntrack_stat_ignore", "", "Packets of connections already tracked.", &[], NF_CONNTRACK),
     gauge("node_nf_conntrack_stat_insert", "", "Entries made.", &[], NF_CONNTRACK),
     gauge("node_nf_conntrack_stat_insert_failed", "", "Entries that could not be made.", &[], NF_CONNTRACK),
-    gauge("node_nf_conntrack_stat_drop", "", "Packets dropped for want of an entry.", &[], NF_CONNTRACK),
+    gauge("node_nf_conntrack_stat_drop", "", "Packets dropped because no entry was free.", &[], NF_CONNTRACK),
     gauge("node_nf_conntrack_stat_early_drop", "", "Entries given up to make room.", &[], NF_CONNTRACK),
     gauge("node_nf_conntrack_stat_search_restart", "", "Searches begun again because the table grew.", &[], NF_CONNTRACK),
 ];

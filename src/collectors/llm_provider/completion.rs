@@ -138,12 +138,12 @@ async fn exchange(
     let mut reader = StreamReader::new(provider.stream);
     let (mut last_content, mut read) = (None::<Instant>, 0);
     loop {
-        // The deadline is on content, not on bytes: keep-alives would hold off an idle timeout for ever.
-        let (since, limit, verdict) = match last_content {
+        // The deadline is on content, not on bytes: keep-alives would hold off an idle timeout without end.
+        let (since, limit, failure) = match last_content {
             None => (started, config.first_token_timeout, ErrorType::FirstTokenTimeout),
             Some(at) => (at, config.stall_timeout, ErrorType::StreamStalled),
         };
-        let part = tokio::time::timeout(limit.saturating_sub(since.elapsed()), response.next()).await.map_err(|_| verdict)?;
+        let part = tokio::time::timeout(limit.saturating_sub(since.elapsed()), response.next()).await.map_err(|_| failure)?;
         let Some(bytes) = part.map_err(|_| ErrorType::StreamTruncated)? else {
             return if reader.finished { answered(&reader) } else { Err(ErrorType::StreamTruncated) };
         };

@@ -48,7 +48,7 @@ struct Probe {
 }
 
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
-    // A little less than the loop allows, so that the verdict is not lost.
+    // A little less than the loop allows, so that the result is not lost.
     Box::new(settings::read(section, target.timeout.mul_f64(0.95)))
 }
 

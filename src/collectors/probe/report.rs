@@ -177,7 +177,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Pushes what is known, then the verdict.
+    /// Pushes what is known, then the result.
     pub fn push(&self, failure: Option<&Failure>, url: &str, batch: &mut Batch) {
         let flag = |value: bool| f64::from(u8::from(value));
         batch.push(&metrics::DNS, &[], self.lookup.unwrap_or_default().as_secs_f64());

@@ -38,7 +38,7 @@ pub async fn open(config: &Config, tls: Option<&Arc<ClientConfig>>) -> io::Resul
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, config.password.redact(error)));
         }
     }
-    // A server that knows no names, or does not let us have one, is watched all the same.
+    // A server that knows no names, or does not let us have one, is watched as well.
     match connection.call(&[&["CLIENT", "SETNAME", "nightbell"]]).await?.first() {
         // Not an answer, but what the server said unasked before it closed: the connection is over.
         Some(Reply::Error(error)) if error.starts_with("DENIED") || error.contains("max number of clients") => {

@@ -1,6 +1,6 @@
 //! What can be known of a database file before SQLite opens it, and how SQLite may open it without a trace.
 //!
-//! A database in WAL mode is the dangerous one: whoever opens it, even read-only, makes the files `-wal` and `-shm` where they are missing,
+//! A database in WAL mode is the dangerous one: opening it, even read-only, creates the files `-wal` and `-shm` where they are missing,
 //! as their owner, and an application under another user can then write no more. So SQLite opens such a database only while both are there
 //! (and stay: a shared lock keeps the application from removing them meanwhile), or as one that does not change, while no log holds
 //! anything.

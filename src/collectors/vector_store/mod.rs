@@ -204,7 +204,7 @@ impl VectorStore {
             let measured = self.measure_collection(generation, collection, index < self.canaries, batch).await;
             let labels = [labels[0], labels[1], ("collection", collection.name.as_str())];
             batch.push(&metrics::READABLE, &labels, flag(measured.is_ok()));
-            // One collection that fails costs no other, and the store is up all the same.
+            // One collection that fails costs no other, and the store is still up.
             failures.extend(measured.err().map(|error| format!("collection `{}`: {}", collection.name, error.kind)));
         }
         Ok(())

@@ -115,7 +115,7 @@ pub(super) fn read_command(section: &Section<'_>) -> Vec<Argument> {
     arguments
 }
 
-/// The text that a shell among the arguments is given with `-c`, whoever starts the shell (`sudo sh -c …`).
+/// The text that a shell among the arguments is given with `-c`, whichever program starts the shell (`sudo sh -c …`).
 fn shell_text(arguments: &[Argument]) -> Option<&Argument> {
     let name = |argument: &Argument| argument.written.rsplit('/').next().unwrap_or_default().to_owned();
     let shell = arguments.iter().position(|argument| SHELLS.contains(&name(argument).as_str()))?;

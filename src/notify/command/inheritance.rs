@@ -13,7 +13,7 @@ use rustix::thread::{CapabilitySet, capabilities, clear_ambient_capability_set, 
 /// What our own files are made with.
 const PRIVATE: Mode = Mode::from_raw_mode(0o077);
 
-/// The umask of whoever started this process, once ours is another.
+/// The umask that this process was started with, once it has changed its own.
 static STARTED_WITH: OnceLock<Mode> = OnceLock::new();
 /// The umask is the process's: one program is started at a time.
 static STARTING: Mutex<()> = Mutex::new(());
@@ -35,7 +35,7 @@ pub fn close_inheritance() -> io::Result<()> {
     }
 }
 
-/// Starts a program with the umask of whoever started this process. What this process makes meanwhile lies in folders that are closed.
+/// Starts a program with the umask that this process was started with. What this process makes meanwhile lies in folders that are closed.
 pub(super) fn with_umask_of_start<T>(start: impl FnOnce() -> T) -> T {
     let Some(mask) = STARTED_WITH.get() else { return start() };
     let _one = STARTING.lock();

@@ -20,7 +20,7 @@ use super::inheritance::with_umask_of_start;
 
 /// How long a program that is asked to end may take before it is ended.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long output is waited for after the program's end: what it left behind may hold the pipe for ever.
+/// How long output is waited for after the program's end: what it left behind may hold the pipe open without end.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// Runs `program` (its name or path, then its arguments) with exactly these variables.
@@ -90,7 +90,7 @@ async fn settle(mut reader: tokio::task::JoinHandle<()>) {
     }
 }
 
-/// The program's process group; whoever gives the run up takes all of it along.
+/// The program's process group; cancelling the run kills all of it.
 struct Group(Option<Pid>);
 
 impl Group {

@@ -86,7 +86,7 @@ fn the_text_of_an_alert_is_no_tag_in_a_robots_markdown() {
     assert!(text.contains("**‹at id=all>‹/at> ‹@all> ‹font color=red> up < 1 and 2<3**"), "{text}");
 }
 
-/// Whoever reads the first lines only has read of the worst.
+/// The first lines name the worst alerts.
 #[test]
 fn the_gravest_alert_that_fires_stands_first() {
     let with = |severity: &str, status, summary: &str| {

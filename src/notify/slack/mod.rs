@@ -250,7 +250,7 @@ impl Slack {
 }
 
 /// Slack's own success: `ok`, or JSON with `ok: true`.
-fn verdict(answer: Answer) -> Result<Value, NotifyError> {
+fn check_answer(answer: Answer) -> Result<Value, NotifyError> {
     let refusal = answer.text().unwrap_or_default();
     let answer = answer.accepted().map_err(|mut error| {
         // `no_service`, `channel_not_found`: Slack's codes are lower-case words, which no token is.

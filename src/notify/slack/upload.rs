@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::http::{HeaderName, HeaderValue, Method, Request};
 
-use super::{NotifyError, Reason, Slack, verdict};
+use super::{NotifyError, Reason, Slack, check_answer};
 
 const CONTENT_TYPE: HeaderName = HeaderName::from_static("content-type");
 
@@ -53,7 +53,7 @@ impl Slack {
         if let Some(token) = &self.token {
             request = request.header(HeaderName::from_static("authorization"), token.clone());
         }
-        verdict(self.endpoint.send(request).await?)
+        check_answer(self.endpoint.send(request).await?)
     }
 }
 

@@ -93,11 +93,11 @@ impl Twilio {
             .header(HeaderName::from_static("content-type"), HeaderValue::from_static("application/x-www-form-urlencoded"))
             .header(HeaderName::from_static("authorization"), self.login.clone());
         request.body = Bytes::from(form);
-        verdict(endpoint.send(request).await?)
+        check_answer(endpoint.send(request).await?)
     }
 }
 
-fn verdict(answer: Answer) -> Result<(), NotifyError> {
+fn check_answer(answer: Answer) -> Result<(), NotifyError> {
     let json = answer.json();
     let code = json.as_ref().ok().and_then(|j| j["code"].as_i64());
     let answer = answer.accepted().map_err(|mut error| {

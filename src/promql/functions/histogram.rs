@@ -38,7 +38,7 @@ fn histograms(evaluator: &Evaluator<'_>, call: &Call, frame: &Frame, argument: u
             let name = labels.metric_name();
             let (text, name) = (quote(text), quote(name));
             let text = format!("PromQL warning: bucket label \"le\" is missing or has a malformed value of {text} for metric name {name}");
-            evaluator.query.remark(Severity::Warning, text, call.remarked(argument));
+            evaluator.query.annotate(Severity::Warning, text, call.annotated_span(argument));
             continue;
         };
         let key = labels.filtered(|name| name != "le" && name != METRIC_NAME);
@@ -118,15 +118,15 @@ fn per_native(
             if beside.iter().any(|row| !is_absent(frame.at(*row, step))) {
                 let text =
                     format!("PromQL warning: vector contains a mix of classic and native histograms for metric name {}", quote(name));
-                evaluator.query.remark(Severity::Warning, text, call.remarked(argument));
+                evaluator.query.annotate(Severity::Warning, text, call.annotated_span(argument));
                 beside.iter().for_each(|row| frame.values[row * steps + step] = absent());
                 native.values[cell] = absent();
                 continue;
             }
-            let (value, remark) = compute(step, histogram);
+            let (value, annotation) = compute(step, histogram);
             native.values[cell] = value;
-            if let Some(remark) = remark {
-                evaluator.query.remark(Severity::Info, format!("{} {}", remark.text(), quote(name)), call.remarked(0));
+            if let Some(annotation) = annotation {
+                evaluator.query.annotate(Severity::Info, format!("{} {}", annotation.text(), quote(name)), call.annotated_span(0));
             }
         }
     }
@@ -151,13 +151,13 @@ fn histogram_quantile(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, Ev
         .transpose()?;
     let histograms = histograms(evaluator, call, &frame, 1);
     for q in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
-        evaluator.query.remark(Severity::Warning, super::over_time::invalid_quantile(*q), call.remarked(0));
+        evaluator.query.annotate(Severity::Warning, super::over_time::invalid_quantile(*q), call.annotated_span(0));
     }
     let once = call.is_step_invariant();
     let classic = per_histogram(evaluator, &frame, &histograms, |step, buckets, name| {
         let (value, repaired) = bucket_quantile(q[step], buckets);
         if repaired && (name.is_some() || !once) {
-            evaluator.query.remark(Severity::Info, monotonicity(name.unwrap_or_default()), call.remarked(1));
+            evaluator.query.annotate(Severity::Info, monotonicity(name.unwrap_or_default()), call.annotated_span(1));
         }
         value
     })?;

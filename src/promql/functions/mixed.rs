@@ -44,39 +44,39 @@ enum Either<'a> {
 }
 
 impl Mixed<'_> {
-    /// Where remarks on the window point to.
+    /// Where annotations on the window point to.
     fn place(&self) -> Span {
-        self.call.remarked(0)
+        self.call.annotated_span(0)
     }
 
-    fn remark(&self, severity: Severity, text: &str) {
-        self.query.remark(severity, format!("PromQL {text} {}", quote(self.name)), self.place());
+    fn annotate(&self, severity: Severity, text: &str) {
+        self.query.annotate(severity, format!("PromQL {text} {}", quote(self.name)), self.place());
     }
 
     /// Histograms were left out.
-    pub(in crate::promql) fn remark_ignored(&self) {
+    pub(in crate::promql) fn annotate_ignored(&self) {
         let text = "info: ignored histograms in a range containing both floats and histograms for metric name";
-        self.remark(Severity::Info, text);
+        self.annotate(Severity::Info, text);
     }
 
     /// Floats and histograms do not go together.
     pub(super) fn warn_mixed(&self) {
-        self.remark(Severity::Warning, "warning: encountered a mix of histograms and floats for metric name");
+        self.annotate(Severity::Warning, "warning: encountered a mix of histograms and floats for metric name");
     }
 
     /// A gauge where a counter is wanted.
     pub(super) fn warn_no_counter(&self) {
-        self.remark(Severity::Warning, "warning: this native histogram metric is not a counter:");
+        self.annotate(Severity::Warning, "warning: this native histogram metric is not a counter:");
     }
 
     /// A counter where a gauge is wanted.
     pub(super) fn warn_no_gauge(&self) {
-        self.remark(Severity::Warning, "warning: this native histogram metric is not a gauge:");
+        self.annotate(Severity::Warning, "warning: this native histogram metric is not a gauge:");
     }
 
     /// The histograms do not go together.
     pub(super) fn warn_incompatible(&self, reason: Incompatible) {
-        self.query.remark(Severity::Warning, incompatible(reason, self.name), self.place());
+        self.query.annotate(Severity::Warning, incompatible(reason, self.name), self.place());
     }
 
     /// All samples, ascending in time.

@@ -19,7 +19,7 @@ pub(super) enum Unnumbered {
 }
 
 impl Unnumbered {
-    /// The remark, without the metric name.
+    /// The annotation, without the metric name.
     pub(super) fn text(self) -> &'static str {
         match self {
             Unnumbered::Result => "PromQL info: input to histogram_quantile has NaN observations, result is NaN for metric name",
@@ -85,16 +85,16 @@ pub(super) fn quantile(q: f64, histogram: &NativeHistogram) -> (f64, Option<Unnu
         return if unnumbered { (f64::NAN, Some(Unnumbered::Result)) } else { (bucket.upper, None) };
     }
     rank = if ascending { rank - (count - bucket.count) } else { count - rank };
-    let mut remark = None;
+    let mut annotation = None;
     if unnumbered {
         // Prometheus goes on to the last bucket here, and takes the quantile from that one.
         for next in buckets {
             bucket = next;
             count += next.count;
         }
-        remark = (count < histogram.count).then_some(Unnumbered::Skewed);
+        annotation = (count < histogram.count).then_some(Unnumbered::Skewed);
     }
-    (inside(histogram, bucket, rank / bucket.count), remark)
+    (inside(histogram, bucket, rank / bucket.count), annotation)
 }
 
 /// The value at a share of a bucket's observations.
@@ -139,13 +139,13 @@ pub(super) fn fraction(lower: f64, upper: f64, histogram: &NativeHistogram) -> (
         }
         rank += bucket.count;
     }
-    let (mut most, mut remark) = (histogram.count, None);
+    let (mut most, mut annotation) = (histogram.count, None);
     if histogram.sum.is_nan() {
         most = buckets.iter().map(|bucket| bucket.count).sum();
-        remark = (most < histogram.count).then_some(Unnumbered::Excluded);
+        annotation = (most < histogram.count).then_some(Unnumbered::Excluded);
     }
     let capped = |found: Option<f64>| found.map_or(most, |rank| if rank > most { most } else { rank });
-    ((capped(above) - capped(below)) / histogram.count, remark)
+    ((capped(above) - capped(below)) / histogram.count, annotation)
 }
 
 /// How many of a bucket's observations are below a bound inside it.

@@ -285,7 +285,7 @@ fn quantile_over_time(evaluator: &Evaluator<'_>, call: &Call) -> Result<Node, Ev
         }
         let q = q[range.step];
         if !(0.0..=1.0).contains(&q) {
-            evaluator.query.remark(Severity::Warning, invalid_quantile(q), call.remarked(0));
+            evaluator.query.annotate(Severity::Warning, invalid_quantile(q), call.annotated_span(0));
         }
         values.clear();
         values.extend_from_slice(range.values);

@@ -126,7 +126,7 @@ fn counter(evaluator: &Evaluator<'_>, call: &Call, kind: Kind, native: Native) -
         if unusual {
             let text =
                 format!("PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}", quote(name));
-            evaluator.query.remark(Severity::Info, text, call.remarked(0));
+            evaluator.query.annotate(Severity::Info, text, call.annotated_span(0));
         }
         last = name;
     }

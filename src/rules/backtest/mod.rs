@@ -57,7 +57,7 @@ pub struct Report {
     /// Rules whose evaluation failed: which, how often, and why the last time.
     pub errors: Vec<(String, u64, String)>,
     /// What is not as it would be live, and what took longer than it need.
-    pub remarks: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 /// One group under way.
@@ -179,7 +179,7 @@ impl Backtest {
     }
 
     fn report(self, end: Timestamp) -> Report {
-        let mut report = Report { remarks: self.plan.remarks, ..Report::default() };
+        let mut report = Report { notes: self.plan.notes, ..Report::default() };
         for one in self.running {
             let Running { group, watch, evaluations, .. } = one.into_inner();
             report.evaluations += evaluations;

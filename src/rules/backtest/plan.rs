@@ -25,7 +25,7 @@ pub(super) struct Plan {
     pub(super) levels: Vec<Vec<RuleId>>,
     /// A rule reads what a later one records: only slot by slot gives what live evaluation gives.
     pub(super) in_step: bool,
-    pub(super) remarks: Vec<String>,
+    pub(super) notes: Vec<String>,
     /// What is read from history, each selector once.
     selectors: Vec<Vec<Matcher>>,
     /// Names that are computed, not read.
@@ -41,7 +41,7 @@ impl Plan {
         let mut plan = Plan {
             levels: Vec::new(),
             in_step: false,
-            remarks: Vec::new(),
+            notes: Vec::new(),
             selectors: Vec::new(),
             computed: SYNTHETIC.map(str::to_owned).into(),
             span: millis(TEMPLATES),
@@ -76,7 +76,7 @@ impl Plan {
             plan.span = plan.span.max(reads.span);
             plan.fixed = plan.fixed.into_iter().chain(reads.fixed).min();
             if reads.ahead {
-                plan.remarks.push(format!("rule {:?} looks ahead: live it would have seen less", rule.name()));
+                plan.notes.push(format!("rule {:?} looks ahead: live it would have seen less", rule.name()));
             }
             let mut level = 0;
             for matchers in reads.selectors {
@@ -105,7 +105,7 @@ impl Plan {
 
     fn read_later(&mut self, rule: &str, name: &str) {
         if !self.in_step {
-            self.remarks.push(format!("rule {rule:?} reads {name}, which is made after it: evaluated slot by slot, which takes longer"));
+            self.notes.push(format!("rule {rule:?} reads {name}, which is made after it: evaluated slot by slot, which takes longer"));
         }
         self.in_step = true;
     }

@@ -106,7 +106,7 @@ async fn a_page_that_is_not_sound_to_its_end_stores_nothing_and_marks_all() {
 }
 
 /// SEMANTICS 12, 27, 40: entries are forgotten, numbered anew, shown in another order and under another TYPE, and the last page is there to
-/// be compared with, or not; a sample goes to its series all the same, and what went is marked.
+/// be compared with, or not; a sample goes to its series anyway, and what went is marked.
 #[test]
 fn samples_go_to_their_series_however_pages_change() {
     for interval in ["5s", "1m"] {

@@ -97,7 +97,7 @@ async fn post(State(context): State<Context>, _: Writer, Body(posted): Body<Opti
         return Ok(());
     }
     context.alerting.count_invalid(refusals.len());
-    // Whoever posted them hears it, and the metric counts it.
+    // The client gets the reason, and the metric counts it.
     debug!(refused = refusals.len(), error = refusals[0], "Posted alerts are invalid.");
     Err(Problem::bad(refusals.join("\n")))
 }

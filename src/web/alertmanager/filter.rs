@@ -83,7 +83,7 @@ impl Filter {
             && self.receiver_matchers.iter().all(|m| labels.is_some_and(|labels| m.matches_labels(labels)))
     }
 
-    /// Whether this alert is shown, whoever its receiver is.
+    /// Whether this alert is shown, whatever its receiver.
     pub fn takes(&self, view: &AlertView) -> bool {
         let (silenced, inhibited) = (!view.silenced_by.is_empty(), !view.inhibited_by.is_empty());
         (self.active || silenced || inhibited)

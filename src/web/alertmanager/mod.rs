@@ -46,7 +46,7 @@ pub fn routes(seats: &Seats, refused: Counter) -> Router<Context> {
     limited(router, std::thread::available_parallelism().map_or(GETS, |cpus| cpus.get().max(GETS)), refused).layer(fresh)
 }
 
-/// Turns away GETs beyond `gets` at once, as Alertmanager does: what changes something is answered all the same.
+/// Turns away GETs beyond `gets` at once, as Alertmanager does: requests that change something are still answered.
 fn limited<S: Clone + Send + Sync + 'static>(router: Router<S>, gets: usize, refused: Counter) -> Router<S> {
     let (seats, line) = (Arc::new(Semaphore::new(gets)), Arc::new(Sparing::default()));
     router.layer(from_fn(move |request: Request, next: Next| {

@@ -62,7 +62,7 @@ fn is_escaped(text: &str) -> bool {
 mod tests {
     use super::is_request_uri;
 
-    /// Verdicts of Alertmanager 0.33.1.
+    /// What Alertmanager answers, as of 0.33.1.
     #[test]
     fn what_alertmanager_takes_is_taken() {
         for taken in [

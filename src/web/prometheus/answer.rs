@@ -18,7 +18,7 @@ use crate::model::{Holder, Labels, NativeHistogram, OverBudget, Reservation, Tim
 use crate::promql::{EvalError, Evaluated, MatrixSeries, Severity, Value, VectorSample};
 
 /// Most warnings, and most infos, in one answer.
-const MAX_REMARKS: usize = 10;
+const MAX_ANNOTATIONS: usize = 10;
 
 /// A request that gets no data.
 #[derive(Debug)]
@@ -149,7 +149,7 @@ impl Answer {
             let answer = held.hand_over(bytes, Holder::Answers);
             *held = answer;
         }
-        let (warnings, infos) = (evaluated.remarks(Severity::Warning, query), evaluated.remarks(Severity::Info, query));
+        let (warnings, infos) = (evaluated.annotations(Severity::Warning, query), evaluated.annotations(Severity::Info, query));
         let mut answer = Answer { data: Data::Value(Box::new(evaluated), at), stats: None, warnings, infos };
         answer.warn_if(cut, "results truncated due to limit");
         answer
@@ -169,11 +169,11 @@ impl Answer {
     /// What follows the data.
     fn end(&mut self) -> String {
         let mut out = String::new();
-        let remarks = [("warnings", std::mem::take(&mut self.warnings)), ("infos", std::mem::take(&mut self.infos))];
-        for (name, mut remarks) in remarks {
-            if !remarks.is_empty() {
-                remarks.truncate(MAX_REMARKS);
-                out.push_str(&format!(",\"{name}\":{}", json!(remarks)));
+        let annotations = [("warnings", std::mem::take(&mut self.warnings)), ("infos", std::mem::take(&mut self.infos))];
+        for (name, mut annotations) in annotations {
+            if !annotations.is_empty() {
+                annotations.truncate(MAX_ANNOTATIONS);
+                out.push_str(&format!(",\"{name}\":{}", json!(annotations)));
             }
         }
         out.push('}');

@@ -53,7 +53,7 @@ fn evaluate(
     let mut engine = context.engine.clone();
     engine.interrupt = Some(seat.interrupt.clone());
     engine.memory = Some(Memory::new(context.budget.clone(), Holder::Queries));
-    // Whoever has seen one dashboard need not come again; and nobody shall fill the memory with what he looked for once.
+    // A selection is kept only for as long as dashboards use it: one-off queries must not fill the memory.
     engine.keeps_selections = false;
     if let Some(lookback) = parameters.lookback()? {
         engine.lookback = lookback;

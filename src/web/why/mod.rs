@@ -32,11 +32,11 @@ struct Answer {
     alert: String,
     #[serde(with = "instant")]
     at: Timestamp,
-    answers: Vec<Verdict>,
+    answers: Vec<Explanation>,
 }
 
 #[derive(Serialize)]
-struct Verdict {
+struct Explanation {
     labels: std::collections::BTreeMap<String, String>,
     /// Whether people have heard of it.
     notified: bool,
@@ -132,10 +132,10 @@ async fn why(State(context): State<Context>, RawQuery(query): RawQuery) -> Resul
     let mut answers = teller.answers(accounts, standings, question.at.is_some(), samples_kept);
     let matches = |labels: &Labels| question.matchers.iter().all(|matcher| matcher.matches_labels(labels));
     if let Some((labels, refused_at)) = context.alerting.refused_lately(&question.alert, matches) {
-        for verdict in answers.iter_mut().filter(|verdict| matches!(verdict.stage, Stage::NoRule)) {
-            verdict.labels = label_map(&labels);
-            verdict.decided_at = Some(refused_at.rfc3339());
-            verdict.text = words::refused(refused_at, question.language);
+        for explanation in answers.iter_mut().filter(|explanation| matches!(explanation.stage, Stage::NoRule)) {
+            explanation.labels = label_map(&labels);
+            explanation.decided_at = Some(refused_at.rfc3339());
+            explanation.text = words::refused(refused_at, question.language);
         }
     }
     Ok(Json(Answer { alert: question.alert, at, answers }))
@@ -147,15 +147,15 @@ struct Teller {
 }
 
 impl Teller {
-    fn answers(&self, mut accounts: Vec<Account>, standings: Vec<Standing>, past: bool, samples_kept: bool) -> Vec<Verdict> {
-        let mut verdicts = Vec::new();
+    fn answers(&self, mut accounts: Vec<Account>, standings: Vec<Standing>, past: bool, samples_kept: bool) -> Vec<Explanation> {
+        let mut explanations = Vec::new();
         let has_rule = !standings.is_empty();
         for standing in standings {
             let expression = Some(standing.expression.clone());
             for (labels, pending) in &standing.alerts {
                 let account = accounts.iter().position(|a| a.labels == *labels).map(|place| accounts.remove(place));
                 let is_held = pending.as_ref().is_some_and(Stage::is_hold);
-                let verdict = match (pending, account) {
+                let explanation = match (pending, account) {
                     (stage, Some(account)) if (stage.is_none() || is_held) && !account.deliveries.is_empty() => {
                         // What holds it now the rule knows, not the record.
                         let noted = account.held.as_ref().map_or(self.at, |(_, at)| *at);
@@ -168,7 +168,7 @@ impl Teller {
                         self.of_stage(labels, stage, account.into_iter().collect())
                     }
                 };
-                verdicts.push(Verdict { expression: expression.clone(), ..verdict });
+                explanations.push(Explanation { expression: expression.clone(), ..explanation });
             }
             let belongs = |a: &Account| standing.labels.iter().all(|(name, value)| a.labels.value(name) == value);
             let (own, others): (Vec<Account>, Vec<Account>) = std::mem::take(&mut accounts).into_iter().partition(belongs);
@@ -178,29 +178,29 @@ impl Teller {
             match standing.stage {
                 Some(stage) if open.is_empty() => {
                     let stage = if samples_kept { stage } else { Stage::NothingRecorded };
-                    let verdict = self.of_stage(&standing.labels, stage, over);
-                    verdicts.push(Verdict { expression, ..verdict });
+                    let explanation = self.of_stage(&standing.labels, stage, over);
+                    explanations.push(Explanation { expression, ..explanation });
                 }
                 _ => {
-                    let of_account = |account| Verdict { expression: expression.clone(), ..self.of_account(account) };
-                    verdicts.extend(open.into_iter().map(of_account));
+                    let of_account = |account| Explanation { expression: expression.clone(), ..self.of_account(account) };
+                    explanations.extend(open.into_iter().map(of_account));
                 }
             }
         }
-        verdicts.extend(accounts.into_iter().map(|account| self.of_account(account)));
-        if verdicts.is_empty() && !has_rule {
-            verdicts.push(self.of_stage(&Labels::empty(), Stage::NoRule, Vec::new()));
+        explanations.extend(accounts.into_iter().map(|account| self.of_account(account)));
+        if explanations.is_empty() && !has_rule {
+            explanations.push(self.of_stage(&Labels::empty(), Stage::NoRule, Vec::new()));
         }
-        verdicts
+        explanations
     }
 
-    fn of_account(&self, account: Account) -> Verdict {
+    fn of_account(&self, account: Account) -> Explanation {
         let decisive = account.decisive().cloned();
-        // Whoever heard that it fires waits for its end.
+        // Receivers that were notified that it fires wait for its end.
         let told = decisive.as_ref().is_some_and(|d| d.stage.is_told());
         if let Some((stage, at)) = account.held.clone().filter(|_| told || decisive.is_none()) {
             let text = self.text(&stage, Some(at));
-            return Verdict {
+            return Explanation {
                 stage,
                 text,
                 notified: told,
@@ -209,7 +209,7 @@ impl Teller {
             };
         }
         let (stage, at) = decisive.as_ref().map_or((account.last.clone(), Some(account.since)), |d| (d.stage.clone(), d.at));
-        Verdict {
+        Explanation {
             labels: label_map(&account.labels),
             notified: stage.is_told(),
             text: decisive.as_ref().map_or_else(|| self.text(&stage, at), |d| self.delivery_text(d)),
@@ -221,8 +221,8 @@ impl Teller {
         }
     }
 
-    fn of_stage(&self, labels: &Labels, stage: Stage, earlier: Vec<Account>) -> Verdict {
-        Verdict {
+    fn of_stage(&self, labels: &Labels, stage: Stage, earlier: Vec<Account>) -> Explanation {
+        Explanation {
             labels: label_map(labels),
             notified: false,
             text: self.text(&stage, None),

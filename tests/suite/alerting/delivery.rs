@@ -62,11 +62,11 @@ pub fn scripted() -> (Alerting, Arc<Scripted>, Arc<Scripted>) {
          - {name: ops, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}\n  - {name: other, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}\n",
     )
     .expect("valid");
-    let couriers: Vec<Arc<Scripted>> = (0..2).map(|_| Arc::new(Scripted::default())).collect();
-    for (receiver, courier) in config.receivers.iter_mut().zip(&couriers) {
-        receiver.integrations[0].courier = courier.clone();
+    let deliveries: Vec<Arc<Scripted>> = (0..2).map(|_| Arc::new(Scripted::default())).collect();
+    for (receiver, notifier) in config.receivers.iter_mut().zip(&deliveries) {
+        receiver.integrations[0].notifier = notifier.clone();
     }
-    (config, couriers[0].clone(), couriers[1].clone())
+    (config, deliveries[0].clone(), deliveries[1].clone())
 }
 
 async fn dispatch(config: &Alerting, state: &State) -> (Dispatch, Deliverer) {
@@ -234,14 +234,14 @@ async fn an_integration_that_fails_repeats_no_message_of_another() {
          receivers: [{name: ops, webhook_configs: [{url: 'http://127.0.0.1:9/'}, {url: 'http://127.0.0.1:9/'}]}]\n",
     )
     .expect("valid");
-    let couriers: Vec<Arc<Scripted>> = (0..2).map(|_| Arc::new(Scripted::default())).collect();
-    for (integration, courier) in config.receivers[0].integrations.iter_mut().zip(&couriers) {
-        integration.courier = courier.clone();
+    let deliveries: Vec<Arc<Scripted>> = (0..2).map(|_| Arc::new(Scripted::default())).collect();
+    for (integration, notifier) in config.receivers[0].integrations.iter_mut().zip(&deliveries) {
+        integration.notifier = notifier.clone();
     }
     let state = State::in_memory().await.expect("a database");
     let mut dispatch = Dispatch::restore(Arc::new(config), state.clone(), Metrics::default(), START).await;
     let mut deliverers = dispatch.deliverers();
-    couriers[1].script.lock().extend((0..4).map(|_| busy()));
+    deliveries[1].script.lock().extend((0..4).map(|_| busy()));
     dispatch.put(firing("alertname=A n=1", at(0)), at(0)).await;
     for second in [1, 6, 11, 16, 21] {
         dispatch.flush(at(second)).await;
@@ -250,7 +250,7 @@ async fn an_integration_that_fails_repeats_no_message_of_another() {
             assert!(matches!(step, Step::Done | Step::Idle | Step::Pause(_)), "{step:?}");
         }
     }
-    assert_eq!(couriers.iter().map(|courier| courier.told.lock().len()).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(deliveries.iter().map(|notifier| notifier.told.lock().len()).collect::<Vec<_>>(), [1, 1]);
 }
 
 /// A receiver that a reload removes has no gauge any more, whatever the last attempt under way still does; one that stays has its own.
@@ -362,7 +362,7 @@ async fn more_messages_than_a_robot_takes_become_digests_that_name_every_alert()
     .expect("valid");
     let robot =
         Arc::new(Robot { most: 20, now: Mutex::new(START), taken: Mutex::default(), told: Mutex::default(), refused: Mutex::new(0) });
-    config.receivers[0].integrations[0].courier = robot.clone();
+    config.receivers[0].integrations[0].notifier = robot.clone();
     let (mut dispatch, mut deliverer) = dispatch(&config, &state).await;
     let mut clock = START;
     for second in 0..12 {
@@ -407,7 +407,7 @@ async fn a_message_too_large_to_name_its_alerts_is_told_in_parts() {
     let (mut config, _, _) = scripted();
     let robot =
         Arc::new(Robot { most: 1000, now: Mutex::new(START), taken: Mutex::default(), told: Mutex::default(), refused: Mutex::new(0) });
-    config.receivers[0].integrations[0].courier = robot.clone();
+    config.receivers[0].integrations[0].notifier = robot.clone();
     let (mut dispatch, mut deliverer) = dispatch(&config, &state).await;
     let many = (0..3000).map(|n| Incoming::from(alert(&format!("alertname=A n={n}"), at(0), None, at(0))));
     dispatch.put(many.chain(firing("alertname=B n=x", at(0))).collect(), at(0)).await;

@@ -15,15 +15,15 @@ use super::delivery::{Answer, Scripted};
 use super::{START, alert, heard, read_config};
 
 /// Each integration a scripted receiver, in file order.
-fn couriers(yaml: &str) -> (Alerting, Vec<Arc<Scripted>>) {
+fn deliveries(yaml: &str) -> (Alerting, Vec<Arc<Scripted>>) {
     let mut config = read_config(yaml).unwrap_or_else(|e| panic!("{e}"));
-    let mut couriers = Vec::new();
+    let mut deliveries = Vec::new();
     for integration in config.receivers.iter_mut().flat_map(|r| &mut r.integrations) {
-        let courier = Arc::new(Scripted::default());
-        integration.courier = courier.clone();
-        couriers.push(courier);
+        let notifier = Arc::new(Scripted::default());
+        integration.notifier = notifier.clone();
+        deliveries.push(notifier);
     }
-    (config, couriers)
+    (config, deliveries)
 }
 
 struct World {
@@ -79,7 +79,7 @@ receivers:
 /// A receiver that is down for `fallback_after` loses its messages to its fallback, once each; when it is back, it is told itself.
 #[tokio::test]
 async fn the_fallback_is_told_when_the_receiver_is_down_for_the_set_time() {
-    let (config, told) = couriers(FALLBACK);
+    let (config, told) = deliveries(FALLBACK);
     let mut world = World::new(&config).await;
     world.fire(&["alertname=A n=1", "alertname=B n=2"], None, at(0)).await;
     told[0].script.lock().extend((0..4).map(|_| busy()));
@@ -105,7 +105,7 @@ async fn the_fallback_is_told_when_the_receiver_is_down_for_the_set_time() {
 /// A refusal for good needs no waiting; and a message that went round all receivers stays with the last one.
 #[tokio::test]
 async fn a_permanent_refusal_goes_to_the_fallback_at_once_and_never_back() {
-    let (config, told) = couriers(FALLBACK);
+    let (config, told) = deliveries(FALLBACK);
     let mut world = World::new(&config).await;
     world.fire(&["alertname=A n=1"], None, at(0)).await;
     let gone = || Answer::Refuse(NotifyError::permanent(Reason::Auth, "403"));
@@ -121,7 +121,7 @@ async fn a_permanent_refusal_goes_to_the_fallback_at_once_and_never_back() {
 /// Warnings of the night come as one digest in the morning, ended ones as ended; what is critical, or of no known severity, comes at once.
 #[tokio::test]
 async fn quiet_hours_hold_what_is_not_critical_and_one_digest_follows() {
-    let (config, told) = couriers(
+    let (config, told) = deliveries(
         "\
 route: {receiver: ops, group_by: [alertname], group_wait: 0s, group_interval: 1m}
 time_intervals: [{name: night, time_intervals: [{times: [{start_time: '00:00', end_time: '06:00'}]}]}]
@@ -242,7 +242,7 @@ fn said(told: &[(u64, String, String, usize)]) -> Vec<String> {
 /// were told hear of its end. A warning goes nowhere else.
 #[tokio::test]
 async fn an_unacknowledged_critical_alert_goes_to_the_next_contact() {
-    let (config, _) = couriers(ESCALATION);
+    let (config, _) = deliveries(ESCALATION);
     let mut world = World::new(&config).await;
     let both = ["alertname=A n=1 severity=critical", "alertname=B n=2 severity=warning"];
     world.dispatch.put(both.map(|labels| alert(labels, START, None, START).into()).to_vec(), START).await;
@@ -264,7 +264,7 @@ async fn an_unacknowledged_critical_alert_goes_to_the_next_contact() {
 /// N9: an acknowledgement ends it, for this firing; the next firing begins anew.
 #[tokio::test]
 async fn an_acknowledgement_ends_the_escalation_of_this_firing() {
-    let (config, _) = couriers(ESCALATION);
+    let (config, _) = deliveries(ESCALATION);
     let mut world = World::new(&config).await;
     let labels = "alertname=A n=1 severity=critical";
     let fire = |starts: u64, ends: Option<u64>, now: u64| vec![Incoming::from(alert(labels, at(starts), ends.map(at), at(now)))];
@@ -284,7 +284,7 @@ async fn an_acknowledgement_ends_the_escalation_of_this_firing() {
 /// A silenced alert is nobody's to wake; when the silence is over, the next contact is told.
 #[tokio::test]
 async fn a_silenced_alert_is_not_escalated() {
-    let (config, _) = couriers(ESCALATION);
+    let (config, _) = deliveries(ESCALATION);
     let mut world = World::new(&config).await;
     world.dispatch.put(vec![alert("alertname=A n=1 severity=critical", START, None, START).into()], START).await;
     assert_eq!(world.play(100).await.len(), 1);
@@ -368,8 +368,8 @@ async fn an_address_that_a_template_fails_to_make_does_not_swallow_the_message()
             receiver("ops", "", "http://127.0.0.1:9/"),
             receiver("boss", "", "http://127.0.0.1:9/"),
         );
-        let (mut config, scripted) = couriers(&yaml);
-        config.receivers[0].integrations[0].courier = read_config(&yaml).expect("valid").receivers[0].integrations[0].courier.clone();
+        let (mut config, scripted) = deliveries(&yaml);
+        config.receivers[0].integrations[0].notifier = read_config(&yaml).expect("valid").receivers[0].integrations[0].notifier.clone();
         let mut world = World::new(&config).await;
         world.fire(&["alertname=A team=a n=1"], None, at(0)).await;
         for index in 0..3 {
@@ -391,7 +391,7 @@ async fn an_address_that_a_template_fails_to_make_does_not_swallow_the_message()
 #[tokio::test]
 async fn a_dead_letter_is_sent_again_on_request() {
     use nightbell::alerting::SendAgainError;
-    let (config, told) = couriers(
+    let (config, told) = deliveries(
         "route: {receiver: ops, group_by: [alertname], group_wait: 0s, group_interval: 1s}\nreceivers:\n- {name: ops, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}\n",
     );
     let mut world = World::new(&config).await;

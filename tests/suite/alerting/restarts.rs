@@ -1,4 +1,4 @@
-//! The same samples with and without restarts: rules, alerting, couriers and the state database on one virtual clock. A process that stops
+//! The same samples with and without restarts: rules, alerting, deliveries and the state database on one virtual clock. A process that stops
 //! or dies between any two of its writes and goes on from the database tells people the same at the same times.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -222,7 +222,7 @@ impl World {
                 told: Mutex::default(),
                 tried: tokio::sync::Notify::new(),
             });
-            integration.courier = place.clone();
+            integration.notifier = place.clone();
             places.push(place);
         }
         let groups = parse_text("rules.yml", RULES).unwrap_or_else(|e| panic!("{e}")).groups;

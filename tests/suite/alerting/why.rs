@@ -20,7 +20,7 @@ struct Stage {
     config: Arc<Alerting>,
     state: State,
     dispatch: Dispatch,
-    courier: Option<Deliverer>,
+    notifier: Option<Deliverer>,
     ops: Arc<Scripted>,
 }
 
@@ -42,12 +42,12 @@ impl Stage {
         ))
         .unwrap_or_else(|errors| panic!("{errors}"));
         let ops = Arc::new(Scripted::default());
-        config.receivers[0].integrations[0].courier = ops.clone();
+        config.receivers[0].integrations[0].notifier = ops.clone();
         let state = State::in_memory().await.expect("a database");
         let config = Arc::new(config);
         let dispatch = Dispatch::restore(config.clone(), state.clone(), Metrics::default(), START).await;
-        let courier = dispatch.deliverers().into_iter().next();
-        Stage { config, state, dispatch, courier, ops }
+        let notifier = dispatch.deliverers().into_iter().next();
+        Stage { config, state, dispatch, notifier, ops }
     }
 
     async fn fire(&mut self, labels: &str, seconds: u64) {
@@ -63,7 +63,7 @@ impl Stage {
     }
 
     async fn deliver(&mut self, seconds: u64) {
-        self.courier.as_mut().expect("ops has an integration").step(at(seconds)).await;
+        self.notifier.as_mut().expect("ops has an integration").step(at(seconds)).await;
     }
 
     fn refuse(&self, reason: Reason, retryable: bool, text: &str) {
@@ -290,9 +290,9 @@ async fn the_next_contact_of_an_alert_is_accounted_for() {
         "发往 ops 的消息已于 2026-01-01 00:00:30 UTC 写出（not acknowledged in time），正在发送。",
     );
     // Nothing listens at its address.
-    let couriers = stage.dispatch.deliverers();
-    for mut courier in couriers.into_iter().skip(1) {
-        courier.step(at(31)).await;
+    let deliveries = stage.dispatch.deliverers();
+    for mut notifier in deliveries.into_iter().skip(1) {
+        notifier.step(at(31)).await;
     }
     assert_eq!(stage.why(32).await.0, "failing");
     let account = stage.account(None).await;

@@ -230,11 +230,11 @@ async fn each_file_of_a_secret_is_read_again() {
         written(&file, "0ld-secret-word", &sink, is_url);
         let keys = keys.replace("URL", &sink.url).replace("FILE", &file.display().to_string());
         let config = crate::alerting::read_config(&format!("route: {{receiver: ops}}\nreceivers:\n- name: ops\n  {kind}: [{{{keys}}}]\n"));
-        let courier = config.unwrap_or_else(|error| panic!("{keys}: {error}")).receivers[0].integrations[0].courier.clone();
+        let notifier = config.unwrap_or_else(|error| panic!("{keys}: {error}")).receivers[0].integrations[0].notifier.clone();
         for word in ["0ld-secret-word", "a-newer-secret-word"] {
             written(&file, word, &sink, is_url);
             // A service that answers otherwise than wanted has been asked all the same.
-            let _ = courier.notify(&firing()).await;
+            let _ = notifier.notify(&firing()).await;
             let asked = sink.last();
             let basic = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("u:{word}"));
             let said = format!("{} {:?} {}", asked.path, asked.headers, asked.body);

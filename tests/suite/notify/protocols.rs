@@ -209,9 +209,9 @@ async fn files_of_secrets_are_read_again_when_they_change() {
     let config = crate::alerting::read_config(&yaml).expect("valid");
     let said = || sink.last().headers.get("authorization").cloned().unwrap_or_else(|| sink.last().body);
     for (wanted, keys) in [("old", "old-key"), ("new", "new-key")] {
-        let couriers: Vec<_> = config.receivers[0].integrations.iter().map(|i| i.courier.clone()).collect();
-        for courier in couriers {
-            courier.notify(&firing()).await.expect("accepted");
+        let deliveries: Vec<_> = config.receivers[0].integrations.iter().map(|i| i.notifier.clone()).collect();
+        for notifier in deliveries {
+            notifier.notify(&firing()).await.expect("accepted");
             assert!(said().contains(&format!("{wanted}-token")) || said().contains(keys), "{}", said());
         }
         file("token", "new-token-that-is-longer");
@@ -255,7 +255,7 @@ async fn a_redefined_default_template_counts_as_written() {
         sink.url
     );
     let config = crate::alerting::read_config(&yaml).expect("valid");
-    config.receivers[0].integrations[0].courier.notify(&firing()).await.expect("accepted");
+    config.receivers[0].integrations[0].notifier.notify(&firing()).await.expect("accepted");
     let body: Value = serde_json::from_str(&sink.last().body).expect("JSON");
     assert_eq!(body["attachments"][0]["title"], "MINE firing");
 }

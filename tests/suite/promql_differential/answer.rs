@@ -32,8 +32,8 @@ pub fn theirs(answer: &serde_json::Value) -> Answer {
         return Answer::Error(answer["error"].as_str().unwrap_or("no answer").to_owned());
     }
     let texts = |key: &str| answer[key].as_array().into_iter().flatten().filter_map(|t| t.as_str().map(str::to_owned)).collect::<Vec<_>>();
-    let mut remarks = [texts("warnings"), texts("infos")].concat();
-    remarks.sort();
+    let mut annotations = [texts("warnings"), texts("infos")].concat();
+    annotations.sort();
     let time = |p: &serde_json::Value| (p[0].as_f64().unwrap_or(f64::NAN) * 1000.0).round() as i64;
     let point = |p: &serde_json::Value| (time(p), Point::Float(number(&p[1])));
     let histogram = |p: &serde_json::Value| {
@@ -43,7 +43,7 @@ pub fn theirs(answer: &serde_json::Value) -> Answer {
     };
     let result = &answer["data"]["result"];
     if answer["data"]["resultType"] == "scalar" {
-        return Answer::Series(vec![("{}".into(), vec![point(result)])], remarks);
+        return Answer::Series(vec![("{}".into(), vec![point(result)])], annotations);
     }
     let rows = result.as_array().map(Vec::as_slice).unwrap_or_default().iter().map(|row| {
         let pairs = row["metric"].as_object().into_iter().flatten().map(|(n, v)| (n.clone(), v.as_str().unwrap_or("").to_owned()));
@@ -54,7 +54,7 @@ pub fn theirs(answer: &serde_json::Value) -> Answer {
         points.sort_by_key(|(time, _)| *time);
         (Labels::from_pairs(pairs).braced(), points)
     });
-    Answer::Series(rows.collect(), remarks)
+    Answer::Series(rows.collect(), annotations)
 }
 
 fn shown(histogram: &NativeHistogram) -> Point {
@@ -70,8 +70,8 @@ pub fn ours(value: Result<Evaluated, String>, at: i64, text: &str) -> Answer {
         Err(error) => return Answer::Error(error),
         Ok(evaluated) => evaluated,
     };
-    let mut remarks = [evaluated.remarks(Severity::Warning, text), evaluated.remarks(Severity::Info, text)].concat();
-    remarks.sort();
+    let mut annotations = [evaluated.annotations(Severity::Warning, text), evaluated.annotations(Severity::Info, text)].concat();
+    annotations.sort();
     let rows = match evaluated.value {
         Value::Scalar(v) => vec![("{}".into(), vec![(at, Point::Float(v))])],
         Value::String(_) => Vec::new(),
@@ -89,7 +89,7 @@ pub fn ours(value: Result<Evaluated, String>, at: i64, text: &str) -> Answer {
             series.into_iter().map(row).collect()
         }
     };
-    Answer::Series(rows, remarks)
+    Answer::Series(rows, annotations)
 }
 
 fn near(a: f64, b: f64, tolerance: f64) -> bool {

@@ -44,7 +44,7 @@ async fn a_missing_credentials_file_is_that_targets_failure() {
     let loader = Loader::new(&document, &environment, folder.path());
     let jobs = read_jobs(&loader.root(), &Global::default());
     let mistakes = loader.into_errors().0;
-    assert!(mistakes.len() == 1 && mistakes[0].bearable, "{mistakes:?}");
+    assert!(mistakes.len() == 1 && mistakes[0].non_fatal, "{mistakes:?}");
     assert!(mistakes[0].to_string().contains("nightbell.yml:3:") && mistakes[0].to_string().contains("absent"), "{}", mistakes[0]);
     let run = Loop::new();
     run.scraper.apply(Plan { jobs, ..Plan::default() });

@@ -1,6 +1,6 @@
-//! Alertmanager's verdict about an `alertmanager.yml`: a file that passes here passes `amtool check-config` (0.33), and the other way round.
+//! Alertmanager's judgement of an `alertmanager.yml`: a file that passes here passes `amtool check-config` (0.33), and the other way round.
 //!
-//! nightbell's own keys are refused; receivers that nightbell cannot deliver to are checked all the same. What Alertmanager does not look
+//! nightbell's own keys are refused; receivers that nightbell cannot deliver to are checked as well. What Alertmanager does not look
 //! at, nightbell looks at too, as warnings: files of secrets, inline templates, addresses. Left are differences about what cannot be meant:
 //! a YAML merge key (`<<`) may be overridden here, and refused is what Go's reader takes for something else than is written (a lone brace
 //! for no matcher, `1.5` for a chat, `null` for a name, a port beyond 65535).
@@ -25,7 +25,7 @@ const SLACK_APP_URL: &str = "https://slack.com/api/chat.postMessage";
 
 /// A file that Alertmanager would take.
 pub struct Checked {
-    /// What it says; receivers are only as good as the verdict needs.
+    /// What it says; receivers are only as complete as the check needs.
     pub alerting: Alerting,
     /// Number of patterns under `templates`.
     pub templates: usize,
@@ -41,7 +41,7 @@ pub fn is_alertmanager_file(document: &Document) -> bool {
     keys.iter().any(|(key, _, _)| key == "route") && keys.iter().all(|(key, _, _)| ROOT_KEYS.contains(&key.as_str()))
 }
 
-/// Alertmanager's verdict about a file in `folder`.
+/// Checks a file as Alertmanager does, in `folder`.
 pub fn check(mut document: Document, folder: &Path) -> Result<Checked, ConfigErrors> {
     let environment = Environment::default();
     let mut inspector = Inspector { file: document.file.clone(), errors: Vec::new() };
@@ -110,7 +110,7 @@ impl Inspector {
             key: key.to_owned(),
             problem: problem.into(),
             remedy: remedy.to_owned(),
-            bearable: false,
+            non_fatal: false,
         };
         self.errors.push(error);
     }

@@ -1,4 +1,4 @@
-//! Who is told in the place of a receiver that cannot be: its fallback, or, where a template of ours left no address, the default receiver.
+//! Who is notified instead of a receiver that cannot be: its fallback, or the default receiver where a template left no address.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::model::{Stage, Timestamp};
 use crate::notify::{Notification, NotifyError};
 use crate::state::OutboxRow;
 
-/// Who is told in the place of an integration that cannot be.
+/// Who is notified instead of an integration that cannot be.
 #[derive(Default)]
-pub struct Relief {
+pub struct Fallbacks {
     /// The integrations of its `fallback`.
     pub fallback: Vec<(Integration, Arc<Mailbox>)>,
     /// Those of the default receiver, where a template of ours left nowhere to send to and there is no fallback.
@@ -24,9 +24,9 @@ pub struct Relief {
 impl Deliverer {
     /// Gives a message whose address a template failed to make to the default receiver: somebody must be told of it, and of the template.
     pub(super) async fn relieve(&self, row: &OutboxRow, error: &NotifyError, now: Timestamp) -> bool {
-        let told = self.hand_over(row, &self.relief.last_resort, now).await;
+        let told = self.hand_over(row, &self.fallbacks.last_resort, now).await;
         if told {
-            let (receiver, notifier) = (&self.integration.receiver, self.integration.notifier);
+            let (receiver, notifier) = (&self.integration.receiver, self.integration.kind);
             self.metrics.misled.get_or_create(&self.labels).inc();
             error!(receiver, notifier, group_key = row.group_key, %error, "A template left no address; the default receiver is told instead.");
         }
@@ -36,8 +36,8 @@ impl Deliverer {
     /// Gives a message to others; false when there is nobody who has not had it.
     pub(super) async fn hand_over(&self, row: &OutboxRow, to: &[(Integration, Arc<Mailbox>)], now: Timestamp) -> bool {
         let Ok(message) = serde_json::from_str::<Notification>(&row.body) else { return false };
-        let relief = to.iter().filter(|(other, _)| !message.stands_in_for.contains(&other.receiver));
-        let passed = relief.map(|(other, mailbox)| {
+        let others = to.iter().filter(|(other, _)| !message.stands_in_for.contains(&other.receiver));
+        let passed = others.map(|(other, mailbox)| {
             let mut stands_in_for = message.stands_in_for.clone();
             stands_in_for.push(self.integration.receiver.clone());
             let delivery_id = derived_id(&other.key, &[&row.delivery_id]);
@@ -82,12 +82,12 @@ impl Deliverer {
         while let Ok(Some((place, row))) = self.state.next_message(&self.integration.key, after, !quiet).await {
             after = place;
             if !self.mailbox.done.lock().contains(&row.delivery_id) {
-                self.hand_over(&row, &self.relief.fallback, now).await;
+                self.hand_over(&row, &self.fallbacks.fallback, now).await;
             }
         }
         let unsaved: Vec<OutboxRow> = self.mailbox.unsaved.lock().iter().cloned().collect();
         for row in unsaved {
-            self.hand_over(&row, &self.relief.fallback, now).await;
+            self.hand_over(&row, &self.fallbacks.fallback, now).await;
         }
     }
 }
