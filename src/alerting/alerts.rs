@@ -375,7 +375,7 @@ mod tests {
         assert!(PostedAlert::default().accept(Timestamp(1000), minute).is_err());
     }
 
-    /// Issue 10: alerts from outside have a share, those of our own rules are always taken, and what has gone leaves room.
+    /// Alerts from outside have a share, those of our own rules are always taken, and what has gone leaves room.
     #[test]
     fn alerts_from_outside_have_a_share_and_own_ones_are_always_taken() {
         let named = |name: &str, ends: Option<i64>| Alert { labels: Labels::from_pairs([("alertname", name)]), ..alert(0, ends, 0) };

@@ -233,7 +233,7 @@ impl Alerting {
         (alerting, loader.into_errors())
     }
 
-    /// The routing when no `route` is written (N5): `section` maps a notifier's name to its settings, one or a list of them. Critical
+    /// The routing when no `route` is written: `section` maps a notifier's name to its settings, one or a list of them. Critical
     /// goes everywhere, warning to all but e-mail, info to the webhook alone. The broadest one that is configured also takes what no
     /// other takes, and an alert without a known severity counts as critical: in doubt, notify. Unlike in `alertmanager.yml`, every kind is
     /// told of the end unless `send_resolved` says no. Finishes the section.
@@ -360,7 +360,7 @@ fn resolve_timeout(global: Option<&Section<'_>>) -> Duration {
     global.or("resolve_timeout", RESOLVE_TIMEOUT)
 }
 
-/// N5's order: what takes more severities comes later.
+/// The order of the built-in routing: what takes more severities comes later.
 fn breadth(notifier: &str) -> u8 {
     match notifier {
         "email" => 0,

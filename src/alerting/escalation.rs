@@ -1,4 +1,4 @@
-//! Escalation (N9): a critical alert that nobody acknowledges in time goes to the next contact. Pure: it decides, the dispatcher tells.
+//! Escalation: a critical alert that nobody acknowledges in time goes to the next contact. Pure: it decides, the dispatcher tells.
 //!
 //! An acknowledgement ends the escalation of that firing; the next firing begins a new one. A contact that was told hears of the end.
 

@@ -156,7 +156,7 @@ impl Handle {
         wait.await.map_err(|_| SilenceError::Stopped)?
     }
 
-    /// Notes who took alerts on, so that no further contact is told (N9); gives how many of them fire.
+    /// Notes who took alerts on, so that no further contact is told; gives how many of them fire.
     pub async fn acknowledge(&self, fingerprints: Vec<u64>, by: String) -> usize {
         let (done, wait) = oneshot::channel();
         if self.commands.send(Command::Acknowledge(fingerprints, by, done)).await.is_err() {

@@ -1,4 +1,4 @@
-//! Recovery actions (R1) as pure decisions: whether one may be taken now, and later whether it helped. [`super::act`] takes them.
+//! Recovery actions as pure decisions: whether one may be taken now, and later whether it helped. [`super::act`] takes them.
 //!
 //! A repeat is a message that is repeated: the alert still fires after `repeat_interval`, the cool-down is over, and the limit is not
 //! reached. An action is judged by its alerts alone: if they still fire some time after it, it did not help, whatever its exit status was.
@@ -182,7 +182,7 @@ mod tests {
         }
     }
 
-    /// R1: a cool-down, and a limit on repeats.
+    /// A cool-down, and a limit on repeats.
     #[test]
     fn an_action_cools_down_and_stops_at_its_limit() {
         use ActionOutcome::{CoolingDown, DryRun, Failed, LimitReached, Succeeded, Unknown};

@@ -147,7 +147,7 @@ fn providers(environment: &Environment, targets: &mut EnvironmentTargets) {
 mod tests {
     use super::*;
 
-    /// D3, C9: the variables of the guides become targets; secrets stay behind their names.
+    /// The variables of the guides become targets; secrets stay behind their names.
     #[test]
     fn variables_become_targets_that_refer_to_them() {
         let environment = Environment::from_pairs([

@@ -1,4 +1,4 @@
-//! R2: reading the configuration with everything it names, at start and while running. Everything new is built and checked before
+//! Reading the configuration with everything it names, at start and while running. Everything new is built and checked before
 //! anything running is touched; an invalid file changes nothing.
 
 use std::sync::Arc;

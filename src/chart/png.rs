@@ -188,7 +188,7 @@ mod tests {
         rows.chunks(COLUMNS + 1).flat_map(|row| row[1..].to_vec()).collect()
     }
 
-    /// Issue 4: below 30 KB. Line, threshold, firing span and numbers are all there.
+    /// Below 30 KB. Line, threshold, firing span and numbers are all there.
     #[test]
     fn a_picture_is_small_and_shows_everything() {
         let points: Vec<(Timestamp, f64)> = (0..61).map(|i| (Timestamp(i * 60_000), ((i * 7919) % 100) as f64)).collect();

@@ -275,7 +275,7 @@ mod tests {
         );
     }
 
-    /// Issue 4: below 30 KB, however much comes in.
+    /// Below 30 KB, however much comes in.
     #[test]
     fn a_picture_of_a_million_points_stays_small() {
         let points: Vec<(Timestamp, f64)> = (0..1_000_000).map(|i| (Timestamp(i * 3), f64::from(i as u32 % 977) * 1e9)).collect();

@@ -448,7 +448,7 @@ mod tests {
         assert!(Document::parse("t.yml", "a: [1\nb: 2").expect_err("open").position.is_some());
     }
 
-    /// Issue 11, point 7: as go-yaml reads it, in both kinds of quotes and at any depth; what follows keeps its place.
+    /// As go-yaml reads it, in both kinds of quotes and at any depth; what follows keeps its place.
     #[test]
     fn a_quoted_text_may_go_on_without_being_indented_deeper() {
         let text = "a:\n  - expr: 'up{\n  job=\"x\"\n\nand\n  } == 0'\n    b: \"x\n    y\\n\n y\"\nc: d\n";

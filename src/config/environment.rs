@@ -175,7 +175,7 @@ fn unquote(value: &str) -> String {
 mod tests {
     use super::*;
 
-    /// D3: settings and secrets from the environment or a `.env` file.
+    /// Settings and secrets from the environment or a `.env` file.
     #[test]
     fn variables_expand_and_regex_references_stay() {
         let env = Environment::from_pairs([("HOST", "db1")]);
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(env.verbatim().expand("${HOST} $${NONE}"), Ok("${HOST} $${NONE}".into()));
     }
 
-    /// Issue 11, point 9: recorded from Prometheus 3.5.
+    /// Recorded from Prometheus 3.5.
     #[test]
     fn external_labels_expand_as_in_prometheus() {
         let env = Environment::from_pairs([("HOMEX", "hx"), ("EMPTY", "")]);

@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(text(items[0].get("api_key")), "${KEY}");
     }
 
-    /// Issue 10: of `${…}` only the name is shown, and only where nothing stands beside it.
+    /// Of `${…}` only the name is shown, and only where nothing stands beside it.
     #[test]
     fn nothing_between_dollar_brace_and_brace_but_the_name_is_shown() {
         let text = "web: {admin_token: '${NOPE:-DEFAULTSECRET1}', webhook_url: '${WBASE}TAILSECRET2', api_url: '${SCH:-https}://h/SLACKSECRET3'}\n\

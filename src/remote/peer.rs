@@ -377,7 +377,7 @@ mod tests {
         }
     }
 
-    /// Issue 4.9: replays, clocks that differ and wrong signatures are refused and counted; what is meant for another is, too.
+    /// Replays, clocks that differ and wrong signatures are refused and counted; what is meant for another is, too.
     #[test]
     fn a_heartbeat_is_taken_once_from_whom_we_watch_with_our_secret_in_our_time() {
         let now = Timestamp(1_000_000_000);

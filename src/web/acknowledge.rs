@@ -1,4 +1,4 @@
-//! Acknowledging alerts (N9): `POST /api/v1/acknowledge` for programs, and the page behind the signed link of a message.
+//! Acknowledging alerts: `POST /api/v1/acknowledge` for programs, and the page behind the signed link of a message.
 //!
 //! Opening the link changes nothing, because mail programs and chats open links to look at them; the page's button does.
 

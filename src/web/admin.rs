@@ -285,7 +285,7 @@ mod tests {
         check(token.map(Secret::new).as_ref(), &headers).err().map(|e| e.status)
     }
 
-    /// P1: the detailed health is for an administrator only.
+    /// The detailed health is for an administrator only.
     #[test]
     fn only_the_configured_token_passes() {
         assert_eq!(status(Some("t0ken"), Some("Bearer t0ken")), None);

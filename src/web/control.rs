@@ -1,4 +1,4 @@
-//! R2: reloading the configuration while running, as Prometheus does it.
+//! Reloading the configuration while running, as Prometheus does it.
 
 use axum::extract::State;
 use axum::http::StatusCode;

@@ -1,4 +1,4 @@
-//! P1: health of the whole and of its parts, from the last collection of every target; nothing is asked anew, so a slow target cannot
+//! Health of the whole and of its parts, from the last collection of every target; nothing is asked anew, so a slow target cannot
 //! make this slow.
 
 use std::ops::ControlFlow;
@@ -210,7 +210,7 @@ fn answer(context: &Context, checks: Vec<Check>, detailed: bool) -> Response {
 mod tests {
     use super::*;
 
-    /// P1: healthy with no failed check, degraded with fewer than half, else unhealthy.
+    /// Healthy with no failed check, degraded with fewer than half, else unhealthy.
     #[test]
     fn the_overall_status_follows_the_share_of_failed_checks() {
         let words = [(0, 4), (1, 4), (2, 4), (4, 4), (1, 1), (0, 0)].map(|(failed, total)| overall(failed, total, false).0);

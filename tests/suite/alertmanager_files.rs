@@ -52,7 +52,7 @@ fn verdicts(output: &Output) -> BTreeMap<String, bool> {
     verdicts
 }
 
-/// Issue 4.1: every verdict is amtool's, and so is the exit status.
+/// Every verdict is amtool's, and so is the exit status.
 #[test]
 fn check_alertmanager_gives_amtools_verdict() {
     let (corpus, newer) = (corpus(), newer());

@@ -310,7 +310,7 @@ fn posted_alerts_end_when_they_said_or_when_nobody_renews_them() {
     wait_until("its end is told", Duration::from_secs(20), || told("Long") == ["firing", "resolved"]);
 }
 
-/// Issue 4.2: a Prometheus whose `alerting` points here has its alerts delivered, with their labels, to their end.
+/// A Prometheus whose `alerting` points here has its alerts delivered, with their labels, to their end.
 #[test]
 fn a_real_prometheus_posts_its_alerts_here() {
     let sink = HttpSink::start([Reply::Answer(200, "", "")]);
@@ -368,7 +368,7 @@ fn own_text(nightbell: &Nightbell, words: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// Issue 4.2: silences through nightbell's own commands, with a preview, and a guard against one that hides everything.
+/// Silences through nightbell's own commands, with a preview, and a guard against one that hides everything.
 #[test]
 fn own_commands_make_preview_change_end_and_import_silences() {
     let nightbell = Nightbell::start(&format!("{CONFIG}web: {{admin_token: t0ken}}\n"));

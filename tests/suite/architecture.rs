@@ -1,5 +1,6 @@
 //! The promises of ARCHITECTURE.md that a test can check: floors, file sizes, module docs, names, complete tables.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -162,6 +163,47 @@ fn texts_use_the_words_of_the_field() {
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Rules are cited as `SEMANTICS 17`, `SEMANTICS 33 to 38` or `SEMANTICS 125-128, 154`: each is in docs/semantics.md, and each there is cited.
+#[test]
+fn every_cited_rule_is_in_the_reference_and_every_rule_there_is_cited() {
+    let reference = fs::read_to_string(root().join("docs/semantics.md")).expect("UTF-8");
+    let rules: BTreeSet<u32> = reference.lines().filter_map(|line| line.split_once(". ")?.0.parse().ok()).collect();
+    let citation = regex::Regex::new(r"SEMANTICS (\d+(?:(?: to |-|, and |, | and )\d+)*)").expect("a pattern");
+    let numbers = regex::Regex::new(r"(\d+)(?:(?: to |-)(\d+))?").expect("a pattern");
+    let mut cited = BTreeSet::new();
+    let files = [rust_files(&root().join("src")), rust_files(&root().join("tests")), data_files(&root().join("tests"))].concat();
+    for path in files {
+        // A citation may go on in the next line of a comment.
+        let text = fs::read_to_string(&path).expect("UTF-8");
+        let lines: Vec<&str> = text.lines().map(|line| line.trim_start().trim_start_matches(['/', '!', '#', ' '])).collect();
+        for list in citation.captures_iter(&lines.join(" ")) {
+            for range in numbers.captures_iter(&list[1]) {
+                let first: u32 = range[1].parse().expect("a number");
+                let last = range.get(2).map_or(first, |last| last.as_str().parse().expect("a number"));
+                let unknown: Vec<u32> = (first..=last).filter(|number| !rules.contains(number)).collect();
+                assert!(unknown.is_empty(), "{}: no rule {unknown:?} in docs/semantics.md", path.display());
+                cited.extend(first..=last);
+            }
+        }
+    }
+    let idle: Vec<&u32> = rules.difference(&cited).collect();
+    assert!(idle.is_empty(), "no code or test cites the rules {idle:?} of docs/semantics.md");
+}
+
+/// Test data in text form that may cite rules.
+fn data_files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("the folder can be read") {
+        let path = entry.expect("the entry can be read").path();
+        if path.is_dir() && !path.ends_with("sys") {
+            found.extend(data_files(&path));
+        } else if path.extension().is_some_and(|e| e == "test" || e == "yml") {
+            found.push(path);
+        }
+    }
+    found
 }
 
 /// Whether `word` stands in the line by itself, not as a part of another one.

@@ -172,7 +172,7 @@ fn options(from: Timestamp, to: Timestamp) -> Options {
     Options { from, to, threads: 2, settings: Settings::default(), engine: Engine::default() }
 }
 
-/// Issue 3.3: firings, their begin and end, and failures are those of live evaluation, over more than one window.
+/// Firings, their begin and end, and failures are those of live evaluation, over more than one window.
 #[test]
 fn a_backtest_says_what_live_evaluation_says() {
     let steps = 640;
@@ -193,7 +193,7 @@ fn a_backtest_says_what_live_evaluation_says() {
     assert_eq!(report.notes, [""; 0]);
 }
 
-/// Issue 3.3: what a longer `for` would leave is what a backtest with that `for` gives; so is the number of short firings.
+/// What a longer `for` would leave is what a backtest with that `for` gives; so is the number of short firings.
 #[test]
 fn a_longer_for_leaves_what_its_own_backtest_shows() {
     let history = history(500);

@@ -1,4 +1,4 @@
-//! The `host` collector against captured kernel files and what node_exporter 1.11 makes of the same files (C1, C2).
+//! The `host` collector against captured kernel files and what node_exporter 1.11 makes of the same files.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -79,7 +79,7 @@ const OURS: [&str; 20] = [
 /// Families of node_exporter's that nightbell leaves out.
 const LEFT_OUT: [&str; 3] = ["node_processes_threads_state", "node_md_raid_disks", "node_md_degraded"];
 
-/// C1: every family, label, value and type that node_exporter reads from the same files.
+/// Every family, label, value and type that node_exporter reads from the same files.
 #[tokio::test]
 async fn captured_kernel_files_become_what_node_exporter_makes_of_them() {
     let golden = std::fs::read_to_string(captured().join("node_exporter.prom")).expect("the golden file");
@@ -108,7 +108,7 @@ async fn captured_kernel_files_become_what_node_exporter_makes_of_them() {
     assert!(wanted.len() > 500, "the golden file has only {} series", wanted.len());
 }
 
-/// C1: what node_exporter shows on request of CPUs and software interrupts.
+/// What node_exporter shows on request of CPUs and software interrupts.
 #[tokio::test]
 async fn cpus_and_software_interrupts_are_shown_on_request() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -130,7 +130,7 @@ async fn cpus_and_software_interrupts_are_shown_on_request() {
     assert!(!batch.families.contains_key("node_cpu_info") && !batch.families.contains_key("node_softirqs_total"));
 }
 
-/// C2: listening ports, connections to them, sockets by state, from captured tables.
+/// Listening ports, connections to them, sockets by state, from captured tables.
 #[tokio::test]
 async fn ports_that_listen_and_ports_that_should_are_shown_with_their_connections() {
     let mut collector = on_captured("ports: [22, 8000]\n");
@@ -213,7 +213,7 @@ async fn one_odd_line_costs_only_itself() {
     assert_eq!(of("node_exporter_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), Some(1.0));
 }
 
-/// C1: two chips of one device are two chips.
+/// Two chips of one device are two chips.
 #[tokio::test]
 async fn two_chips_of_one_device_keep_their_sensors() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -230,7 +230,7 @@ async fn two_chips_of_one_device_keep_their_sensors() {
     assert_eq!(["pci_nvme0", "pci_nvme0_drivetemp", "pci_nvme0_hwmon2"].map(of), [30.0, 31.0, 32.0].map(Some));
 }
 
-/// C1: on the machine of the test, with its real kernel.
+/// On the machine of the test, with its real kernel.
 #[tokio::test]
 async fn this_machine_is_measured() {
     let (batch, result) = collect("host", &mut build("host", "")).await;
@@ -243,7 +243,7 @@ async fn this_machine_is_measured() {
     assert!(failed.is_none(), "{failed:?}");
 }
 
-/// C2: a group is counted, its CPU time stays counted when a member ends, and a group without member is 0, not absent.
+/// A group is counted, its CPU time stays counted when a member ends, and a group without member is 0, not absent.
 #[tokio::test]
 async fn groups_of_processes_are_found_by_command_line_and_their_counters_never_fall() {
     let mark = format!("nightbell-test-{}", std::process::id());
@@ -280,7 +280,7 @@ async fn groups_of_processes_are_found_by_command_line_and_their_counters_never_
     assert!(group(&batch, "namedprocess_namegroup_cpu_seconds_total", &[("mode", "user")]) >= before);
 }
 
-/// C1: text files of jobs are shown as they are; a broken one is left out and seen.
+/// Text files of jobs are shown as they are; a broken one is left out and seen.
 #[tokio::test]
 async fn text_files_are_shown_and_a_broken_one_is_counted() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,4 @@
-//! The `llm_provider` collector against a real LiteLLM proxy and against a fake of what only paid providers do (C9, T26).
+//! The `llm_provider` collector against a real LiteLLM proxy and against a fake of what only paid providers do.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ fn errors(batch: &Batch, probe: &str) -> Vec<String> {
     batch.samples().filter(counted).map(|s| s.labels.value("error_type").to_owned()).collect()
 }
 
-/// C9: models, key, first token, tokens and the error of a limited model, from a real proxy.
+/// Models, key, first token, tokens and the error of a limited model, from a real proxy.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_litellm_proxy_is_measured_to_its_first_token() {
     let proxy = LiteLlm::start();
@@ -62,7 +62,7 @@ async fn a_litellm_proxy_is_measured_to_its_first_token() {
     assert_eq!(errors(&batch, "models"), ["auth"], "without a database it answers 400, no_db_connection");
 }
 
-/// C9: what a stream can do wrong, each told apart.
+/// What a stream can do wrong, each told apart.
 #[tokio::test(flavor = "multi_thread")]
 async fn broken_streams_are_told_apart() {
     let word = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
@@ -93,7 +93,7 @@ async fn broken_streams_are_told_apart() {
     }
 }
 
-/// C9: Anthropic's typed stream, headers and limits; the first token is the first text, not the first event.
+/// Anthropic's typed stream, headers and limits; the first token is the first text, not the first event.
 #[tokio::test(flavor = "multi_thread")]
 async fn anthropic_streams_are_read_by_their_events() {
     let fake = FakeLlm::start();
@@ -123,7 +123,7 @@ async fn anthropic_streams_are_read_by_their_events() {
     assert!(!format!("{batch:?}").contains("sk-ant-secret"));
 }
 
-/// C9: DeepSeek's balance, and a provider that asks for a pause gets it.
+/// DeepSeek's balance, and a provider that asks for a pause gets it.
 #[tokio::test(flavor = "multi_thread")]
 async fn deepseek_tells_its_balance_and_pauses_are_kept() {
     let fake = FakeLlm::start();
@@ -147,7 +147,7 @@ async fn deepseek_tells_its_balance_and_pauses_are_kept() {
     assert_eq!(value(&batch, "llm_probe_skipped_total", &[("probe", "models"), ("reason", "backoff")]), Some(1.0));
 }
 
-/// C9: a probe that would exceed the day's tokens is left out and counted.
+/// A probe that would exceed the day's tokens is left out and counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daily_token_cap_holds() {
     let fake = FakeLlm::start();
@@ -237,7 +237,7 @@ async fn an_answer_that_brings_nothing_is_a_failure_and_every_kind_of_answer_is_
     }
 }
 
-/// C9: once there is money again, the model is asked again at once and not an hour later; kinds of failure that are over are 0.
+/// Once there is money again, the model is asked again at once and not an hour later; kinds of failure that are over are 0.
 #[tokio::test(flavor = "multi_thread")]
 async fn money_that_came_back_is_seen_at_the_next_look() {
     let answer = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
@@ -276,7 +276,7 @@ async fn money_that_came_back_is_seen_at_the_next_look() {
     }
 }
 
-/// C9: a pause that a success asks for is not kept: the next look shows whether all is well.
+/// A pause that a success asks for is not kept: the next look shows whether all is well.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_success_with_retry_after_is_asked_again_at_the_usual_time() {
     let fake = FakeLlm::start();

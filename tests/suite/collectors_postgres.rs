@@ -1,4 +1,4 @@
-//! The `postgres` collector against a real PostgreSQL (C4, T3, T18), with psql as the second opinion.
+//! The `postgres` collector against a real PostgreSQL, with psql as the second opinion.
 
 use std::io::Write;
 use std::path::Path;
@@ -71,7 +71,7 @@ fn agrees(batch: &Batch, metric: &str, labels: &[&str], answer: &str) {
     }
 }
 
-/// C4: every family of postgres_exporter that this server offers, and no other; see tests/collectors/postgres/families.txt.
+/// Every family of postgres_exporter that this server offers, and no other; see tests/collectors/postgres/families.txt.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_brings_the_families_of_the_established_exporter() {
     let postgres = server();
@@ -93,7 +93,7 @@ async fn a_server_brings_the_families_of_the_established_exporter() {
     assert_eq!(value(&batch, "pg_up", &[]), Some(1.0));
 }
 
-/// C4: the values are the server's own, asked through another client.
+/// The values are the server's own, asked through another client.
 #[tokio::test(flavor = "multi_thread")]
 async fn values_agree_with_what_psql_reads() {
     let postgres = server();
@@ -157,7 +157,7 @@ async fn values_agree_with_what_psql_reads() {
     assert_eq!(value(&batch, "pg_up", &[]), Some(1.0));
 }
 
-/// C4, T18: sessions by state, a long transaction, a lock that is not granted.
+/// Sessions by state, a long transaction, a lock that is not granted.
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_and_waiting_locks_are_counted() {
     let postgres = server();
@@ -192,7 +192,7 @@ async fn sessions_and_waiting_locks_are_counted() {
     assert_eq!(total, 2.0, "the two of ours; the collector does not count itself");
 }
 
-/// C4: with no privilege at all it still works, and says which part lacks what.
+/// With no privilege at all it still works, and says which part lacks what.
 #[tokio::test(flavor = "multi_thread")]
 async fn least_privilege_costs_parts_and_says_so() {
     let postgres = server();
@@ -223,7 +223,7 @@ async fn least_privilege_costs_parts_and_says_so() {
     assert_eq!(value(&batch, "pg_stat_user_tables_n_live_tup", &[("datname", "app"), ("relname", "items")]), None);
 }
 
-/// C4: both ends of a replication: the replica and its slot on the primary, lag and receiver on the replica.
+/// Both ends of a replication: the replica and its slot on the primary, lag and receiver on the replica.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_and_its_primary_are_seen_from_both_ends() {
     let primary = server();
@@ -268,7 +268,7 @@ async fn a_replica_and_its_primary_are_seen_from_both_ends() {
     assert!(value(&batch, "pg_stat_user_tables_n_live_tup", &[("datname", "app"), ("relname", "other")]).is_some());
 }
 
-/// C4: the extension may live in any schema, and may be installed without being loaded: that costs its part only.
+/// The extension may live in any schema, and may be installed without being loaded: that costs its part only.
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_are_found_wherever_the_extension_lives() {
     let mut postgres = Postgres::start(&["shared_preload_libraries=pg_stat_statements"]);
@@ -286,7 +286,7 @@ async fn statements_are_found_wherever_the_extension_lives() {
     assert_eq!(value(&batch, "pg_scrape_collector_success", &[("collector", "stat_statements")]), Some(0.0));
 }
 
-/// T3: a server that stops is down at once, and up again in the first collection after it is back.
+/// A server that stops is down at once, and up again in the first collection after it is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_server_is_down_and_comes_back() {
     let mut postgres = server();
@@ -312,7 +312,7 @@ async fn a_stopped_server_is_down_and_comes_back() {
     assert_eq!(value(&batch, "pg_up", &[]), Some(1.0));
 }
 
-/// T3, P4: what changes slowly is repeated, not asked again; the samples are complete each time.
+/// What changes slowly is repeated, not asked again; the samples are complete each time.
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_parts_are_repeated_between_readings() {
     let postgres = server();
@@ -333,7 +333,7 @@ async fn slow_parts_are_repeated_between_readings() {
     assert_eq!(live(&batch), Some(1.0));
 }
 
-/// C4: rows beyond a limit are left out and counted.
+/// Rows beyond a limit are left out and counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_bound_the_series_and_are_visible() {
     let postgres = server();
@@ -360,7 +360,7 @@ async fn limits_bound_the_series_and_are_visible() {
     assert!(value(&batch, "pg_stat_user_tables_n_live_tup", &[("relname", "items")]).is_some());
 }
 
-/// T3: a server that answers, but not to everything, is up: only the part that waits for a lock is missing.
+/// A server that answers, but not to everything, is up: only the part that waits for a lock is missing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_part_does_not_make_the_server_down() {
     let postgres = server();
@@ -382,7 +382,7 @@ async fn a_slow_part_does_not_make_the_server_down() {
     assert_eq!(value(&batch, "pg_stat_user_tables_n_live_tup", &[("datname", "app"), ("relname", "items")]), Some(1500.0));
 }
 
-/// Issue 2, proof 3: a server that accepts and never answers costs one deadline, and only its own pg_up.
+/// A server that accepts and never answers costs one deadline, and only its own pg_up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_never_answers_is_given_up_at_the_deadline() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -396,7 +396,7 @@ async fn a_server_that_never_answers_is_given_up_at_the_deadline() {
     assert_eq!(reason, "connect: timed out");
 }
 
-/// Issue 2, proof 3: a server that streams without end, or is something else, is refused before anything is buffered.
+/// A server that streams without end, or is something else, is refused before anything is buffered.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_postgres_is_refused_at_once() {
     for (bytes, wanted) in [

@@ -344,7 +344,7 @@ async fn names_that_are_no_text_cost_no_neighbour() {
     }
 }
 
-/// C7, B5: it measures others, not itself; a transaction counts from its first moment on.
+/// It measures others, not itself; a transaction counts from its first moment on.
 #[tokio::test(flavor = "multi_thread")]
 async fn its_own_sessions_and_statements_are_not_in_what_it_measures() {
     let postgres = Postgres::start(&["shared_preload_libraries=pg_stat_statements"]);

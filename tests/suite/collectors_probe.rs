@@ -1,4 +1,4 @@
-//! The `probe` collector against local servers that answer well, badly, late and never (C10, C17, T20).
+//! The `probe` collector against local servers that answer well, badly, late and never.
 
 use nightbell::model::Batch;
 
@@ -39,7 +39,7 @@ fn greeter() -> u16 {
     port
 }
 
-/// C10: what blackbox_exporter tells of a good answer.
+/// What blackbox_exporter tells of a good answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_endpoint_is_described_in_full() {
     let server = HttpServer::start(None);
@@ -67,7 +67,7 @@ async fn a_healthy_endpoint_is_described_in_full() {
     assert!(request.to_lowercase().contains(&format!("host: 127.0.0.1:{}\r\n", server.port)), "{request}");
 }
 
-/// C10: each phase is measured where the time went.
+/// Each phase is measured where the time went.
 #[tokio::test(flavor = "multi_thread")]
 async fn time_is_shown_in_the_phase_that_took_it() {
     let server = HttpServer::start(None);
@@ -79,7 +79,7 @@ async fn time_is_shown_in_the_phase_that_took_it() {
     assert_eq!(phase(&batch, "tls"), 0.0);
 }
 
-/// C10, T20: every way to fail has its reason.
+/// Every way to fail has its reason.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_says_why() {
     let server = HttpServer::start(None);
@@ -120,7 +120,7 @@ async fn a_failure_says_why() {
     assert_eq!((of(&batch, "probe_failed_due_to_regex"), of(&batch, "probe_http_status_code")), (1.0, 200.0));
 }
 
-/// C1: what an alert says of a failure: the URL without secrets, and the reason in words that do not change.
+/// What an alert says of a failure: the URL without secrets, and the reason in words that do not change.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_names_its_url_and_its_reason_for_the_alert() {
     let (server, closed) = (HttpServer::start(None), free_port());
@@ -164,7 +164,7 @@ async fn a_user_and_a_password_in_the_url_are_sent_or_refused() {
     }
 }
 
-/// C17: a server may send several chains, and certificates of none. The best chain that verifies says when it ends.
+/// A server may send several chains, and certificates of none. The best chain that verifies says when it ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_chain_that_verifies_says_when_it_ends() {
     let [x, y, i] = ["X", "Y", "I"].map(Signer::new);
@@ -201,7 +201,7 @@ async fn the_chain_that_verifies_says_when_it_ends() {
     }
 }
 
-/// T20: a target that accepts and never answers fails at the deadline, and says what it learnt.
+/// A target that accepts and never answers fails at the deadline, and says what it learnt.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_never_answers_fails_at_the_deadline() {
     let server = HttpServer::start(None);
@@ -212,7 +212,7 @@ async fn a_target_that_never_answers_fails_at_the_deadline() {
     assert_eq!((of(&batch, "probe_ip_protocol"), of(&batch, "probe_http_status_code")), (4.0, 0.0));
 }
 
-/// C10: method, headers, body and credentials reach the target; credentials do not follow a redirect to another host.
+/// Method, headers, body and credentials reach the target; credentials do not follow a redirect to another host.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_request_is_what_the_configuration_says() {
     let server = HttpServer::start(None);
@@ -225,7 +225,7 @@ async fn the_request_is_what_the_configuration_says() {
     }
 }
 
-/// C17: a good certificate: TLS version, cipher, expiry, chain, subject.
+/// A good certificate: TLS version, cipher, expiry, chain, subject.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trusted_certificate_is_described() {
     let authority = Authority::new();
@@ -256,7 +256,7 @@ async fn a_trusted_certificate_is_described() {
     }
 }
 
-/// C17: a certificate that is refused still tells when it ends, and the reason is exact.
+/// A certificate that is refused still tells when it ends, and the reason is exact.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_is_refused_still_shows_its_end() {
     let authority = Authority::new();
@@ -279,7 +279,7 @@ async fn a_certificate_that_is_refused_still_shows_its_end() {
     }
 }
 
-/// C17: a server certificate that is its own `ca` is trusted for its names, and only for the time it was issued for.
+/// A server certificate that is its own `ca` is trusted for its names, and only for the time it was issued for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_is_its_own_authority_expires_all_the_same() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -311,7 +311,7 @@ fn mistakes_in_its_configuration_are_named_and_no_secret_is_quoted() {
     assert!(errors("url: http://a/\nproxy_url: http://b:1/\n").contains("a probe goes straight to its target"));
 }
 
-/// C10, C17: the series that blackbox_exporter 0.28 shows for the same kinds of target, each with its labels' names and its type.
+/// The series that blackbox_exporter 0.28 shows for the same kinds of target, each with its labels' names and its type.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_series_of_blackbox_exporter_is_there() {
     let (plain, authority) = (HttpServer::start(None), Authority::new());

@@ -1,4 +1,4 @@
-//! The `redis` collector against a real Redis (C7, T3, T17), with redis-cli as the second opinion.
+//! The `redis` collector against a real Redis, with redis-cli as the second opinion.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -39,7 +39,7 @@ fn filled() -> Redis {
     redis
 }
 
-/// C7: every family of redis_exporter that this server offers, and no other; see tests/collectors/redis/families.txt.
+/// Every family of redis_exporter that this server offers, and no other; see tests/collectors/redis/families.txt.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_brings_the_families_of_the_established_exporter() {
     let redis = filled();
@@ -57,7 +57,7 @@ async fn a_server_brings_the_families_of_the_established_exporter() {
     assert_eq!(collector.address(), redis.url());
 }
 
-/// C7, T17: the values are the server's own, asked through another client.
+/// The values are the server's own, asked through another client.
 #[tokio::test(flavor = "multi_thread")]
 async fn values_agree_with_what_redis_cli_reads() {
     let redis = filled();
@@ -105,7 +105,7 @@ async fn values_agree_with_what_redis_cli_reads() {
     assert_eq!(info.value("run_id"), redis.info("run_id"));
 }
 
-/// C7: both ends of a replication.
+/// Both ends of a replication.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_and_its_primary_are_seen_from_both_ends() {
     let primary = Redis::start(&["--repl-diskless-sync-delay", "0"]);
@@ -126,7 +126,7 @@ async fn a_replica_and_its_primary_are_seen_from_both_ends() {
     assert_eq!(value(&batch, "redis_slave_info", &[labels[0], labels[1], ("read_only", "1")]), Some(1.0));
 }
 
-/// C7: a node of a cluster and a sentinel say what they are.
+/// A node of a cluster and a sentinel say what they are.
 #[tokio::test(flavor = "multi_thread")]
 async fn cluster_nodes_and_sentinels_are_understood() {
     let node = Redis::start(&["--cluster-enabled", "yes"]);
@@ -147,7 +147,7 @@ async fn cluster_nodes_and_sentinels_are_understood() {
     assert_eq!(value(&batch, "redis_sentinel_master_sentinels", &labels), Some(1.0));
 }
 
-/// C7: patterns, single keys, streams, and the biggest keys; a large database is counted in bounded steps.
+/// Patterns, single keys, streams, and the biggest keys; a large database is counted in bounded steps.
 #[tokio::test(flavor = "multi_thread")]
 async fn configured_keys_are_counted_and_measured() {
     let redis = filled();
@@ -205,7 +205,7 @@ async fn settings_are_shown_on_request_and_no_password_is() {
     assert!(!batch.families.contains_key("redis_config_key_value") && !batch.families.contains_key("redis_config_value"));
 }
 
-/// C7: an ACL user with few rules sees what they allow, and the rest is named.
+/// An ACL user with few rules sees what they allow, and the rest is named.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acl_user_costs_parts_and_says_so() {
     let redis = filled();
@@ -225,7 +225,7 @@ async fn an_acl_user_costs_parts_and_says_so() {
     assert!(reason.starts_with("connect: WRONGPASS") && !reason.contains("pass@") && !reason.contains("other-pass"), "{reason}");
 }
 
-/// C7: TLS with the server's own authority, and refused without it.
+/// TLS with the server's own authority, and refused without it.
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_is_verified() {
     let redis = Redis::start_with_tls();
@@ -243,7 +243,7 @@ async fn tls_is_verified() {
     assert_eq!(value(&batch, "redis_up", &[]), Some(1.0));
 }
 
-/// C7: a socket file, with a password and redis-py's way to name the database.
+/// A socket file, with a password and redis-py's way to name the database.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_file_is_as_good_as_a_port() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -259,7 +259,7 @@ async fn a_socket_file_is_as_good_as_a_port() {
     assert_eq!(collector.address(), format!("unix://{}", socket.display()));
 }
 
-/// T3: a server that stops is down at once, and up again in the first collection after it is back.
+/// A server that stops is down at once, and up again in the first collection after it is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_server_is_down_and_comes_back() {
     let mut redis = Redis::start(&[]);
@@ -353,7 +353,7 @@ fn fake(behave: fn(std::net::TcpStream)) -> u16 {
     port
 }
 
-/// Issue 2, proof 3: never answering, streaming without end, answering garbage: only its own redis_up falls, within the deadline.
+/// Never answering, streaming without end, answering garbage: only its own redis_up falls, within the deadline.
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_servers_cost_one_deadline_and_a_bounded_buffer() {
     let silent = fake(|mut stream| {

@@ -1,4 +1,4 @@
-//! The `sqlite` collector against real files (C5), made and held through sqlx as another client would.
+//! The `sqlite` collector against real files, made and held through sqlx as another client would.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ async fn until_checked(collector: &mut Box<dyn Collector>) -> (Batch, String) {
     }
 }
 
-/// C5: sizes, pages and mode are the file's own; the check comes after the first collection; nothing is left behind or changed.
+/// Sizes, pages and mode are the file's own; the check comes after the first collection; nothing is left behind or changed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_is_measured_without_being_touched() {
     let (_folder, path) = folder();
@@ -68,7 +68,7 @@ async fn a_file_is_measured_without_being_touched() {
     assert!(wal.metadata().expect("the log is still there").len() > 0, "a reader must not checkpoint");
 }
 
-/// C5: contention in both journal modes: who holds the write lock is seen, and an exclusive lock makes the file busy, not the collector stuck.
+/// Contention in both journal modes: who holds the write lock is seen, and an exclusive lock makes the file busy, not the collector stuck.
 #[tokio::test(flavor = "multi_thread")]
 async fn locks_are_seen() {
     for (mode, other_mode) in [(SqliteJournalMode::Wal, "wal"), (SqliteJournalMode::Delete, "delete")] {
@@ -101,7 +101,7 @@ fn hold(path: &Path) -> crate::servers::Server {
     crate::servers::Server(child)
 }
 
-/// C5: a damaged file is found by the check, a file that is none or is missing by the first query.
+/// A damaged file is found by the check, a file that is none or is missing by the first query.
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_is_found() {
     let (_folder, path) = folder();
@@ -279,7 +279,7 @@ async fn damage_that_comes_later_is_found_without_waiting_for_the_next_check() {
     }
 }
 
-/// C5: an empty file is an empty database, and a journal beside it stays where it is.
+/// An empty file is an empty database, and a journal beside it stays where it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_file_is_left_alone() {
     let (_folder, path) = folder();

@@ -1,4 +1,4 @@
-//! The `vector_store` collector against a real Chroma (C8).
+//! The `vector_store` collector against a real Chroma.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::collecting::{build, collect, try_build, value};
 use crate::servers::chroma::Chroma;
 use crate::servers::free_port;
 
-/// C8: up, ready, collections, vectors, a canary that must find itself, bytes on disk, rows in the write-ahead table.
+/// Up, ready, collections, vectors, a canary that must find itself, bytes on disk, rows in the write-ahead table.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chroma_is_described_by_its_collections_and_its_canaries() {
     let mut chroma = Chroma::start();
@@ -46,7 +46,7 @@ async fn a_chroma_is_described_by_its_collections_and_its_canaries() {
     assert_eq!(value(&batch, "vectorstore_up", &[]), Some(1.0));
 }
 
-/// C8: Chroma 0.5, which knows only the first generation of the API, is described likewise.
+/// Chroma 0.5, which knows only the first generation of the API, is described likewise.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chroma_of_the_old_generation_is_described_likewise() {
     let mut chroma = Chroma::start_old();
@@ -67,7 +67,7 @@ async fn a_chroma_of_the_old_generation_is_described_likewise() {
     assert_eq!(result.expect_err("stopped").reason, "heartbeat: connect");
 }
 
-/// C8: a database that does not exist lists nothing with status 200; that must not look healthy.
+/// A database that does not exist lists nothing with status 200; that must not look healthy.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_does_not_exist_is_an_error() {
     let chroma = Chroma::start();
@@ -78,7 +78,7 @@ async fn a_database_that_does_not_exist_is_an_error() {
     assert!(result.expect_err("no such database").reason.contains("typo"));
 }
 
-/// C8: in inner-product space a longer vector is nearer than the vector itself, and a zero vector has no direction: any answer will do.
+/// In inner-product space a longer vector is nearer than the vector itself, and a zero vector has no direction: any answer will do.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_canary_need_not_find_itself_where_another_may_be_nearer() {
     for chroma in [Chroma::start(), Chroma::start_old()] {
@@ -98,7 +98,7 @@ async fn a_canary_need_not_find_itself_where_another_may_be_nearer() {
     }
 }
 
-/// C8: a token is sent in the header that this generation reads.
+/// A token is sent in the header that this generation reads.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_taken_by_the_old_generation_too() {
     let chroma = Chroma::start_old_with_token("tok");

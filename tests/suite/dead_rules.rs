@@ -49,7 +49,7 @@ const RULES: &str = "groups:
       1 or upq
 ";
 
-/// Issue 3.7: after three intervals a selector without series is dead, at its own line and column, with what was probably meant; until it matches.
+/// After three intervals a selector without series is dead, at its own line and column, with what was probably meant; until it matches.
 #[tokio::test]
 async fn a_rule_whose_selector_matches_nothing_is_told_with_the_nearest_name() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -88,7 +88,7 @@ async fn a_rule_whose_selector_matches_nothing_is_told_with_the_nearest_name() {
     assert_eq!(dead.found().len(), 4);
 }
 
-/// Issue 11, point 8: rules of a profile and of the user that read what a built-in rule records from nothing are reported, with what would
+/// Rules of a profile and of the user that read what a built-in rule records from nothing are reported, with what would
 /// feed them; the standard rules are not, nor is a rule of a profile of which something is there.
 #[tokio::test]
 async fn a_rule_that_reads_what_is_recorded_from_nothing_is_reported() {

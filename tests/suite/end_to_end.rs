@@ -81,7 +81,7 @@ fn tells_once(ears: &Ears, alert: &str, mut breaks: impl FnMut(), mut mends: imp
     assert!(!ears.mail.has_mail(), "{alert}: one mail for each");
 }
 
-/// T3, C4, C7, C8, N1, N2, N3: a database that stops is told once by mail, Slack and webhook within two intervals, and its return once.
+/// A database that stops is told once by mail, Slack and webhook within two intervals, and its return once.
 #[test]
 fn databases_that_stop_are_told_once_and_so_is_their_return() {
     let (mut postgres, mut redis, mut chroma) = (Postgres::start(&[]), Redis::start(&[]), Chroma::start());
@@ -105,7 +105,7 @@ fn databases_that_stop_are_told_once_and_so_is_their_return() {
     assert_eq!(ears.webhook.requests().len(), 6, "nothing else was told");
 }
 
-/// T5, T20, T26, C1, C9, C10: a failing health endpoint, a full disk and a refused key.
+/// A failing health endpoint, a full disk and a refused key.
 #[test]
 fn endpoints_disks_and_keys_are_told_once() {
     let endpoint = Hostile::start(Manner::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok".to_vec()));
@@ -186,7 +186,7 @@ impl Drop for Disk {
     }
 }
 
-/// Issue 4, item 6: a target that does not answer for a while ends no alert, not even one that is judged whenever samples arrive.
+/// A target that does not answer for a while ends no alert, not even one that is judged whenever samples arrive.
 #[test]
 fn a_target_that_hangs_for_a_while_ends_no_alert() {
     let mut watch = Watch::start(HttpSink::start([Reply::Answer(200, "", "{}")]), "rules: {shipped: false}\n");
@@ -237,7 +237,7 @@ fn hostile_targets_hurt_only_themselves() {
     );
 }
 
-/// Issue 4, items 1 and 5: files under `templates` are read beside the configuration; what fails in one is told in the message, in the log
+/// Files under `templates` are read beside the configuration; what fails in one is told in the message, in the log
 /// and in a metric, and the message comes all the same. A file that cannot be read is refused at its line and column.
 #[test]
 fn named_templates_of_files_are_used_and_a_broken_one_does_not_keep_the_message() {
@@ -319,7 +319,7 @@ impl Pair {
     }
 }
 
-/// Issue 4.10: two instances watch each other by signed heartbeats; the one that is left tells of the other's silence and of its return. What
+/// Two instances watch each other by signed heartbeats; the one that is left tells of the other's silence and of its return. What
 /// is not signed is refused, and the secret is nowhere to be seen.
 #[test]
 fn two_instances_watch_each_other() {
@@ -360,7 +360,7 @@ fn two_instances_watch_each_other() {
     }
 }
 
-/// R1 with the real process: `kill -9` while an action runs, three times; it is not run again within its cool-down, the record says that
+/// With the real process: `kill -9` while an action runs, three times; it is not run again within its cool-down, the record says that
 /// nobody knows what came of it, and no answer shows what stands in the action's environment.
 #[test]
 fn a_recovery_action_survives_kill_without_a_second_run() {
@@ -435,7 +435,7 @@ fn dead_letters_are_listed_and_sent_again() {
     assert_eq!(command(&["send", "--all"], "t0ken"), (Some(0), "0 messages are sent again\n".into()));
 }
 
-/// Issue 4.7: where people reach nightbell from elsewhere, a message links to the picture of the last hour. The link is signed: another alert,
+/// Where people reach nightbell from elsewhere, a message links to the picture of the last hour. The link is signed: another alert,
 /// another time or another token shows nothing.
 #[test]
 fn a_message_links_to_a_picture_that_only_its_link_shows() {
@@ -473,7 +473,7 @@ fn a_message_links_to_a_picture_that_only_its_link_shows() {
     }
 }
 
-/// Issue 4.7: a message that tells of the end has the value now, not the last one that was too much; and who began to collect a moment ago
+/// A message that tells of the end has the value now, not the last one that was too much; and who began to collect a moment ago
 /// has a picture, too.
 #[test]
 fn the_end_comes_with_the_value_now_and_a_young_series_with_a_picture() {
@@ -502,7 +502,7 @@ fn the_end_comes_with_the_value_now_and_a_young_series_with_a_picture() {
     assert!(over.contains("Value now: 3\\n") && over.contains("Peak: 60\\n"), "{over}");
 }
 
-/// Issue 4, proof: no secret of any receiver is seen in a log (of every level), in an error, a metric or an answer of the API, whatever the
+/// No secret of any receiver is seen in a log (of every level), in an error, a metric or an answer of the API, whatever the
 /// places answer.
 #[test]
 fn no_secret_of_any_receiver_is_seen_anywhere() {

@@ -34,7 +34,7 @@ fn read_open(page: &str) -> Result<Vec<String>, String> {
     read(page.as_bytes(), Format::OpenMetrics)
 }
 
-/// C12; SEMANTICS 34 to 38: the freedoms of text 0.0.4.
+/// SEMANTICS 34 to 38: the freedoms of text 0.0.4.
 #[test]
 fn text_is_read_as_prometheus_reads_it() {
     for (page, want) in [
@@ -57,7 +57,7 @@ fn text_is_read_as_prometheus_reads_it() {
     }
 }
 
-/// Issue 2, proof 3: a series with very many labels is refused before reading it costs much.
+/// A series with very many labels is refused before reading it costs much.
 #[test]
 fn a_series_of_a_million_labels_is_refused() {
     let pairs: String = (0..1_000_000).rev().map(|n| format!("l{n}=\"\",")).collect();

@@ -151,7 +151,7 @@ const WORDS: &[&str] = &[
     "--------",
 ];
 
-/// C13; SEMANTICS 47 to 53: what parses prints, and the print is its own print; errors are texts with a place.
+/// SEMANTICS 47 to 53: what parses prints, and the print is its own print; errors are texts with a place.
 #[test]
 fn the_parser_survives_anything_and_prints_what_it_read() {
     let mut corpus = expressions();
@@ -380,7 +380,7 @@ fn mutated_bytes(random: &mut Random, corpus: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-/// Issue 3, proof: the protobuf reader takes or refuses whatever a target sends; what it takes is a sound page of text and valid histograms, within
+/// The protobuf reader takes or refuses whatever a target sends; what it takes is a sound page of text and valid histograms, within
 /// the bound.
 #[test]
 fn no_protobuf_page_breaks_its_reader() {

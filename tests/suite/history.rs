@@ -163,7 +163,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Issue 3.5: samples survive a restart bit for bit, over several segments of the log and several restarts.
+/// Samples survive a restart bit for bit, over several segments of the log and several restarts.
 #[test]
 fn samples_survive_restarts_bit_for_bit() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -190,7 +190,7 @@ fn a_folder_belongs_to_one_process() {
     open(folder.path(), START);
 }
 
-/// Issue 3.5: a history that an earlier version wrote is read: its blocks, and its log, in which each value was told from the one before.
+/// A history that an earlier version wrote is read: its blocks, and its log, in which each value was told from the one before.
 #[test]
 fn a_history_of_the_first_version_is_read() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -249,7 +249,7 @@ fn live(store: &Store, memory: &Store, ticks: std::ops::Range<i64>) {
     }
 }
 
-/// Issue 3.5: with blocks on disk, merged ones too, and after restarts every answer is that of a store that has all in memory.
+/// With blocks on disk, merged ones too, and after restarts every answer is that of a store that has all in memory.
 #[test]
 fn blocks_and_restarts_change_no_answer() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -318,7 +318,7 @@ fn samples_that_come_late_are_taken_for_an_hour() {
     assert_eq!((late(120).appended, late(120).out_of_bounds), (0, 1));
 }
 
-/// Issue 3.5: old blocks go by age and by size, the oldest first.
+/// Old blocks go by age and by size, the oldest first.
 #[test]
 fn old_blocks_are_dropped_by_age_and_by_size() {
     let (folder, written) = several_blocks();
@@ -343,7 +343,7 @@ fn old_blocks_are_dropped_by_age_and_by_size() {
     assert_eq!(oldest(&store), START + 2 * BLOCK * STEP);
 }
 
-/// Issue 3, items 1, 3 and 5: range queries and backtests over native histograms that are in blocks, in the log and in memory, after a restart.
+/// Range queries and backtests over native histograms that are in blocks, in the log and in memory, after a restart.
 #[test]
 fn stored_native_histograms_answer_queries_and_backtests() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -404,7 +404,7 @@ enum Event {
     Restart,
 }
 
-/// Issue 3.5: whatever is appended, whenever the upkeep runs and the process restarts, the answers are those of a store in memory.
+/// Whatever is appended, whenever the upkeep runs and the process restarts, the answers are those of a store in memory.
 #[test]
 fn random_appends_and_restarts_answer_as_memory_does() {
     let event = prop_oneof![
@@ -471,7 +471,7 @@ fn random_appends_and_restarts_answer_as_memory_does() {
     TestRunner::new(config).run(&events, run).expect("holds");
 }
 
-/// Issue 3.5: when the disk is full the samples stay in memory; when there is room again they are written, and nothing is missing.
+/// When the disk is full the samples stay in memory; when there is room again they are written, and nothing is missing.
 #[test]
 fn a_full_disk_leaves_samples_in_memory_until_there_is_room() {
     let disk = tempfile::tempdir().expect("a folder");

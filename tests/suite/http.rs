@@ -20,7 +20,7 @@ fn get(url: &str) -> Request {
     request
 }
 
-/// D3: an error says what happened, in a closed set of kinds, within the deadline, and never quotes the URL or a header.
+/// An error says what happened, in a closed set of kinds, within the deadline, and never quotes the URL or a header.
 #[tokio::test]
 async fn each_failure_has_its_kind_and_no_secret() {
     let bomb = {
@@ -59,7 +59,7 @@ async fn each_failure_has_its_kind_and_no_secret() {
     }
 }
 
-/// C10: what failed before any HTTP: the name, the connection, the handshake.
+/// What failed before any HTTP: the name, the connection, the handshake.
 #[tokio::test]
 async fn names_connections_and_handshakes_fail_as_such() {
     let client = Client::plain();
@@ -128,7 +128,7 @@ fn read(path: impl AsRef<Path>) -> String {
     std::fs::read_to_string(&path).expect("written by openssl")
 }
 
-/// C17: `tls_config` decides whom to trust and under which name.
+/// `tls_config` decides whom to trust and under which name.
 #[tokio::test]
 async fn certificates_are_verified_as_configured() {
     let server = TlsServer::start("internal.example", &[]);
@@ -159,7 +159,7 @@ fn read_config(text: &str) -> Result<HttpConfig, String> {
     loader.finish(config).map_err(|errors| errors.to_string())
 }
 
-/// Issue 4.1: `oauth2` gets an access token, in the way that its server wants, keeps it, and gets another one when it is refused.
+/// `oauth2` gets an access token, in the way that its server wants, keeps it, and gets another one when it is refused.
 #[tokio::test]
 async fn oauth2_brings_an_access_token_and_another_one_when_it_is_refused() {
     let token = |text| Reply::Answer(200, "Content-Type: application/json\r\n", text);
@@ -193,7 +193,7 @@ async fn oauth2_brings_an_access_token_and_another_one_when_it_is_refused() {
     assert_eq!((asked.len(), &asked[1].body, &asked[1].body), (4, &asked[2].body, &asked[3].body), "what was accepted is kept");
 }
 
-/// Issue 4.1: a header has all its values; a proxy is told what `proxy_connect_header` says, and may speak SOCKS.
+/// A header has all its values; a proxy is told what `proxy_connect_header` says, and may speak SOCKS.
 #[tokio::test]
 async fn headers_have_all_values_and_proxies_are_asked_as_configured() {
     let place = Hostile::start(Manner::Serve("text/plain", b"ok".to_vec()));
@@ -225,7 +225,7 @@ async fn headers_have_all_values_and_proxies_are_asked_as_configured() {
     assert_eq!(server.join().expect("no panic"), ([5, 1, 0], [5, 1, 0, 1, 192, 0, 2, 7, 0, 81]));
 }
 
-/// Issue 4.1: what Prometheus refuses in an `http_config` is refused, with the place.
+/// What Prometheus refuses in an `http_config` is refused, with the place.
 #[test]
 fn settings_that_contradict_each_other_are_refused() {
     for (text, problem) in [
@@ -246,7 +246,7 @@ fn settings_that_contradict_each_other_are_refused() {
     }
 }
 
-/// Issue 11, point 9: heads as large and as odd as Go's client takes.
+/// Heads as large and as odd as Go's client takes.
 #[tokio::test]
 async fn a_folded_line_and_many_fields_are_read() {
     let fields: String = (0..150).map(|n| format!("X-{n}: {n}\r\n")).collect();

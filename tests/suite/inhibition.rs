@@ -59,7 +59,7 @@ fn fits(matchers: &[Matcher], name: &str) -> bool {
     matchers.iter().filter(|m| m.name == "alertname").all(|m| m.matches_labels(&named))
 }
 
-/// Issue 4.6: every inhibition names alerts that the shipped rules have, each name of a list among them, and labels that these alerts carry.
+/// Every inhibition names alerts that the shipped rules have, each name of a list among them, and labels that these alerts carry.
 #[test]
 fn every_shipped_inhibition_speaks_of_alerts_and_labels_that_exist() {
     let (alerts, labels) = (shipped_alerts(), labels_of_alerts());

@@ -122,7 +122,7 @@ fn killed_again_and_again(seed: u64, state: &str) {
     assert!(requests.len() > KILLS + repeats + 10, "seed {seed}: the receiver misbehaved");
 }
 
-/// Issue 4, proof: 200 `kill -9`, a fourth of them with the state in PostgreSQL.
+/// 200 `kill -9`, a fourth of them with the state in PostgreSQL.
 #[test]
 fn two_hundred_kills_and_a_receiver_that_misbehaves_lose_nothing() {
     let postgres = Postgres::start(&[]);

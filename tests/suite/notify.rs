@@ -306,7 +306,7 @@ async fn requests_are_what_the_place_documents() {
     }
 }
 
-/// SEMANTICS 172, and 429 with the wait that the place asks for.
+/// SEMANTICS 172: also status 429 with the wait that the place asks for.
 #[tokio::test]
 async fn refusals_are_classified() {
     let cases = [

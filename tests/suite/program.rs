@@ -33,7 +33,7 @@ fn encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-/// D3, C9: without a configuration it watches this host and what the environment names, and says so.
+/// Without a configuration it watches this host and what the environment names, and says so.
 #[test]
 fn without_configuration_it_watches_the_host_and_what_the_environment_names() {
     let (postgres, redis, chroma, llm) = (Postgres::start(&[]), Redis::start(&[]), Chroma::start(), FakeLlm::start());
@@ -64,7 +64,7 @@ fn without_configuration_it_watches_the_host_and_what_the_environment_names() {
     assert!(!everything.contains("sk-very-secret-key"), "the key is shown");
 }
 
-/// R2: an invalid file changes nothing and is visible; a valid one takes effect by HTTP and by SIGHUP.
+/// An invalid file changes nothing and is visible; a valid one takes effect by HTTP and by SIGHUP.
 #[test]
 fn an_invalid_reload_changes_nothing_and_is_visible() {
     let page = Hostile::page("good 1\n");
@@ -135,7 +135,7 @@ fn jobs_in_files_of_their_own_are_scraped_and_an_absent_rule_file_is_told() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("absent.yml does not exist"));
 }
 
-/// D2: a signal to stop ends it at once with status 0, and it starts again on the same state.
+/// A signal to stop ends it at once with status 0, and it starts again on the same state.
 #[test]
 fn a_signal_to_stop_ends_it_with_status_0() {
     let mut nightbell = Nightbell::start("collectors: {host: {}}\n");
@@ -150,7 +150,7 @@ fn a_signal_to_stop_ends_it_with_status_0() {
     assert!(stderr(&refused).contains("another nightbell?"), "{}", stderr(&refused));
 }
 
-/// D3: where no folder for its state is known it goes on in memory, and says so.
+/// Where no folder for its state is known it goes on in memory, and says so.
 #[test]
 fn without_a_home_it_goes_on_in_memory_and_says_so() {
     let listen = format!("127.0.0.1:{}", free_port());
@@ -170,7 +170,7 @@ fn without_a_home_it_goes_on_in_memory_and_says_so() {
     assert!(said.contains("in memory only: state.db: no folder is known for it, for want of HOME; give --state-dir"), "{said}");
 }
 
-/// P1: health of the whole and of its parts.
+/// Health of the whole and of its parts.
 #[test]
 fn health_tells_the_whole_its_parts_and_only_an_administrator_the_details() {
     let mut postgres = Postgres::start(&[]);
@@ -191,7 +191,7 @@ fn health_tells_the_whole_its_parts_and_only_an_administrator_the_details() {
     assert!(asked.status.success() && String::from_utf8_lossy(&asked.stdout).starts_with("degraded: 1 of 3"), "{asked:?}");
 }
 
-/// P1, C10: an endpoint that fails its probe is a failed check of the whole.
+/// An endpoint that fails its probe is a failed check of the whole.
 #[test]
 fn a_failing_endpoint_is_a_failed_check() {
     let nightbell = Nightbell::start(
@@ -253,7 +253,7 @@ fn check_config_names_the_place_and_the_remedy() {
     assert!(command(&["check", "config"]).status.success());
 }
 
-/// T1 to T26: the tests of the shipped rules pass here and in Debian's promtool.
+/// The tests of the shipped rules pass here and in Debian's promtool.
 #[test]
 fn shipped_rule_tests_pass_here_and_in_promtool() {
     let mut files = Vec::new();
@@ -273,7 +273,7 @@ fn shipped_rule_tests_pass_here_and_in_promtool() {
     }
 }
 
-/// D2: the files in `deploy/` pass the tools that exist for them.
+/// The files in `deploy/` pass the tools that exist for them.
 #[test]
 fn deployment_files_pass_their_tools() {
     let run = |program: &str, words: &[&str]| Command::new(program).args(words).current_dir(root()).output();
@@ -298,7 +298,7 @@ fn deployment_files_pass_their_tools() {
     }
 }
 
-/// C12: everything is scraped by a real Prometheus, whose values agree with ours.
+/// Everything is scraped by a real Prometheus, whose values agree with ours.
 #[test]
 fn a_real_prometheus_scrapes_everything() {
     let (postgres, redis) = (Postgres::start(&[]), Redis::start(&[]));
@@ -357,7 +357,7 @@ fn a_real_prometheus_scrapes_everything() {
     assert!(String::from_utf8_lossy(&asked.stdout).contains("pg_up"), "{asked:?}");
 }
 
-/// P3: every expression of every dashboard gives data in a nightbell that watches everything.
+/// Every expression of every dashboard gives data in a nightbell that watches everything.
 #[test]
 fn every_dashboard_expression_gives_data() {
     let all = Everything::start();

@@ -69,7 +69,7 @@ fn queries_are_answered_as_promtool_prints_them() {
     }
 }
 
-/// Issue 3.4, SEMANTICS 197 to 208: syntax trees, errors, codes and spellings, recorded from Prometheus 3.5.
+/// SEMANTICS 197 to 208: syntax trees, errors, codes and spellings, recorded from Prometheus 3.5.
 #[test]
 fn requests_are_answered_as_prometheus_answers_them() {
     let (nightbell, _) = started();
@@ -87,7 +87,7 @@ fn requests_are_answered_as_prometheus_answers_them() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Issue 3.4: other origins may ask; another Prometheus may take the newest samples.
+/// Other origins may ask; another Prometheus may take the newest samples.
 #[test]
 fn other_origins_and_other_servers_are_served() {
     let (nightbell, _) = started();

@@ -455,7 +455,7 @@ fn targets() -> (Hostile, Hostile) {
     (Hostile::start(serve(everything())), Hostile::start(serve(real)))
 }
 
-/// Issue 3, item 1: the same target, scraped by Prometheus 3.5 and by nightbell, gives the same answers. What Prometheus said is recorded
+/// The same target, scraped by Prometheus 3.5 and by nightbell, gives the same answers. What Prometheus said is recorded
 /// in `tests/exposition/answers.json` by the test after this one.
 #[test]
 fn scraped_histograms_answer_as_in_prometheus() {

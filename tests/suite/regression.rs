@@ -58,7 +58,7 @@ fn check_config_reads_what_the_file_names_unless_only_its_syntax_counts() {
     assert_eq!(check("absent", &["--syntax-only"]), (Some(0), String::new()));
 }
 
-/// Issue 11, point 8: rules that are switched on and that nothing in the file can feed are named before the start, with what would.
+/// Rules that are switched on and that nothing in the file can feed are named before the start, with what would.
 #[test]
 fn check_config_names_rules_that_nothing_can_feed() {
     let check = |text: &str| {
@@ -96,7 +96,7 @@ fn check_config_names_receivers_that_hear_of_no_end() {
     assert!(named.len() == 1 && named[0].contains("receiver \"mail\"") && named[0].contains("send_resolved: true"), "{said}");
 }
 
-/// Issue 11, point 7: a flag before the command says the same as behind it, or is refused; it is never ignored.
+/// A flag before the command says the same as behind it, or is refused; it is never ignored.
 #[test]
 fn a_flag_before_the_command_is_not_ignored() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -117,7 +117,7 @@ fn a_flag_before_the_command_is_not_ignored() {
     }
 }
 
-/// Issue 11, points 7 and 9: alerts link to a page that exists; the Alertmanagers elsewhere are listed, those that relabelling drops apart;
+/// Alerts link to a page that exists; the Alertmanagers elsewhere are listed, those that relabelling drops apart;
 /// `health` asks where the configuration listens, and says whom it asked.
 #[test]
 fn links_alertmanagers_and_health_are_what_the_configuration_says() {

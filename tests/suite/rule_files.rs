@@ -44,7 +44,7 @@ fn every_mistake_is_reported_with_its_place() {
     }
 }
 
-/// Issue 4.6: a file that Prometheus would refuse is named with its groups and rules when that is asked.
+/// A file that Prometheus would refuse is named with its groups and rules when that is asked.
 #[test]
 fn keys_that_prometheus_does_not_know_are_named_when_files_must_be_portable() {
     let check = |name: &str, portable: bool| {
@@ -122,7 +122,7 @@ fn series_of_millions_of_equal_values_are_read() {
     assert!(output.status.success(), "{said}");
 }
 
-/// Issue 4.6: `no_data` and `recover_expr` in rule tests; a rule without them follows Prometheus.
+/// `no_data` and `recover_expr` in rule tests; a rule without them follows Prometheus.
 #[test]
 fn rule_tests_take_our_own_keys() {
     let (out, err, status) = tested(TestRulesArgs { files: vec!["own.yml".into()], ..TestRulesArgs::default() });
@@ -146,7 +146,7 @@ fn checked_metrics(name: &str, extended: bool, lint: &str) -> (String, String, u
     (String::from_utf8(out).expect("UTF-8"), String::from_utf8(err).expect("UTF-8"), status)
 }
 
-/// SEMANTICS 215 (T3's tool): findings, table and exit status recorded from promtool 3.5 on the same pages.
+/// SEMANTICS 215: findings, table and exit status recorded from promtool 3.5 on the same pages.
 #[test]
 fn metrics_are_checked_as_promtool_checks_them() {
     let recorded = |name: &str| fs::read_to_string(folder("tests/lint").join(name)).expect("recorded");
@@ -208,7 +208,7 @@ fn recorded(name: &str) -> String {
     fs::read_to_string(folder("tests/rules_files/unit").join(name)).expect("recorded")
 }
 
-/// SEMANTICS 210 to 215 (and T3's tool): output and exit status recorded from promtool 3.5 on the same files with the same flags.
+/// SEMANTICS 210 to 215: output and exit status recorded from promtool 3.5 on the same files with the same flags.
 #[test]
 fn rule_tests_run_and_report_as_promtool_does() {
     let regexes = |texts: &[&str]| texts.iter().map(|text| Regex::new(text).expect("valid")).collect();
@@ -240,7 +240,7 @@ fn rule_tests_run_and_report_as_promtool_does() {
     }
 }
 
-/// Issue 3.3: the coverage of tests: rules, label sets and outcomes of branches that no test shows.
+/// The coverage of tests: rules, label sets and outcomes of branches that no test shows.
 #[test]
 fn coverage_names_what_no_test_makes_fire() {
     let args = TestRulesArgs { files: vec!["coverage.yml".into()], coverage: true, ..TestRulesArgs::default() };

@@ -167,7 +167,7 @@ const FIRES: [&str; 1] = ["+{instance=\"a\"}"];
 const ENDS: [&str; 1] = ["-{instance=\"a\"}"];
 const NOTHING: [&str; 0] = [];
 
-/// Issue 4.6, SEMANTICS 13: a target that fails sends no false RESOLVED; when it answers again, its samples decide.
+/// SEMANTICS 13: a target that fails sends no false RESOLVED; when it answers again, its samples decide.
 #[test]
 fn a_target_that_fails_ends_no_alert() {
     let mut line = Line::new(HOT);
@@ -349,7 +349,7 @@ fn no_data_alert_raises_the_alert_when_there_are_no_data() {
 
 const HYSTERESIS: &str = "  - {alert: Hot, expr: cpu > 90, recover_expr: cpu < 70}\n";
 
-/// Issue 4.6: once firing, an alert goes on until `recover_expr` has a series with its labels; reload and restart change nothing.
+/// Once firing, an alert goes on until `recover_expr` has a series with its labels; reload and restart change nothing.
 #[test]
 fn an_alert_fires_until_its_recovery() {
     let mut line = Line::new(HYSTERESIS);
@@ -457,7 +457,7 @@ fn run(rule: &str, stream: &[[Does; 2]], restarts: &[bool]) -> BTreeSet<String> 
 }
 
 proptest! {
-    /// Issue 4.3: restarts at any evaluation give the same alerts as none, whatever the targets do and the rule says.
+    /// Restarts at any evaluation give the same alerts as none, whatever the targets do and the rule says.
     #[test]
     fn restarts_change_no_alert_in_gaps(
         stream in proptest::collection::vec([does(), does()], 1..40),
@@ -475,7 +475,7 @@ proptest! {
     }
 }
 
-/// Issue 4.6: a collector of ours that hangs, or errs, is such a gap too. The built binary beside a real Redis.
+/// A collector of ours that hangs, or errs, is such a gap too. The built binary beside a real Redis.
 #[test]
 fn a_collector_that_hangs_or_errs_ends_no_alert() {
     let mut redis = Redis::start(&[]);

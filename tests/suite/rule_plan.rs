@@ -167,7 +167,7 @@ fn run(choices: &[usize], values: &[u32], together: bool) -> (Stored, Vec<String
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Issue 3, item 6: results are bit-equal to evaluating each rule alone, and rules see what those before them wrote.
+    /// Results are bit-equal to evaluating each rule alone, and rules see what those before them wrote.
     #[test]
     fn rules_that_share_get_what_each_gets_alone(
         choices in proptest::collection::vec(0usize..96, 1..20),
@@ -203,7 +203,7 @@ fn a_shared_result_lives_until_its_last_reader() {
     assert_eq!(results.kept(), 0, "it may have read what was written");
 }
 
-/// Issue 3, item 6: a critical rule without `for` fires when its input arrives, not at the next slot; others wait.
+/// A critical rule without `for` fires when its input arrives, not at the next slot; others wait.
 #[tokio::test]
 async fn critical_rules_without_for_do_not_wait_for_their_slot() {
     let local = Local::new();

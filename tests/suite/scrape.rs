@@ -168,7 +168,7 @@ impl Collector for Counting {
     }
 }
 
-/// C12; SEMANTICS 20, 21, 22, 31: samples get the target's labels, report series come with them, the request is Prometheus's.
+/// SEMANTICS 20, 21, 22, 31: samples get the target's labels, report series come with them, the request is Prometheus's.
 #[tokio::test]
 async fn a_scraped_page_is_stored_under_its_targets_labels() {
     let server = Hostile::page("# HELP a_total Things.\n# TYPE a_total counter\na_total{job=\"x\"} 5\n");
@@ -477,7 +477,7 @@ async fn samples_refused_for_their_timestamps_are_counted() {
     assert!(names.iter().any(|n| n.starts_with("right{")) && !names.iter().any(|n| n.starts_with("early{")), "{names:?}");
 }
 
-/// Issue 2: `promtool check metrics` finds nothing in what /metrics serves: collectors, a scraped page, our own registry, in both formats.
+/// `promtool check metrics` finds nothing in what /metrics serves: collectors, a scraped page, our own registry, in both formats.
 #[tokio::test]
 async fn promtool_finds_nothing_in_the_served_page() {
     let page = "# HELP h_seconds A.\n# TYPE h_seconds histogram\nh_seconds_bucket{le=\"1\"} 1\nh_seconds_bucket{le=\"+Inf\"} 2\nh_seconds_sum 3\nh_seconds_count 2\n\
@@ -531,7 +531,7 @@ async fn a_repeated_series_is_served_once() {
     assert_eq!((of("a{"), of("b{"), of("up{")), (vec!["1"], vec!["1", "3"], vec!["7"]), "{served}");
 }
 
-/// Issue 10 and no. 10 of the cases for queries: nightbell's own bounds are named as such, and 0 lifts them, in `global` too.
+/// Nightbell's own bounds are named as such, and 0 lifts them, in `global` too.
 #[tokio::test]
 async fn a_limit_of_0_is_no_bound_and_a_message_says_whose_a_bound_is() {
     let value = "x".repeat(20_000);

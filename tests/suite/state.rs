@@ -263,7 +263,7 @@ async fn a_damaged_database_is_put_aside_and_a_new_one_begun() {
     }
 }
 
-/// R1: an action is there before it ends, is found by its target, is not under way after a start, and is forgotten after its time.
+/// An action is there before it ends, is found by its target, is not under way after a start, and is forgotten after its time.
 #[tokio::test]
 async fn actions_are_found_by_target_and_forgotten_after_their_time() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -322,7 +322,7 @@ async fn a_dead_letter_goes_back_behind_all_others() {
     }
 }
 
-/// Issue 10: what can be read of a damaged database is in the new one.
+/// What can be read of a damaged database is in the new one.
 #[tokio::test]
 async fn a_damaged_database_gives_its_readable_rows_to_the_new_one() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -356,7 +356,7 @@ async fn a_damaged_database_gives_its_readable_rows_to_the_new_one() {
     assert!(replaced.is_some_and(|replaced| replaced.rows >= 440));
 }
 
-/// Issue 10: a byte that PostgreSQL refuses, or a row too large for it, never takes the others along.
+/// A byte that PostgreSQL refuses, or a row too large for it, never takes the others along.
 #[tokio::test]
 async fn a_row_that_cannot_be_kept_takes_no_other_along() {
     let postgres = postgres().await;
@@ -380,7 +380,7 @@ async fn a_row_that_cannot_be_kept_takes_no_other_along() {
     }
 }
 
-/// Issue 10: the file gives back what it no longer needs, also one that an older version made.
+/// The file gives back what it no longer needs, also one that an older version made.
 #[tokio::test]
 async fn a_database_gives_its_space_back() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -407,7 +407,7 @@ async fn a_database_gives_its_space_back() {
     assert!(!telemetry.encode().contains("nightbell_state_size_bytes 0\n"), "{}", telemetry.encode());
 }
 
-/// Issue 10: no table grows without bound: what waits longest becomes a dead letter, the oldest entries are forgotten first.
+/// No table grows without bound: what waits longest becomes a dead letter, the oldest entries are forgotten first.
 #[tokio::test]
 async fn every_table_is_bounded_and_the_oldest_rows_go_first() {
     const TOO_MANY: &str = "
@@ -445,7 +445,7 @@ async fn every_table_is_bounded_and_the_oldest_rows_go_first() {
     assert!(letters.iter().all(|letter| letter.error == "too many messages wait"), "{letters:?}");
 }
 
-/// Issue 10: a folder that becomes writable again is used again, with what memory held meanwhile and what the file held before.
+/// A folder that becomes writable again is used again, with what memory held meanwhile and what the file held before.
 #[tokio::test]
 async fn a_database_that_can_be_opened_again_is_used_again() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -179,7 +179,7 @@ fn new_series_beyond_the_limit_are_refused_and_known_ones_go_on() {
     assert_eq!((store.series_count(), store.stats().refused_series), (2, 3));
 }
 
-/// Recorded series may be kept longer than what was measured: T13 and T21 look back for days.
+/// Recorded series may be kept longer than what was measured: some rules look back for days.
 #[test]
 fn retention_may_differ_by_series() {
     let store = Store::new(Limits::default());
@@ -252,7 +252,7 @@ fn cardinality_counts_series_pairs_and_values() {
     assert_eq!(found.series_by_pair, list(&[("zone=x", 3), ("__name__=a", 2)]));
 }
 
-/// Issue 10.4: a target has a share; what it ended counts until it leaves memory, and a reload or a start does not give it another one.
+/// A target has a share; what it ended counts until it leaves memory, and a reload or a start does not give it another one.
 #[test]
 fn a_target_has_a_share_that_comes_back_when_its_series_end() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -285,7 +285,7 @@ fn a_target_has_a_share_that_comes_back_when_its_series_end() {
     assert_eq!(store.series_of(&one), 1);
 }
 
-/// Issue 10.4: room for what watches is never taken by targets and rules, nor that of small targets by large ones.
+/// Room for what watches is never taken by targets and rules, nor that of small targets by large ones.
 #[test]
 fn the_last_tenth_of_the_room_is_for_what_watches_and_for_small_targets() {
     let store = Store::new(Limits { max_series: 10_000, max_series_per_target: usize::MAX, ..Limits::default() });

@@ -174,7 +174,7 @@ fn the_first_message_carries_the_evidence() {
     }
 }
 
-/// Issue 4.6: an alert that fires on, because it has not recovered or because its target fails, says so; nobody was told of an end.
+/// An alert that fires on, because it has not recovered or because its target fails, says so; nobody was told of an end.
 #[test]
 fn an_alert_that_is_held_says_what_holds_it() {
     let page = Hostile::page("temperature{side=\"left\"} 62\n");
@@ -215,7 +215,7 @@ fn an_alert_that_is_held_says_what_holds_it() {
     wait_until("its end is told", Duration::from_secs(20), || watched.sink.requests().iter().any(|r| r.body.contains("\"resolved\"")));
 }
 
-/// Issue 4.6: that an alert flaps is told once, and shown by the API, the metrics and `why`; the keys may stand beside `alertmanager`.
+/// That an alert flaps is told once, and shown by the API, the metrics and `why`; the keys may stand beside `alertmanager`.
 #[test]
 fn an_alert_that_flaps_is_told_once_and_shown() {
     let page = Hostile::page("temperature 62\n");

@@ -288,7 +288,7 @@ mod tests {
         settings
     }
 
-    /// C1: a hung mount hurts its own series only, and recovers.
+    /// A hung mount hurts its own series only, and recovers.
     #[tokio::test]
     async fn a_mount_that_hangs_is_marked_and_left_alone_until_it_answers() {
         let folder = tempfile::tempdir().expect("a folder");

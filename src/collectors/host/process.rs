@@ -1,4 +1,4 @@
-//! Processes: all of them by state (`/proc/PID/stat`), and groups of them by name or command line (C2), under process-exporter's names.
+//! Processes: all of them by state (`/proc/PID/stat`), and groups of them by name or command line, under process-exporter's names.
 //!
 //! sysinfo keeps the process table; what it does not know of a group's members (user and system time, threads, faults) is read here.
 //! A group's counters never fall: what an ended process had used stays counted.
@@ -316,7 +316,7 @@ fn push(name: &str, sum: &Sum, total: &Stat, batch: &mut Batch) {
 mod tests {
     use super::*;
 
-    /// Issue 4.7: who uses most is known of every host, by name, with a number of series that does not grow.
+    /// Who uses most is known of every host, by name, with a number of series that does not grow.
     #[test]
     fn the_names_that_use_most_are_told_since_the_last_collection() {
         let process = |pid, name: &str, ticks, start, resident| {

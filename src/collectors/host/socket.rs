@@ -1,4 +1,4 @@
-//! The socket tables `/proc/net/tcp`, `tcp6`, `udp`, `udp6`: states, queues, listening ports and connections to each (C2).
+//! The socket tables `/proc/net/tcp`, `tcp6`, `udp`, `udp6`: states, queues, listening ports and connections to each.
 //!
 //! The kernel walks its whole hash table of TCP sockets for each reading: some 7 ms of CPU on a machine with 24 GiB, more than all other parts
 //! together. So the TCP part runs only when ports are configured or it is enabled. A table beyond 16 MiB (about 100,000 sockets) is read up to there.

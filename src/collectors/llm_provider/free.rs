@@ -90,7 +90,7 @@ fn read_balance(json: &Value) -> Option<Balance> {
 mod tests {
     use super::*;
 
-    /// C9: DeepSeek's balance, whose amounts are text.
+    /// DeepSeek's balance, whose amounts are text.
     #[test]
     fn balances_are_read_from_text_amounts() {
         let json: Value = serde_json::from_str(

@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(serial(&[0xf1, 0x5d]), "f15d");
     }
 
-    /// C17: the labels and the time that blackbox_exporter shows for the same certificate.
+    /// The labels and the time that blackbox_exporter shows for the same certificate.
     #[test]
     fn a_certificate_reads_as_blackbox_exporter_reads_it() {
         let pem = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/collectors/probe/leaf.pem"));

@@ -58,7 +58,7 @@ fn the_subject_is_alertmanagers() {
     assert_eq!(link(&n), "http://bell/#/alerts?receiver=ops%5C.mail");
 }
 
-/// Issue 4.7: a Chinese reader gets the texts that are written for one, and a subject in the same words; others do not see them.
+/// A Chinese reader gets the texts that are written for one, and a subject in the same words; others do not see them.
 #[test]
 fn a_chinese_message_has_the_chinese_texts_of_its_alert() {
     let mut both = alert(AlertStatus::Firing);
@@ -203,7 +203,7 @@ proptest! {
     }
 }
 
-/// Issue 4.6: how often it fired, since when, whether it fires now, its last values; and once it has settled, until when.
+/// How often it fired, since when, whether it fires now, its last values; and once it has settled, until when.
 #[test]
 fn an_alert_that_flaps_says_so_in_both_languages() {
     use crate::model::evidence::Clue;
@@ -264,7 +264,7 @@ fn evidence_stands_among_the_facts_in_both_languages() {
     assert!(text.contains("  Seen before: 2 times") && !text.contains("Evidence") && !text.contains("Top processes"), "{text}");
 }
 
-/// N9: the next contact reads why the alert comes to them.
+/// The next contact reads why the alert comes to them.
 #[test]
 fn an_escalated_alert_says_who_has_not_answered_in_both_languages() {
     let mut one = alert(AlertStatus::Firing);
@@ -275,7 +275,7 @@ fn an_escalated_alert_says_who_has_not_answered_in_both_languages() {
     assert!(text(Language::Zh).contains("  升级：已于 1970-01-01 00:01:00 UTC 通知 oncall，至今无人确认\n"), "{}", text(Language::Zh));
 }
 
-/// R1: the next messages tell what was done, how it ended, what it printed and whether it helped; also the one that tells of the end.
+/// The next messages tell what was done, how it ended, what it printed and whether it helped; also the one that tells of the end.
 #[test]
 fn recovery_actions_stand_among_the_facts_in_both_languages() {
     use crate::model::ActionOutcome;

@@ -393,7 +393,7 @@ mod tests {
     use crate::store::Window;
     use crate::store::history::BlockWriter;
 
-    /// Issue 3.5: what a query over many blocks holds of them does not grow with their indexes.
+    /// What a query over many blocks holds of them does not grow with their indexes.
     #[test]
     fn a_query_over_many_blocks_holds_no_more_indexes_than_the_cache_may() {
         let folder = tempfile::tempdir().expect("a folder");

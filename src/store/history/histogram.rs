@@ -199,7 +199,7 @@ mod tests {
         }
     }
 
-    /// Issue 3, item 1: every bit comes back.
+    /// Every bit comes back.
     #[test]
     fn histograms_come_back_bit_for_bit() {
         let one = exponential(&[3.0, 5.0, 7.0]);

@@ -13,7 +13,7 @@ use nightbell::state::State;
 
 use super::{START, alert, config, read_config};
 
-/// N6: global SMTP settings, child routes by `match`, several receivers; SEMANTICS 142, what is inherited.
+/// Global SMTP settings, child routes by `match`, several receivers; SEMANTICS 142, what is inherited.
 #[test]
 fn an_alertmanager_file_works_as_it_stands() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -134,7 +134,7 @@ fn told(config: &Alerting, labels: &[(&str, &str)]) -> Vec<String> {
     routes.iter().map(|r| config.routes.get(*r).expect("a route").receiver.clone()).collect()
 }
 
-/// N5: severity decides. In doubt, notify: what no configured receiver would take goes to the broadest one.
+/// Severity decides. In doubt, notify: what no configured receiver would take goes to the broadest one.
 #[test]
 fn without_a_route_severity_decides() {
     let email = "email: {to: ops@example.org, from: a@example.org, smarthost: 'smtp.example.org:587'}\n";

@@ -94,7 +94,7 @@ impl World {
     }
 }
 
-/// C4: nothing lost, at most one repeat for each death, each repeat with its delivery id.
+/// Nothing lost, at most one repeat for each death, each repeat with its delivery id.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_the_process_dies_at_any_instant() {
     let folder = tempfile::tempdir().expect("a folder");

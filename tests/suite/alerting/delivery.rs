@@ -284,7 +284,7 @@ async fn a_receiver_that_is_gone_has_no_gauge_of_waiting_messages() {
     assert_eq!((shown("ops"), shown("other")), (Some(0), Some(0)));
 }
 
-/// N7: one receiver hangs, the other hears at once. The whole loop runs, on the real clock.
+/// One receiver hangs, the other hears at once. The whole loop runs, on the real clock.
 #[tokio::test]
 async fn a_receiver_that_hangs_does_not_delay_another() {
     let state = State::in_memory().await.expect("a database");

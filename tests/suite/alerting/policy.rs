@@ -238,7 +238,7 @@ fn said(told: &[(u64, String, String, usize)]) -> Vec<String> {
     told.iter().map(|(at, receiver, reason, _)| format!("{at} {receiver}: {reason}")).collect()
 }
 
-/// N9: a critical alert that nobody acknowledges goes to the next contact, and to the next; a restart between them changes nothing; all who
+/// A critical alert that nobody acknowledges goes to the next contact, and to the next; a restart between them changes nothing; all who
 /// were told hear of its end. A warning goes nowhere else.
 #[tokio::test]
 async fn an_unacknowledged_critical_alert_goes_to_the_next_contact() {
@@ -261,7 +261,7 @@ async fn an_unacknowledged_critical_alert_goes_to_the_next_contact() {
     assert_eq!(world.state.escalations().await.expect("read"), []);
 }
 
-/// N9: an acknowledgement ends it, for this firing; the next firing begins anew.
+/// An acknowledgement ends it, for this firing; the next firing begins anew.
 #[tokio::test]
 async fn an_acknowledgement_ends_the_escalation_of_this_firing() {
     let (config, _) = deliveries(ESCALATION);
@@ -304,7 +304,7 @@ async fn a_silenced_alert_is_not_escalated() {
     assert!((1500..1520).contains(&told[0].0) && told[0].1 == "deputy", "{told:?}");
 }
 
-/// N9 with the program itself: the message has a link that only its holder can make; opening it changes nothing, its button does; so does
+/// Acknowledgement with the program itself: the message has a link that only its holder can make; opening it changes nothing, its button does; so does
 /// the command.
 #[test]
 fn alerts_are_acknowledged_by_link_and_by_command() {
@@ -353,7 +353,7 @@ fn alerts_are_acknowledged_by_link_and_by_command() {
     assert_eq!(run("Up"), (Some(1), "nightbell: no alert fires that has these labels\n".into()));
 }
 
-/// Issue 4.5: a template that fails in an address leaves nowhere to send to. Then the fallback is told, without one the default receiver; and
+/// A template that fails in an address leaves nowhere to send to. Then the fallback is told, without one the default receiver; and
 /// where that is the receiver itself, the message stays as a dead letter and raises an alert.
 #[tokio::test]
 async fn an_address_that_a_template_fails_to_make_does_not_swallow_the_message() {

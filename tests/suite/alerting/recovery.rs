@@ -1,4 +1,4 @@
-//! Recovery actions (R1): real programs, time-outs, cool-down, limit, hostile labels, restarts, judgement, messages.
+//! Recovery actions: real programs, time-outs, cool-down, limit, hostile labels, restarts, judgement, messages.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -140,7 +140,7 @@ async fn an_action_runs_once_with_its_alert_in_variables_and_is_recorded() {
     assert!(!variables.contains("CARGO"), "our own environment stays ours: {variables}");
 }
 
-/// R1: a cool-down and a limit on repeats, for each target, also across a restart; then it stops, says so, and goes on when the time is over.
+/// A cool-down and a limit on repeats, for each target, also across a restart; then it stops, says so, and goes on when the time is over.
 #[tokio::test]
 async fn cool_down_and_limit_hold_for_each_target_and_across_restarts() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -405,7 +405,7 @@ async fn compared(seed: u64, disk: Disk) {
     assert!(repeats > 0 && repeats <= deaths, "seed {seed}: {repeats} repeats for {deaths} deaths");
 }
 
-/// Issue 4, item 3, and SEMANTICS 125-128, 154 [choice]: pending, firing, keep-firing, group, repeat, silence, escalation, quiet hours and
+/// SEMANTICS 125-128, 154 [choice]: pending, firing, keep-firing, group, repeat, silence, escalation, quiet hours and
 /// outbox all go on where they were.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn restarts_at_any_instant_change_no_message() {

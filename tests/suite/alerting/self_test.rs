@@ -54,7 +54,7 @@ impl World {
     }
 }
 
-/// Issue 4.10. The routes of the alert lead to a receiver that failed itself, so one that works is told; the failure ends with the next test.
+/// The routes of the alert lead to a receiver that failed itself, so one that works is told; the failure ends with the next test.
 #[tokio::test]
 async fn a_way_that_fails_is_an_alert_that_those_that_work_tell() {
     let (good, bad, pager) = (

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Issue 10.5: what its log and blocks hold, what was sampled without it and what comes after are one history, also after a restart.
+/// What its log and blocks hold, what was sampled without it and what comes after are one history, also after a restart.
 #[test]
 fn a_folder_that_becomes_usable_is_used_again_and_nothing_is_missing() {
     let parent = tempfile::tempdir().expect("a folder");
@@ -35,7 +35,7 @@ fn a_folder_that_becomes_usable_is_used_again_and_nothing_is_missing() {
     assert_eq!(content(&open(&folder, at(BLOCK + 120).0)), content(&memory), "after a restart");
 }
 
-/// Issue 10.5: a folder that nobody has written yet begins with what memory holds.
+/// A folder that nobody has written yet begins with what memory holds.
 #[test]
 fn an_empty_folder_begins_with_what_memory_holds() {
     let parent = tempfile::tempdir().expect("a folder");

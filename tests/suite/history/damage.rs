@@ -28,7 +28,7 @@ fn count(content: &Content) -> usize {
     content.values().map(Vec::len).sum()
 }
 
-/// Issue 3.5: a log cut short anywhere gives the beginning of what was written, and the next run writes on.
+/// A log cut short anywhere gives the beginning of what was written, and the next run writes on.
 #[test]
 fn a_log_cut_short_anywhere_gives_its_beginning() {
     let (folder, written, bytes) = one_segment();
@@ -64,7 +64,7 @@ fn a_log_cut_short_anywhere_gives_its_beginning() {
     assert!(most >= all - 2, "only the last tick is lost when the last byte is");
 }
 
-/// Issue 3.5: flipped bytes are noticed and set aside; they cost their own tick, or those up to the next key tick, and nothing wrong is served.
+/// Flipped bytes are noticed and set aside; they cost their own tick, or those up to the next key tick, and nothing wrong is served.
 #[test]
 fn flipped_bytes_in_the_log_cost_what_they_touch() {
     let (folder, written, bytes) = one_segment();
@@ -97,7 +97,7 @@ fn flipped_bytes_in_the_log_cost_what_they_touch() {
     runner.run(&flips, run).expect("holds");
 }
 
-/// Issue 3.5: a stretch of damage in the midst of a log costs the targets whose ticks it hits at most eight of them, and the others what it
+/// A stretch of damage in the midst of a log costs the targets whose ticks it hits at most eight of them, and the others what it
 /// covers; in the first records, which declare the series, what comes before they are declared again.
 #[test]
 fn damage_in_the_midst_of_a_log_leaves_what_follows() {
@@ -137,7 +137,7 @@ fn damage_in_the_midst_of_a_log_leaves_what_follows() {
     }
 }
 
-/// Issue 3.5: a flipped byte or a missing end of a block is noticed; at most that block is missing, and it is set aside.
+/// A flipped byte or a missing end of a block is noticed; at most that block is missing, and it is set aside.
 #[test]
 fn damaged_blocks_are_set_aside_and_the_rest_is_served() {
     let (folder, written) = several_blocks();

@@ -42,7 +42,7 @@ fn of_kind(folder: &Path, kind: &str) -> Vec<PathBuf> {
     files(&folder.join("blocks")).into_iter().filter(|file| file.extension().is_some_and(|e| e == kind)).collect()
 }
 
-/// Issue 10.4: through evictions, blocks, restarts and kills the answers are those of a store that has all in memory, and memory holds
+/// Through evictions, blocks, restarts and kills the answers are those of a store that has all in memory, and memory holds
 /// what ended some minutes ago at most.
 #[test]
 fn series_that_ended_leave_memory_and_no_answer_changes() {
@@ -74,7 +74,7 @@ fn series_that_ended_leave_memory_and_no_answer_changes() {
     assert_eq!(names(&store), names(&memory));
 }
 
-/// Issue 10.4: a series that comes back under the same labels goes on, whether its samples come in time or late, and over a start too.
+/// A series that comes back under the same labels goes on, whether its samples come in time or late, and over a start too.
 #[test]
 fn a_series_that_comes_back_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -105,7 +105,7 @@ fn a_series_that_comes_back_goes_on() {
     assert_eq!(content(&store), content(&memory), "in a block");
 }
 
-/// Issue 10.4: a file of ended series that is damaged, lost, or cut short by a crash costs no sample: the log has them too.
+/// A file of ended series that is damaged, lost, or cut short by a crash costs no sample: the log has them too.
 #[test]
 fn a_damaged_file_of_ended_series_costs_no_sample() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -137,7 +137,7 @@ fn a_damaged_file_of_ended_series_costs_no_sample() {
     assert_eq!(content(&open(folder.path(), end_of(13))), content(&memory), "lost");
 }
 
-/// Issue 10.4: without a folder so many of the series that ended are kept, those that ended last.
+/// Without a folder so many of the series that ended are kept, those that ended last.
 #[test]
 fn a_store_in_memory_only_keeps_a_number_of_ended_series() {
     let store = Store::new(Limits::default());
@@ -167,7 +167,7 @@ fn copy_of(folder: &Path) -> tempfile::TempDir {
     copy
 }
 
-/// Issue 10.4: a crash in the midst of an eviction loses nothing and serves nothing twice.
+/// A crash in the midst of an eviction loses nothing and serves nothing twice.
 #[test]
 fn a_crash_in_the_midst_of_an_eviction_loses_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -192,7 +192,7 @@ fn a_crash_in_the_midst_of_an_eviction_loses_nothing() {
     }
 }
 
-/// Issue 10.4: a query that began before series left memory reads them to its end, however many files are written meanwhile.
+/// A query that began before series left memory reads them to its end, however many files are written meanwhile.
 #[test]
 fn a_query_that_takes_long_misses_nothing() {
     let folder = tempfile::tempdir().expect("a folder");

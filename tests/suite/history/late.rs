@@ -13,7 +13,7 @@ fn times(store: &Store, name: &str) -> Vec<i64> {
     found.get(&Labels::from_pairs([("__name__", name)]).to_string()).map(|s| s.iter().map(|(at, _)| *at).collect()).unwrap_or_default()
 }
 
-/// Issue 3.5: nothing is lost of a history that is fed in while the program runs and collects, at a minute's upkeep; blocks are written
+/// Nothing is lost of a history that is fed in while the program runs and collects, at a minute's upkeep; blocks are written
 /// as it goes, and a restart on the way changes nothing.
 #[test]
 fn a_history_that_is_fed_in_is_kept_whole() {

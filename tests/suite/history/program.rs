@@ -28,7 +28,7 @@ fn samples_of(nightbell: &Nightbell, selector: &str) -> Vec<(i64, String)> {
     values.iter().map(|v| (time(v), v[1].as_str().unwrap_or("").to_owned())).collect()
 }
 
-/// Issue 3.5: `kill -9` at any instant loses at most the last scrape, again and again.
+/// `kill -9` at any instant loses at most the last scrape, again and again.
 #[test]
 fn kill_9_loses_at_most_the_last_scrape() {
     let mut nightbell = Nightbell::start("global: {scrape_interval: 500ms}\ncollectors:\n  host: {}\n");
@@ -48,7 +48,7 @@ fn kill_9_loses_at_most_the_last_scrape() {
     assert!(nightbell.log().contains("Log read."), "{}", nightbell.log());
 }
 
-/// Issue 3, items 1 and 5: native histograms that were scraped survive `kill -9`, bit for bit.
+/// Native histograms that were scraped survive `kill -9`, bit for bit.
 #[test]
 fn scraped_native_histograms_survive_kill_9() {
     let body = everything();
@@ -80,7 +80,7 @@ fn scraped_native_histograms_survive_kill_9() {
     }
 }
 
-/// Issue 3.5: without a folder that can be written nightbell goes on in memory, and says so.
+/// Without a folder that can be written nightbell goes on in memory, and says so.
 #[test]
 fn without_a_writable_folder_samples_live_in_memory_and_that_is_said() {
     let nightbell = Nightbell::start("storage: {path: /proc/nightbell}\ncollectors:\n  host: {}\n");
@@ -88,7 +88,7 @@ fn without_a_writable_folder_samples_live_in_memory_and_that_is_said() {
     assert!(nightbell.log().contains("in memory only: /proc/nightbell"), "{}", nightbell.log());
 }
 
-/// Issue 10.5: a folder that could not be used at the start is used once it can be, without a restart; until then an alert says so.
+/// A folder that could not be used at the start is used once it can be, without a restart; until then an alert says so.
 #[test]
 fn a_history_folder_that_becomes_usable_is_used_without_a_restart() {
     let parent = tempfile::tempdir().expect("a folder");
@@ -116,7 +116,7 @@ fn a_history_folder_that_becomes_usable_is_used_without_a_restart() {
     assert!(held.iter().all(|sample| kept.contains(sample)), "{held:?} became {kept:?}");
 }
 
-/// Issue 3.5: when files cannot grow any more, which is what a full disk is to a program and needs no mounted one, nightbell goes on in memory,
+/// When files cannot grow any more, which is what a full disk is to a program and needs no mounted one, nightbell goes on in memory,
 /// says so and raises an alert; when they can, all is written, and survives `kill -9`.
 #[test]
 fn what_a_full_disk_refuses_is_written_when_there_is_room() {

@@ -1,4 +1,4 @@
-//! Issue 10.4: a target whose series explode has a share of the store and then fails by itself; room for what watches is never taken.
+//! A target whose series explode has a share of the store and then fails by itself; room for what watches is never taken.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! E-mail against a real SMTP server, each mail parsed back by Python's email package (N1, SEMANTICS 181).
+//! E-mail against a real SMTP server, each mail parsed back by Python's email package (SEMANTICS 181).
 
 use nightbell::notify::{NotifyError, Reason};
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ async fn failure(yaml: &str) -> NotifyError {
     error
 }
 
-/// N1, N8: text and HTML, in English and in Chinese, survive the way through SMTP and MIME.
+/// Text and HTML, in English and in Chinese, survive the way through SMTP and MIME.
 #[tokio::test]
 async fn a_mail_arrives_with_text_and_html_in_both_languages() {
     let server = Smtp::start(&json!({}));

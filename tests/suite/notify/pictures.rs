@@ -1,4 +1,4 @@
-//! Issue 4.7: the picture of the last hour: an image in WeCom, a file in Slack's thread by bot token, a link elsewhere. It never stops the text.
+//! The picture of the last hour: an image in WeCom, a file in Slack's thread by bot token, a link elsewhere. It never stops the text.
 
 use base64::Engine as _;
 use md5::{Digest as _, Md5};

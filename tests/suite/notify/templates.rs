@@ -64,7 +64,7 @@ const BROKEN: [(&str, &str); 40] = [
     ("{{ range $i := 90000 }}{{ match (printf \"(a|b|%d){1,500}\" $i) \"x\" }}{{ end }}", "the template takes too long"),
 ];
 
-/// Issue 4: "a template that fails sends the built-in text with the error"; each is counted.
+/// "a template that fails sends the built-in text with the error"; each is counted.
 #[tokio::test]
 async fn forty_broken_templates_deliver_the_built_in_text_with_the_error() {
     let sink = HttpSink::start([Reply::Answer(200, "", "ok")]);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Issue 11, point 9: a token that is renewed in its file goes out with the next scrape, without a reload; so do a password and a header.
+/// A token that is renewed in its file goes out with the next scrape, without a reload; so do a password and a header.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_renewed_credentials_file_is_used_without_a_reload() {
     let server = Hostile::page("a 1\n");
@@ -29,7 +29,7 @@ async fn a_renewed_credentials_file_is_used_without_a_reload() {
     assert!(server.heads().iter().any(|head| fields(head).get("authorization").is_some_and(|v| v == "Basic dTpuZXc=")));
 }
 
-/// Issue 11, point 9: a file that is missing is that target's failure, with its reason, and no other's; the target comes up once it is there.
+/// A file that is missing is that target's failure, with its reason, and no other's; the target comes up once it is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_credentials_file_is_that_targets_failure() {
     let server = Hostile::page("a 1\n");

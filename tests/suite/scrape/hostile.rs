@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Issue 2, proof 3; SEMANTICS 32, 33: a target that hangs, streams without end, sends too much or garbage loses its own `up` and nothing
+/// SEMANTICS 32, 33: a target that hangs, streams without end, sends too much or garbage loses its own `up` and nothing
 /// else; so does one that is scraped so seldom that its page is read while it comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hostile_target_loses_only_its_own_up() {

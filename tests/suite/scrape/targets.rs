@@ -8,7 +8,7 @@ fn gzipped(body: &[u8]) -> Manner {
     Manner::Raw([head.as_bytes(), body].concat())
 }
 
-/// Issue 11, point 9: all members of a gzip body are read, whether the page is kept or read while it comes; whatever else stands behind one,
+/// All members of a gzip body are read, whether the page is kept or read while it comes; whatever else stands behind one,
 /// and no body at all, is a failure.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gzip_body_is_read_to_its_end_or_fails() {
@@ -44,7 +44,7 @@ async fn a_gzip_body_is_read_to_its_end_or_fails() {
     }
 }
 
-/// Issue 11, point 9: what is no address, has another scheme, or is beyond the job's limit is listed, down, and says why; so is its `up`.
+/// What is no address, has another scheme, or is beyond the job's limit is listed, down, and says why; so is its `up`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_cannot_be_asked_is_listed_and_down() {
     let run = Loop::new();
@@ -76,7 +76,7 @@ async fn a_target_that_cannot_be_asked_is_listed_and_down() {
     assert!(shown.iter().all(|address| !address.contains("hunter2")), "{shown:?}");
 }
 
-/// Issue 11, point 9: a target is asked for names as the job wants them, and one that sends others all the same is refused.
+/// A target is asked for names as the job wants them, and one that sends others all the same is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_schemes_of_names_are_obeyed() {
     let server = Hostile::page("{\"http.server\"} 1\n");
@@ -101,7 +101,7 @@ async fn the_schemes_of_names_are_obeyed() {
     assert!(wrong.contains("metric_name_escaping_scheme"), "{wrong}");
 }
 
-/// Issue 11, point 9: as in Prometheus, nothing is replaced in a job: a password may hold `${`.
+/// As in Prometheus, nothing is replaced in a job: a password may hold `${`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_holds_its_texts_as_they_are_written() {
     let server = Hostile::page("a 1\n");
