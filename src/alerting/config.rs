@@ -100,8 +100,6 @@ pub struct Integration {
     pub kind: &'static str,
     /// Whether resolved alerts are sent.
     pub send_resolved: bool,
-    /// Whether nothing is written about that.
-    ends_by_default: bool,
     /// The receiver's own keys.
     pub policy: Arc<Policy>,
     /// The notifier.
@@ -129,16 +127,6 @@ pub struct Receiver {
 impl Receiver {
     fn new(name: &str, labels: &Labels, integrations: Vec<Integration>) -> Self {
         Receiver { name: name.to_owned(), labels: labels.with("name", name), integrations }
-    }
-
-    /// What its author may not expect: that it hears of no end.
-    pub fn advice(&self) -> Option<String> {
-        let by_default = self.integrations.iter().find(|i| i.ends_by_default && i.notifier.action().is_none())?;
-        let hears_of_none = self.integrations.iter().all(|i| !i.send_resolved);
-        hears_of_none.then(|| {
-            let (name, notifier) = (&self.name, by_default.kind);
-            format!("receiver {name:?} hears of no end: {notifier} sends none unless it has send_resolved: true, as in Alertmanager")
-        })
     }
 
     /// Who is told next of a critical alert that nobody acknowledges.
@@ -461,7 +449,6 @@ fn read_integration(
     section: &Section<'_>,
     global: Option<&Section<'_>>,
 ) -> Integration {
-    let ends_by_default = section.node("send_resolved").is_none();
     let send_resolved = section.or("send_resolved", send_resolved);
     let before = section.files_read();
     let mut notifier: Arc<dyn Notifier> = Arc::from((kind.build)(section, global));
@@ -474,7 +461,6 @@ fn read_integration(
         receiver: receiver.into(),
         kind: kind.name,
         send_resolved,
-        ends_by_default,
         policy,
         notifier,
     }

@@ -52,8 +52,7 @@ pub fn check(args: &CheckConfigArgs) -> ExitCode {
         let loaded = if args.syntax_only { app::load_alone(&options) } else { app::load(&options).and_then(complete) };
         match loaded {
             Ok(config) => {
-                let receivers = config.alerting.receivers.iter().filter_map(|receiver| receiver.advice());
-                for warning in config.warnings.iter().cloned().chain(config.advice()).chain(receivers) {
+                for warning in config.warnings.iter().cloned().chain(config.advice()) {
                     say!("  WARNING: {warning}");
                 }
                 say!(

@@ -58,6 +58,12 @@ impl SeriesValues {
 
     /// The value at a place, from 0.
     pub fn get(&self, place: usize) -> Option<&SeriesValue> {
+        // Mostly each value differs from the one before.
+        if let Some((end, value)) = self.runs.get(place)
+            && *end == place + 1
+        {
+            return Some(value);
+        }
         self.runs.get(self.runs.partition_point(|(end, _)| *end <= place)).map(|(_, value)| value)
     }
 

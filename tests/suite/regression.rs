@@ -79,9 +79,9 @@ fn check_config_names_rules_that_nothing_can_feed() {
     assert!(!said.contains("has nothing to read"), "{said}");
 }
 
-/// A receiver that hears of no end by default is named; one of which that is written, or which has another way, is not.
+/// A receiver that never hears of an end by default is named; one of which that is written, or which has another way, is not.
 #[test]
-fn check_config_names_receivers_that_hear_of_no_end() {
+fn check_config_names_receivers_that_never_hear_of_an_end() {
     let folder = tempfile::tempdir().expect("a folder");
     let mail = "to: a@b.c, from: a@b.c, smarthost: 'h:25'";
     let receivers = format!(
@@ -92,7 +92,7 @@ fn check_config_names_receivers_that_hear_of_no_end() {
     std::fs::write(folder.path().join("n.yml"), receivers).expect("written");
     let checked = Command::new(env!("CARGO_BIN_EXE_nightbell")).args(["check", "config", "n.yml"]).current_dir(folder.path()).output();
     let said = String::from_utf8_lossy(&checked.expect("it runs").stdout).into_owned();
-    let named: Vec<&str> = said.lines().filter(|line| line.contains("hears of no end")).collect();
+    let named: Vec<&str> = said.lines().filter(|line| line.contains("never hears that an alert is over")).collect();
     assert!(named.len() == 1 && named[0].contains("receiver \"mail\"") && named[0].contains("send_resolved: true"), "{said}");
 }
 
