@@ -157,7 +157,7 @@ fn templates_are_found_and_receivers_that_never_hear_of_an_end_are_noted() {
     );
     write(
         "old.yml",
-        &format!("global: {{smtp_tls_config: {{min_version: TLS10}}}}\n{head}- {{name: mail, {mail}, send_resolved: true}}]}}\n"),
+        "route: {receiver: hook}\nreceivers: [{name: hook, webhook_configs: [{url: 'http://h/', http_config: {tls_config: {min_version: TLS10}}}]}]\n",
     );
     for (file, note) in [
         ("plain.yml", ""),
@@ -169,7 +169,7 @@ fn templates_are_found_and_receivers_that_never_hear_of_an_end_are_noted() {
         ),
         (
             "old.yml",
-            "  NOTE: old.yml:1:41: smtp_tls_config.min_version: TLS10 is not spoken; what holds is TLS12, the oldest version here; give TLS12, \
+            "  NOTE: old.yml:2:103: receivers[0].webhook_configs[0].http_config.tls_config.min_version: TLS10 is not spoken; what holds is TLS12, the oldest version here; give TLS12, \
              or remove it\n",
         ),
     ] {
