@@ -37,10 +37,16 @@ use super::stream::query_of;
 pub const QUERIES: usize = 20;
 /// Other reading requests that are answered at once.
 const LOOKUPS: usize = 8;
-/// Requests of people and of other servers that are answered at once: federation, pages of metrics, health.
+/// Requests of people and of other servers that are answered at once: federation, pages of metrics, health, queries by this program's
+/// commands.
 const OPERATORS: usize = 8;
+/// Requests for alerts, groups and silences that are answered at once.
+const ALERTS: usize = 8;
 /// Requests that change something, and are answered at once: posted alerts, silences.
 const CHANGES: usize = 8;
+
+/// How the commands of this program name themselves.
+const COMMAND: &[u8] = b"nightbell/";
 
 /// Deadline of a query that names none, and the longest that it may name.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -76,18 +82,28 @@ pub enum Class {
     Operator,
     /// Something is changed.
     Change,
+    /// Alerts, groups and silences are shown.
+    Alerts,
     /// The one or the other, by the request's method.
-    LookupOrChange,
+    AlertsOrChange,
 }
 
 impl Class {
-    fn of(self, method: &Method) -> Self {
+    fn of(self, parts: &Parts) -> Self {
+        let reads = parts.method == Method::GET || parts.method == Method::HEAD;
         match self {
-            Class::LookupOrChange if *method == Method::GET || *method == Method::HEAD => Class::Lookup,
-            Class::LookupOrChange => Class::Change,
+            Class::AlertsOrChange if reads => Class::Alerts,
+            Class::AlertsOrChange => Class::Change,
+            // An operator who asks from a terminal does not wait behind dashboards.
+            Class::Query | Class::Lookup if is_command(parts) => Class::Operator,
             class => class,
         }
     }
+}
+
+/// Whether a command of this program asks.
+fn is_command(parts: &Parts) -> bool {
+    parts.headers.get(header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(COMMAND))
 }
 
 /// The seats of all kinds. Cheap to clone.
@@ -98,6 +114,7 @@ struct All {
     queries: Arc<Semaphore>,
     lookups: Arc<Semaphore>,
     operators: Arc<Semaphore>,
+    alerts: Arc<Semaphore>,
     changes: Arc<Semaphore>,
     budget: Arc<Budget>,
     dashboards: Handle,
@@ -114,6 +131,7 @@ impl Seats {
             queries: seats(QUERIES),
             lookups: seats(LOOKUPS),
             operators: seats(OPERATORS),
+            alerts: seats(ALERTS),
             changes: seats(CHANGES),
             budget,
             dashboards,
@@ -127,7 +145,8 @@ impl Seats {
             Class::Query => &self.0.queries,
             Class::Lookup => &self.0.lookups,
             Class::Operator => &self.0.operators,
-            Class::Change | Class::LookupOrChange => &self.0.changes,
+            Class::Alerts => &self.0.alerts,
+            Class::Change | Class::AlertsOrChange => &self.0.changes,
         })
     }
 
@@ -135,7 +154,7 @@ impl Seats {
     fn threads(&self, class: Class, served: &Handle) -> Handle {
         match class {
             Class::Query | Class::Lookup => self.0.dashboards.clone(),
-            Class::Operator | Class::Change | Class::LookupOrChange => served.clone(),
+            Class::Operator | Class::Alerts | Class::Change | Class::AlertsOrChange => served.clone(),
         }
     }
 
@@ -196,7 +215,7 @@ impl Drop for Guard {
 async fn seated(State((seats, class)): State<(Seats, Class)>, request: Request, next: Next) -> Response {
     let asked = Instant::now();
     let (mut parts, body) = request.into_parts();
-    let (form, class) = (class, class.of(&parts.method));
+    let (form, class) = (class, class.of(&parts));
     let holder = if class == Class::Change { Holder::Alerts } else { Holder::Bodies };
     let (body, held) = match read_body(body, seats.0.budget.reserve(holder)).await {
         Ok(read) => read,
@@ -207,7 +226,7 @@ async fn seated(State((seats, class)): State<(Seats, Class)>, request: Request, 
             return refusal(form, unread.status(), "unavailable", &unread.to_string());
         }
     };
-    let deadline = asked + deadline(class, &parts, &body);
+    let deadline = asked + deadline(form, &parts, &body);
     let Ok(Ok(permit)) = timeout_at(deadline, seats.of(class).acquire_owned()).await else {
         seats.refuse(class, "no seat was free in time");
         return refusal(form, StatusCode::SERVICE_UNAVAILABLE, "timeout", "query timed out in query queue");
@@ -250,7 +269,7 @@ async fn seated(State((seats, class)): State<(Seats, Class)>, request: Request, 
 /// An answer without data, in the form that the clients of this kind of request expect.
 fn refusal(class: Class, status: StatusCode, kind: &str, message: &str) -> Response {
     match class {
-        Class::Operator | Class::Change | Class::LookupOrChange => ApiError::new(status, message).into_response(),
+        Class::Operator | Class::Alerts | Class::Change | Class::AlertsOrChange => ApiError::new(status, message).into_response(),
         Class::Query | Class::Lookup => {
             let body = json!({ "status": "error", "errorType": kind, "error": message });
             (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()

@@ -42,7 +42,7 @@ pub fn routes(seats: &Seats, refused: Counter) -> Router<Context> {
         .merge(silences::routes())
         .merge(receivers::routes())
         .merge(status::routes());
-    let router = seats.over(Class::LookupOrChange, router);
+    let router = seats.over(Class::AlertsOrChange, router);
     limited(router, std::thread::available_parallelism().map_or(GETS, |cpus| cpus.get().max(GETS)), refused).layer(fresh)
 }
 

@@ -99,6 +99,11 @@ fn unread_answers_hold_their_seats_and_nobody_else_waits_longer_than_he_said() {
     for path in ["/federate?match[]=m", "/metrics", "/-/healthy", "/api/v1/labels", "/api/v2/alerts"] {
         assert_eq!(nightbell.get(path).0, 200, "{path} does not wait for queries");
     }
+    let url = format!("http://127.0.0.1:{}", nightbell.port);
+    let command = std::process::Command::new(env!("CARGO_BIN_EXE_nightbell")).args(["query", "instant", &url, "1 + 1"]).output();
+    let command = command.expect("it runs");
+    let answer = String::from_utf8_lossy(&command.stdout).into_owned();
+    assert!(command.status.success() && answer.contains("scalar: 2"), "an operator does not wait for dashboards: {command:?}");
     wait_for(&nightbell, "nightbell_memory_reserved_bytes", "answers", |bytes| bytes > 20.0 * 16.0 * 11_000.0);
     drop(readers);
     wait_until("the seats are free again", Duration::from_secs(60), || nightbell.get("/api/v1/query?query=1&timeout=5s").0 == 200);
