@@ -138,3 +138,71 @@ fn routes_are_shown_and_tested_as_amtool_does() {
     let ours = run(NIGHTBELL, &["routes", "test", &path, "team=db", "severity=page"]);
     assert_eq!((printed(&ours).as_str(), ours.status.code()), ("pager,pager", Some(0)), "{ours:?}");
 }
+
+/// Templates are a finding of their own, as in amtool; what Alertmanager takes and its author may not expect is a note that changes nothing.
+#[test]
+fn templates_are_found_and_receivers_that_never_hear_of_an_end_are_noted() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(temporary.path().join(name), text).expect("writable");
+    write("a.tmpl", "{{ define \"a\" }}x{{ end }}");
+    let mail = "email_configs: [{to: a@b.c, from: d@e.f, smarthost: 'h:25'";
+    let head = "route: {receiver: mail}\nreceivers:\n";
+    write("plain.yml", &format!("{head}- {{name: mail, {mail}, send_resolved: false}}]}}\n"));
+    write("templates.yml", &format!("templates: ['*.tmpl', 'none/*.tmpl']\n{head}- {{name: mail, {mail}, send_resolved: true}}]}}\n"));
+    write(
+        "quiet.yml",
+        &format!(
+            "{head}- {{name: mail, {mail}}}]}}\n- {{name: both, {mail}}}], webhook_configs: [{{url: 'http://h/'}}]}}\n- {{name: none}}\n"
+        ),
+    );
+    write("old.yml", &format!("{head}- {{name: mail, {mail}, send_resolved: true, tls_config: {{min_version: TLS10}}}}]}}\n"));
+    for (file, note) in [
+        ("plain.yml", ""),
+        ("templates.yml", ""),
+        (
+            "quiet.yml",
+            "  NOTE: quiet.yml:3:3: receivers[0]: receiver \"mail\" never hears that an alert is over; write send_resolved: true for it, or false \
+             to keep it so\n",
+        ),
+        (
+            "old.yml",
+            "  NOTE: old.yml:3:118: receivers[0].email_configs[0].tls_config.min_version: TLS10 is not spoken; what holds is TLS12, the oldest version here; give TLS12, \
+             or remove it\n",
+        ),
+    ] {
+        let run = |program: &str, words: &[&str]| {
+            let output = Command::new(program).args(words).arg(file).current_dir(temporary.path()).output();
+            output.unwrap_or_else(|e| panic!("{program}: {e}: apt-get install prometheus-alertmanager"))
+        };
+        let (theirs, ours) = (run("amtool", &["check-config"]), run(NIGHTBELL, &["check", "alertmanager"]));
+        assert_eq!(String::from_utf8_lossy(&ours.stdout), String::from_utf8_lossy(&theirs.stdout), "{file}");
+        assert_eq!(ours.status.code(), theirs.status.code(), "{file}");
+        assert_eq!(String::from_utf8_lossy(&ours.stderr), note, "{file}");
+    }
+}
+
+/// The same notes of what nightbell runs with, its own file's and an Alertmanager's.
+#[test]
+fn check_config_notes_what_holds_in_the_place_of_a_setting() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let check = |text: &str| {
+        std::fs::write(temporary.path().join("nightbell.yml"), text).expect("writable");
+        let output = Command::new(NIGHTBELL).args(["check", "config", "nightbell.yml"]).current_dir(temporary.path()).output();
+        let output = output.expect("nightbell runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let job = |tls: &str| format!("scrape_configs:\n- job_name: a\n  static_configs: [{{targets: ['h:1']}}]\n  tls_config: {{{tls}}}\n");
+    let (status, said) = check(&job("min_version: TLS11"));
+    let note = "  WARNING: nightbell.yml:4:29: scrape_configs[0].tls_config.min_version: TLS11 is not spoken; what holds is TLS12, the oldest version here";
+    assert!(status == Some(0) && said.contains(note), "{said}");
+    let (status, said) = check(&job("min_version: TLS10, max_version: TLS11"));
+    assert!(status == Some(1) && said.contains("scrape_configs[0].tls_config.max_version: is older than TLS 1.2"), "{said}");
+    assert_eq!(check(&job("min_version: TLS12, max_version: TLS13")).0, Some(0));
+    let alertmanager = "route: {receiver: mail}\nreceivers: [{name: mail, email_configs: [{to: a@b.c, from: d@e.f, smarthost: 'h:25'}]}]\n";
+    std::fs::write(temporary.path().join("am.yml"), alertmanager).expect("writable");
+    let (status, said) = check("alertmanager: am.yml\n");
+    assert!(status == Some(0) && said.contains("am.yml:2:13: receivers[0]: receiver \"mail\" never hears that an alert is over"), "{said}");
+    let (status, said) = check(alertmanager);
+    assert!(status == Some(0) && said.contains("nightbell.yml:2:13: receivers[0]: receiver \"mail\" never hears"), "{said}");
+}

@@ -11,6 +11,7 @@ use nightbell::http::{Client, HttpConfig, HttpErrorKind, Request, TlsConfig};
 use url::Url;
 
 use crate::servers::hostile::{Hostile, Manner, fields};
+use crate::servers::http::{HttpServer, Signer};
 use crate::servers::http_sink::{HttpSink, Reply};
 use crate::servers::{Server, free_port, listens, wait_until};
 
@@ -254,4 +255,47 @@ async fn a_folded_line_and_many_fields_are_read() {
     let server = Hostile::start(Manner::Raw(head.into_bytes()));
     let answer = Client::plain().send(get(&format!("http://{}/", server.address))).await.expect("an answer");
     assert_eq!((answer.status, &answer.body[..], answer.header("x-149")), (200, &b"ok"[..], Some("149")));
+}
+
+/// A renewed authority, client certificate and key are used in the next request, without a reload; what cannot be used changes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_tls_are_read_again_when_they_change() {
+    let (old, new) = (Signer::new("Old"), Signer::new("New"));
+    let (before, after) = (HttpServer::start(Some(old.server_for(&old))), HttpServer::start(Some(new.server_for(&new))));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let write = |name: &str, text: &str| std::fs::write(path(name), text).expect("written");
+    let issue = |signer: &Signer| {
+        let (certificate, key) = signer.client();
+        write("ca", &signer.certificate(None, 2060).pem());
+        write("cert", &certificate);
+        write("key", &key);
+    };
+    issue(&old);
+    let [ca, cert, key] = ["ca", "cert", "key"].map(|name| path(name).display().to_string());
+    let text = format!("tls_config: {{ca_file: {ca}, cert_file: {cert}, key_file: {key}}}\n");
+    let config = read_http_config(&text);
+    for client in [Client::build(&config).expect("usable"), Client::keeping_body(&config).expect("usable")] {
+        issue(&old);
+        let reaches = async |server: &HttpServer, fresh: bool| {
+            let request =
+                Request::get(Url::parse(&format!("https://localhost:{}/ok", server.port)).expect("a URL"), Duration::from_secs(20));
+            if fresh { client.start_fresh(request).await.is_ok() } else { client.send(request).await.is_ok() }
+        };
+        assert!(reaches(&before, false).await && reaches(&before, true).await);
+        assert!(!reaches(&after, false).await);
+        write("ca", "-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----\n");
+        assert!(reaches(&before, false).await, "what cannot be used changes nothing");
+        issue(&new);
+        assert!(reaches(&after, false).await && reaches(&after, true).await);
+        assert!(!reaches(&before, true).await, "the former authority is trusted no more");
+    }
+}
+
+fn read_http_config(text: &str) -> HttpConfig {
+    let document = Document::parse("http.yml", text).expect("YAML");
+    let environment = Environment::default();
+    let loader = Loader::new(&document, &environment, Path::new("."));
+    let config = HttpConfig::read(&loader.root());
+    loader.finish(config).expect("valid")
 }

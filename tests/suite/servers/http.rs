@@ -77,6 +77,32 @@ impl Signer {
         params.signed_by(&self.key, &Issuer::from_params(&by.params, &by.key)).expect("a certificate")
     }
 
+    /// The certificate and key of a client that this signer signed, as PEM.
+    pub fn client(&self) -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec!["client".to_owned()]).expect("parameters");
+        let certificate = params.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// As [`Signer::server`], for clients that have a certificate of `clients`.
+    pub fn server_for(&self, clients: &Signer) -> Arc<rustls::ServerConfig> {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("parameters");
+        params.not_after = date_time_ymd(2060, 1, 1);
+        let leaf = params.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).expect("a certificate");
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(clients.certificate(None, 2060).der().clone()).expect("a root");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build();
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_client_cert_verifier(verifier.expect("a verifier"))
+            .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())));
+        Arc::new(config.expect("a pair"))
+    }
+
     /// A server for `localhost` with a certificate of this signer's, which sends `more` after it.
     pub fn server(&self, until: i32, more: &[rcgen::Certificate]) -> Arc<rustls::ServerConfig> {
         let key = KeyPair::generate().expect("a key");
