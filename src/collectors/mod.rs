@@ -14,6 +14,7 @@ macro_rules! metrics {
 
 mod host;
 mod llm_provider;
+mod memory;
 mod postgres;
 mod probe;
 mod redis;
@@ -26,6 +27,8 @@ use futures_util::future::BoxFuture;
 
 use crate::config::Section;
 use crate::model::{Batch, MetricDesc};
+
+pub use memory::{Memory, StateFolder};
 
 /// A kind of collector: data plus one function. `build` does no I/O beyond reading files that the section names.
 pub struct CollectorKind {
@@ -48,6 +51,8 @@ pub struct Target {
     pub interval: Duration,
     /// Deadline of one collection; the loop enforces it, a collector uses it for its own calls.
     pub timeout: Duration,
+    /// What the collector remembers across restarts.
+    pub memory: Memory,
 }
 
 /// One target being measured. The loop owns it, so it keeps state without a lock.
