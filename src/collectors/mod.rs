@@ -12,8 +12,10 @@ macro_rules! metrics {
     };
 }
 
+mod access_log;
 mod host;
 mod llm_provider;
+mod log_file;
 mod memory;
 mod postgres;
 mod probe;
@@ -71,7 +73,7 @@ pub trait Collector: Send {
 }
 
 /// What collectors say of their target: 0 when it is down.
-const UP: [&str; 6] = ["llm_up", "pg_up", "probe_success", "redis_up", "sqlite_up", "vectorstore_up"];
+const UP: [&str; 7] = ["llm_up", "log_readable", "pg_up", "probe_success", "redis_up", "sqlite_up", "vectorstore_up"];
 
 /// Whether a collection found its target down.
 pub fn found_down(batch: &Batch) -> bool {
@@ -94,5 +96,14 @@ impl CollectError {
 }
 
 /// Every kind there is, in the order of the reference.
-pub const COLLECTORS: &[CollectorKind] =
-    &[host::KIND, llm_provider::KIND, postgres::KIND, probe::KIND, redis::KIND, sqlite::KIND, vector_store::KIND];
+pub const COLLECTORS: &[CollectorKind] = &[
+    access_log::KIND,
+    host::KIND,
+    llm_provider::KIND,
+    log_file::KIND,
+    postgres::KIND,
+    probe::KIND,
+    redis::KIND,
+    sqlite::KIND,
+    vector_store::KIND,
+];
