@@ -17,8 +17,20 @@ macro_rules! shipped {
 }
 
 /// Rules that are loaded unless the configuration says otherwise.
-pub const RULES: &[ShippedRules] =
-    shipped!("", "app_metrics", "host", "llm_provider", "nightbell", "postgres", "probe", "redis", "sqlite", "vector_store");
+pub const RULES: &[ShippedRules] = shipped!(
+    "",
+    "access_log",
+    "app_metrics",
+    "host",
+    "llm_provider",
+    "log_file",
+    "nightbell",
+    "postgres",
+    "probe",
+    "redis",
+    "sqlite",
+    "vector_store"
+);
 
 /// Rules with one application's own figures, loaded when `rules.profiles` names them.
 pub const PROFILES: &[ShippedRules] = shipped!("profiles/", "intent", "llmchat", "multi-agent");
@@ -85,6 +97,8 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     hides(r#"alertname="AppResponseVerySlow""#, r#"alertname="MultiAgentMeanResponseSlow""#, TARGET),
     hides(r#"alertname="MultiAgentMeanResponseSlow""#, r#"alertname=~"AppResponseSlow|AppResponseBeyondBuckets""#, TARGET),
     hides(r#"alertname="PostgresReplicaAlone""#, r#"alertname="PostgresReplicationLag""#, TARGET),
+    hides(r#"alertname="LogErrorsMany""#, r#"alertname="LogErrors""#, TARGET),
+    hides(r#"alertname="LogUnreadable""#, r#"alertname="LogSilent""#, TARGET),
     hides(r#"alertname="SqliteWriteLockHeld""#, r#"alertname="SqliteBusy""#, TARGET),
     // An application's own figure and the standard one speak of one fact: its own is told, unless the other is worse.
     hides(r#"alertname="LLMChatMemoryCritical""#, r#"alertname=~"LLMChatMemoryRaised|HostMemoryHigh|HostMemoryCritical""#, TARGET),

@@ -12,8 +12,11 @@ macro_rules! metrics {
     };
 }
 
+mod access_log;
 mod host;
 mod llm_provider;
+mod log_file;
+mod memory;
 mod postgres;
 mod probe;
 mod redis;
@@ -26,6 +29,8 @@ use futures_util::future::BoxFuture;
 
 use crate::config::Section;
 use crate::model::{Batch, MetricDesc};
+
+pub use memory::{Memory, StateFolder};
 
 /// A kind of collector: data plus one function. `build` does no I/O beyond reading files that the section names.
 pub struct CollectorKind {
@@ -48,6 +53,8 @@ pub struct Target {
     pub interval: Duration,
     /// Deadline of one collection; the loop enforces it, a collector uses it for its own calls.
     pub timeout: Duration,
+    /// What the collector remembers across restarts.
+    pub memory: Memory,
 }
 
 /// One target being measured. The loop owns it, so it keeps state without a lock.
@@ -66,7 +73,7 @@ pub trait Collector: Send {
 }
 
 /// What collectors say of their target: 0 when it is down.
-const UP: [&str; 6] = ["llm_up", "pg_up", "probe_success", "redis_up", "sqlite_up", "vectorstore_up"];
+const UP: [&str; 7] = ["llm_up", "log_readable", "pg_up", "probe_success", "redis_up", "sqlite_up", "vectorstore_up"];
 
 /// Whether a collection found its target down.
 pub fn found_down(batch: &Batch) -> bool {
@@ -89,5 +96,14 @@ impl CollectError {
 }
 
 /// Every kind there is, in the order of the reference.
-pub const COLLECTORS: &[CollectorKind] =
-    &[host::KIND, llm_provider::KIND, postgres::KIND, probe::KIND, redis::KIND, sqlite::KIND, vector_store::KIND];
+pub const COLLECTORS: &[CollectorKind] = &[
+    access_log::KIND,
+    host::KIND,
+    llm_provider::KIND,
+    log_file::KIND,
+    postgres::KIND,
+    probe::KIND,
+    redis::KIND,
+    sqlite::KIND,
+    vector_store::KIND,
+];

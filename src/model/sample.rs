@@ -121,16 +121,21 @@ impl Batch {
 
     /// Adds the buckets, sum and count of a histogram.
     pub fn push_histogram(&mut self, desc: &MetricDesc, labels: &[(&str, &str)], histogram: &Histogram) {
+        self.push_buckets(desc, labels, histogram.bounds, &histogram.counts, histogram.sum);
+    }
+
+    /// Adds a histogram from its upper bounds, ascending, and the number of values in each bucket, not cumulative, one more than bounds.
+    pub fn push_buckets(&mut self, desc: &MetricDesc, labels: &[(&str, &str)], bounds: &[f64], counts: &[u64], of_all: f64) {
         let (bucket, sum, count) = (format!("{}_bucket", desc.name), format!("{}_sum", desc.name), format!("{}_count", desc.name));
         let mut total = 0;
-        let mut samples = Vec::with_capacity(histogram.counts.len() + 2);
+        let mut samples = Vec::with_capacity(counts.len() + 2);
         let mut add = |labels: Labels, value: f64| samples.push(Sample { labels, value, timestamp: None });
-        for (index, n) in histogram.counts.iter().enumerate() {
+        for (index, n) in counts.iter().enumerate() {
             total += n;
-            let le = histogram.bounds.get(index).map_or("+Inf".into(), |b| le_text(*b));
+            let le = bounds.get(index).map_or("+Inf".into(), |b| le_text(*b));
             add(series(&bucket, labels, Some(("le", &le))), total as f64);
         }
-        add(series(&sum, labels, None), histogram.sum);
+        add(series(&sum, labels, None), of_all);
         add(series(&count, labels, None), total as f64);
         self.family(Cow::Borrowed(desc.name), desc.kind, Cow::Borrowed(desc.help)).samples.append(&mut samples);
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::collectors::{COLLECTORS, Collector, CollectorKind, Target};
+use crate::collectors::{COLLECTORS, Collector, CollectorKind, Memory, StateFolder, Target};
 use crate::config::Section;
 use crate::model::Labels;
 use crate::model::text::{is_legacy_label_name, nearest};
@@ -73,8 +73,7 @@ fn read_one(section: &Section<'_>, kind: &CollectorKind, global: &Global, defaul
     check_interval(section, "interval", interval);
     let timeout = section.get("timeout");
     check_timeout(section, timeout, interval);
-    let target =
-        Target { name: section.or("name", default_name), interval, timeout: timeout.unwrap_or(global.scrape_timeout).min(interval) };
+    let name = section.or("name", default_name);
     let labels = section.or("labels", Labels::empty());
     for (name, _) in labels.iter() {
         if !is_legacy_label_name(name) || name.starts_with("__") || matches!(name, "job" | "instance") {
@@ -83,6 +82,9 @@ fn read_one(section: &Section<'_>, kind: &CollectorKind, global: &Global, defaul
         }
     }
     let job = section.or("job", kind.name.to_owned());
+    let state = section.given::<StateFolder>();
+    let memory = state.and_then(|state| Some(Memory::of(state.0.as_deref()?, kind.name, &job, &name))).unwrap_or_default();
+    let target = Target { name, interval, timeout: timeout.unwrap_or(global.scrape_timeout).min(interval), memory };
     let enabled = section.or("enabled", true);
     let identity = super::identity::of(section, &(kind.name, &target.name, interval, target.timeout));
     let collector = (kind.build)(section, &target);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use nightbell::collectors::{COLLECTORS, CollectError, Collector, CollectorKind, Target};
+use nightbell::collectors::{COLLECTORS, CollectError, Collector, CollectorKind, Memory, Target};
 use nightbell::config::{ConfigErrors, Document, Environment, Loader};
 use nightbell::model::{Batch, Labels, MetricDesc};
 
@@ -16,10 +16,15 @@ pub fn kind(name: &str) -> &'static CollectorKind {
 
 /// Builds a collector from its part of a configuration file.
 pub fn try_build(name: &str, yaml: &str) -> Result<Box<dyn Collector>, ConfigErrors> {
+    try_build_with(name, yaml, Memory::none())
+}
+
+/// As [`try_build`], for a collector that remembers.
+pub fn try_build_with(name: &str, yaml: &str, memory: Memory) -> Result<Box<dyn Collector>, ConfigErrors> {
     let document = Document::parse("nightbell.yml", yaml).expect("YAML");
     let environment = Environment::default();
     let loader = Loader::new(&document, &environment, Path::new("."));
-    let target = Target { name: "t".into(), interval: Duration::from_secs(15), timeout: Duration::from_secs(5) };
+    let target = Target { name: "t".into(), interval: Duration::from_secs(15), timeout: Duration::from_secs(5), memory };
     let collector = {
         let section = loader.root();
         let collector = (kind(name).build)(&section, &target);

@@ -73,9 +73,12 @@ fn a_file_system_that_hangs_costs_only_what_lies_on_it() {
         format!(
             "rules: {{shipped: false}}\nscrape_configs: [{{job_name: page, scrape_interval: 1s, scrape_timeout: 900ms, static_configs: [{{targets: ['127.0.0.1:{page}']}}]}}]\n\
              collectors:\n  sqlite:\n{databases}  - {{name: good, path: '{}', {each}}}\n  - {{name: pipe, path: '{}', {each}}}\n  \
+             log_file:\n  - {{name: good, path: '{}', {each}}}\n  - {{name: lost, path: '{}', {each}}}\n  \
              host: {{interval: 1s, timeout: 900ms, mount_timeout: {timeout}ms, procfs: '{}'}}\n",
             data.join("good.db").display(),
             data.join("pipe.db").display(),
+            data.join("good.db").display(),
+            lost(0).display(),
             folder.path().join("proc").display()
         )
     };
@@ -86,6 +89,8 @@ fn a_file_system_that_hangs_costs_only_what_lies_on_it() {
             "up{job=\"page\"} == 1 and time() - timestamp(up{job=\"page\"}) < 3",
             "sqlite_up{instance=\"good\"} == 1 and time() - timestamp(sqlite_up{instance=\"good\"}) < 3",
             "node_filesystem_size_bytes{mountpoint=\"/\"} > 0 and time() - timestamp(node_filesystem_size_bytes{mountpoint=\"/\"}) < 3",
+            "log_readable{instance=\"good\"} == 1 and time() - timestamp(log_readable{instance=\"good\"}) < 3",
+            "log_readable{instance=\"lost\"} == 0",
             "sqlite_up{instance=\"pipe\"} == 0",
             "sqlite_up{instance=\"lost0\"} == 0",
         ] {
