@@ -18,7 +18,7 @@ macro_rules! shipped {
 
 /// Rules that are loaded unless the configuration says otherwise.
 pub const RULES: &[ShippedRules] =
-    shipped!("", "app_metrics", "host", "llm_provider", "nightbell", "postgres", "probe", "redis", "sqlite", "vector_store");
+    shipped!("", "app_metrics", "backup", "host", "llm_provider", "nightbell", "postgres", "probe", "redis", "sqlite", "vector_store");
 
 /// Rules with one application's own figures, loaded when `rules.profiles` names them.
 pub const PROFILES: &[ShippedRules] = shipped!("profiles/", "intent", "llmchat", "multi-agent");

@@ -12,6 +12,7 @@ macro_rules! metrics {
     };
 }
 
+mod backup;
 mod host;
 mod llm_provider;
 mod memory;
@@ -95,4 +96,4 @@ impl CollectError {
 
 /// Every kind there is, in the order of the reference.
 pub const COLLECTORS: &[CollectorKind] =
-    &[host::KIND, llm_provider::KIND, postgres::KIND, probe::KIND, redis::KIND, sqlite::KIND, vector_store::KIND];
+    &[backup::KIND, host::KIND, llm_provider::KIND, postgres::KIND, probe::KIND, redis::KIND, sqlite::KIND, vector_store::KIND];

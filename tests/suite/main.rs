@@ -6,6 +6,7 @@ mod amtool;
 mod architecture;
 mod backtest;
 mod collecting;
+mod collectors_backup;
 mod collectors_host;
 mod collectors_llm_provider;
 mod collectors_postgres;
