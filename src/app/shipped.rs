@@ -21,6 +21,7 @@ pub const RULES: &[ShippedRules] = shipped!(
     "",
     "access_log",
     "app_metrics",
+    "backup",
     "host",
     "llm_provider",
     "log_file",

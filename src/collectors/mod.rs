@@ -13,6 +13,7 @@ macro_rules! metrics {
 }
 
 mod access_log;
+mod backup;
 mod host;
 mod llm_provider;
 mod log_file;
@@ -98,6 +99,7 @@ impl CollectError {
 /// Every kind there is, in the order of the reference.
 pub const COLLECTORS: &[CollectorKind] = &[
     access_log::KIND,
+    backup::KIND,
     host::KIND,
     llm_provider::KIND,
     log_file::KIND,

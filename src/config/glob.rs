@@ -13,6 +13,11 @@ pub struct BadPattern(String);
 
 /// What exists and fits `pattern`, sorted. A folder that cannot be read holds nothing.
 pub fn glob(pattern: &Path) -> Result<Vec<PathBuf>, BadPattern> {
+    glob_at_most(pattern, usize::MAX)
+}
+
+/// As [`glob`], of the first `limit` that a folder names.
+pub fn glob_at_most(pattern: &Path, limit: usize) -> Result<Vec<PathBuf>, BadPattern> {
     let mut found = vec![PathBuf::new()];
     for component in pattern.components().filter(|c| *c != Component::CurDir) {
         let part = component.as_os_str();
@@ -21,7 +26,7 @@ pub fn glob(pattern: &Path) -> Result<Vec<PathBuf>, BadPattern> {
             None => found.into_iter().map(|folder| folder.join(part)).collect(),
             Some(text) => {
                 let regex = to_regex(text).ok_or_else(|| BadPattern(pattern.display().to_string()))?;
-                found.iter().flat_map(|folder| entries(folder, &regex)).collect()
+                found.iter().flat_map(|folder| entries(folder, &regex)).take(limit).collect()
             }
         };
     }

@@ -7,6 +7,7 @@ mod architecture;
 mod backtest;
 mod collecting;
 mod collectors_access_log;
+mod collectors_backup;
 mod collectors_host;
 mod collectors_llm_provider;
 mod collectors_log_file;

@@ -125,6 +125,18 @@ impl Postgres {
         command
     }
 
+    /// Runs lines of a shell script that find its programs, and the server by the environment; the answer is whether the last one succeeded.
+    pub fn shell(&self, folder: &Path, script: &str) -> bool {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script])
+            .current_dir(folder)
+            .env("PATH", format!("{}:{}:{path}", self.programs.display(), debian_programs().display()));
+        command.env("PGHOST", "127.0.0.1").env("PGPORT", self.port.to_string()).env("PGUSER", "postgres");
+        command.output().expect("sh runs").status.success()
+    }
+
     /// Starts it again on the same port with the same data.
     pub fn resume(&mut self) {
         let mut command = self.command("postgres");
