@@ -98,6 +98,10 @@ impl<'a> Recorded<'a> {
 /// Who brings the series of a name that no rule records.
 fn brought_by(name: &str) -> String {
     match COLLECTORS.iter().find(|kind| kind.metrics.iter().copied().flatten().any(|metric| is_series_of(name, metric.name))) {
+        // Applications expose these themselves, as a rule.
+        Some(kind) if kind.name == "access_log" && name.starts_with("http_") => {
+            format!("a target of scrape_configs that exposes {name} would bring it, and so would collectors.access_log")
+        }
         Some(kind) => format!("collectors.{} would bring it", kind.name),
         None => format!("a target of scrape_configs that exposes {name} would bring it"),
     }
