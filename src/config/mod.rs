@@ -18,7 +18,7 @@ pub use document::{Document, Node, Position, ScalarStyle, Value};
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use glob::{BadPattern, glob, glob_at_most};
-pub use redacted::{redacted, shown_url, sounds_secret, to_yaml};
+pub use redacted::{ENCODE, redacted, shown_url, sounds_secret, splits_its_password, to_yaml};
 pub use renewal::{Renewal, Stamp, stamp};
 pub use secret::{Secret, SecretSource};
 pub use section::{Loader, Section};

@@ -66,6 +66,17 @@ pub fn sounds_secret(name: &str) -> bool {
     name == "key" || SECRET_KEYS.iter().any(|end| name.ends_with(end))
 }
 
+/// What to do about a URL that [`splits_its_password`].
+pub const ENCODE: &str = "write / as %2F and @ as %40 in a user, a password and a path";
+
+/// Whether a password of this URL seems to hold a raw `/`, so that its end would be read, and shown, as a path: an `@` stands in the path, and
+/// what is read as the host has a `:` or an `@`.
+pub fn splits_its_password(text: &str) -> bool {
+    let Some((_, rest)) = text.split_once("://") else { return false };
+    let rest = rest.split(['?', '#']).next().unwrap_or(rest);
+    rest.split_once('/').is_some_and(|(authority, path)| path.contains('@') && authority.contains([':', '@']))
+}
+
 /// A URL without its password and without the values of parameters that sound like secrets.
 pub fn shown_url(text: &str) -> String {
     let Ok(mut url) = url::Url::parse(text) else { return text.to_owned() };
@@ -128,7 +139,8 @@ fn tells(text: &str) -> bool {
     while let Some((from, length)) = whole.find("${").and_then(|from| Some((from, whole[from..].find('}')? + 1))) {
         whole.replace_range(from..from + length, "x");
     }
-    url::Url::parse(&whole).is_ok_and(|url| url.has_host() && (url.password().is_some() || url.query().is_some()))
+    splits_its_password(&whole)
+        || url::Url::parse(&whole).is_ok_and(|url| url.has_host() && (url.password().is_some() || url.query().is_some()))
 }
 
 impl Serialize for Shown<'_> {
@@ -163,6 +175,18 @@ impl Serialize for Shown<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_with_a_raw_slash_is_noticed() {
+        for text in
+            ["http://u:123/SECRET@127.0.0.1:1", "http://u:123/SECRET@h/v1", "http://u:abc@SECRET/x@127.0.0.1:1/", "http://u:p/a/b@h"]
+        {
+            assert!(splits_its_password(text) && tells(text), "{text}");
+        }
+        for text in ["http://u:p%2F@h/", "http://h:80/search?mail=a@b.c", "https://h/@user", "http://h:80/a/b", "u:1/x@h"] {
+            assert!(!splits_its_password(text), "{text}");
+        }
+    }
 
     #[test]
     fn secrets_are_not_shown_and_the_rest_reads_back() {

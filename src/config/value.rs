@@ -9,6 +9,7 @@ use url::Url;
 use crate::model::{Labels, parse_duration};
 
 use super::document::{Node, Value};
+use super::redacted::{ENCODE, splits_its_password};
 use super::secret::Secret;
 use super::section::Section;
 
@@ -141,6 +142,10 @@ impl FromNode for ByteSize {
 impl FromNode for Url {
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
         let text = text(section, key, node, "a URL such as https://example.org/path")?;
+        if splits_its_password(&text) {
+            section.error_at(node.position, key, "has an @ in its path: a / in the password?".into(), ENCODE.into());
+            return None;
+        }
         match Url::parse(&text) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url),
             // The text may hold a token: it is not quoted.

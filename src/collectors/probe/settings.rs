@@ -6,7 +6,7 @@ use regex::bytes::Regex;
 use std::collections::BTreeMap;
 use url::Url;
 
-use crate::config::{Secret, SecretSource, Section};
+use crate::config::{ENCODE, Secret, SecretSource, Section, splits_its_password};
 use crate::http::{HttpConfig, Login};
 
 use super::connection::{Connector, Family};
@@ -101,6 +101,10 @@ fn target(section: &Section<'_>) -> Url {
         section.error(key, "key \"url\" is missing", "add url: https://HOST/health, tcp://HOST:PORT or tls://HOST:PORT");
         return nowhere();
     };
+    if splits_its_password(&text) {
+        section.error(key, "has an @ in its path: a / in the password?", ENCODE);
+        return nowhere();
+    }
     let usable = |url: &Url| match url.scheme() {
         "http" | "https" => url.has_host(),
         "tcp" | "tls" => url.has_host() && url.port().is_some(),
