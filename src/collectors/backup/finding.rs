@@ -14,7 +14,7 @@ pub enum Reason {
     TooSmall,
     /// It ends too early.
     Truncated,
-    /// A dump without its last lines: whoever wrote it died.
+    /// A dump without its last lines: the program that wrote it died.
     NoEnd,
     /// A checksum or a structure is wrong.
     Damaged,
