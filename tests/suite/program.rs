@@ -167,7 +167,7 @@ fn without_a_home_it_goes_on_in_memory_and_says_so() {
     while !said.contains("  state ") {
         assert!(std::io::BufRead::read_line(&mut lines, &mut said).expect("readable") > 0, "it ended: {said}");
     }
-    assert!(said.contains("in memory only: state.db: no folder is known for it, for want of HOME; give --state-dir"), "{said}");
+    assert!(said.contains("in memory only: state.db: HOME is not set, so no folder is known for it; pass --state-dir"), "{said}");
 }
 
 /// Health of the whole and of its parts.
@@ -441,13 +441,28 @@ impl Everything {
             .spawn();
         let server = Server(server.expect("openssl: apt-get install openssl"));
         wait_until("openssl listens", Duration::from_secs(10), || listens(tls));
+        let (log, logins, backup) = (folder.path().join("app.log"), folder.path().join("auth.log"), folder.path().join("backup.txt"));
+        let append = |path: &std::path::Path, line: &str| {
+            let mut file = std::fs::File::options().create(true).append(true).open(path).expect("a file");
+            std::io::Write::write_all(&mut file, line.as_bytes()).expect("written");
+        };
+        append(&log, "INFO begins\n");
+        append(&logins, "Dec  1 00:00:00 host sshd[1]: Accepted password for a from 10.0.0.1 port 1 ssh2\n");
+        append(&backup, "all of it\n");
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        std::fs::File::options().append(true).open(&backup).and_then(|file| file.set_modified(long_ago)).expect("dated back");
         let config = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\ncollectors:\n  host: {{}}\n  postgres: [{{name: pg, dsn: '{}'}}]\n  redis: [{{name: cache, url: '{}'}}]\n\
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\ncollectors:\n  host: {{}}\n\
+             \x20 log_file: [{{name: log, path: '{}'}}]\n  access_log: [{{name: logins, path: '{}', format: auth}}]\n\
+             \x20 backup: [{{name: backup, files: '{}', kind: any, every: 1d}}]\n  postgres: [{{name: pg, dsn: '{}'}}]\n  redis: [{{name: cache, url: '{}'}}]\n\
              \x20 vector_store:\n  - {{name: chroma, url: '{}', path: '{}'}}\n  - {{name: gone, url: 'http://127.0.0.1:1'}}\n\
              \x20 llm_provider:\n  - {{name: deepseek, provider: deepseek, base_url: '{}', api_key: k, models: [m], completion: {{model: m, interval: 1s, daily_token_budget: 1000000}}}}\n\
              \x20 - {{name: bad, provider: openai, base_url: '{}', api_key: k}}\n\
              \x20 probe:\n  - {{name: tls, url: 'https://127.0.0.1:{tls}/', tls_config: {{insecure_skip_verify: true}}}}\n  - {{name: broken, url: 'http://127.0.0.1:1/'}}\n\
              scrape_configs: [{{job_name: app, static_configs: [{{targets: ['{}']}}]}}]\n",
+            log.display(),
+            logins.display(),
+            backup.display(),
             postgres.dsn("postgres", "postgres"),
             redis.url(),
             chroma.url(),
@@ -477,6 +492,8 @@ impl Everything {
                 10 + request
             );
             application.become_(Manner::Serve("text/plain; version=0.0.4", text.into_bytes()));
+            append(&log, "ERROR it failed\n");
+            append(&logins, "Dec  1 00:00:01 host sshd[1]: Failed password for root from 10.0.0.2 port 1 ssh2\n");
             redis.cli(&["set", "key", "value"]);
             redis.cli(&["get", "key"]);
             redis.cli(&["get", "missing"]);
