@@ -41,15 +41,22 @@ pub(super) fn open(options: &Options, config: &Config, now: Timestamp) -> (Arc<S
 
 /// Maintains the history until the process ends.
 pub(super) async fn maintain(store: Arc<Store>) -> Result<(), tokio::task::JoinError> {
+    let mut upkeep = tokio::time::Instant::now();
     while store.awaits_history() {
+        tokio::time::sleep(RETRY).await;
         // Memory alone needs the same upkeep, though less often than the folder is tried.
-        for _ in 0..UPKEEP.as_secs() / RETRY.as_secs() {
-            tokio::time::sleep(RETRY).await;
-            let store = store.clone();
-            tokio::task::spawn_blocking(move || open_awaited(&store)).await?;
+        let is_due = upkeep.elapsed() >= UPKEEP;
+        if is_due {
+            upkeep = tokio::time::Instant::now();
         }
-        let (store, now) = (store.clone(), Timestamp::now());
-        tokio::task::spawn_blocking(move || store.maintain(now)).await?;
+        let store = store.clone();
+        tokio::task::spawn_blocking(move || {
+            open_awaited(&store);
+            if is_due {
+                store.maintain(Timestamp::now());
+            }
+        })
+        .await?;
     }
     loop {
         tokio::time::sleep(UPKEEP).await;
@@ -60,9 +67,6 @@ pub(super) async fn maintain(store: Arc<Store>) -> Result<(), tokio::task::JoinE
 
 /// Uses the folder of the history if it can be used by now.
 fn open_awaited(store: &Store) {
-    if !store.awaits_history() {
-        return;
-    }
     match store.open_awaited(Timestamp::now()) {
         Ok(()) => info!("The folder of the history can be used: it is written from here on."),
         Err(error) => debug!(%error, "The history still cannot be kept on disk."),

@@ -7,7 +7,7 @@ Prints, for each attack, how long /-/healthy and posted critical alerts take, an
 when health takes more than 100 ms at the 99th percentile, an alert more than 2 s until it is at the webhook, or anything was missed.
 """
 import argparse, http.server, json, multiprocessing, subprocess, sys, tempfile, threading, time, urllib.error, urllib.parse, urllib.request
-from process import port, resident
+from process import Target, port, resident
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 arguments.add_argument("--seconds", type=float, default=20, help="how long each attack lasts")
@@ -18,7 +18,7 @@ PAGE = "".join(f'syn_gauge{{i="{i}"}} {i}\n' for i in range(5000)).encode()
 scrapes, hooks = [], []
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
+class Handler(Target):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
@@ -28,16 +28,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         hooks.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
         self.answer(b"")
-
-    def answer(self, body):
-        self.send_response(200)
-        self.send_header("Content-Type", "text/plain; version=0.0.4")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
 
 
 def ask(path, body=None, kind="application/x-www-form-urlencoded", timeout=60):

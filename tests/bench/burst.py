@@ -7,7 +7,7 @@ Prints resident memory before, at the peak and a minute later. Exit status 1 whe
 Variables of the environment choose among the allocator's settings (MALLOC_ARENA_MAX and so on), or another allocator by LD_PRELOAD.
 """
 import argparse, http.server, subprocess, sys, tempfile, threading, time, urllib.error, urllib.parse, urllib.request
-from process import port, resident
+from process import Target, port, resident
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 arguments.add_argument("--nightbell", default="target/release/nightbell")
@@ -17,16 +17,9 @@ options = arguments.parse_args()
 PAGE = "".join(f'syn_gauge{{i="{i}"}} {i}\n' for i in range(5000)).encode()
 
 
-class Target(http.server.BaseHTTPRequestHandler):
+class Page(Target):
     def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Type", "text/plain; version=0.0.4")
-        self.send_header("Content-Length", str(len(PAGE)))
-        self.end_headers()
-        self.wfile.write(PAGE)
-
-    def log_message(self, *_):
-        pass
+        self.answer(PAGE)
 
 
 def ask(path, **parameters):
@@ -46,7 +39,7 @@ def client(number):
     statuses.append(ask("/api/v1/query", query="max_over_time(syn_gauge[1h:1ms])"))
 
 
-target = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Target)
+target = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
 threading.Thread(target=target.serve_forever, daemon=True).start()
 work, listen, statuses = tempfile.mkdtemp(prefix="nightbell-burst-"), port(), []
 with open(f"{work}/nightbell.yml", "w") as file:

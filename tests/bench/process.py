@@ -1,7 +1,21 @@
-"""What the benchmarks share: a free port, and what a process has used."""
-import os, socket
+"""What the benchmarks share: a free port, what a process has used, and a target that answers."""
+import http.server, os, socket
 
 TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Target(http.server.BaseHTTPRequestHandler):
+    """A target, or a webhook; it logs nothing."""
+
+    def answer(self, body):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
 
 
 def port():

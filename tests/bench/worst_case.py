@@ -8,7 +8,7 @@ allows. With --cgroup (root, cgroup v1 or v2 mounted) both run in a group of tha
 took more than that, or did not live.
 """
 import argparse, http.server, json, os, pathlib, re, signal, subprocess, sys, tempfile, threading, time, urllib.error, urllib.parse, urllib.request
-from process import port, resident
+from process import Target, port, resident
 
 arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 arguments.add_argument("--series", type=int, default=1_000_000)
@@ -21,7 +21,7 @@ unit = (pathlib.Path(__file__).parent / "../../deploy/nightbell.service").read_t
 most = int(re.search(r"^MemoryMax=(\d+)M", unit, re.M)[1])
 
 
-class Target(http.server.BaseHTTPRequestHandler):
+class Exploding(Target):
     """Each page has further series that were never there before."""
     pages = {}
 
@@ -29,14 +29,7 @@ class Target(http.server.BaseHTTPRequestHandler):
         step = self.pages[self.path] = self.pages.get(self.path, 0) + 1
         each = options.series // TARGETS // 8
         body = "".join(f'explode{{pod="pod-{step}-{i:x}",path="/a/path/{i % 50}"}} {i}\n' for i in range(each)).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/plain; version=0.0.4")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+        self.answer(body)
 
 
 def ask(path, body=None, kind="application/json"):
@@ -82,7 +75,7 @@ def attack():
             ask("/api/v1/query?" + urllib.parse.urlencode({"query": query}))
 
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Target)
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Exploding)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 work, listen, over = tempfile.mkdtemp(prefix="nightbell-worst-"), port(), threading.Event()
 with open(f"{work}/nightbell.yml", "w") as file:

@@ -9,11 +9,8 @@ mod format;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use memchr::memchr;
 use serde::{Deserialize, Serialize};
 
@@ -21,11 +18,12 @@ use crate::config::Section;
 use crate::model::MetricKind::{Counter, Gauge, Histogram};
 use crate::model::{Batch, Timestamp};
 
+use super::log_file::collector::{LogCollector, Looked};
 use super::log_file::follow::Sink;
-use super::log_file::reader::{Reader, Thread, Totals};
+use super::log_file::reader::{Reader, Totals};
 use super::log_file::reading;
 use super::log_file::settings::Files;
-use super::{CollectError, Collector, CollectorKind, Target};
+use super::{Collector, CollectorKind, Target};
 use clients::{Clients, Network, sender};
 use format::{Format, failed_login, method_label};
 
@@ -115,42 +113,8 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         format,
     };
     clients.iter().for_each(Section::finish);
-    let reader = Reader::new(settings.files.clone(), target.memory.clone());
-    let path = settings.files.to_string();
-    Box::new(AccessLog { settings: Arc::new(settings), path, timeout: target.timeout, reader: Thread::new(reader), last: Batch::new() })
-}
-
-struct AccessLog {
-    settings: Arc<Settings>,
-    path: String,
-    timeout: Duration,
-    reader: Thread<Reader<Counts>, (Batch, Option<String>)>,
-    last: Batch,
-}
-
-impl Collector for AccessLog {
-    fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
-        async move {
-            let (settings, time) = (self.settings.clone(), self.timeout.mul_f64(0.6));
-            let done = self.reader.run(self.timeout.mul_f64(0.9), move |reader| measure(reader, &settings, time)).await;
-            match done {
-                Ok((found, problem)) => {
-                    self.last.clone_from(&found);
-                    batch.append(found);
-                    problem.map_or(Ok(()), |problem| Err(CollectError::new(problem)))
-                }
-                Err(problem) => {
-                    reading::show_hanging(&mut self.last, batch);
-                    Err(CollectError::new(format!("{}: {problem}", self.path)))
-                }
-            }
-        }
-        .boxed()
-    }
-
-    fn address(&self) -> String {
-        self.path.clone()
-    }
+    let files = settings.files.clone();
+    Box::new(LogCollector::new(files, target, move |reader, time| measure(reader, &settings, time)))
 }
 
 struct Requests<'a> {
@@ -217,7 +181,7 @@ impl Requests<'_> {
     }
 }
 
-fn measure(reader: &mut Reader<Counts>, settings: &Settings, time: Duration) -> (Batch, Option<String>) {
+fn measure(reader: &mut Reader<Counts>, settings: &Settings, time: Duration) -> Looked {
     let (now_ms, window_ms) = (Timestamp::now().0, i64::try_from(settings.window.as_millis()).unwrap_or(i64::MAX));
     let mut seen = reader.look(time, &mut |counts, read| {
         counts.clients.turn(now_ms, window_ms);

@@ -4,6 +4,7 @@
 //!
 //! It only reads. No text of a log becomes a label but the types of errors, which are bounded and masked.
 
+pub(super) mod collector;
 mod counts;
 mod envelope;
 pub(super) mod follow;
@@ -16,20 +17,17 @@ pub(super) mod reading;
 pub(super) mod settings;
 mod siblings;
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 
 use crate::config::Section;
 use crate::model::{Batch, Timestamp};
 
-use super::{CollectError, Collector, CollectorKind, Target};
+use super::{Collector, CollectorKind, Target};
+use collector::{LogCollector, Looked};
 use counts::{Counter, Counts, OTHER};
 use level::LEVELS;
 use metrics::{CONTINUATIONS, ERRORS, FIELD, FIELD_ODD, FIELD_SECONDS, FIELD_TOTAL, LINES, MATCHES, METRICS, SLOW};
-use reader::{Reader, Seen, Thread};
+use reader::{Reader, Seen};
 use settings::{Measure, Settings};
 
 /// The collector `log_file`.
@@ -41,48 +39,13 @@ pub const KIND: CollectorKind = CollectorKind {
 };
 
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
-    let settings = Arc::new(Settings::read(section));
-    let reader = Reader::new(settings.files.clone(), target.memory.clone());
-    let path = settings.files.to_string();
-    Box::new(LogFile { settings, path, timeout: target.timeout, reader: Thread::new(reader), last: Batch::new() })
-}
-
-struct LogFile {
-    settings: Arc<Settings>,
-    path: String,
-    timeout: Duration,
-    reader: Thread<Reader<Counts>, (Batch, Option<String>)>,
-    /// What is shown while a file system hangs.
-    last: Batch,
-}
-
-impl Collector for LogFile {
-    fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
-        async move {
-            let (settings, time) = (self.settings.clone(), self.timeout.mul_f64(0.6));
-            let done = self.reader.run(self.timeout.mul_f64(0.9), move |reader| measure(reader, &settings, time)).await;
-            match done {
-                Ok((found, problem)) => {
-                    self.last.clone_from(&found);
-                    batch.append(found);
-                    problem.map_or(Ok(()), |problem| Err(CollectError::new(problem)))
-                }
-                Err(problem) => {
-                    reading::show_hanging(&mut self.last, batch);
-                    Err(CollectError::new(format!("{}: {problem}", self.path)))
-                }
-            }
-        }
-        .boxed()
-    }
-
-    fn address(&self) -> String {
-        self.path.clone()
-    }
+    let settings = Settings::read(section);
+    let files = settings.files.clone();
+    Box::new(LogCollector::new(files, target, move |reader, time| measure(reader, &settings, time)))
 }
 
 /// Reads what is new and shows all counts.
-fn measure(reader: &mut Reader<Counts>, settings: &Settings, time: Duration) -> (Batch, Option<String>) {
+fn measure(reader: &mut Reader<Counts>, settings: &Settings, time: Duration) -> Looked {
     let now_ms = Timestamp::now().0;
     let mut seen = reader.look(time, &mut |counts, read| read(&mut Counter { settings, counts, now_ms }));
     let counts = &mut reader.counts;

@@ -32,10 +32,3 @@ pub fn show(totals: &Totals, seen: &Seen, batch: &mut Batch) {
     batch.push(&OMITTED, &[], seen.omitted as f64);
     batch.push(&SAVED, &[], one(seen.saved));
 }
-
-/// What is shown instead while a file system hangs: all that was known, and that the log cannot be read.
-pub fn show_hanging(last: &mut Batch, batch: &mut Batch) {
-    last.families.shift_remove(READABLE.name);
-    batch.append(last.clone());
-    batch.push(&READABLE, &[], 0.0);
-}
