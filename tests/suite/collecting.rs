@@ -41,7 +41,7 @@ pub fn build(name: &str, yaml: &str) -> Box<dyn Collector> {
 /// Collects once; checks that everything emitted is declared, with its kind.
 pub async fn collect(name: &str, collector: &mut Box<dyn Collector>) -> (Batch, Result<(), CollectError>) {
     let mut batch = Batch::new();
-    let result = tokio::time::timeout(Duration::from_secs(20), collector.collect(&mut batch)).await.expect("within the deadline");
+    let result = tokio::time::timeout(Duration::from_secs(90), collector.collect(&mut batch)).await.expect("within the deadline");
     let declared: Vec<&MetricDesc> = kind(name).metrics.iter().flat_map(|m| m.iter()).collect();
     for (family, content) in &batch.families {
         let Some(desc) = declared.iter().find(|d| d.name == family) else {

@@ -37,7 +37,7 @@ async fn until(collector: &mut Box<dyn Collector>, done: impl Fn(&Batch) -> bool
         if done(&batch) && value(&batch, "backup_reading_since_timestamp_seconds", &[]).is_none() {
             return batch;
         }
-        assert!(started.elapsed() < Duration::from_secs(60), "not within 60 s: {:?}", batch.families.keys());
+        assert!(started.elapsed() < Duration::from_secs(90), "not within 60 s: {:?}", batch.families.keys());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -258,7 +258,7 @@ async fn groups_of_processes_are_found_by_command_line_and_their_counters_never_
         value(batch, name, &labels)
     };
     let processes = [spawn(), spawn()];
-    let limit = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(90);
     let busy = loop {
         let (batch, result) = collect("host", &mut collector).await;
         result.expect("read");

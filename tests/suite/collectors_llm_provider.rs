@@ -19,7 +19,7 @@ async fn after_completion(collector: &mut Box<dyn Collector>) -> Batch {
         if value(&batch, "llm_probe_success", &[("probe", "completion")]).is_some() {
             return batch;
         }
-        assert!(start.elapsed() < Duration::from_secs(20), "no completion");
+        assert!(start.elapsed() < Duration::from_secs(90), "no completion");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -164,7 +164,7 @@ async fn the_daily_token_cap_holds() {
         if value(&batch, "llm_probe_skipped_total", &[("probe", "completion"), ("reason", "token_budget")]) > Some(0.0) {
             break batch;
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "the cap never held");
+        assert!(start.elapsed() < Duration::from_secs(90), "the cap never held");
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     let completions = fake.requests().iter().filter(|r| r.contains("chat/completions")).count();
@@ -268,7 +268,7 @@ async fn money_that_came_back_is_seen_at_the_next_look() {
             if value(&batch, "llm_probe_success", &[("probe", "completion")]) == Some(1.0) {
                 break batch;
             }
-            assert!(start.elapsed() < Duration::from_secs(20), "{provider}: not asked again");
+            assert!(start.elapsed() < Duration::from_secs(90), "{provider}: not asked again");
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         let labels = [("probe", "completion"), ("error_type", "quota_exhausted")];

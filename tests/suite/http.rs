@@ -54,7 +54,7 @@ async fn each_failure_has_its_kind_and_no_secret() {
             panic!("{shown}: an error expected")
         };
         assert_eq!(error.kind, kind, "{shown}: {error}");
-        assert!(start.elapsed() < Duration::from_secs(3), "{shown}: {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(30), "{shown}: {:?}", start.elapsed());
         assert!(!error.to_string().contains("hunter2") && !error.to_string().contains(&server.address), "{shown}: {error}");
         assert!(fields(&server.heads()[0])["authorization"].starts_with("Basic "));
     }

@@ -235,7 +235,7 @@ impl Run {
     async fn until(&self, what: &str, mut ready: impl FnMut(&Self) -> bool) {
         let start = std::time::Instant::now();
         while !ready(self) {
-            assert!(start.elapsed() < Duration::from_secs(20), "{what}: {:?} {:?}", self.content(), self.scraper.targets());
+            assert!(start.elapsed() < Duration::from_secs(90), "{what}: {:?} {:?}", self.content(), self.scraper.targets());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -109,7 +109,7 @@ impl Drop for Loop {
 async fn until(what: &str, mut ready: impl FnMut() -> bool) {
     let start = Instant::now();
     while !ready() {
-        assert!(start.elapsed() < Duration::from_secs(20), "{what}: not in time");
+        assert!(start.elapsed() < Duration::from_secs(90), "{what}: not in time");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

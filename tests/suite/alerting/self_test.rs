@@ -19,7 +19,7 @@ async fn until(what: &str, ready: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), waited).await.unwrap_or_else(|_| panic!("{what}: not in time"));
+    tokio::time::timeout(Duration::from_secs(90), waited).await.unwrap_or_else(|_| panic!("{what}: not in time"));
 }
 
 fn bodies(sink: &HttpSink) -> Vec<Value> {

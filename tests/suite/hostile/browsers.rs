@@ -27,7 +27,7 @@ fn ask(nightbell: &Nightbell, method: &str, path: &str, version: &str, headers: 
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", nightbell.port)).expect("connected");
     let json = "Content-Type: application/json\r\nContent-Length: 2\r\n";
     stream.write_all(format!("{method} {path} HTTP/{version}\r\n{headers}{json}\r\n[]").as_bytes()).expect("sent");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
     let mut answer = Vec::new();
     let mut buffer = [0; 1024];
     while !answer.contains(&b'\n') {

@@ -59,7 +59,7 @@ fn mail(port: u16, keys: &str) -> Box<dyn Notifier> {
 }
 
 fn conversation(told: &Receiver<Vec<String>>) -> Vec<String> {
-    told.recv_timeout(Duration::from_secs(20)).expect("a conversation")
+    told.recv_timeout(Duration::from_secs(90)).expect("a conversation")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

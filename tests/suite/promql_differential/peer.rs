@@ -2,7 +2,7 @@
 //! native histograms reach it bit for bit.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ impl Peer {
     pub fn start(binaries: &Path, folder: &Path, series: &[Recorded]) -> Peer {
         let (data, config) = (folder.join("data"), folder.join("prometheus.yml"));
         std::fs::write(&config, "global: {evaluation_interval: 1m}\n").expect("the folder is writable");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+        let port = crate::servers::free_port();
         let process = Command::new(binaries.join("prometheus"))
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", data.display()))
@@ -45,7 +45,7 @@ impl Peer {
             .spawn()
             .expect("prometheus runs");
         let peer = Peer { process, port };
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(90);
         while peer.ask("/api/v1/query", "query=1").is_none_or(|answer| answer["status"] != "success") {
             assert!(Instant::now() < deadline, "Prometheus does not answer");
             std::thread::sleep(Duration::from_millis(100));
@@ -97,7 +97,7 @@ impl Peer {
 
     fn post(&self, path: &str, kind: &str, body: &[u8]) -> Option<(String, Vec<u8>)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
         let encoding =
             if kind.ends_with("protobuf") { "Content-Encoding: snappy\r\nX-Prometheus-Remote-Write-Version: 0.1.0\r\n" } else { "" };
         let length = body.len();

@@ -13,15 +13,30 @@ pub mod protobuf;
 pub mod redis;
 pub mod smtp;
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Child;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// A loopback port that was free a moment ago.
+/// A loopback port that nobody listens on, given out once.
+///
+/// It comes from below the range from which the kernel picks ports for connections and for `bind(0)`: until the server that gets it
+/// listens, no neighbouring test can be handed the same one.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
-    listener.local_addr().expect("its address").port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static NEXT: OnceLock<AtomicU32> = OnceLock::new();
+    // Two runs at the same time begin far from each other.
+    let next = NEXT.get_or_init(|| AtomicU32::new(std::process::id().wrapping_mul(2_654_435_761) % COUNT));
+    for _ in 0..COUNT {
+        let port = u16::try_from(FIRST + next.fetch_add(1, Ordering::Relaxed) % COUNT).expect("below 65,536");
+        if [[0, 0, 0, 0], [127, 0, 0, 1]].iter().all(|address| TcpListener::bind((Ipv4Addr::from(*address), port)).is_ok()) {
+            return port;
+        }
+    }
+    panic!("every port from {FIRST} on is in use");
 }
 
 /// A program of the Python environment that `tests/run` makes.
@@ -38,9 +53,12 @@ pub fn tool_of(environment: &str, name: &str) -> PathBuf {
     path
 }
 
-/// Polls until `ready` or fails after `limit`.
+/// How long an event is waited for at least: a busy machine makes a test slow, never red.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Polls until `ready` or fails after `limit`, or after [`PATIENCE`] where that is longer.
 pub fn wait_until(what: &str, limit: Duration, mut ready: impl FnMut() -> bool) {
-    let start = Instant::now();
+    let (start, limit) = (Instant::now(), limit.max(PATIENCE));
     while !ready() {
         assert!(start.elapsed() < limit, "{what}: not within {limit:?}");
         std::thread::sleep(Duration::from_millis(20));

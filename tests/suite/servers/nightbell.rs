@@ -93,7 +93,7 @@ impl Nightbell {
         self.server = Some(Server(child.expect("the binary starts")));
         let start = std::time::Instant::now();
         while self.get("/-/ready").0 != 200 {
-            assert!(start.elapsed() < Duration::from_secs(30), "nightbell is not ready: {}", self.log());
+            assert!(start.elapsed() < Duration::from_secs(90), "nightbell is not ready: {}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -140,7 +140,7 @@ impl Nightbell {
     pub fn request_with(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
         let ask = || -> Option<(u16, String)> {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-            stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+            stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
             stream.write_all(format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n{body}").as_bytes()).ok()?;
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).ok()?;

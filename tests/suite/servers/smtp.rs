@@ -39,13 +39,13 @@ impl Smtp {
             }
         });
         let server = Server(child);
-        let port = lines.recv_timeout(Duration::from_secs(20)).expect("aiosmtpd starts; is it installed? `tests/run` does that");
+        let port = lines.recv_timeout(Duration::from_secs(90)).expect("aiosmtpd starts; is it installed? `tests/run` does that");
         Smtp { port: port.parse().expect("a port"), lines, _server: server }
     }
 
     /// The next mail it took.
     pub fn mail(&self) -> Value {
-        let line = self.lines.recv_timeout(Duration::from_secs(10)).expect("a mail within 10 s");
+        let line = self.lines.recv_timeout(Duration::from_secs(90)).expect("a mail within 10 s");
         serde_json::from_str(&line).expect("JSON")
     }
 
