@@ -57,8 +57,13 @@ pub enum OverBudget {
     #[error("it would take more than {} of memory (limits.memory)", Bytes(*.0))]
     TooLarge(usize),
     /// Others hold what there is.
-    #[error("the memory that requests may take together is used up (limits.memory is {}); try again later", Bytes(*.0))]
-    Full(usize),
+    #[error("the memory that requests may take together is used up (limits.memory is {}); try again later", Bytes(*.limit))]
+    Full {
+        /// Bytes that there are in all.
+        limit: usize,
+        /// Bytes that the piece of work had and asked for.
+        wanted: usize,
+    },
 }
 
 /// A number of bytes for people.
@@ -118,6 +123,18 @@ impl Budget {
         Reservation { budget: Arc::clone(self), holder, bytes: 0 }
     }
 
+    /// Most bytes that a holder can have: what is left when everybody else has nothing but what is kept for him.
+    pub fn most(&self, holder: Holder) -> usize {
+        let limit = self.limit();
+        let others = Holder::ALL.into_iter().filter(|other| *other != holder && other.kept_for() > 0);
+        limit.saturating_sub(others.map(|other| limit / other.kept_for()).sum())
+    }
+
+    /// Whether a piece of work that holds nothing would be given so many bytes now.
+    pub fn has_room(&self, holder: Holder, bytes: usize) -> bool {
+        self.check(&self.state.lock(), holder, 0, bytes).is_none()
+    }
+
     fn take(&self, holder: Holder, had: usize, more: usize) -> Result<(), OverBudget> {
         let mut state = self.state.lock();
         let refused = self.check(&state, holder, had, more);
@@ -136,7 +153,8 @@ impl Budget {
         let others = Holder::ALL.into_iter().filter(|other| *other != holder && other.kept_for() > 0);
         let kept: usize = others.map(|other| (state.limit / other.kept_for()).saturating_sub(state.held[other as usize])).sum();
         let held: usize = state.held.iter().sum();
-        (held.saturating_add(kept).saturating_add(more) > state.limit).then_some(OverBudget::Full(state.limit))
+        let is_full = held.saturating_add(kept).saturating_add(more) > state.limit;
+        is_full.then_some(OverBudget::Full { limit: state.limit, wanted: had.saturating_add(more) })
     }
 }
 
@@ -226,7 +244,7 @@ mod tests {
         }
         let mut rules = budget.reserve(Holder::Rules);
         assert_eq!(rules.grow(256 << 10), Ok(()), "a quarter of it");
-        assert!(matches!(rules.grow(64 << 10), Err(OverBudget::Full(_))));
+        assert!(matches!(rules.grow(64 << 10), Err(OverBudget::Full { .. })));
         assert_eq!(budget.reserve(Holder::Alerts).grow(64 << 10), Ok(()));
     }
 }

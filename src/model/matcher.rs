@@ -1,6 +1,7 @@
 //! One label matcher (`= != =~ !~`), its regular expression anchored as Prometheus anchors it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
 
@@ -8,13 +9,14 @@ use super::labels::Labels;
 use super::regex::translate;
 use super::text::{is_legacy_label_name, quote};
 
-/// Longest pattern, in bytes.
-pub const MAX_PATTERN: usize = 256 << 10;
+/// Longest pattern that is compiled, in bytes. Alternatives of plain text are not compiled and may be longer.
+const MAX_PATTERN: usize = 1 << 20;
 /// What a compiled pattern may take, in bytes: so much, so much for each byte of its text, and never more than that.
 const MAX_COMPILED: usize = 512 << 10;
 /// Bytes of a compiled pattern for each byte of its text.
 pub const COMPILED_BYTE: usize = 64;
-const MOST_COMPILED: usize = 10 << 20;
+/// Most bytes of one compiled pattern.
+pub const MOST_COMPILED: usize = 16 << 20;
 
 /// How a matcher compares.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -60,32 +62,77 @@ pub struct Matcher {
     pub op: MatchOp,
     /// The text or the pattern as written.
     pub value: String,
-    regex: Option<Regex>,
+    pattern: Pattern,
+}
+
+/// What a pattern was made into.
+#[derive(Clone)]
+enum Pattern {
+    /// None is needed.
+    Text,
+    /// The alternatives of a pattern without other syntax, sorted: found without compiling anything, however many there are.
+    Literals(Arc<[Box<str>]>),
+    Regex(Regex),
+}
+
+impl Pattern {
+    fn new(pattern: &str) -> Result<Self, MatcherError> {
+        match literals(pattern) {
+            Some(literals) => Ok(Pattern::Literals(literals)),
+            None => anchored(pattern).map(Pattern::Regex),
+        }
+    }
+
+    fn is_match(&self, value: &str) -> bool {
+        match self {
+            Pattern::Text => false,
+            Pattern::Literals(literals) => literals.binary_search_by(|literal| (**literal).cmp(value)).is_ok(),
+            Pattern::Regex(regex) => regex.is_match(value),
+        }
+    }
+}
+
+/// The alternatives of a pattern that has no other syntax than `|`, without repetitions.
+fn literals(pattern: &str) -> Option<Arc<[Box<str>]>> {
+    if pattern.bytes().any(|b| b"\\.+*?()[]{}^$".contains(&b)) {
+        return None;
+    }
+    let mut literals: Vec<Box<str>> = pattern.split('|').map(Box::from).collect();
+    literals.sort_unstable();
+    literals.dedup();
+    Some(literals.into())
 }
 
 impl Matcher {
     /// Builds a matcher; errs when a pattern does not compile.
     pub fn new(name: &str, op: MatchOp, value: &str) -> Result<Self, MatcherError> {
-        let regex = match op {
-            MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(anchored(value)?),
+        let pattern = match op {
+            MatchOp::Equal | MatchOp::NotEqual => Pattern::Text,
+            MatchOp::Regex | MatchOp::NotRegex => Pattern::new(value)?,
         };
-        Ok(Matcher { name: name.to_owned(), op, value: value.to_owned(), regex })
+        Ok(Matcher { name: name.to_owned(), op, value: value.to_owned(), pattern })
     }
 
     /// `name = value`.
     pub fn equal(name: &str, value: &str) -> Self {
-        Matcher { name: name.to_owned(), op: MatchOp::Equal, value: value.to_owned(), regex: None }
+        Matcher { name: name.to_owned(), op: MatchOp::Equal, value: value.to_owned(), pattern: Pattern::Text }
     }
 
     /// Whether a label value (`""` for an absent label) passes.
     pub fn matches(&self, value: &str) -> bool {
-        match (&self.op, &self.regex) {
-            (MatchOp::Equal, _) => value == self.value,
-            (MatchOp::NotEqual, _) => value != self.value,
-            (MatchOp::Regex, Some(regex)) => regex.is_match(value),
-            (MatchOp::NotRegex, Some(regex)) => !regex.is_match(value),
-            (_, None) => false,
+        match self.op {
+            MatchOp::Equal => value == self.value,
+            MatchOp::NotEqual => value != self.value,
+            MatchOp::Regex => self.pattern.is_match(value),
+            MatchOp::NotRegex => !self.pattern.is_match(value),
+        }
+    }
+
+    /// The texts that the pattern matches, sorted, where it is nothing but alternatives of plain text.
+    pub fn literals(&self) -> Option<&[Box<str>]> {
+        match &self.pattern {
+            Pattern::Literals(literals) => Some(literals),
+            Pattern::Text | Pattern::Regex(_) => None,
         }
     }
 
@@ -157,5 +204,16 @@ mod tests {
         let n = Matcher::new("a", MatchOp::NotEqual, "x").expect("valid");
         assert!(n.matches_labels(&Labels::empty()));
         assert!(Matcher::new("a", MatchOp::Regex, "(").is_err());
+    }
+
+    #[test]
+    fn alternatives_of_plain_text_are_looked_up_whatever_their_number() {
+        let pattern = (0..100_000).map(|i| format!("pod-{i}")).collect::<Vec<_>>().join("|") + "|";
+        let (is, is_not) = (Matcher::new("a", MatchOp::Regex, &pattern), Matcher::new("a", MatchOp::NotRegex, &pattern));
+        let (is, is_not) = (is.expect("valid"), is_not.expect("valid"));
+        for (value, expected) in [("pod-99999", true), ("", true), ("pod-", false), ("pod-1|pod-2", false), ("xpod-1", false)] {
+            assert_eq!((is.matches(value), is_not.matches(value)), (expected, !expected), "{value}");
+        }
+        assert!(Matcher::new("a", MatchOp::Regex, "a.b").expect("valid").literals().is_none());
     }
 }

@@ -108,10 +108,16 @@ fn mentions(written: &str) -> Value {
 }
 
 impl Discord {
+    /// Discord allows `@here` and `@everyone` only together: where the configuration writes the one, an alert's text must not call the other.
+    fn without_foreign_mention(&self, content: String) -> String {
+        let is_written = self.content.as_ref().is_some_and(|field| field.literals().iter().any(|text| text.contains("@everyone")));
+        if is_written { content } else { content.replace("@everyone", "@\u{200b}everyone") }
+    }
+
     fn payload(&self, n: &Notification) -> Value {
         let mut rendering = Rendering::new(n, &self.style);
         let title = rendering.text(self.title.as_ref(), || subject(n, self.style.language));
-        let content = rendering.text(self.content.as_ref(), String::new);
+        let content = self.without_foreign_mention(rendering.text(self.content.as_ref(), String::new));
         let built_in = || body(n, &self.style, &MARKDOWN, MAX_DESCRIPTION);
         // An embed that says nothing is refused.
         let message = if title.trim().is_empty() || self.message.as_ref().is_some_and(|field| !field.is_empty()) {

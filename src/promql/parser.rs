@@ -17,8 +17,8 @@ use super::lexer::{Keyword, Kind, LexError, Lexer, Token};
 use super::literal::{parse_number, parse_seconds, unquote};
 use crate::model::Matcher;
 
-/// Longest expression that is read, in bytes.
-pub const MAX_LENGTH: usize = 1 << 20;
+/// Longest expression that is read, in bytes: as long as a form may be.
+pub const MAX_LENGTH: usize = 10 << 20;
 /// Deepest nesting of operands while parsing: an operator nests its right side, and that is an operand.
 const MAX_NESTING: usize = 2 * MAX_DEPTH;
 

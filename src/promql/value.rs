@@ -147,7 +147,7 @@ impl From<OverBudget> for EvalError {
     fn from(refusal: OverBudget) -> Self {
         match refusal {
             OverBudget::TooLarge(_) => EvalError::TooMuchMemory(refusal),
-            OverBudget::Full(_) => EvalError::NoMemory(refusal),
+            OverBudget::Full { .. } => EvalError::NoMemory(refusal),
         }
     }
 }

@@ -117,9 +117,9 @@ impl Index {
     /// Series whose value of the label is present and passes.
     fn passing(&self, matcher: &Matcher) -> Cow<'_, RoaringBitmap> {
         let Some(values) = self.names.get(matcher.name.as_str()) else { return Cow::default() };
-        match (matcher.op, literals(&matcher.value)) {
+        match (matcher.op, matcher.literals()) {
             (MatchOp::Equal, _) => values.get(matcher.value.as_str()).map(Postings::bitmap).unwrap_or_default(),
-            (MatchOp::Regex, Some(set)) => Cow::Owned(union(set.iter().filter_map(|v| values.get(*v)))),
+            (MatchOp::Regex, Some(set)) => Cow::Owned(union(set.iter().filter_map(|v| values.get(&**v)))),
             _ => Cow::Owned(union(values.iter().filter(|(v, _)| matcher.matches(v)).map(|(_, p)| p))),
         }
     }
@@ -127,9 +127,9 @@ impl Index {
     /// Series whose value of the label is present and does not pass.
     fn refused(&self, matcher: &Matcher) -> Cow<'_, RoaringBitmap> {
         let Some(values) = self.names.get(matcher.name.as_str()) else { return Cow::default() };
-        match (matcher.op, literals(&matcher.value)) {
+        match (matcher.op, matcher.literals()) {
             (MatchOp::NotEqual, _) => values.get(matcher.value.as_str()).map(Postings::bitmap).unwrap_or_default(),
-            (MatchOp::NotRegex, Some(set)) => Cow::Owned(union(set.iter().filter_map(|v| values.get(*v)))),
+            (MatchOp::NotRegex, Some(set)) => Cow::Owned(union(set.iter().filter_map(|v| values.get(&**v)))),
             _ => Cow::Owned(union(values.iter().filter(|(v, _)| !matcher.matches(v)).map(|(_, p)| p))),
         }
     }
@@ -139,17 +139,6 @@ impl Index {
         let values = |values: &Values| values.iter().map(|(text, postings)| text.len() + 48 + postings.heap_size()).sum::<usize>();
         self.names.values().map(|v| 96 + values(v)).sum::<usize>() + self.all.serialized_size()
     }
-}
-
-/// The alternatives of a pattern that has no other syntax than `|`, without repetitions.
-fn literals(pattern: &str) -> Option<Vec<&str>> {
-    if pattern.bytes().any(|b| b"\\.+*?()[]{}^$".contains(&b)) {
-        return None;
-    }
-    let mut set: Vec<&str> = pattern.split('|').collect();
-    set.sort_unstable();
-    set.dedup();
-    Some(set)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
@@ -25,9 +26,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
-use crate::model::matcher::{COMPILED_BYTE, MAX_PATTERN};
+use crate::model::matcher::{COMPILED_BYTE, MOST_COMPILED};
 use crate::model::{Budget, Holder, OverBudget, Reservation, parse_duration};
-use crate::promql::Interrupt;
+use crate::promql::{EvalError, Interrupt};
 use crate::telemetry::Sparing;
 
 use super::error::ApiError;
@@ -56,6 +57,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const REGEX: usize = 256 << 10;
 /// The type of a body that holds parameters.
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
+/// How often one who waits for memory looks whether there is some.
+const FULL_AGAIN: Duration = Duration::from_millis(20);
 /// How long a handler whose time is up may take to notice.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -180,14 +183,59 @@ pub struct Seat {
     /// How long it waited for its seat.
     pub waited: Duration,
     budget: Arc<Budget>,
+    /// Bytes that its request holds already until its end, counted with queries.
+    held: Arc<AtomicUsize>,
 }
 
 impl Seat {
-    /// Memory for what is computed, counted as held by queries.
+    /// Memory for what is computed, counted as held by queries. Waits for it until the time is up.
+    ///
+    /// # Errors
+    /// More than one piece of work may have, or others hold the memory until the deadline.
     pub fn reserve(&self, bytes: usize) -> Result<Reservation, OverBudget> {
         let mut reservation = self.budget.reserve(Holder::Queries);
-        reservation.grow(bytes)?;
-        Ok(reservation)
+        loop {
+            match reservation.grow(bytes) {
+                Err(OverBudget::Full { .. }) if self.can_have(bytes) && self.waits_for_room(bytes) => {}
+                result => {
+                    self.held.fetch_add(reservation.bytes(), Ordering::Relaxed);
+                    return result.map(|()| reservation);
+                }
+            }
+        }
+    }
+
+    /// Evaluates, and evaluates again where others held the memory for it and have given enough of it back. Nothing is held during the
+    /// wait: two that wait for each other's memory would wait for ever.
+    ///
+    /// # Errors
+    /// Those of the evaluation; [`EvalError::NoMemory`] when the time is up.
+    pub fn evaluate<T>(&self, mut evaluation: impl FnMut() -> Result<T, EvalError>) -> Result<T, EvalError> {
+        loop {
+            match evaluation() {
+                Err(EvalError::NoMemory(OverBudget::Full { wanted, .. })) if !self.can_have(wanted) => {
+                    return Err(OverBudget::TooLarge(self.budget.most(Holder::Queries)).into());
+                }
+                Err(EvalError::NoMemory(OverBudget::Full { wanted, .. })) if self.waits_for_room(wanted) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Whether the request could have so many bytes more if no other held any.
+    fn can_have(&self, bytes: usize) -> bool {
+        self.held.load(Ordering::Relaxed).saturating_add(bytes) <= self.budget.most(Holder::Queries)
+    }
+
+    /// Waits until there is room for so many bytes. Returns whether there is some before the time is up.
+    fn waits_for_room(&self, bytes: usize) -> bool {
+        while self.interrupt.check().is_ok() {
+            std::thread::sleep(FULL_AGAIN);
+            if self.budget.has_room(Holder::Queries, bytes) {
+                return true;
+            }
+        }
+        false
     }
 }
 
@@ -232,16 +280,25 @@ async fn seated(State((seats, class)): State<(Seats, Class)>, request: Request, 
         return refusal(form, StatusCode::SERVICE_UNAVAILABLE, "timeout", "query timed out in query queue");
     };
     let mut compiled = seats.0.budget.reserve(Holder::Queries);
-    if let Err(refused) = compiled.grow(regexes(&parts, &body)) {
+    while let Err(refused) = compiled.grow(regexes(&parts, &body)) {
         let (status, kind) = match refused {
             OverBudget::TooLarge(_) => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
-            OverBudget::Full(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            OverBudget::Full { .. } if Instant::now() < deadline => {
+                tokio::time::sleep(FULL_AGAIN).await;
+                continue;
+            }
+            OverBudget::Full { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };
         return refusal(form, status, kind, &format!("too many regular expressions: {refused}"));
     }
     let interrupt = Arc::new(Interrupt::new());
     let mut guard = Guard(Some(Arc::clone(&interrupt)));
-    let seat = Seat { interrupt: Arc::clone(&interrupt), waited: asked.elapsed(), budget: Arc::clone(&seats.0.budget) };
+    let seat = Seat {
+        interrupt: Arc::clone(&interrupt),
+        waited: asked.elapsed(),
+        budget: Arc::clone(&seats.0.budget),
+        held: Arc::new(compiled.bytes().into()),
+    };
     parts.extensions.insert(seat);
     let (request, handle) = (Request::from_parts(parts, Body::from(body)), Handle::current());
     let mut work = seats.threads(class, &handle).spawn_blocking(move || {
@@ -292,8 +349,8 @@ fn regexes(parts: &Parts, body: &[u8]) -> usize {
         [&b"~"[..], b"%7E", b"%7e", b"label_replace"].iter().map(|sign| memchr::memmem::find_iter(text, sign).count()).sum::<usize>()
     });
     let (count, length) = (texts.iter().sum::<usize>(), body.len() + query_of(parts).len());
-    let text = length.min(count.saturating_mul(MAX_PATTERN));
-    count.saturating_mul(REGEX).saturating_add(text.saturating_mul(COMPILED_BYTE))
+    let text = length.saturating_mul(COMPILED_BYTE).min(count.saturating_mul(MOST_COMPILED));
+    count.saturating_mul(REGEX).saturating_add(text)
 }
 
 /// The parameter `timeout` of a form or of a URL, found without reading the others.

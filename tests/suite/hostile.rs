@@ -43,12 +43,15 @@ fn number(nightbell: &Nightbell, query: &str) -> f64 {
 
 /// Waits until what a holder of memory has of a metric is as it should be.
 fn wait_for(nightbell: &Nightbell, metric: &str, holder: &str, is_right: impl Fn(f64) -> bool) {
+    wait_until(&format!("{metric} of {holder}"), Duration::from_secs(60), || of_holder(nightbell, metric, holder).is_some_and(&is_right));
+}
+
+/// The value of a metric of one holder of memory.
+fn of_holder(nightbell: &Nightbell, metric: &str, holder: &str) -> Option<f64> {
     let label = format!("holder=\"{holder}\"");
-    wait_until(&format!("{metric} of {holder}"), Duration::from_secs(60), || {
-        let page = nightbell.get("/metrics").1;
-        let line = page.lines().find(|line| line.starts_with(metric) && line.contains(&label));
-        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).is_some_and(&is_right)
-    });
+    let page = nightbell.get("/metrics").1;
+    let line = page.lines().find(|line| line.starts_with(metric) && line.contains(&label))?;
+    line.rsplit(' ').next()?.parse().ok()
 }
 
 /// A connection from this address of this machine, whose kernel takes few bytes that are not read.

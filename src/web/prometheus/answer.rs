@@ -67,7 +67,7 @@ impl From<OverBudget> for Problem {
     fn from(refusal: OverBudget) -> Self {
         let (status, kind) = match refusal {
             OverBudget::TooLarge(_) => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
-            OverBudget::Full(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            OverBudget::Full { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };
         Problem { status, kind, message: refusal.to_string() }
     }

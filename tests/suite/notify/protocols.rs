@@ -74,8 +74,10 @@ async fn opsgenie_replaces_message_and_description_where_it_is_asked_to() {
 async fn discord_calls_whom_the_configuration_names_and_nobody_whom_an_alert_names() {
     let yaml = "receiver: {webhook_url: '{url}', content: '<@&4242> <@7> @here {{ .CommonLabels.alertname }}'}";
     let mut message = firing();
-    message.common_labels.push(("alertname".into(), "<@&666>".into()));
+    message.common_labels.push(("alertname".into(), "<@&666> @everyone".into()));
     let body = sent("discord", yaml, OK, &message).await;
+    let content = body["content"].as_str().unwrap_or_default();
+    assert!(content.contains("@here") && !content.contains("@everyone"), "{content}");
     assert_eq!(body["allowed_mentions"], json!({"parse": ["everyone"], "roles": ["4242"], "users": ["7"]}));
     let body = sent("discord", "receiver: {webhook_url: '{url}'}", OK, &firing()).await;
     assert_eq!(body["allowed_mentions"], json!({"parse": []}));
