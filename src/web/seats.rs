@@ -206,7 +206,7 @@ impl Seat {
     }
 
     /// Evaluates, and evaluates again where others held the memory for it and have given enough of it back. Nothing is held during the
-    /// wait: two that wait for each other's memory would wait for ever.
+    /// wait: two that wait for each other's memory would wait without end.
     ///
     /// # Errors
     /// Those of the evaluation; [`EvalError::NoMemory`] when the time is up.

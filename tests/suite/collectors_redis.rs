@@ -205,6 +205,33 @@ async fn settings_are_shown_on_request_and_no_password_is() {
     assert!(!batch.families.contains_key("redis_config_key_value") && !batch.families.contains_key("redis_config_value"));
 }
 
+/// Each client is shown where that is asked for; the collector itself is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_are_shown_one_by_one_on_request() {
+    let redis = filled();
+    redis.cli(&["ACL", "SETUSER", "narrow", "on", ">s3cret-pass", "+ping", "+info"]);
+    let _waiting = redis.blocked("some-queue");
+    let mut collector = build("redis", &format!("url: {}\nclient_metrics: true\n", redis.url()));
+    let (batch, result) = collect("redis", &mut collector).await;
+    result.expect("all is well");
+    let info = &batch.families["redis_connected_client_info"].samples;
+    assert_eq!(info.len(), 1, "{info:?}");
+    let id = info[0].labels.value("id").to_owned();
+    let client = [("db", "0"), ("flags", "b"), ("host", "127.0.0.1"), ("name", ""), ("user", "default"), ("resp", "2")];
+    assert_eq!(value(&batch, "redis_connected_client_info", &client), Some(1.0));
+    let of = |name: &str| value(&batch, &format!("redis_connected_client_{name}"), &[("id", &id), ("name", "")]);
+    assert!(of("total_memory_consumed_bytes").expect("known") > 1000.0);
+    let (created, idle) = (of("created_at_timestamp").expect("known"), of("idle_since_timestamp").expect("known"));
+    assert!(created > 1.7e9 && (idle - created).abs() < 90.0, "{created} {idle}");
+    assert_eq!((of("channel_subscriptions_count"), value(&batch, "redis_connected_clients_omitted", &[])), (Some(0.0), Some(0.0)));
+    let narrow = format!("url: redis://narrow:s3cret-pass@127.0.0.1:{}\nclient_metrics: true\n", redis.port);
+    let (batch, result) = collect("redis", &mut build("redis", &narrow)).await;
+    result.expect("a missing rule is no failure");
+    assert_eq!(value(&batch, "redis_collector_permission_denied", &[("part", "clients")]), Some(1.0));
+    let (batch, _) = collect("redis", &mut build("redis", &format!("url: {}\n", redis.url()))).await;
+    assert!(!batch.families.contains_key("redis_connected_client_info"));
+}
+
 /// An ACL user with few rules sees what they allow, and the rest is named.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acl_user_costs_parts_and_says_so() {

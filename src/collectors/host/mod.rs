@@ -3,7 +3,7 @@
 //! Names, types, labels and values are node_exporter's, so that its dashboards and rules work unchanged. A part that this kernel or
 //! machine lacks brings nothing and is no failure. On top of node_exporter's defaults it shows the fields of vmstat and netstat that
 //! dashboards use, `processes`, and where configured listening ports and groups of processes. Not offered: systemd units (they need
-//! D-Bus), `timex` (no safe `adjtimex`), the counters of XFS, Btrfs, ZFS, NFS and InfiniBand.
+//! D-Bus), routes, queueing disciplines and drivers' own counters (they need netlink and `ioctl`), the counters of XFS, Btrfs, ZFS, NFS and InfiniBand.
 //!
 //! Parts run in lanes, each on one thread: a sensor that does not answer costs the sensors, not the memory.
 
@@ -30,10 +30,12 @@ mod settings;
 mod socket;
 mod sockstat;
 mod softnet;
+mod tables;
 mod textfile;
 mod time;
 mod timex;
 mod vmstat;
+mod zones;
 
 use std::time::Instant;
 
@@ -106,6 +108,13 @@ const PARTS: &[Part] = &[
     interrupts::INTERRUPTS,
     interrupts::SOFTIRQS,
     interrupts::BUDDYINFO,
+    zones::ZONEINFO,
+    zones::SLABINFO,
+    zones::KSMD,
+    tables::CGROUPS,
+    tables::LNSTAT,
+    tables::XFRM,
+    process::THREADS,
 ];
 
 const SUCCESS: MetricDesc = gauge(

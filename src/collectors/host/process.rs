@@ -16,6 +16,8 @@ use super::settings::GroupRule;
 
 /// All processes by state.
 pub const PROCESSES: Part = Part { name: "processes", default: true, lane: Lane::Process, metrics: &ALL, read: read_processes };
+/// All threads by state: a file for each thread.
+pub const THREADS: Part = Part { name: "threads", default: false, lane: Lane::Process, metrics: &[THREAD_STATE], read: read_threads };
 /// Configured groups.
 pub const GROUPS: Part = Part { name: "process_groups", default: true, lane: Lane::Process, metrics: &GROUP, read: read_groups };
 
@@ -30,6 +32,13 @@ const ALL: [MetricDesc; 7] = [
 ];
 const STATE: MetricDesc =
     gauge("node_processes_state", "", "Processes in each state, by the kernel's letter.", &["state"], "/proc/PID/stat state");
+const THREAD_STATE: MetricDesc = gauge(
+    "node_processes_threads_state",
+    "",
+    "Threads in each state, by the kernel's letter.",
+    &["thread_state"],
+    "/proc/PID/task/TID/stat state",
+);
 /// Who uses most, by name: what an alert's evidence shows, whether groups are configured or not.
 const TOP_CPU: MetricDesc = gauge(
     "host_top_process_cpu_ratio",
@@ -198,11 +207,32 @@ fn read_processes(context: &mut Context<'_>) -> Result<(), PartError> {
         let value = whole(context.kernel.proc(path)?.trim_ascii()).ok_or(PartError::Malformed { path })?;
         context.batch.push(desc, &[], value as f64);
     }
-    for (letter, count) in (0_u8..).zip(states).filter(|(_, count)| *count > 0) {
-        context.batch.push(&STATE, &[("state", char::from(letter).encode_utf8(&mut [0; 4]))], f64::from(count));
-    }
+    push_states(context.batch, &STATE, "state", states);
     push_top(context, &processes);
     Ok(())
+}
+
+fn read_threads(context: &mut Context<'_>) -> Result<(), PartError> {
+    let mut states = [0_u32; 128];
+    let folder = context.kernel.in_proc("");
+    let entries = std::fs::read_dir(&folder).map_err(|e| PartError::of_read(&folder, e))?;
+    for process in entries.flatten().filter(|entry| whole(entry.file_name().as_encoded_bytes()).is_some()) {
+        // A process or a thread may have ended meanwhile.
+        for thread in std::fs::read_dir(process.path().join("task")).into_iter().flatten().flatten() {
+            let Ok(content) = context.kernel.once(&thread.path().join("stat")) else { continue };
+            let Some(stat) = stat_of(content) else { continue };
+            states[usize::from(stat.state & 127)] += 1;
+        }
+    }
+    push_states(context.batch, &THREAD_STATE, "thread_state", states);
+    Ok(())
+}
+
+/// How many there are in each state.
+fn push_states(batch: &mut Batch, desc: &MetricDesc, label: &str, states: [u32; 128]) {
+    for (letter, count) in (0_u8..).zip(states).filter(|(_, count)| *count > 0) {
+        batch.push(desc, &[(label, char::from(letter).encode_utf8(&mut [0; 4]))], f64::from(count));
+    }
 }
 
 /// The process table and the counters of the groups.

@@ -28,6 +28,8 @@ pub struct Config {
     pub big_keys: usize,
     /// Whether every setting of the server is shown.
     pub config_metrics: bool,
+    /// Whether each client is shown.
+    pub client_metrics: bool,
 }
 
 /// Where a server listens.
@@ -50,7 +52,7 @@ impl Config {
         let tls_config = section.section("tls_config").map(|s| TlsConfig::read(&s));
         let watched = ["count_keys", "keys", "streams"].map(|key| (key, section.get::<Vec<String>>(key).unwrap_or_default()));
         let big_keys = section.or("big_keys", 0usize);
-        let config_metrics = section.or("config_metrics", false);
+        let (config_metrics, client_metrics) = (section.or("config_metrics", false), section.or("client_metrics", false));
         if big_keys > MAX_WATCHED {
             section.error("big_keys", "is too many", format!("give at most {MAX_WATCHED}"));
         }
@@ -72,7 +74,7 @@ impl Config {
             list.iter().map(|entry| watch(entry, config.database)).collect::<Vec<_>>()
         });
         (config.count_keys, config.keys, config.streams, config.big_keys) = (count_keys, keys, streams, big_keys);
-        config.config_metrics = config_metrics;
+        (config.config_metrics, config.client_metrics) = (config_metrics, client_metrics);
         config.user = user.or(config.user);
         config.password = password.unwrap_or(config.password);
         match (&config.tls, tls_config) {
@@ -130,6 +132,7 @@ fn parse_url(text: &str) -> Option<Config> {
         streams: Vec::new(),
         big_keys: 0,
         config_metrics: false,
+        client_metrics: false,
     })
 }
 

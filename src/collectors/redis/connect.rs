@@ -15,6 +15,9 @@ use crate::net::connect;
 use super::client::{Connection, Reply, Stream};
 use super::config::{Config, Place};
 
+/// What the collector's connection is called in the server's list of clients.
+pub const CLIENT_NAME: &str = "nightbell";
+
 /// Connects and logs in.
 pub async fn open(config: &Config, tls: Option<&Arc<ClientConfig>>) -> io::Result<Connection> {
     let stream: Box<dyn Stream> = match (&config.place, tls) {
@@ -39,7 +42,7 @@ pub async fn open(config: &Config, tls: Option<&Arc<ClientConfig>>) -> io::Resul
         }
     }
     // A server that knows no names, or does not let us have one, is watched as well.
-    match connection.call(&[&["CLIENT", "SETNAME", "nightbell"]]).await?.first() {
+    match connection.call(&[&["CLIENT", "SETNAME", CLIENT_NAME]]).await?.first() {
         // Not an answer, but what the server said unasked before it closed: the connection is over.
         Some(Reply::Error(error)) if error.starts_with("DENIED") || error.contains("max number of clients") => {
             Err(io::Error::new(io::ErrorKind::ConnectionRefused, error.clone()))

@@ -5,6 +5,7 @@
 //! collection has one deadline.
 
 mod client;
+mod clients;
 mod config;
 mod connect;
 mod fields;
@@ -25,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::Section;
 use crate::http::{Followed, TlsConfig, client_config};
-use crate::model::{Batch, MetricDesc, MetricKind};
+use crate::model::{Batch, MetricDesc, MetricKind, Timestamp};
 
 use super::{CollectError, Collector, CollectorKind, Target};
 use client::{Connection, Reply};
@@ -38,7 +39,7 @@ use parts::Parts;
 pub const KIND: CollectorKind = CollectorKind {
     name: "redis",
     about: "a Redis or Valkey server: memory, clients, commands, keyspace, persistence, replication, slow log, latency",
-    metrics: &[&METRICS, &fields::METRICS, &info::METRICS, &settings::METRICS, &keys::METRICS],
+    metrics: &[&METRICS, &fields::METRICS, &info::METRICS, &settings::METRICS, &keys::METRICS, &clients::METRICS],
     build,
 };
 
@@ -187,6 +188,9 @@ impl Redis {
                 self.reader.read_cluster(reply.text().unwrap_or_default(), batch);
             }
         }
+        if config.client_metrics {
+            list_clients(&mut connection, parts, batch).await?;
+        }
         if let Some(keys) = &mut self.keys {
             keys.measure(config, &mut connection, parts, batch).await?;
         }
@@ -294,6 +298,21 @@ impl Redis {
             self.warned = missing;
         }
     }
+}
+
+/// Shows the clients one by one, unless there are so many that asking for them would be felt.
+async fn list_clients(connection: &mut Connection, parts: &mut Parts, batch: &mut Batch) -> io::Result<()> {
+    let connected = batch.families.get("redis_connected_clients").and_then(|family| family.samples.first()).map(|sample| sample.value);
+    if connected.is_some_and(|connected| connected > clients::MAX_LISTED) {
+        parts.fail("clients", &format!("there are more than {} clients", clients::MAX_LISTED));
+        return Ok(());
+    }
+    for list in connection.call(&[&["CLIENT", "LIST"]]).await? {
+        if let Some(list) = parts.accept("clients", list) {
+            clients::read(&list, Timestamp::now(), batch);
+        }
+    }
+    Ok(())
 }
 
 /// A failure for an alert's text. It labels a series, so it holds nothing that is different each time.

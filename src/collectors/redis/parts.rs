@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use super::client::Reply;
 
 /// A part, the access rules that it needs, and what is lost without them.
-const NEEDS: [(&str, &str, &str); 6] = [
+const NEEDS: [(&str, &str, &str); 7] = [
     ("info", "+info", "nearly everything"),
     ("config", "+config|get", "limits of the configuration"),
     ("latency", "+latency|latest +latency|histogram", "latency spikes and histograms"),
     ("slowlog", "+slowlog|len +slowlog|get", "the slow log"),
     ("cluster", "+cluster|info", "the state of the cluster"),
+    ("clients", "+client|list", "the clients one by one"),
     ("keys", "+select +scan +type +memory|usage +strlen +llen +scard +zcard +hlen +xlen +xinfo ~*", "counts and sizes of keys"),
 ];
 

@@ -108,6 +108,17 @@ impl Redis {
         self.try_cli(words).unwrap_or_else(|| panic!("redis-cli {words:?} fails"))
     }
 
+    /// A client that waits for an element of this list.
+    pub fn blocked(&self, list: &str) -> Server {
+        let client = Command::new("redis-cli")
+            .args(["-p", &self.port.to_string(), "BLPOP", list, "0"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-cli runs");
+        wait_until("a client waits", Duration::from_secs(20), || self.info("blocked_clients") == "1");
+        Server(client)
+    }
+
     /// One field of INFO, as redis-cli reads it.
     pub fn info(&self, field: &str) -> String {
         let all = self.cli(&["INFO", "ALL"]);
