@@ -9,6 +9,7 @@ use nightbell::model::{Batch, LabelsBuilder, MetricKind};
 
 use crate::collecting::{build, collect, kind, try_build, value};
 use crate::servers::Server;
+use crate::servers::bus::Bus;
 
 fn captured() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/collectors/host")
@@ -308,6 +309,63 @@ async fn text_files_are_shown_and_a_broken_one_is_counted() {
     collector.collect(&mut batch).await.expect("read");
     assert_eq!(value(&batch, "node_textfile_scrape_error", &[]), Some(1.0));
     assert_eq!(value(&batch, "backup_last_success_timestamp_seconds", &[("job", "nightly")]), Some(1.7e9));
+}
+
+/// Units of systemd, on a real bus. What has failed comes first where there are too many.
+#[tokio::test]
+async fn units_of_systemd_are_shown_by_state_on_request() {
+    let bus = Bus::start().with_systemd(
+        r#"{"manager": {"SystemState": "degraded", "Version": "252.38-1~deb12u1"}, "units": {
+            "nginx.service": {"state": "active", "properties": {"Type": "forking", "NRestarts": 3}},
+            "worker.service": {"state": "failed", "properties": {"Type": "simple", "NRestarts": 0}},
+            "gone.service": {"state": "inactive", "loaded": "not-found"},
+            "app.socket": {"state": "active", "properties": {"NAccepted": 7, "NConnections": 2}},
+            "backup.timer": {"state": "active", "properties": {"LastTriggerUSec": 1796094513000000}},
+            "-.mount": {"state": "active"}}}"#,
+    );
+    let only = |more: &str| format!("enable: [systemd]\nsystemd_bus: {}\n{more}", bus.socket().display());
+    let (batch, result) = collect("host", &mut on_captured(&only(""))).await;
+    result.expect("read");
+    let of = |name: &str, labels: &[(&str, &str)]| value(&batch, name, labels);
+    let state = |name: &str, state: &str, kind: &str| of("node_systemd_unit_state", &[("name", name), ("state", state), ("type", kind)]);
+    assert_eq!((state("nginx.service", "active", "forking"), state("nginx.service", "failed", "forking")), (Some(1.0), Some(0.0)));
+    assert_eq!((state("worker.service", "failed", "simple"), state("app.socket", "active", "")), (Some(1.0), Some(1.0)));
+    assert_eq!(batch.families["node_systemd_unit_state"].samples.len(), 4 * 5, "no mount, and none that is not loaded");
+    let counts = ["active", "failed", "inactive", "activating"].map(|state| of("node_systemd_units", &[("state", state)]));
+    assert_eq!(counts, [Some(4.0), Some(1.0), Some(1.0), Some(0.0)]);
+    assert_eq!(of("node_systemd_system_running", &[]), Some(0.0));
+    assert_eq!(of("node_systemd_version", &[("version", "252.38-1~deb12u1")]), Some(252.38));
+    assert_eq!(of("node_systemd_service_restart_total", &[("name", "nginx.service")]), Some(3.0));
+    assert_eq!(of("node_systemd_socket_accepted_connections_total", &[("name", "app.socket")]), Some(7.0));
+    assert_eq!(of("node_systemd_socket_current_connections", &[("name", "app.socket")]), Some(2.0));
+    assert_eq!(of("node_systemd_socket_refused_connections_total", &[]), None, "a property that this version lacks");
+    assert_eq!(of("node_systemd_timer_last_trigger_seconds", &[("name", "backup.timer")]), Some(1_796_094_513.0));
+    let (batch, _) = collect("host", &mut on_captured(&only("max_objects: 1\nunits_exclude: '^$'\n"))).await;
+    assert_eq!(value(&batch, "node_systemd_unit_state", &[("name", "worker.service"), ("state", "failed")]), Some(1.0));
+    assert_eq!(value(&batch, "host_omitted_objects", &[("collector", "systemd")]), Some(4.0));
+}
+
+/// A bus without systemd, one that hangs, one that sends nonsense, and none at all: the part fails, and no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bus_that_does_not_answer_costs_only_its_part() {
+    let bus = Bus::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (silent, nonsense) = (folder.path().join("silent"), folder.path().join("nonsense"));
+    let _silent = std::os::unix::net::UnixListener::bind(&silent).expect("a socket");
+    let listener = std::os::unix::net::UnixListener::bind(&nonsense).expect("a socket");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // It may have gone already.
+            drop(std::io::Write::write_all(&mut stream, &[b"OK 1\r\n".as_slice(), &[0xff; 4096]].concat()));
+        }
+    });
+    for socket in [bus.socket(), silent, nonsense, folder.path().join("absent")] {
+        let yaml = format!("enable: [systemd]\nsystemd_bus: {}\n", socket.display());
+        let (batch, _) = collect("host", &mut on_captured(&yaml)).await;
+        assert_eq!(value(&batch, "node_scrape_collector_success", &[("collector", "systemd")]), Some(0.0), "{}", socket.display());
+        assert_eq!(value(&batch, "node_scrape_collector_success", &[("collector", "processes")]), Some(1.0));
+        assert!(!batch.families.contains_key("node_systemd_units"));
+    }
 }
 
 #[test]

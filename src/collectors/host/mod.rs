@@ -2,8 +2,7 @@
 //!
 //! Names, types, labels and values are node_exporter's, so that its dashboards and rules work unchanged. A part that this kernel or
 //! machine lacks brings nothing and is no failure. On top of node_exporter's defaults it shows the fields of vmstat and netstat that
-//! dashboards use, `processes`, and where configured listening ports and groups of processes. Not offered: systemd units (they need
-//! D-Bus), routes, queueing disciplines and drivers' own counters (they need netlink and `ioctl`), the counters of XFS, Btrfs, ZFS, NFS and InfiniBand.
+//! dashboards use, `processes`, and where configured listening ports and groups of processes. Not offered: routes, queueing disciplines and drivers' own counters (they need netlink and `ioctl`), the counters of XFS, Btrfs, ZFS, NFS and InfiniBand.
 //!
 //! Parts run in lanes, each on one thread: a sensor that does not answer costs the sensors, not the memory.
 
@@ -30,6 +29,7 @@ mod settings;
 mod socket;
 mod sockstat;
 mod softnet;
+mod systemd;
 mod tables;
 mod textfile;
 mod time;
@@ -115,6 +115,7 @@ const PARTS: &[Part] = &[
     tables::LNSTAT,
     tables::XFRM,
     process::THREADS,
+    systemd::PART,
 ];
 
 const SUCCESS: MetricDesc = gauge(

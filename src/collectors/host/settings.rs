@@ -16,6 +16,8 @@ const MOUNT_POINTS: &str = r"^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.
 const FS_TYPES: &str = "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs)$";
 const DISKS: &str = r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$";
 const INTERFACES: &str = "^$";
+const UNITS: &str = r"\.(automount|device|mount|scope|slice)$";
+const SYSTEM_BUS: &str = "run/dbus/system_bus_socket";
 
 /// What to watch, and where.
 #[derive(Clone)]
@@ -30,6 +32,12 @@ pub struct Settings {
     pub disks_exclude: Regex,
     /// `interfaces_exclude`.
     pub interfaces_exclude: Regex,
+    /// `systemd_bus`: the socket of the bus on which systemd answers.
+    pub systemd_bus: PathBuf,
+    /// `units_include`: units of systemd that are shown.
+    pub units_include: Regex,
+    /// `units_exclude`: of these, those that are not.
+    pub units_exclude: Regex,
     /// `textfile_directory`: `*.prom` files in it are shown as they are.
     pub textfile_directory: Option<PathBuf>,
     /// `ports`: shown even when nothing listens; naming any turns the part `tcpstat` on.
@@ -81,8 +89,12 @@ impl Settings {
         let ports: Vec<u16> = section.or("ports", Vec::new());
         let wanted =
             |part: &Part| part.default || listed(&enable, part.name) || (part.name == super::socket::TCP.name && !ports.is_empty());
+        let roots = Roots { procfs: path("procfs", "/proc"), sysfs: path("sysfs", "/sys"), rootfs: path("rootfs", "/") };
         Settings {
-            roots: Roots { procfs: path("procfs", "/proc"), sysfs: path("sysfs", "/sys"), rootfs: path("rootfs", "/") },
+            systemd_bus: section.get("systemd_bus").unwrap_or_else(|| roots.rootfs.join(SYSTEM_BUS)),
+            units_include: pattern(section, "units_include", ".+"),
+            units_exclude: pattern(section, "units_exclude", UNITS),
+            roots,
             mount_points_exclude: pattern(section, "mount_points_exclude", MOUNT_POINTS),
             fs_types_exclude: pattern(section, "fs_types_exclude", FS_TYPES),
             disks_exclude: pattern(section, "disks_exclude", DISKS),

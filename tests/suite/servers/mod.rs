@@ -1,5 +1,6 @@
 //! Real servers, and fakes of what cannot be had, each on a loopback port of its own. Every one is stopped when its value is dropped.
 
+pub mod bus;
 pub mod chroma;
 pub mod hostile;
 pub mod http;
