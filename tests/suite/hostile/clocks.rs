@@ -149,6 +149,8 @@ impl Watched {
         wait_until("the alert is told", DEADLINE, || self.told("NightbellClockJumped", "firing") > 0);
         let health = self.nightbell.json("/health");
         assert!(health["status"] == "degraded" && health["clock"].as_str().is_some_and(|text| text.contains("clock")), "{health}");
+        let (status, life) = self.nightbell.get("/-/healthy");
+        assert!(status == 200 && life.contains("the clock has jumped"), "{status} {life}");
     }
 
     fn blocks(&self) -> Vec<String> {
