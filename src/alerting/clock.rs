@@ -1,4 +1,4 @@
-//! What a jump of the clock changes here: whatever waits goes on waiting as long as it would have, and nothing is told twice because of it.
+//! What a jump of the clock changes here: whatever waits goes on waiting as long as it would have, and nothing is notified twice because of it.
 //!
 //! Silences and quiet hours keep the wall time that people gave them. When an alert began stays too: that names the firing, in links and in
 //! acknowledgements.
@@ -27,7 +27,7 @@ impl Dispatcher {
             entry.sent_at = jump.moved(entry.sent_at);
             entry.expires_at = jump.moved(entry.expires_at);
         });
-        self.escalations.for_each(|row| row.told_at = jump.moved(row.told_at));
+        self.escalations.for_each(|row| row.notified_at = jump.moved(row.notified_at));
         self.escalated_at = jump.moved(self.escalated_at);
         self.flaps.for_each(|row| {
             row.changed_at = jump.moved(row.changed_at);
@@ -48,7 +48,7 @@ impl Restored {
     /// The process that wrote it down may have had a clock that was ahead: nothing that is over lies after `now`.
     pub(super) fn not_after(mut self, now: Timestamp) -> Self {
         self.log.iter_mut().for_each(|row| row.sent_at = row.sent_at.min(now));
-        self.escalations.iter_mut().for_each(|row| row.told_at = row.told_at.min(now));
+        self.escalations.iter_mut().for_each(|row| row.notified_at = row.notified_at.min(now));
         for row in &mut self.flaps {
             row.changed_at = row.changed_at.min(now);
             row.begins.iter_mut().for_each(|at| *at = (*at).min(now));

@@ -129,7 +129,7 @@ impl Receiver {
         Receiver { name: name.to_owned(), labels: labels.with("name", name), integrations }
     }
 
-    /// Who is told next of a critical alert that nobody acknowledges.
+    /// Who is notified next of a critical alert that nobody acknowledges.
     pub fn escalation(&self) -> &[super::escalation::Step] {
         self.integrations.first().map_or(&[], |i| &i.policy.escalation)
     }
@@ -224,7 +224,7 @@ impl Alerting {
     /// The routing when no `route` is written: `section` maps a notifier's name to its settings, one or a list of them. Critical
     /// goes everywhere, warning to all but e-mail, info to the webhook alone. The broadest one that is configured also takes what no
     /// other takes, and an alert without a known severity counts as critical: in doubt, notify. Unlike in `alertmanager.yml`, every kind is
-    /// told of the end unless `send_resolved` says no. Finishes the section.
+    /// notified of the end unless `send_resolved` says no. Finishes the section.
     pub fn read_default(section: &Section<'_>, global: Option<&Section<'_>>) -> Self {
         let mut receivers: Vec<(u8, Receiver)> = Vec::new();
         for kind in NOTIFIERS {
@@ -264,7 +264,7 @@ impl Alerting {
         }
     }
 
-    /// The routing of a nightbell that was told of no receiver: alerts are kept and shown, nobody is told.
+    /// The routing of a nightbell that was notified of no receiver: alerts are kept and shown, nobody is notified.
     pub fn nobody() -> Self {
         Alerting {
             notes: Vec::new(),

@@ -81,7 +81,7 @@ impl Decisions {
         true
     }
 
-    /// Forgets an alert that is told to its end.
+    /// Forgets an alert that is that ended and whose end was notified.
     pub fn forget(&mut self, fingerprint: u64) {
         self.0.remove(&fingerprint);
     }
@@ -109,8 +109,8 @@ mod tests {
         Stage::Muted { intervals: vec!["night".into()] }
     }
 
-    fn told(at: i64) -> Stage {
-        Stage::Deduplicated { told_at: Timestamp(at), until: Timestamp(at + 10) }
+    fn notified(at: i64) -> Stage {
+        Stage::Deduplicated { notified_at: Timestamp(at), until: Timestamp(at + 10) }
     }
 
     #[test]
@@ -119,10 +119,10 @@ mod tests {
         let mut note = |found| decisions.note("g", found, Timestamp(1)).into_iter().map(|r| (r.alerts, r.stage)).collect::<Vec<_>>();
         assert_eq!(note(vec![decision("", &[1, 2], muted())]), [(vec![1, 2], muted())]);
         assert_eq!(note(vec![decision("", &[1, 2, 3], muted())]), [(vec![3], muted())], "only the one that is new");
-        let both = || vec![decision("a", &[1], told(1)), decision("b", &[1], told(1))];
+        let both = || vec![decision("a", &[1], notified(1)), decision("b", &[1], notified(1))];
         assert_eq!(note(both()).len(), 2, "each integration decides for itself");
         assert_eq!(note(both()), []);
-        assert_eq!(note(vec![decision("a", &[1], told(5))]), [(vec![1], told(5))]);
+        assert_eq!(note(vec![decision("a", &[1], notified(5))]), [(vec![1], notified(5))]);
         assert_eq!(note(vec![decision("", &[1], muted())]), [(vec![1], muted())], "the next night is news");
         assert_eq!(note(both()).len(), 2, "and so is the next day");
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::model::Timestamp;
 use crate::state::LogRow;
 
-/// What an integration was last told about a group.
+/// What an integration was last notified of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
     /// When the message was decided.
@@ -94,7 +94,7 @@ pub fn should_notify(
 pub struct NotificationLog(HashMap<(String, String), LogEntry>);
 
 impl NotificationLog {
-    /// What `integration` was last told about the group. An entry that has expired counts until it is pruned: an end is told however long
+    /// What `integration` was last notified of the group. An entry that has expired counts until it is pruned: an end is notified however long
     /// the group's interval is.
     pub fn get(&self, group_key: &str, integration: &str) -> Option<&LogEntry> {
         self.0.get(&(group_key.to_owned(), integration.to_owned()))

@@ -1,4 +1,4 @@
-//! The dispatch loop: takes commands, flushes what is due, and writes every transition down before anyone is told.
+//! The dispatch loop: takes commands, flushes what is due, and writes every transition down before anyone is notified.
 //!
 //! [`Dispatch`] is the loop without the clock: each method takes `now`, so that tests drive it through days in milliseconds. [`Dispatch::run`]
 //! is the loop that reads the clock.

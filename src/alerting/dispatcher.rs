@@ -26,7 +26,7 @@ const ESCALATION_PAUSE: Duration = Duration::from_secs(15);
 /// What the database remembered.
 #[derive(Default)]
 pub struct Restored {
-    /// Alerts that were not told to their end.
+    /// Alerts whose end was not notified yet.
     pub alerts: Vec<AlertRow>,
     /// Timers.
     pub groups: Vec<GroupRow>,
@@ -100,7 +100,7 @@ impl Dispatcher {
         self.escalations.restore(restored.escalations);
         restored.actions.into_iter().for_each(|row| self.actions.put(row));
         self.flaps.restore(restored.flaps);
-        // Whatever the database still holds has not been told to its end.
+        // Whatever the database still holds has not been notified to its end.
         let mut held = self.held();
         for row in restored.alerts {
             let fingerprint = row.alert.fingerprint();
@@ -115,7 +115,7 @@ impl Dispatcher {
         self.regroup(&live, &timers, now);
     }
 
-    /// Takes a new configuration: every alert that is not told to its end is routed anew. Groups that stay keep their timers.
+    /// Takes a new configuration: every alert that is not notified to its end is routed anew. Groups that stay keep their timers.
     pub fn reconfigure(&mut self, config: Arc<Alerting>, now: Timestamp) -> Transition {
         let timers: Vec<GroupRow> = self.groups.iter().map(|(id, group)| group.to_row(id)).collect();
         let held = self.held();
@@ -152,8 +152,8 @@ impl Dispatcher {
             match change {
                 Change::News | Change::Ended => {
                     let Some(row) = self.alerts.get(fingerprint).cloned() else { continue };
-                    // After a restart, rules report ends again that were told before it.
-                    if change == Change::News && row.alert.is_resolved(now) && !self.is_told_firing(&row.alert) {
+                    // After a restart, rules report ends again that were notified before it.
+                    if change == Change::News && row.alert.is_resolved(now) && !self.is_notified_firing(&row.alert) {
                         continue;
                     }
                     let flap = self.flaps.changed(&row.alert, &self.config.flapping(&row.alert.labels), now);
@@ -175,8 +175,8 @@ impl Dispatcher {
         transition
     }
 
-    /// Whether somebody who wants to hear of ends was told that this alert fires, and not that it ended.
-    fn is_told_firing(&self, alert: &Alert) -> bool {
+    /// Whether somebody who wants to hear of ends was notified that this alert fires, and not that it ended.
+    fn is_notified_firing(&self, alert: &Alert) -> bool {
         let routes = self.config.routes.matching(&alert.labels).into_iter().filter_map(|index| self.config.routes.get(index));
         routes.into_iter().any(|route| {
             let key = group_key(route, &route.group_by.of(&alert.labels));
@@ -222,7 +222,7 @@ impl Dispatcher {
         }
     }
 
-    /// Where an alert with these labels is told: the groups that it is in.
+    /// Where an alert with these labels is sent: the groups that it is in.
     pub(super) fn paths(&self, labels: &Labels) -> Vec<AlertPath> {
         let path = |index: usize| {
             let route = self.config.routes.get(index)?;
@@ -249,7 +249,7 @@ impl Dispatcher {
         self.distrust_clock(now);
         let due: Vec<String> = self.groups.iter().filter(|(_, g)| g.next_flush <= now).map(|(id, _)| id.clone()).collect();
         let mut transition = Transition::default();
-        let mut told: Vec<(u64, String)> = Vec::new();
+        let mut ended_in: Vec<(u64, String)> = Vec::new();
         if due.is_empty() && self.escalations.rows().next().is_none() {
             return transition;
         }
@@ -260,14 +260,14 @@ impl Dispatcher {
         let inhibition = Inhibition::new(&config.inhibit_rules, alerts.firing(now));
         for id in due {
             let ended = self.flush(&id, &alerts, &inhibition, now, &mut transition);
-            told.extend(ended.into_iter().map(|fingerprint| (fingerprint, id.clone())));
+            ended_in.extend(ended.into_iter().map(|fingerprint| (fingerprint, id.clone())));
         }
         self.escalate(&alerts, &inhibition, now, &mut transition);
         drop(inhibition);
         self.alerts = alerts;
-        let held: BTreeSet<u64> = if told.is_empty() { BTreeSet::new() } else { self.held() };
+        let held: BTreeSet<u64> = if ended_in.is_empty() { BTreeSet::new() } else { self.held() };
         let mut gone = BTreeSet::new();
-        for (fingerprint, group) in told {
+        for (fingerprint, group) in ended_in {
             if held.contains(&fingerprint) {
                 transition.alerts.extend(self.alerts.leave(fingerprint, &group));
             } else {
@@ -287,7 +287,7 @@ impl Dispatcher {
         }
     }
 
-    /// Flushes one group; returns the alerts it has told to their end.
+    /// Flushes one group; returns the alerts whose end it has notified.
     fn flush(&mut self, id: &str, known: &Alerts, inhibition: &Inhibition<'_>, now: Timestamp, transition: &mut Transition) -> Vec<u64> {
         let config = self.config.clone();
         let Some(group) = self.groups.get_mut(id) else { return Vec::new() };
@@ -305,8 +305,9 @@ impl Dispatcher {
         self.log = log;
 
         let escalates = config.receiver(&route.receiver).is_some_and(|receiver| !receiver.escalation().is_empty());
-        let told = outcome.told.iter().filter(|_| escalates).filter_map(|f| Some(&known.get(*f)?.alert)).filter(|alert| is_critical(alert));
-        let begun: Vec<EscalationRow> = told.filter_map(|alert| self.escalations.told(alert, &route.receiver, now)).collect();
+        let notified =
+            outcome.notified.iter().filter(|_| escalates).filter_map(|f| Some(&known.get(*f)?.alert)).filter(|alert| is_critical(alert));
+        let begun: Vec<EscalationRow> = notified.filter_map(|alert| self.escalations.notified(alert, &route.receiver, now)).collect();
         transition.escalations.extend(begun);
         let group = &self.groups[id];
         let row = group.to_row(id);
@@ -337,7 +338,7 @@ impl Dispatcher {
         }
     }
 
-    /// Tells the next contact of each alert that nobody acknowledged in time, and all who were told of its end.
+    /// Notifies the next contact of each alert that nobody acknowledged in time, and all who were notified of its end.
     fn escalate(&mut self, known: &Alerts, inhibition: &Inhibition<'_>, now: Timestamp, transition: &mut Transition) {
         self.escalated_at = now;
         let config = self.config.clone();
@@ -376,7 +377,7 @@ impl Dispatcher {
         }
     }
 
-    /// Notes who took alerts on: no further contact is told of these firings. Gives how many were known and fire.
+    /// Notes who took alerts on: no further contact is notified of these firings. Gives how many were known and fire.
     pub fn acknowledge(&mut self, fingerprints: &[u64], by: &str, now: Timestamp) -> (usize, Transition) {
         let firing = fingerprints.iter().filter(|f| self.alerts.get(**f).is_some_and(|row| !row.alert.is_resolved(now)));
         let firing: Vec<u64> = firing.copied().collect();

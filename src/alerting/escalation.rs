@@ -1,6 +1,6 @@
 //! Escalation: a critical alert that nobody acknowledges in time goes to the next contact. Pure: it decides, the dispatcher tells.
 //!
-//! An acknowledgement ends the escalation of that firing; the next firing begins a new one. A contact that was told hears of the end.
+//! An acknowledgement ends the escalation of that firing; the next firing begins a new one. A contact that was notified hears of the end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::config::Section;
 use crate::model::{Alert, Timestamp};
 use crate::state::EscalationRow;
 
-/// The next contact, and when it is told.
+/// The next contact, and when it is notified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// Time since the first message.
@@ -55,8 +55,8 @@ impl Escalations {
         }
     }
 
-    /// A receiver was told of this alert; gives the row when that begins an escalation.
-    pub fn told(&mut self, alert: &Alert, receiver: &str, now: Timestamp) -> Option<EscalationRow> {
+    /// A receiver was notified of this alert; gives the row when that begins an escalation.
+    pub fn notified(&mut self, alert: &Alert, receiver: &str, now: Timestamp) -> Option<EscalationRow> {
         let key = (alert.fingerprint(), receiver.to_owned());
         if self.0.get(&key).is_some_and(|row| row.starts_at == alert.starts_at) {
             return None;
@@ -65,7 +65,7 @@ impl Escalations {
             fingerprint: key.0,
             receiver: key.1.clone(),
             starts_at: alert.starts_at,
-            told_at: now,
+            notified_at: now,
             level: 0,
             acknowledged: None,
         };
@@ -95,10 +95,10 @@ impl Escalations {
         self.0.values()
     }
 
-    /// When the row's next contact is told, if nothing happens.
+    /// When the row's next contact is notified, if nothing happens.
     pub fn due(row: &EscalationRow, steps: &[Step]) -> Option<Timestamp> {
         let step = steps.get(row.level).filter(|_| row.acknowledged.is_none())?;
-        Some(row.told_at + step.after)
+        Some(row.notified_at + step.after)
     }
 
     /// Changes all rows; not what they are found by.

@@ -22,15 +22,15 @@ pub struct Fallbacks {
 }
 
 impl Deliverer {
-    /// Gives a message whose address a template failed to make to the default receiver: somebody must be told of it, and of the template.
+    /// Gives a message whose address a template failed to make to the default receiver: somebody must be notified of it, and of the template.
     pub(super) async fn relieve(&self, row: &OutboxRow, error: &NotifyError, now: Timestamp) -> bool {
-        let told = self.hand_over(row, &self.fallbacks.last_resort, now).await;
-        if told {
+        let is_handed_over = self.hand_over(row, &self.fallbacks.last_resort, now).await;
+        if is_handed_over {
             let (receiver, notifier) = (&self.integration.receiver, self.integration.kind);
             self.metrics.misled.get_or_create(&self.labels).inc();
-            error!(receiver, notifier, group_key = row.group_key, %error, "A template left no address; the default receiver is told instead.");
+            error!(receiver, notifier, group_key = row.group_key, %error, "A template left no address; the default receiver is notified instead.");
         }
-        told
+        is_handed_over
     }
 
     /// Gives a message to others; false when there is nobody who has not had it.

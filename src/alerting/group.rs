@@ -43,7 +43,7 @@ impl Group {
         Group { route: index, labels, key, alerts: BTreeSet::new(), next_flush: now + route.group_wait, flushed: false }
     }
 
-    /// Takes an alert in. Before the first flush, an alert that has waited long enough already is told at once; later ones never
+    /// Takes an alert in. Before the first flush, an alert that has waited long enough already is sent at once; later ones never
     /// shorten the wait.
     pub fn insert(&mut self, alert: &Alert, group_wait: Duration, now: Timestamp) {
         self.alerts.insert(alert.fingerprint());

@@ -45,9 +45,9 @@ impl InhibitRule {
         Ok(InhibitRule { source: parse_matchers(source)?, target: parse_matchers(target)?, equal, shipped: true })
     }
 
-    /// Whether it can mute this alert, if a source fires. `told`: people know that the alert fires.
-    fn is_about(&self, target: &Alert, told: bool) -> bool {
-        (!self.shipped || (target.shipped && !told)) && all_match(&self.target, &target.labels)
+    /// Whether it can mute this alert, if a source fires. `notified`: people know that the alert fires.
+    fn is_about(&self, target: &Alert, notified: bool) -> bool {
+        (!self.shipped || (target.shipped && !notified)) && all_match(&self.target, &target.labels)
     }
 
     fn is_source(&self, alert: &Alert) -> bool {
@@ -111,10 +111,10 @@ impl<'a> Inhibition<'a> {
         Inhibition(rules.iter().map(sources).collect())
     }
 
-    /// The alerts that mute this one: at most one for each rule. `told`: people heard that it fires, and it has ended.
-    pub fn muting(&self, target: &Alert, told: bool) -> Vec<&'a Alert> {
+    /// The alerts that mute this one: at most one for each rule. `notified`: people heard that it fires, and it has ended.
+    pub fn muting(&self, target: &Alert, notified: bool) -> Vec<&'a Alert> {
         let muting = |Sources { rule, by_equal }: &Sources<'a>| {
-            if by_equal.is_empty() || !rule.is_about(target, told) {
+            if by_equal.is_empty() || !rule.is_about(target, notified) {
                 return None;
             }
             // A target that is a source itself is not muted by its like: no self-inhibition, no mutual muting.

@@ -24,7 +24,7 @@ pub struct Mailbox {
     pub(super) done: Mutex<HashSet<String>>,
     /// Messages that wait apart: until when, and how often they were put off.
     pub(super) put_off: Mutex<HashMap<String, (Timestamp, u32)>>,
-    /// What the last attempt was told of recipients that are refused for good.
+    /// What the last attempt was notified of recipients that are refused for good.
     pub(super) refused: Mutex<Vec<String>>,
     waiting: Mutex<Waiting>,
     pub(super) wake: Notify,

@@ -111,7 +111,7 @@ impl Metrics {
             r.register("notification_template_failures", help, m.template_failures.clone());
             r.register("notifications_dead", "Messages given up after a permanent error, kept as dead letters.", m.dead.clone());
             r.register("notifications_fallback", "Messages given to the fallback of a receiver that is down.", m.fallback.clone());
-            let help = "Messages told to the default receiver because a template failed to make their address.";
+            let help = "Messages sent to the default receiver because a template failed to make their address.";
             r.register("notifications_misled", help, m.misled.clone());
             r.register("notification_duration_seconds", "Time spent in attempts to deliver.", m.duration.clone());
             r.register("outbox_messages", "Messages that a receiver has not accepted yet.", m.outbox.clone());

@@ -1,4 +1,4 @@
-//! Alerting: active alerts are routed, grouped, muted and told to receivers, as Alertmanager does it
+//! Alerting: active alerts are routed, grouped, muted and sent to receivers, as Alertmanager does it
 //! (<https://prometheus.io/docs/alerting/latest/alertmanager/>), without losing any.
 //!
 //! A flush decides and, in one transaction, writes the decision and its messages to the state database; delivery tasks bring the messages
@@ -156,7 +156,7 @@ impl Handle {
         wait.await.map_err(|_| SilenceError::Stopped)?
     }
 
-    /// Notes who took alerts on, so that no further contact is told; gives how many of them fire.
+    /// Notes who took alerts on, so that no further contact is notified; gives how many of them fire.
     pub async fn acknowledge(&self, fingerprints: Vec<u64>, by: String) -> usize {
         let (done, wait) = oneshot::channel();
         if self.commands.send(Command::Acknowledge(fingerprints, by, done)).await.is_err() {
@@ -210,7 +210,7 @@ impl Handle {
         wait.await.ok().flatten()
     }
 
-    /// Puts a new configuration in force: attempts under way end, every alert is routed anew, nothing is told twice.
+    /// Puts a new configuration in force: attempts under way end, every alert is routed anew, nothing is notified twice.
     pub async fn reload(&self, config: Alerting) {
         let (done, wait) = oneshot::channel();
         if self.commands.send(Command::Reload(Arc::new(config), done)).await.is_ok() {

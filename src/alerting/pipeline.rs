@@ -73,7 +73,7 @@ pub struct Outcome {
     /// Changed entries of the notification log.
     pub log: Vec<LogRow>,
     /// Firing alerts that a message tells.
-    pub told: BTreeSet<u64>,
+    pub notified: BTreeSet<u64>,
     /// What was decided about each alert.
     pub decisions: Vec<Decision>,
 }
@@ -101,8 +101,8 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
     for alert in flush.alerts.iter().copied() {
         let settled = mutes.flaps.settled(alert.fingerprint()).map(|row| flapping_id(alert, row));
         let ids = [Some(alert.fingerprint()), settled];
-        let told = alert.is_resolved(now) && ids.iter().flatten().any(|id| heard.contains(id));
-        match stopped(alert, told, &quiet, mutes, now) {
+        let notified = alert.is_resolved(now) && ids.iter().flatten().any(|id| heard.contains(id));
+        match stopped(alert, notified, &quiet, mutes, now) {
             None => passing.push(alert),
             Some(stage) => {
                 suppressed.push(alert);
@@ -115,7 +115,7 @@ pub fn flush(mut flush: Flush<'_>, mutes: &Mutes<'_>, log: &mut NotificationLog)
     let leaves = |alert: &Alert| alert.is_resolved(now) && mutes.flaps.flapping(alert.fingerprint()).is_none();
     let unheard: BTreeSet<u64> = suppressed.iter().filter(|a| leaves(a)).map(|a| a.fingerprint()).collect();
     if receiver.integrations.is_empty() {
-        outcome.decided("", passing.iter().map(|a| a.fingerprint()), Stage::NobodyToTell);
+        outcome.decided("", passing.iter().map(|a| a.fingerprint()), Stage::NoIntegration);
     }
     for integration in &receiver.integrations {
         // What acts does so each time that an alert fires.
@@ -184,8 +184,8 @@ impl<'a> Passing<'a> {
 }
 
 /// The first that stops an alert, if any does: inhibition, time intervals, silences.
-fn stopped(alert: &Alert, told: bool, quiet: &[&str], mutes: &Mutes<'_>, now: Timestamp) -> Option<Stage> {
-    let inhibited = mutes.inhibition.muting(alert, told);
+fn stopped(alert: &Alert, notified: bool, quiet: &[&str], mutes: &Mutes<'_>, now: Timestamp) -> Option<Stage> {
+    let inhibited = mutes.inhibition.muting(alert, notified);
     if !inhibited.is_empty() {
         let inhibitor =
             |source: &&Alert| Inhibitor { fingerprint: format!("{:016x}", source.fingerprint()), labels: label_map(&source.labels) };
@@ -207,7 +207,7 @@ fn stopped(alert: &Alert, told: bool, quiet: &[&str], mutes: &Mutes<'_>, now: Ti
     (!silenced.is_empty()).then(|| Stage::Silenced { by: silenced.iter().filter_map(silencer).collect() })
 }
 
-/// Decides for one integration, and if it is to be told, writes the message and the log entry.
+/// Decides for one integration, and if it is to be notified, writes the message and the log entry.
 fn tell(
     flush: &Flush<'_>,
     alerts: &[Passing<'_>],
@@ -245,12 +245,12 @@ fn tell(
         reason => reason,
     };
 
-    let told: Vec<&Passing<'_>> = news.iter().copied().filter(|a| integration.send_resolved || !a.resolved).collect();
-    let mut shown: Vec<NotifiedAlert> = told.iter().map(|a| with_clues(a.shown(now), a.alert, mutes, now)).collect();
+    let notified: Vec<&Passing<'_>> = news.iter().copied().filter(|a| integration.send_resolved || !a.resolved).collect();
+    let mut shown: Vec<NotifiedAlert> = notified.iter().map(|a| with_clues(a.shown(now), a.alert, mutes, now)).collect();
     if !integration.send_resolved {
         outcome.decided(&integration.key, news.iter().filter(|a| a.resolved).map(|a| a.alert.fingerprint()), Stage::EndNotWanted);
     }
-    outcome.told.extend(told.iter().filter(|a| !a.resolved).map(|a| a.alert.fingerprint()));
+    outcome.notified.extend(notified.iter().filter(|a| !a.resolved).map(|a| a.alert.fingerprint()));
     // Of an alert that flaps nothing renews the entry.
     let kept = if alerts.iter().any(|a| a.flapping.is_some()) { RETENTION } else { RETENTION.min(repeat * 2) };
     let entry = LogEntry { sent_at: now, firing: found.firing, resolved: found.resolved, expires_at: now + kept, accepted: None };
@@ -259,13 +259,13 @@ fn tell(
         return;
     }
     if !integration.policy.escalation.is_empty() {
-        for alert in told.iter().filter(|a| is_critical(a.alert) && !a.resolved) {
+        for alert in notified.iter().filter(|a| is_critical(a.alert) && !a.resolved) {
             with_link(&mut shown, alert.alert, mutes);
         }
     }
     let subject = Subject { group_key: key, group_labels: &flush.group.labels, external_url: &mutes.config.external_url, now };
     let message = compose(&subject, integration, reason, shown);
-    outcome.decided(&integration.key, told.iter().map(|a| a.alert.fingerprint()), written(&message, integration, now));
+    outcome.decided(&integration.key, notified.iter().map(|a| a.alert.fingerprint()), written(&message, integration, now));
     outcome.messages.push(to_row(message, integration, now));
 }
 
@@ -285,12 +285,12 @@ fn with_clues(mut shown: NotifiedAlert, alert: &Alert, mutes: &Mutes<'_>, now: T
     shown
 }
 
-/// Says of alerts that an integration is not told of them because they flap, and it knows.
+/// Says of alerts that an integration is not notified of them because they flap, and it knows.
 fn flapping(known: &[&Passing<'_>], entry: Option<&LogEntry>, mutes: &Mutes<'_>, integration: &Integration, outcome: &mut Outcome) {
     for (alert, row) in known.iter().filter_map(|a| Some((a.alert, a.flapping?))) {
-        let (since, told_at) = (row.since.unwrap_or(row.changed_at), entry.map_or(row.changed_at, |entry| entry.sent_at));
+        let (since, notified_at) = (row.since.unwrap_or(row.changed_at), entry.map_or(row.changed_at, |entry| entry.sent_at));
         let stable_for = mutes.config.flapping(&alert.labels).stable_for;
-        outcome.decided(&integration.key, [alert.fingerprint()], Stage::Flapping { since, told_at, stable_for });
+        outcome.decided(&integration.key, [alert.fingerprint()], Stage::Flapping { since, notified_at, stable_for });
     }
 }
 
@@ -322,7 +322,7 @@ pub fn contact(
     let reason = if over { NotifyReason::AllResolved } else { NotifyReason::Escalated };
     if !over {
         with_link(&mut shown, alert, mutes);
-        let unanswered = Clue::Unanswered { receiver: row.receiver.clone(), since_ms: row.told_at.0 };
+        let unanswered = Clue::Unanswered { receiver: row.receiver.clone(), since_ms: row.notified_at.0 };
         shown.iter_mut().for_each(|alert| alert.evidence.push(unanswered.clone()));
     }
     let group_labels = Labels::from_pairs([("alertname", alert.name())]);
@@ -363,17 +363,17 @@ pub fn to_row(message: Notification, integration: &Integration, now: Timestamp) 
     }
 }
 
-/// Says why an integration is not told: it knows already, or there is nothing that it wants to know.
+/// Says why an integration is not notified: it knows already, or there is nothing that it wants to know.
 fn held_back(news: &[&Passing<'_>], entry: Option<&LogEntry>, repeat: Duration, integration: &Integration, outcome: &mut Outcome) {
     let knows = |a: &&&Passing<'_>| !a.resolved || entry.is_some_and(|e| e.resolved.contains(&a.id));
-    let (known, untold): (Vec<&&Passing<'_>>, Vec<&&Passing<'_>>) = news.iter().partition(knows);
+    let (known, unnotified): (Vec<&&Passing<'_>>, Vec<&&Passing<'_>>) = news.iter().partition(knows);
     let fingerprints = |alerts: Vec<&&Passing<'_>>| alerts.into_iter().map(|a| a.alert.fingerprint()).collect::<Vec<u64>>();
     if let Some(entry) = entry {
-        let stage = Stage::Deduplicated { told_at: entry.sent_at, until: entry.sent_at + repeat };
+        let stage = Stage::Deduplicated { notified_at: entry.sent_at, until: entry.sent_at + repeat };
         outcome.decided(&integration.key, fingerprints(known), stage);
     }
-    let stage = if integration.send_resolved { Stage::EndedUntold } else { Stage::EndNotWanted };
-    outcome.decided(&integration.key, fingerprints(untold), stage);
+    let stage = if integration.send_resolved { Stage::EndedUnnotified } else { Stage::EndNotWanted };
+    outcome.decided(&integration.key, fingerprints(unnotified), stage);
 }
 
 /// Names of the time intervals because of which a route is quiet at `now`.

@@ -1,4 +1,4 @@
-//! What a receiver may say beside Alertmanager's keys: how long a message is worth trying, who is told in its stead, when it is quiet.
+//! What a receiver may say beside Alertmanager's keys: how long a message is worth trying, who is notified in its stead, when it is quiet.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,11 +20,11 @@ const QUIET: [&str; 4] = ["warning", "info", "none", "debug"];
 pub struct Policy {
     /// Age at which a message that was never accepted becomes a dead letter.
     pub give_up_after: Duration,
-    /// The receiver that is told when this one cannot be.
+    /// The receiver that is notified when this one cannot be.
     pub fallback: Option<String>,
     /// For how long it must be down.
     pub fallback_after: Duration,
-    /// Who is told next of a critical alert that nobody acknowledges.
+    /// Who is notified next of a critical alert that nobody acknowledges.
     pub escalation: Vec<Step>,
     /// When messages without anything critical are held; one digest follows.
     pub quiet_hours: Vec<TimeInterval>,

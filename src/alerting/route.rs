@@ -37,7 +37,7 @@ pub struct Route {
     pub key: String,
     /// All must match.
     pub matchers: Vec<Matcher>,
-    /// Who is told.
+    /// Who is notified.
     pub receiver: String,
     /// How alerts are grouped.
     pub group_by: GroupBy,

@@ -2,7 +2,7 @@
 //!
 //! The message tells of an end, not of trouble: nobody is called by name, and pagers open no incident. A way that fails is an alert,
 //! `NightbellSelfTestFailed`, until it works again. Where the routes of that alert lead only to receivers that failed themselves, the first
-//! receiver that works is told directly.
+//! receiver that works is notified directly.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -196,7 +196,7 @@ fn failure(integration: &Integration, error: Option<&NotifyError>, now: Timestam
         ("severity", "critical"),
     ];
     let text = error.map(ToString::to_string).unwrap_or_default();
-    let summary = format!("receiver {} ({}) cannot be told: {text}", integration.receiver, integration.kind);
+    let summary = format!("receiver {} ({}) cannot be reached: {text}", integration.receiver, integration.kind);
     let summary_zh = format!("接收方 {}（{}）自检失败：{text}", integration.receiver, integration.kind);
     Alert {
         labels: Labels::from_pairs(labels),

@@ -150,7 +150,7 @@ fn time_range(section: &Section<'_>) -> Option<(i64, i64)> {
     section.finish();
     let minute = |key: &str, text: &str| {
         let found = minute_of_day(text);
-        // Of one that is missing somebody else told already.
+        // One that is missing is reported elsewhere.
         if found.is_none() && section.node(key).is_some_and(|node| !node.is_null()) {
             section.error(key, format!("{text:?} is not a time of day"), "give HH:MM from 00:00 to 24:00, in quotes");
         }

@@ -172,7 +172,7 @@ impl Deliverer {
     pub(super) async fn drop_unheard_end(&self, row: &OutboxRow, message: &Notification, now: Timestamp) -> bool {
         let unheard = self.memory.lock().is_unheard_end(&self.integration.key, message);
         if unheard {
-            let decided = self.decided(row, now, |_| Stage::EndedUntold);
+            let decided = self.decided(row, now, |_| Stage::EndedUnnotified);
             self.leave(row, &decided).await;
         }
         unheard

@@ -23,7 +23,7 @@ pub struct Delivery {
     pub receiver: String,
     /// `receiver/notifier/index`; empty where the decision is about all of them.
     pub integration: String,
-    /// The group it is told in.
+    /// The group it is sent in.
     pub group_key: String,
     /// The decision that counts.
     pub stage: Stage,
@@ -51,9 +51,9 @@ pub struct Account {
 }
 
 impl Account {
-    /// The decision that counts: the first one that keeps a receiver from being told, else the last one.
+    /// The decision that counts: the first one that keeps a receiver from being notified, else the last one.
     pub fn decisive(&self) -> Option<&Delivery> {
-        let class = |d: &Delivery| (d.stage.is_told(), d.stage.is_unwanted());
+        let class = |d: &Delivery| (d.stage.is_notified(), d.stage.is_unwanted());
         self.deliveries.iter().min_by_key(|d| match class(d) {
             (false, false) => (0, d.stage.rank()),
             (true, _) => (1, d.stage.rank()),
@@ -61,7 +61,7 @@ impl Account {
         })
     }
 
-    /// Whether somebody is not told of the alert's beginnings and ends because it flaps.
+    /// Whether somebody is not notified of the alert's beginnings and ends because it flaps.
     pub fn is_flapping(&self) -> bool {
         self.deliveries.iter().any(|delivery| matches!(delivery.stage, Stage::Flapping { .. }))
     }
@@ -112,7 +112,7 @@ pub async fn accounts(
 
 /// `own`: what was decided about the alert itself, youngest first, at least one row. `live`: the groups that it is in now.
 async fn account(state: &State, own: Vec<DecisionRow>, live: Vec<AlertPath>, until: Timestamp) -> Result<Account, Error> {
-    // What holds an alert says nothing about where it is told.
+    // What holds an alert says nothing about where it is sent.
     let on_its_way = |row: &&DecisionRow| !row.stage.is_hold() && !matches!(row.stage, Stage::HoldEnded { .. });
     let latest = own.iter().find(on_its_way).unwrap_or(&own[0]).clone();
     let held = Some(&own[0]).filter(|row| row.stage.is_hold()).map(|row| (row.stage.clone(), row.at));
@@ -120,7 +120,7 @@ async fn account(state: &State, own: Vec<DecisionRow>, live: Vec<AlertPath>, unt
     let recorded = own.iter().find(|row| !row.paths.is_empty()).map(|row| row.paths.clone()).unwrap_or_default();
     let mut history = own;
     let mut deliveries = Vec::new();
-    // Further contacts, each told by its own integration.
+    // Further contacts, each notified by its own integration.
     let contacts = AlertPath { group_key: escalation_key(fingerprint), receiver: String::new(), due: until };
     let groups = if live.is_empty() { recorded } else { live };
     for path in groups.into_iter().chain([contacts]) {
@@ -186,7 +186,7 @@ fn standing<'a>(rows: impl Iterator<Item = &'a DecisionRow>) -> Vec<&'a Decision
 async fn follow(state: &State, delivery: &mut Delivery, fingerprint: u64, until: Timestamp) -> Result<(), Error> {
     let sent_at = match &delivery.stage {
         Stage::Sending { .. } | Stage::Held { .. } => delivery.at.unwrap_or(Timestamp::MIN),
-        Stage::Deduplicated { told_at, .. } | Stage::Flapping { told_at, .. } => *told_at,
+        Stage::Deduplicated { notified_at, .. } | Stage::Flapping { notified_at, .. } => *notified_at,
         _ => return Ok(()),
     };
     let told_before = matches!(delivery.stage, Stage::Deduplicated { .. } | Stage::Flapping { .. });

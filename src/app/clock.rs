@@ -108,7 +108,7 @@ impl Memory {
         format!("{} {} {} {} {}\n", self.wall, self.monotonic, self.aged, self.ahead, self.boot)
     }
 
-    /// The jump of the clock since this was written down, as far as it can be told.
+    /// The jump of the clock since this was written down, as far as it is known.
     fn jump(&self, now: Timestamp, monotonic: i64, boot: &str) -> Option<Jump> {
         let from = if boot == self.boot { self.wall + (monotonic - self.monotonic) } else { self.wall };
         let off = now.0.saturating_sub(from);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_between_stop_and_start_is_told_from_time_that_has_passed() {
+    fn a_jump_between_stop_and_start_is_distinguished_from_time_that_has_passed() {
         let before = memory(1_000 * DAY, 5 * DAY);
         assert_eq!(Memory::read(&before.text()), Some(before.clone()));
         let jump = |now: i64, monotonic: i64, boot: &str| before.jump(Timestamp(now), monotonic, boot).map(Jump::millis);

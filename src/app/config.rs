@@ -285,7 +285,7 @@ fn read_notification(root: &Section<'_>, global: Option<&Section<'_>>, environme
     let inline = root.node("route").is_some() || root.node("receivers").is_some();
     let short = root.section("notify");
     if usize::from(file.is_some()) + usize::from(inline) + usize::from(short.is_some()) > 1 {
-        root.error("", "says more than once who is told", "keep one of alertmanager, route with receivers, notify");
+        root.error("", "says more than once who is notified", "keep one of alertmanager, route with receivers, notify");
     }
     let mut alerting = match (file, short) {
         (Some(path), _) => {

@@ -48,7 +48,7 @@ pub use reload::{environment, load, load_alone};
 pub use shipped::{INHIBITIONS, PROFILES, RULES};
 pub use storage::{StoredHistory, read_history};
 
-/// Where nightbell serves unless it is told otherwise.
+/// Where nightbell serves unless the command line says otherwise.
 pub const LISTEN: &str = "127.0.0.1:9908";
 /// How long the first evaluation waits for the first collections, and how often it looks.
 const FIRST_COLLECTION: Duration = Duration::from_millis(200);
@@ -383,7 +383,7 @@ impl Parts {
     }
 }
 
-/// A loop of this process; it ends only when told to.
+/// A loop of this process; it ends only when asked to.
 type Loop<E> = JoinHandle<Result<(), E>>;
 
 /// Why a loop ended.

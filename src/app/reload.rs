@@ -111,7 +111,7 @@ pub fn load(options: &Options) -> anyhow::Result<Config> {
     load_unless(options, |_| true)
 }
 
-/// As [`load`], for a start: with a mistake that can be borne, such as a template that cannot be read, people are told at least. A reload
+/// As [`load`], for a start: with a mistake that can be borne, such as a template that cannot be read, people are notified at least. A reload
 /// with one is refused, because what runs is better.
 pub(super) fn load_for_start(options: &Options) -> anyhow::Result<Config> {
     load_unless(options, |mistake| !mistake.non_fatal)

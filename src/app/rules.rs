@@ -1,4 +1,4 @@
-//! The rules that are in force, and the way from a judgement to those who are told.
+//! The rules that are in force, and the way from a judgement to those who are notified.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -52,9 +52,9 @@ const fn hides(cause: &'static str, hides: &'static str, equal: &'static [&'stat
     ShippedInhibition { cause, hides, equal }
 }
 
-/// What the shipped rules know of each other: who is told that a database is down need not hear that it is slow.
+/// What the shipped rules know of each other: who is notified that a database is down need not hear that it is slow.
 pub const INHIBITIONS: &[ShippedInhibition] = &[
-    // A host that cannot be measured and services on it that cannot be reached: the host it is. What can still be reached is told.
+    // A host that cannot be measured and services on it that cannot be reached: the host it is. What can still be reached is notified.
     hides(
         r#"alertname="TargetDown", job=~"host|node|node[-_]?exporter""#,
         r#"alertname=~"TargetDown|PostgresDown|RedisDown|VectorStoreDown|LLMDown|EndpointDown", job!~"host|node|node[-_]?exporter""#,
@@ -66,7 +66,7 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     hides(r#"alertname="SqliteDown""#, r#"alertname=~"Sqlite.+", alertname!="SqliteDown""#, TARGET),
     hides(r#"alertname="VectorStoreDown""#, r#"alertname=~"Vector.+", alertname!="VectorStoreDown""#, TARGET),
     hides(r#"alertname="VectorStoreNotReady""#, r#"alertname=~"VectorQuerySlow|VectorCanaryWrong""#, TARGET),
-    // A certificate that has expired may be why an endpoint is down: that is told.
+    // A certificate that has expired may be why an endpoint is down: that is notified.
     hides(r#"alertname="EndpointDown""#, r#"alertname="EndpointSlow""#, TARGET),
     hides(
         r#"alertname="LLMDown""#,
@@ -101,7 +101,7 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     hides(r#"alertname="LogErrorsMany""#, r#"alertname="LogErrors""#, TARGET),
     hides(r#"alertname="LogUnreadable""#, r#"alertname="LogSilent""#, TARGET),
     hides(r#"alertname="SqliteWriteLockHeld""#, r#"alertname="SqliteBusy""#, TARGET),
-    // An application's own figure and the standard one speak of one fact: its own is told, unless the other is worse.
+    // An application's own figure and the standard one speak of one fact: its own is notified, unless the other is worse.
     hides(r#"alertname="LLMChatMemoryCritical""#, r#"alertname=~"LLMChatMemoryRaised|HostMemoryHigh|HostMemoryCritical""#, TARGET),
     hides(r#"alertname="HostMemoryCritical""#, r#"alertname=~"LLMChatMemoryRaised|MultiAgentMemoryRaised""#, TARGET),
     hides(r#"alertname=~"LLMChatMemoryRaised|MultiAgentMemoryRaised""#, r#"alertname=~"HostMemoryHigh|HostMemoryForecastHigh""#, TARGET),
@@ -121,7 +121,7 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     hides(r#"alertname="IntentResponseSlow""#, r#"alertname=~"AppResponseVerySlow|AppResponseSlow|AppResponseBeyondBuckets""#, TARGET),
 ];
 
-/// The rules of [`INHIBITIONS`]. A test reads every one; should one be none, more is told, not less.
+/// The rules of [`INHIBITIONS`]. A test reads every one; should one be none, more is notified, not less.
 pub fn inhibit_rules() -> impl Iterator<Item = InhibitRule> {
     INHIBITIONS.iter().filter_map(|one| InhibitRule::shipped(one.cause, one.hides, one.equal).ok())
 }

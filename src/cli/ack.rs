@@ -1,4 +1,4 @@
-//! `nightbell ack`: says that somebody takes an alert on, so that no further contact is told.
+//! `nightbell ack`: says that somebody takes an alert on, so that no further contact is notified.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;

@@ -22,7 +22,7 @@ pub struct AlertArgs {
 enum Action {
     /// Show alerts: those that are heard, unless a kind is named
     Query(QueryArgs),
-    /// Post an alert, which is routed and told as those of the rules are
+    /// Post an alert, which is routed and sent as those of the rules are
     Add(AddArgs),
 }
 

@@ -95,7 +95,7 @@ enum Command {
     Query(query::QueryArgs),
     /// Say what rules would have said about the stored history
     Backtest(backtest::BacktestArgs),
-    /// Say that somebody takes an alert on, so that no further contact is told
+    /// Say that somebody takes an alert on, so that no further contact is notified
     Ack(ack::AckArgs),
     /// Make, show, change and end silences
     Silence(silence::SilenceArgs),
@@ -180,11 +180,11 @@ pub fn main() -> ExitCode {
             }
         },
         Some(Command::Ack(args)) => wait_for(ack::ack(&args)),
-        Some(Command::Silence(args)) => wait_for(async { told(silence::silence(&args).await.map(|()| ExitCode::SUCCESS)) }),
-        Some(Command::Alert(args)) => wait_for(async { told(alert::alert(&args).await.map(|()| ExitCode::SUCCESS)) }),
-        Some(Command::Actions(args)) => wait_for(async { told(actions::actions(&args).await.map(|()| ExitCode::SUCCESS)) }),
-        Some(Command::DeadLetters(args)) => wait_for(async { told(dead_letters::dead_letters(&args).await.map(|()| ExitCode::SUCCESS)) }),
-        Some(Command::Routes(args)) => wait_for(async { told(routes::routes(&args).await) }),
+        Some(Command::Silence(args)) => wait_for(async { report(silence::silence(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Alert(args)) => wait_for(async { report(alert::alert(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Actions(args)) => wait_for(async { report(actions::actions(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::DeadLetters(args)) => wait_for(async { report(dead_letters::dead_letters(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Routes(args)) => wait_for(async { report(routes::routes(&args).await) }),
         Some(Command::Health(args)) => wait_for(health::health(&args, &cli.run.env_file)),
         Some(Command::Why(args)) => wait_for(why::why(&args)),
         None => run::run(&cli.run),
@@ -235,7 +235,7 @@ fn finished(result: std::io::Result<u8>) -> ExitCode {
 }
 
 /// The exit status of a command whose error is for people.
-fn told(result: Result<ExitCode, String>) -> ExitCode {
+fn report(result: Result<ExitCode, String>) -> ExitCode {
     result.unwrap_or_else(|error| {
         complain!("nightbell: {error}");
         ExitCode::FAILURE

@@ -1,4 +1,4 @@
-//! `test notify`: sends one marked message to a receiver, now, and says what came of it. Nothing else is told and nothing is stored.
+//! `test notify`: sends one marked message to a receiver, now, and says what came of it. Nobody else is notified and nothing is stored.
 
 use std::process::ExitCode;
 use std::time::Duration;

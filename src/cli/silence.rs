@@ -312,8 +312,8 @@ async fn import(server: &ServerArgs, file: Option<&PathBuf>, force: bool) -> Res
     if refused.is_empty() {
         return Ok(());
     }
-    let told: Vec<String> = refused.iter().map(|(error, count)| format!("{count} refused: {error}")).collect();
-    Err(told.join("\n"))
+    let refusals: Vec<String> = refused.iter().map(|(error, count)| format!("{count} refused: {error}")).collect();
+    Err(refusals.join("\n"))
 }
 
 fn time_of(json: &Json) -> Timestamp {

@@ -17,7 +17,7 @@ pub struct ConfigError {
     pub problem: String,
     /// What to do about it, `""` when the problem says it.
     pub remedy: String,
-    /// Whether one can run with it: then it is a warning at a start, because nobody would be told anything without one.
+    /// Whether one can run with it: then it is a warning at a start, because nobody would be notified of anything without one.
     pub non_fatal: bool,
 }
 

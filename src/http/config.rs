@@ -46,7 +46,7 @@ pub struct HttpConfig {
     pub tls: TlsConfig,
     /// `proxy_url`: http, https, socks5 or socks5h.
     pub proxy_url: Option<Url>,
-    /// `proxy_connect_header`: what the proxy is told when it is asked for a tunnel.
+    /// `proxy_connect_header`: headers for the proxy when it is asked for a tunnel.
     pub proxy_connect_header: BTreeMap<String, Vec<Secret>>,
     /// `no_proxy`: hosts, comma separated, that are reached without it.
     pub no_proxy: Option<String>,

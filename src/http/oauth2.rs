@@ -1,6 +1,6 @@
 //! Access tokens by OAuth 2.0's client credentials (RFC 6749, section 4.4), as the `oauth2` block of `http_config` asks for them.
 //!
-//! A token is kept until shortly before its end, or until a server refuses it. How the token's server wants to be told who asks is found
+//! A token is kept until shortly before its end, or until a server refuses it. How the token's server wants the client to identify itself is found
 //! out as Go's client does: in the header, and where that is refused, in the body. Only this grant is known: no JWT is signed.
 
 use std::collections::BTreeMap;

@@ -13,7 +13,7 @@ pub struct Alert {
     pub annotations: Labels,
     /// When it began to fire.
     pub starts_at: Timestamp,
-    /// When it ended, or will be taken as ended unless it is renewed. `None`: it fires until told otherwise.
+    /// When it ended, or will be taken as ended unless it is renewed. `None`: it fires until it is ended.
     pub ends_at: Option<Timestamp>,
     /// When this record was last renewed.
     pub updated_at: Timestamp,

@@ -42,9 +42,9 @@ pub enum Clue {
         /// When it did last.
         last_ms: Option<i64>,
     },
-    /// Somebody was told of it and has not acknowledged it, so that the next one is told.
+    /// Somebody was notified of it and has not acknowledged it, so that the next one is notified.
     Unanswered {
-        /// Who was told.
+        /// Who was notified.
         receiver: String,
         /// When.
         since_ms: i64,

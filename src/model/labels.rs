@@ -313,7 +313,7 @@ impl LabelsBuilder {
         self
     }
 
-    /// Sets `name` to a text that may be empty: for what is said about labels, where a label set to nothing is told from one of which
+    /// Sets `name` to a text that may be empty: for what is said about labels, where a label set to nothing differs from one of which
     /// nothing is said. The set is then no series' set.
     pub fn put(&mut self, name: &str, text: &str) -> &mut Self {
         match self.find(name) {

@@ -133,9 +133,11 @@ pub enum Stage {
         resolved: bool,
     },
     /// Its receiver has no integration: it is meant for nobody.
-    NobodyToTell,
-    /// The alert ended before anyone was told of it: there is nothing to take back.
-    EndedUntold,
+    #[serde(alias = "nobody_to_tell")]
+    NoIntegration,
+    /// The alert ended before anyone was notified of it: there is nothing to take back.
+    #[serde(alias = "ended_untold")]
+    EndedUnnotified,
     /// The receiver does not want to hear of ends (`send_resolved: false`).
     EndNotWanted,
     /// It begins and ends too often: the receiver knows, and hears of it again when it has settled.
@@ -143,19 +145,19 @@ pub enum Stage {
         /// The first of the firings because of which it flaps.
         #[serde(with = "instant")]
         since: Timestamp,
-        /// When the message was decided that told it.
-        #[serde(with = "instant")]
-        told_at: Timestamp,
+        /// When the message about it was decided.
+        #[serde(with = "instant", alias = "told_at")]
+        notified_at: Timestamp,
         /// How long it must neither begin nor end to have settled, in seconds.
         #[serde(rename = "stable_for_seconds", with = "seconds")]
         stable_for: Duration,
     },
     /// The receiver knows already, and nothing has changed.
     Deduplicated {
-        /// When the message was decided that told it.
-        #[serde(with = "instant")]
-        told_at: Timestamp,
-        /// When it will be told again (`repeat_interval`).
+        /// When the message about it was decided.
+        #[serde(with = "instant", alias = "told_at")]
+        notified_at: Timestamp,
+        /// When it will be notified again (`repeat_interval`).
         #[serde(with = "instant")]
         until: Timestamp,
     },
@@ -205,14 +207,14 @@ pub enum Stage {
     },
     /// The receiver accepted the message.
     Delivered {
-        /// Whether the message told of the alert's end.
+        /// Whether the message was about the alert's end.
         resolved: bool,
     },
 }
 
 impl Stage {
     /// Whether people have heard of the alert.
-    pub fn is_told(&self) -> bool {
+    pub fn is_notified(&self) -> bool {
         matches!(self, Stage::Delivered { .. } | Stage::Deduplicated { .. } | Stage::Flapping { .. })
     }
 
@@ -223,7 +225,7 @@ impl Stage {
 
     /// Whether nobody was meant to hear.
     pub fn is_unwanted(&self) -> bool {
-        matches!(self, Stage::NobodyToTell | Stage::EndedUntold | Stage::EndNotWanted | Stage::Acted { .. })
+        matches!(self, Stage::NoIntegration | Stage::EndedUnnotified | Stage::EndNotWanted | Stage::Acted { .. })
     }
 
     /// The place in the order of decisions.
@@ -244,8 +246,8 @@ impl Stage {
             Stage::Muted { .. } => 12,
             Stage::Silenced { .. } => 13,
             Stage::Waiting { .. } => 14,
-            Stage::NobodyToTell => 15,
-            Stage::EndedUntold => 16,
+            Stage::NoIntegration => 15,
+            Stage::EndedUnnotified => 16,
             Stage::EndNotWanted => 17,
             Stage::Flapping { .. } => 18,
             Stage::Deduplicated { .. } => 19,

@@ -72,7 +72,7 @@ impl Endpoint {
         let deadline = Instant::now() + self.timeout;
         let timed_out = |_| HttpError::new(HttpErrorKind::Timeout, "timed out");
         let client = self.client()?;
-        let secrets = self.told(&request);
+        let secrets = self.confidential(&request);
         let mut incoming = timeout_at(deadline, client.start(request)).await.map_err(timed_out)??;
         let mut body = Vec::new();
         // The status is what counts for most places, so a body that breaks off does not undo it.
@@ -90,7 +90,7 @@ impl Endpoint {
     }
 
     /// What a request tells in confidence: a place may repeat it.
-    fn told(&self, request: &Request) -> Vec<Secret> {
+    fn confidential(&self, request: &Request) -> Vec<Secret> {
         let url = &request.url;
         let path = url.path_segments().into_iter().flatten().map(str::to_owned);
         let mut texts: Vec<String> = path.chain(url.query_pairs().map(|(_, value)| value.into_owned())).collect();
@@ -181,12 +181,12 @@ impl Answer {
     /// Why the place refused, in its own words, where it says so in one of the usual ways; without secrets, on one line.
     fn said(&self) -> Option<String> {
         let text = self.text().ok()?;
-        // Any other text, a gateway's page for example, may be what it was told.
+        // Any other text, a gateway's page for example, may repeat what was sent in confidence.
         let said = explained(&serde_json::from_str::<Value>(&text).ok()?)?;
         Some(self.quote(&said)).filter(|said| !said.is_empty())
     }
 
-    /// Words of the place as they may stand in an error: on one line, without what we told it in confidence.
+    /// Words of the place as they may stand in an error: on one line, without what was sent to it in confidence.
     pub(super) fn quote(&self, words: &str) -> String {
         let text = self.secrets.iter().fold(words.to_owned(), |text, secret| secret.redact(&text).to_string());
         let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();

@@ -64,7 +64,7 @@ impl Notifier for Teams {
             let text = answer.text()?;
             match text.trim() {
                 "1" | "" => Ok(()),
-                told if told.contains("429") => Err(NotifyError::retryable(Reason::RateLimited, "Teams takes no more messages for now")),
+                text if text.contains("429") => Err(NotifyError::retryable(Reason::RateLimited, "Teams takes no more messages for now")),
                 _ => Err(NotifyError::permanent(Reason::Rejected, "the connector took the message, Teams refused it")),
             }
         })

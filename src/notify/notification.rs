@@ -78,7 +78,7 @@ pub struct Notification {
     pub status: AlertStatus,
     /// The alerts, ordered as Alertmanager orders them.
     pub alerts: Vec<NotifiedAlert>,
-    /// Receivers that this was meant for and that could not be told, first to last.
+    /// Receivers that this was meant for and that could not be reached, first to last.
     #[serde(default)]
     pub stands_in_for: Vec<String>,
     /// How many messages a digest stands for; 0 for an ordinary message.

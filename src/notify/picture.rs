@@ -1,4 +1,4 @@
-//! A picture beside a message that its place has accepted: whatever becomes of the picture, the message is told.
+//! A picture beside a message that its destination has accepted: whatever becomes of the picture, the message is delivered.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(super) fn of(n: &Notification, style: &Style) -> Option<Vec<u8>> {
     if n.digest > 0 { None } else { pictures(n, style).into_iter().next().map(|(_, png)| png) }
 }
 
-/// Sends it. A failure is told in the log and returned, for those who then do without.
+/// Sends it. A failure is logged and returned, for those who then do without.
 pub(super) async fn send(
     n: &Notification,
     started: Instant,

@@ -60,9 +60,9 @@ impl Codes {
         if code == 0 {
             return Ok(());
         }
-        let told = ["errmsg", "msg"].iter().find_map(|key| json[*key].as_str()).unwrap_or_default();
-        let told = answer.quote(told);
-        let reason = if told.is_empty() { String::new() } else { format!(": {told}") };
+        let text = ["errmsg", "msg"].iter().find_map(|key| json[*key].as_str()).unwrap_or_default();
+        let text = answer.quote(text);
+        let reason = if text.is_empty() { String::new() } else { format!(": {text}") };
         let text = format!("answered {} {code}{reason}", self.keys[0]);
         let (limited, wait) = self.rate_limited;
         // Feishu says it with a code that it has for other mistakes, too.
@@ -141,7 +141,7 @@ impl Mentions {
 /// The way to the robot takes a message longer than the one before it by at most this.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// A robot's own limit: so many messages in a time. What is beyond it is not sent, and told to wait.
+/// A robot's own limit: so many messages in a time. What is beyond it is not sent and has to wait.
 pub(super) struct Bucket {
     most: usize,
     within: Duration,

@@ -87,13 +87,15 @@ impl Notifier for Telegram {
                 let payload = self.payload(notification, chat);
                 let answer = self.endpoint.send(Request::post_json(url.clone(), &payload, self.endpoint.timeout())).await?;
                 // The API explains itself in JSON, whatever the status.
-                let told = answer.json().ok();
-                Ok::<_, NotifyError>((answer, told))
+                let answered = answer.json().ok();
+                Ok::<_, NotifyError>((answer, answered))
             };
             let known = self.moved.lock().clone();
-            let (mut answer, mut told) = send(known.as_deref().unwrap_or(&self.chat_id)).await?;
+            let (mut answer, mut answered) = send(known.as_deref().unwrap_or(&self.chat_id)).await?;
             // A group that became a supergroup has another number from then on.
-            if let Some(new) = told.as_ref().and_then(|told| told["parameters"]["migrate_to_chat_id"].as_i64()).map(|id| id.to_string()) {
+            if let Some(new) =
+                answered.as_ref().and_then(|answered| answered["parameters"]["migrate_to_chat_id"].as_i64()).map(|id| id.to_string())
+            {
                 if self.moved.lock().replace(new.clone()).as_ref() != Some(&new) {
                     let receiver = &notification.receiver;
                     warn!(
@@ -103,10 +105,10 @@ impl Notifier for Telegram {
                         "The chat has become a supergroup; write this chat_id into the configuration."
                     );
                 }
-                (answer, told) = send(&new).await?;
+                (answer, answered) = send(&new).await?;
             }
-            let wait = told.as_ref().and_then(|t| t["parameters"]["retry_after"].as_u64()).map(|s| Duration::from_secs(s.min(3600)));
-            let outcome = answer.accepted().and_then(|_| match told.as_ref().map(|t| &t["ok"]) {
+            let wait = answered.as_ref().and_then(|t| t["parameters"]["retry_after"].as_u64()).map(|s| Duration::from_secs(s.min(3600)));
+            let outcome = answer.accepted().and_then(|_| match answered.as_ref().map(|t| &t["ok"]) {
                 Some(Value::Bool(true)) => Ok(()),
                 _ => Err(NotifyError::retryable(Reason::InvalidResponse, "the answer is not ok")),
             });

@@ -48,7 +48,7 @@ struct Webhook {
 
 fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifier> {
     let url = section.secret("url").unwrap_or_default();
-    // A file that cannot be read was told of already.
+    // A file that cannot be read was notified of already.
     if url.expose().trim().is_empty() && section.node("url_file").is_none_or(|node| node.is_null()) {
         section.error("", "has neither url nor url_file", "add url: https://…");
     }

@@ -323,7 +323,7 @@ fn matched(evaluator: &Evaluator<'_>, binary: &Binary, matching: &Matching, left
             (Some(truth), false) => (a, truth),
         }
     };
-    // Prometheus goes from step to step: the first one with a mistake decides which is told.
+    // Prometheus goes from step to step: the first one with a mistake decides which is reported.
     let duplicates = groups.iter().filter_map(|group| first_duplicate(group, one, &both)).min_by_key(|d| (d.step, d.second));
     let mut repeated: Option<usize> = None;
     for group in groups {

@@ -43,7 +43,7 @@ struct Reads {
     names: BTreeSet<String>,
 }
 
-/// Where the nodes of one expression stand in its text, in the order of the places. Two nodes at one place cannot be told apart: neither is
+/// Where the nodes of one expression stand in its text, in the order of the places. Two nodes at one place cannot be distinguished: neither is
 /// there.
 #[derive(Clone, Debug, Default)]
 pub struct Marks(Box<[(Span, NodeId)]>);

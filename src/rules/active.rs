@@ -14,7 +14,7 @@ use crate::model::{Alert, Labels, Stage, Timestamp};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AlertState {
-    /// Resolved; kept for a while so that its end is told again.
+    /// Resolved; kept for a while so that its end is sent again.
     Inactive,
     /// The expression holds, but not for long enough.
     Pending,
@@ -63,7 +63,7 @@ pub struct ActiveAlert {
     pub labels: Labels,
     /// The labels of the result that raised it.
     pub source: Labels,
-    /// Annotations as they were last expanded: when it began, or when it was last told.
+    /// Annotations as they were last expanded: when it began, or when it was last sent.
     pub annotations: Labels,
     /// Where it is in its life.
     pub state: AlertState,
@@ -252,7 +252,7 @@ impl ActiveAlert {
         })
     }
 
-    /// Whether it is to be handed on: it fires or has ended, and was never told so or not lately.
+    /// Whether it is to be handed on: it fires or has ended, and was never handed on as such, or not lately.
     pub(super) fn is_due(&self, now: Timestamp, resend_delay: Duration) -> bool {
         if self.state == AlertState::Pending {
             return false;
@@ -269,7 +269,7 @@ impl ActiveAlert {
         labels.build()
     }
 
-    /// The alert as the alerting side knows it. It fires until told otherwise: no end is guessed.
+    /// The alert as the alerting side knows it. It fires until it is ended: no end is guessed.
     pub(super) fn to_model(&self, now: Timestamp, context: &Context<'_>, expr: &str) -> Alert {
         Alert {
             labels: self.outgoing_labels(context),

@@ -15,7 +15,7 @@ use crate::promql::ast::BinaryOp;
 use crate::promql::{Expr, VectorSample};
 use crate::template::{Query, RuleData, RuleText};
 
-/// How long a resolved alert is kept, so that its end is told again.
+/// How long a resolved alert is kept, so that its end is sent again.
 const RESOLVED_RETENTION: Duration = Duration::from_secs(15 * 60);
 
 /// What a step needs besides the rule: the same for all rules of a group.
@@ -290,7 +290,7 @@ impl AlertingState {
         });
     }
 
-    /// Collects the alerts that are due to be told.
+    /// Collects the alerts that are due to be sent.
     fn hand_on(&mut self, rule: &AlertingRule, now: Timestamp, context: &Context<'_>, step: &mut Step) {
         let due: Vec<u64> =
             self.alerts.iter().filter(|(_, alert)| alert.is_due(now, context.resend_delay)).map(|(fingerprint, _)| *fingerprint).collect();

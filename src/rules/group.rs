@@ -310,13 +310,13 @@ impl Group {
                 break;
             }
             let begun = Instant::now();
-            let told = outcome.alerts.len();
+            let before = outcome.alerts.len();
             let judged =
                 backend.query(rule.rule.expr(), at).and_then(|hits| rule.judge(hits, backend.as_ref(), (at, now), &context, &mut outcome));
             rule.examined(judged, now, begun, &mut outcome);
             if settings.evidence {
                 let scene = Scene { backend: backend.as_ref(), at, now, interval: self.interval };
-                rule.add_evidence(&scene, outcome.alerts.get_mut(told..).unwrap_or_default());
+                rule.add_evidence(&scene, outcome.alerts.get_mut(before..).unwrap_or_default());
             }
         }
         outcome
@@ -348,12 +348,12 @@ impl Group {
                 break;
             }
             let begun = Instant::now();
-            let told = outcome.alerts.len();
+            let before = outcome.alerts.len();
             let result = rule.eval(backend.as_ref(), (at, now), &context, results, &mut outcome);
             rule.examined(result, now, begun, &mut outcome);
             if settings.evidence {
                 let scene = Scene { backend: backend.as_ref(), at, now, interval: self.interval };
-                rule.add_evidence(&scene, outcome.alerts.get_mut(told..).unwrap_or_default());
+                rule.add_evidence(&scene, outcome.alerts.get_mut(before..).unwrap_or_default());
             }
         }
         self.last_evaluation = Some(now);
@@ -407,7 +407,7 @@ pub(super) fn orphan(key: &str, alert: ActiveAlert, now: Timestamp, settings: &S
     outcome.alerts.extend(resolved(alert, now, &context(&Group::empty().definition, settings, &query), ""));
 }
 
-/// The end of an alert whose rule is gone, if it fires; the end of others was told or never began.
+/// The end of an alert whose rule is gone, if it fires; others have ended already, or never began.
 fn resolved(mut alert: ActiveAlert, now: Timestamp, context: &Context<'_>, expr: &str) -> Option<Alert> {
     if alert.state != AlertState::Firing {
         return None;
@@ -489,9 +489,9 @@ impl RunningRule {
     }
 
     /// Adds what was seen to the alerts that it tells.
-    fn add_evidence(&self, scene: &Scene<'_>, told: &mut [Alert]) {
+    fn add_evidence(&self, scene: &Scene<'_>, alerts: &mut [Alert]) {
         if let Rule::Alerting(definition) = &*self.rule {
-            scene.add(definition, told);
+            scene.add(definition, alerts);
         }
     }
 

@@ -62,7 +62,7 @@ pub fn read_kinds(root: &Section<'_>, global: &Global, kinds: &[CollectorKind]) 
     found
 }
 
-/// The name of a kind's only target: the machine's own name for the host, so that several nightbells can be told apart.
+/// The name of a kind's only target: the machine's own name for the host, so that several nightbells can be distinguished.
 fn only_name(kind: &CollectorKind) -> String {
     let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
     if kind.name == "host" && !machine.is_empty() { machine } else { kind.name.to_owned() }

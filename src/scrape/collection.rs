@@ -61,7 +61,7 @@ pub(super) struct Collection {
     /// How many series had left the store when it was last asked which of ours did.
     pub(super) departures: u64,
     pub(super) metrics: Metrics,
-    /// Told when samples have been stored.
+    /// Notified when samples have been stored.
     pub(super) arrivals: watch::Sender<u64>,
     /// Room for the samples of the next page.
     pub(super) room: Vec<(SeriesId, f64)>,

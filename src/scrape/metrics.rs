@@ -125,7 +125,7 @@ impl Metrics {
     }
 }
 
-/// Samples of a target that the store refused in one collection; told when that begins and when it ends (SEMANTICS 10).
+/// Samples of a target that the store refused in one collection; logged when that begins and when it ends (SEMANTICS 10).
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     pub(super) duplicate: usize,
@@ -133,25 +133,25 @@ pub(super) struct Refusals {
     pub(super) out_of_bounds: usize,
     /// Samples of series that the store does not take.
     pub(super) no_room: usize,
-    told: bool,
-    told_no_room: bool,
+    logged: bool,
+    logged_no_room: bool,
 }
 
 impl Refusals {
     /// Logs a change, and begins to count anew. A collection that failed says nothing of room.
     pub(super) fn tell(&mut self, info: &TargetInfo, up: bool) {
-        let Refusals { duplicate, out_of_order, out_of_bounds, no_room, told, told_no_room } = std::mem::take(self);
+        let Refusals { duplicate, out_of_order, out_of_bounds, no_room, logged, logged_no_room } = std::mem::take(self);
         let (collector, target, job) = (info.kind, info.labels.value("instance"), &info.pool);
-        self.told = duplicate + out_of_order + out_of_bounds > 0;
-        match (told, self.told) {
+        self.logged = duplicate + out_of_order + out_of_bounds > 0;
+        match (logged, self.logged) {
             (false, true) => {
                 warn!(collector, target, job, duplicate, out_of_order, out_of_bounds, "Samples are refused for their timestamps.");
             }
             (true, false) => info!(collector, target, job, "Samples are taken again."),
             _ => {}
         }
-        self.told_no_room = if up { no_room > 0 } else { told_no_room };
-        match (told_no_room, self.told_no_room) {
+        self.logged_no_room = if up { no_room > 0 } else { logged_no_room };
+        match (logged_no_room, self.logged_no_room) {
             (false, true) => {
                 warn!(
                     collector,

@@ -1,4 +1,4 @@
-//! Table `alerts`: the alerts that some group still has to tell about. A resolved alert leaves when it has been told.
+//! Table `alerts`: the alerts that some group still has to notify of. A resolved alert leaves when its end has been notified.
 
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +84,7 @@ fn row(text: &str) -> Result<AlertRow, serde_json::Error> {
 }
 
 impl State {
-    /// Every alert that was not told to its end. A row that cannot be read is left out, counted in the second value.
+    /// Every alert whose end was not notified yet. A row that cannot be read is left out, counted in the second value.
     pub async fn alerts(&self) -> Result<(Vec<AlertRow>, usize), Error> {
         let rows: Vec<(String,)> = on_pool!(self, "read alerts", |pool| async {
             sqlx::query_as("SELECT body FROM alerts ORDER BY fingerprint").fetch_all(pool).await

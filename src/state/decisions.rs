@@ -10,12 +10,12 @@ use crate::model::{Labels, Stage, Timestamp};
 /// Most rows that are kept; the oldest go first.
 pub const MAX_DECISIONS: i64 = 100_000;
 
-/// A place where an alert is told: a group of a route.
+/// Where an alert is sent: a group of a route.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AlertPath {
     /// Alertmanager's group key.
     pub group_key: String,
-    /// Who is told.
+    /// Who is notified.
     pub receiver: String,
     /// When the group's next message was due.
     #[serde(with = "crate::model::stage::instant")]
@@ -37,7 +37,7 @@ pub struct DecisionRow {
     pub stage: Stage,
     /// The labels, where the scope is the alert's name.
     pub labels: Labels,
-    /// Where the alert will be told, where that was decided.
+    /// Where the alert will be sent, where that was decided.
     pub paths: Vec<AlertPath>,
 }
 

@@ -9,13 +9,13 @@ use crate::model::Timestamp;
 pub struct EscalationRow {
     /// The alert.
     pub fingerprint: u64,
-    /// The receiver that was told first.
+    /// The receiver that was notified first.
     pub receiver: String,
     /// When the alert began: another beginning is another escalation.
     pub starts_at: Timestamp,
-    /// When that receiver was told.
-    pub told_at: Timestamp,
-    /// How many further contacts have been told.
+    /// When that receiver was notified.
+    pub notified_at: Timestamp,
+    /// How many further contacts have been notified.
     pub level: usize,
     /// When and by whom it was acknowledged.
     pub acknowledged: Option<(Timestamp, String)>,
@@ -31,12 +31,12 @@ impl State {
                 .fetch_all(pool)
                 .await
         })?;
-        let row = |(fingerprint, receiver, starts, told, level, at, by): Columns| {
+        let row = |(fingerprint, receiver, starts, told_ms, level, at, by): Columns| {
             Some(EscalationRow {
                 fingerprint: u64::from_str_radix(&fingerprint, 16).ok()?,
                 receiver,
                 starts_at: Timestamp(starts),
-                told_at: Timestamp(told),
+                notified_at: Timestamp(told_ms),
                 level: usize::try_from(level).ok()?,
                 acknowledged: (at > 0).then_some((Timestamp(at), by)),
             })
@@ -66,7 +66,7 @@ pub(super) fn put(row: &EscalationRow) -> Statement {
             format!("{:016x}", row.fingerprint).into(),
             row.receiver.as_str().into(),
             row.starts_at.into(),
-            row.told_at.into(),
+            row.notified_at.into(),
             i64::try_from(row.level).unwrap_or(i64::MAX).into(),
             at.into(),
             by.into(),

@@ -1,4 +1,4 @@
-//! Table `notification_log`: what each integration was last told about each group. Fingerprints are stored as hexadecimal words.
+//! Table `notification_log`: what each integration was last notified of each group. Fingerprints are stored as hexadecimal words.
 
 use super::statement::{Statement, statement};
 use super::{Error, State, on_pool};

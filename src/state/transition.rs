@@ -11,7 +11,7 @@ pub struct Transition {
     pub replace: bool,
     /// Alerts that are new or have changed.
     pub alerts: Vec<AlertRow>,
-    /// Fingerprints of alerts that have been told to their end.
+    /// Fingerprints of alerts whose end has been notified.
     pub gone_alerts: Vec<u64>,
     /// Timers that are new or have changed.
     pub groups: Vec<GroupRow>,
@@ -23,7 +23,7 @@ pub struct Transition {
     pub gone_escalations: Vec<EscalationRow>,
     /// What is known of the changes of alerts.
     pub flaps: Vec<FlapRow>,
-    /// What integrations are being told.
+    /// What integrations are being notified of.
     pub log: Vec<LogRow>,
     /// The messages that tell them, in order.
     pub messages: Vec<OutboxRow>,

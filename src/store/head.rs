@@ -30,7 +30,7 @@ enum Width {
 /// The values of a run that still grows, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Head {
-    /// What distances are told from, in units.
+    /// What distances are counted from, in units.
     base: f64,
     /// Which row of the table of its width; meaningless without values.
     row: u32,
@@ -71,7 +71,7 @@ macro_rules! distance {
 distance!(i16);
 distance!(i32);
 
-/// What distances are told from, and in which unit.
+/// What distances are counted from, and in which unit.
 #[derive(Clone, Copy)]
 struct Origin {
     base: f64,
@@ -126,7 +126,7 @@ fn decimals_of(value: f64) -> Option<u8> {
     UNITS.iter().position(|unit| is(*unit)).map(|places| places as u8)
 }
 
-/// What the distances of a value are told from in units of so many places.
+/// What the distances of a value are counted from, in units of so many decimal digits.
 fn base_of(value: f64, decimals: u8) -> f64 {
     if decimals == 0 { value } else { (value * UNITS[usize::from(decimals)]).round() }
 }
@@ -293,7 +293,7 @@ mod tests {
         let width = |values: &[f64]| head(values).0.width;
         assert_eq!(width(&[1e15, 1e15 + 32_767.0, stale_nan(), histogram_nan(), 1e15 - 3.0]), Width::Short);
         assert_eq!(width(&[1.0 / 3.0, stale_nan(), 1.0 / 3.0]), Width::Short, "a constant");
-        assert_eq!(width(&[stale_nan(), 1e12, 1e12 + 1.0]), Width::Short, "told from the first number, though a marker came before");
+        assert_eq!(width(&[stale_nan(), 1e12, 1e12 + 1.0]), Width::Short, "counted from the first number, though a marker came before");
         for long in
             [&[0.5, 1.5, 100_000.5][..], &[37.1234, 99.9, 0.0, 0.0001, -99.0], &[1.764e9, 1.764e9 + 100.125], &[0.1, 0.3], &[7.0, 7e6]]
         {

@@ -145,7 +145,7 @@ impl Context {
 
 const TOO_LONG: &str = "a text is longer than 1048576 bytes";
 
-/// Go's words for an argument of the wrong type; a constant is told from a value.
+/// Go's words for an argument of the wrong type; a constant is described otherwise than a value.
 fn misplaced(call: &str, argument: Option<&str>, wanted: &str, got: &str) -> String {
     let constant = argument.and_then(|place| place.strip_prefix(CONSTANT));
     match (constant, argument.filter(|place| !place.is_empty())) {

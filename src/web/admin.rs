@@ -149,7 +149,7 @@ impl Asked<'_> {
         {
             let host = external.host_str().unwrap_or_default();
             return Some(format!(
-                "web.external_url leads through another server ({host}), whose requests cannot be told from those of this machine"
+                "web.external_url leads through another server ({host}), whose requests cannot be distinguished from those of this machine"
             ));
         }
         self.foreign_host(names).or_else(|| self.foreign_page(names))
@@ -258,7 +258,7 @@ pub fn needs_token(config: &WebConfig, listen: Option<SocketAddr>) -> Option<Str
         let host = url.host_str().unwrap_or_default();
         return Some(format!(
             "web.external_url leads to {host}, and web.admin_token is not set: silences, posted alerts and reloads are refused, because what a \
-             proxy passes on cannot be told from this machine; set web.admin_token_file"
+             proxy passes on cannot be distinguished from this machine; set web.admin_token_file"
         ));
     }
     let listen = listen.filter(|address| !address.ip().is_loopback())?;

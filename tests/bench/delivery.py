@@ -182,7 +182,7 @@ def delays(server, repetitions, pause, limit):
         with server.lock:
             server.values[f"{number}"] = 1
             server.changed[f"{number}"] = time.time()
-    until(lambda: len(told()) == repetitions, limit, "not every trouble was told")
+    until(lambda: len(told()) == repetitions, limit, "not every trouble was notified")
     return [[at - since[name] for name, at in told().items()] for since in (server.collected, server.changed)]
 
 
@@ -243,7 +243,7 @@ def part_flush():
             idle = (cpu(child) - idle) / 10
             for begin in range(0, ALERTS, 1000):
                 post(url, alerts[begin:begin + 1000])
-            until(lambda: len(server.requests) >= GROUPS, 60, "not every group was told")
+            until(lambda: len(server.requests) >= GROUPS, 60, "not every group was notified")
             # Cycles are counted from the middle between two of them; what it does without alerts is no part of them.
             time.sleep(CYCLE / 2)
             cycles, before, sent, peak = 3, cpu(child), len(server.requests), 0

@@ -124,14 +124,14 @@ struct Player {
     state: State,
     dispatch: Dispatch,
     lives: Lives,
-    told: Vec<String>,
+    notified: Vec<String>,
 }
 
 impl Player {
     async fn new(path: PathBuf, config: Arc<Alerting>) -> Self {
         let state = State::open(&path).await.expect("a state file");
         let dispatch = Dispatch::restore(config.clone(), state.clone(), Metrics::default(), START).await;
-        Player { path, config, state, dispatch, lives: Lives::new(), told: Vec::new() }
+        Player { path, config, state, dispatch, lives: Lives::new(), notified: Vec::new() }
     }
 
     /// Flushes on every tick up to `until`, and delivers at once what each flush decided.
@@ -140,7 +140,7 @@ impl Player {
             self.dispatch.flush(due).await;
             for row in self.state.outbox(1000).await.expect("read") {
                 let message: Notification = serde_json::from_str(&row.body).expect("a message");
-                self.told.push(line(&message));
+                self.notified.push(line(&message));
                 self.state.remove_message(&row.delivery_id).await.expect("removed");
             }
         }
@@ -217,17 +217,17 @@ async fn timelines_lead_to_exactly_the_messages_they_name() {
             player.happen(event, now).await;
         }
         player.run_to(START + duration(&timeline.until)).await;
-        player.told.sort();
+        player.notified.sort();
         let mut wanted = timeline.expect.clone();
         wanted.sort();
-        if player.told != wanted {
-            wrong.push(format!("{name}: {}\ngot:\n  {}\nwanted:\n  {}", timeline.about, player.told.join("\n  "), wanted.join("\n  ")));
+        if player.notified != wanted {
+            wrong.push(format!("{name}: {}\ngot:\n  {}\nwanted:\n  {}", timeline.about, player.notified.join("\n  "), wanted.join("\n  ")));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-/// Every alert that is told of, at least once firing and, after its end, once resolved.
-fn heard(told: &[Notification], status: AlertStatus) -> BTreeSet<String> {
-    told.iter().flat_map(|m| &m.alerts).filter(|a| a.status == status).map(|a| a.label("n").to_owned()).collect()
+/// Every alert that is notified of, at least once firing and, after its end, once resolved.
+fn heard(notified: &[Notification], status: AlertStatus) -> BTreeSet<String> {
+    notified.iter().flat_map(|m| &m.alerts).filter(|a| a.status == status).map(|a| a.label("n").to_owned()).collect()
 }

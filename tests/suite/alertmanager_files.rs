@@ -43,7 +43,7 @@ fn verdicts(output: &Output) -> BTreeMap<String, bool> {
         Some((file.to_owned(), verdict.starts_with("SUCCESS")))
     };
     let mut verdicts: BTreeMap<String, bool> = text.lines().filter_map(verdict).collect();
-    // A template that cannot be read is told after the configuration that is right.
+    // A template that cannot be read is notified after the configuration that is right.
     for block in text.split("Checking '").filter(|block| block.contains("SUCCESS\n") && block.contains("FAILED: ")) {
         if let Some((file, _)) = block.split_once('\'') {
             verdicts.insert(file.to_owned(), false);

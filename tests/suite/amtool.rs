@@ -282,7 +282,7 @@ fn wrong_requests_get_alertmanagers_answers() {
     assert_eq!(status, 415, "a form of a web page cannot write here");
 }
 
-/// SEMANTICS 136, 139: an alert without an end ends by `resolve_timeout`, one that names its end then; both are told.
+/// SEMANTICS 136, 139: an alert without an end ends by `resolve_timeout`, one that names its end then; both are notified.
 #[test]
 fn posted_alerts_end_when_they_said_or_when_nobody_renews_them() {
     let sink = HttpSink::start([Reply::Answer(200, "", "")]);
@@ -294,20 +294,20 @@ fn posted_alerts_end_when_they_said_or_when_nobody_renews_them() {
     ));
     let (status, said) = post(&nightbell, "/api/v2/alerts", r#"[{"labels":{"alertname":"Short","job":"x"},"annotations":{"a":"b"}}]"#);
     assert_eq!((status, said.as_str()), (200, ""));
-    let told = |name: &str| -> Vec<String> {
+    let notified = |name: &str| -> Vec<String> {
         let bodies = sink.requests().into_iter().filter_map(|r| serde_json::from_str::<Value>(&r.body).ok());
         bodies.filter(|b| b["commonLabels"]["alertname"] == name).map(|b| b["status"].as_str().unwrap_or("").to_owned()).collect()
     };
-    wait_until("both are told", Duration::from_secs(20), || told("Short") == ["firing", "resolved"]);
+    wait_until("both are notified", Duration::from_secs(20), || notified("Short") == ["firing", "resolved"]);
     let first: Value = serde_json::from_str(&sink.requests()[0].body).expect("JSON");
     assert_eq!(first["alerts"][0]["labels"], json!({ "alertname": "Short", "job": "x" }), "its own labels and no others");
     assert_eq!(first["alerts"][0]["annotations"], json!({ "a": "b" }));
     let long = r#"[{"labels":{"alertname":"Long"},"endsAt":"2099-01-01T00:00:00Z"}]"#;
     assert_eq!(post(&nightbell, "/api/v2/alerts", long).0, 200);
-    wait_until("it is told", Duration::from_secs(20), || told("Long") == ["firing"]);
+    wait_until("it is notified", Duration::from_secs(20), || notified("Long") == ["firing"]);
     assert_eq!(nightbell.json("/api/v2/alerts")[0]["endsAt"], "2099-01-01T00:00:00.000Z");
     assert_eq!(post(&nightbell, "/api/v2/alerts", &long.replace("2099", "2020")).0, 200);
-    wait_until("its end is told", Duration::from_secs(20), || told("Long") == ["firing", "resolved"]);
+    wait_until("its end is notified", Duration::from_secs(20), || notified("Long") == ["firing", "resolved"]);
 }
 
 /// A Prometheus whose `alerting` points here has its alerts delivered, with their labels, to their end.
@@ -342,16 +342,16 @@ fn a_real_prometheus_posts_its_alerts_here() {
         .stderr(Stdio::null())
         .spawn();
     let _server = Server(child.expect("prometheus: apt-get install prometheus"));
-    let told = || -> Vec<Value> { sink.requests().iter().filter_map(|r| serde_json::from_str(&r.body).ok()).collect() };
-    wait_until("the alert is told", Duration::from_secs(40), || !told().is_empty());
-    let alert = &told()[0]["alerts"][0];
+    let notified = || -> Vec<Value> { sink.requests().iter().filter_map(|r| serde_json::from_str(&r.body).ok()).collect() };
+    wait_until("the alert is notified", Duration::from_secs(40), || !notified().is_empty());
+    let alert = &notified()[0]["alerts"][0];
     let labels = json!({ "alertname": "Outside", "instance": page.address, "job": "app", "severity": "page", "site": "here" });
     assert_eq!((&alert["labels"], &alert["status"]), (&labels, &json!("firing")));
     assert_eq!(alert["annotations"], json!({ "summary": "is 7" }));
     assert!(alert["generatorURL"].as_str().is_some_and(|url| url.contains(&format!(":{port}/graph"))), "{alert}");
     assert_eq!(amtool_json(&nightbell, &["alert", "query", "Outside"])[0]["labels"], labels);
     page.become_(Manner::Serve("text/plain; version=0.0.4", b"fault 0\n".to_vec()));
-    wait_until("its end is told", Duration::from_secs(40), || told().last().is_some_and(|body| body["status"] == "resolved"));
+    wait_until("its end is notified", Duration::from_secs(40), || notified().last().is_some_and(|body| body["status"] == "resolved"));
     assert_eq!(amtool_json(&nightbell, &["alert", "query", "Outside"]), json!([]));
 }
 

@@ -21,6 +21,7 @@ const FORBIDDEN_NAMES: [&str; 8] = ["util", "utils", "common", "helpers", "misc"
 
 /// Words of no reader's vocabulary, and what stands in CONTRIBUTING's glossary instead. Only whole words are meant.
 const FORBIDDEN_WORDS: [(&str, &str); 19] = [
+    ("told", "notified"),
     ("courier", "notifier"),
     ("couriers", "notifiers, or deliveries"),
     ("desk", "context"),

@@ -51,7 +51,7 @@ async fn a_litellm_proxy_is_measured_to_its_first_token() {
     assert_eq!(of("llm_probe_success", &[("probe", "completion")]), Some(1.0));
     let first = of("llm_last_time_to_first_token_seconds", &[]).expect("streamed");
     assert!((0.5..5.0).contains(&first), "{first}");
-    assert!(of("llm_probe_tokens_total", &[("type", "output")]).expect("told") > 0.0);
+    assert!(of("llm_probe_tokens_total", &[("type", "output")]).expect("notified") > 0.0);
     let mut limited = build("llm_provider", &yaml("mock-limited", &proxy.key));
     let batch = after_completion(&mut limited).await;
     assert_eq!(errors(&batch, "completion"), ["rate_limited"]);
@@ -62,9 +62,9 @@ async fn a_litellm_proxy_is_measured_to_its_first_token() {
     assert_eq!(errors(&batch, "models"), ["auth"], "without a database it answers 400, no_db_connection");
 }
 
-/// What a stream can do wrong, each told apart.
+/// What a stream can do wrong, each distinguished.
 #[tokio::test(flavor = "multi_thread")]
-async fn broken_streams_are_told_apart() {
+async fn broken_streams_are_notified_apart() {
     let word = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
     let cases = [
         (

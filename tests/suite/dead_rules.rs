@@ -51,7 +51,7 @@ const RULES: &str = "groups:
 
 /// After three intervals a selector without series is dead, at its own line and column, with what was probably meant; until it matches.
 #[tokio::test]
-async fn a_rule_whose_selector_matches_nothing_is_told_with_the_nearest_name() {
+async fn a_rule_whose_selector_matches_nothing_is_notified_with_the_nearest_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let (state, store) = (State::open(&folder.path().join("state.db")).await.expect("opens"), Arc::new(Store::new(Limits::default())));
     let (sender, _receiver) = mpsc::channel(1);
@@ -71,9 +71,9 @@ async fn a_rule_whose_selector_matches_nothing_is_told_with_the_nearest_name() {
     dead.look(now + Duration::from_secs(29));
     assert_eq!(dead.found(), [], "three intervals have not passed");
     dead.look(now + Duration::from_secs(30));
-    let told: Vec<String> = dead.found().iter().map(ToString::to_string).collect();
+    let notified: Vec<String> = dead.found().iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        notified,
         [
             "rules.yml:5:38: rule \"job:up:sum\": upp has matched no series; the nearest existing metric is up",
             "rules.yml:6:27: rule \"Label\": http_requests_total{code=\"50\"} has matched no series; no http_requests_total has code=\"50\"; the nearest value is \"500\"",
@@ -119,11 +119,12 @@ async fn a_rule_that_reads_what_is_recorded_from_nothing_is_reported() {
     dead.look(now + Duration::from_secs(30));
     let feed = "app:p95 has matched no series; app:p95 is recorded from http_x_bucket, http_x_count: a target of scrape_configs that exposes \
                 http_x_bucket would bring it; a target of scrape_configs that exposes http_x_count would bring it";
-    let told: Vec<String> = dead.found().iter().map(|one| one.to_string().splitn(4, ':').last().unwrap_or_default().to_owned()).collect();
-    assert_eq!(told.len(), 3, "{told:?}");
-    assert_eq!(told[0], format!(" rule \"Slow\": {feed}"));
-    assert!(told[1].starts_with(" rule \"Db\": pg_up has matched no series; "), "{told:?}");
-    assert_eq!(told[2], format!(" rule \"Mine\": {feed}"));
+    let notified: Vec<String> =
+        dead.found().iter().map(|one| one.to_string().splitn(4, ':').last().unwrap_or_default().to_owned()).collect();
+    assert_eq!(notified.len(), 3, "{notified:?}");
+    assert_eq!(notified[0], format!(" rule \"Slow\": {feed}"));
+    assert!(notified[1].starts_with(" rule \"Db\": pg_up has matched no series; "), "{notified:?}");
+    assert_eq!(notified[2], format!(" rule \"Mine\": {feed}"));
     let metrics = telemetry.encode();
     let count =
         |what: &str| metrics.lines().filter(|line| line.starts_with("nightbell_rule_without_input{") && line.contains(what)).count();

@@ -1,4 +1,4 @@
-//! The built binary with real servers on both sides: what breaks is told once, what comes back is told once.
+//! The built binary with real servers on both sides: what breaks is notified once, what comes back is notified once.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -46,13 +46,13 @@ impl Ears {
     }
 
     /// The webhook's messages about `alert`: status of each.
-    fn told(&self, alert: &str) -> Vec<String> {
+    fn notified(&self, alert: &str) -> Vec<String> {
         let about = |body: &Value| body["commonLabels"]["alertname"] == alert;
         let bodies = self.webhook.requests().into_iter().filter_map(|r| serde_json::from_str::<Value>(&r.body).ok());
         bodies.filter(about).map(|b| b["status"].as_str().unwrap_or("").to_owned()).collect()
     }
 
-    fn slack_told(&self, alert: &str) -> usize {
+    fn slack_notified(&self, alert: &str) -> usize {
         self.slack.requests().iter().filter(|r| r.body.contains(alert)).count()
     }
 }
@@ -66,22 +66,22 @@ fn tells_once(ears: &Ears, alert: &str, mut breaks: impl FnMut(), mut mends: imp
         }
     };
     breaks();
-    wait_until(&format!("{alert} is told"), Duration::from_secs(20), || !ears.told(alert).is_empty());
+    wait_until(&format!("{alert} is notified"), Duration::from_secs(20), || !ears.notified(alert).is_empty());
     mails(1);
-    wait_until(&format!("{alert} is told to Slack"), Duration::from_secs(5), || ears.slack_told(alert) == 1);
+    wait_until(&format!("{alert} is notified to Slack"), Duration::from_secs(5), || ears.slack_notified(alert) == 1);
     std::thread::sleep(INTERVAL + Duration::from_secs(1));
-    assert_eq!(ears.told(alert), ["firing"], "one message");
+    assert_eq!(ears.notified(alert), ["firing"], "one message");
     mends();
-    wait_until(&format!("the end of {alert} is told"), Duration::from_secs(30), || ears.told(alert).len() == 2);
+    wait_until(&format!("the end of {alert} is notified"), Duration::from_secs(30), || ears.notified(alert).len() == 2);
     mails(1);
-    wait_until(&format!("the end of {alert} is told to Slack"), Duration::from_secs(5), || ears.slack_told(alert) == 2);
-    assert_eq!(ears.told(alert), ["firing", "resolved"]);
+    wait_until(&format!("the end of {alert} is notified to Slack"), Duration::from_secs(5), || ears.slack_notified(alert) == 2);
+    assert_eq!(ears.notified(alert), ["firing", "resolved"]);
     assert!(!ears.mail.has_mail(), "{alert}: one mail for each");
 }
 
-/// A database that stops is told once by mail, Slack and webhook within two intervals, and its return once.
+/// A database that stops is notified once by mail, Slack and webhook within two intervals, and its return once.
 #[test]
-fn databases_that_stop_are_told_once_and_so_is_their_return() {
+fn databases_that_stop_are_notified_once_and_so_is_their_return() {
     let (mut postgres, mut redis, mut chroma) = (Postgres::start(&[]), Redis::start(&[]), Chroma::start());
     let ears = Ears::new();
     let config = ears.config(&format!(
@@ -100,12 +100,12 @@ fn databases_that_stop_are_told_once_and_so_is_their_return() {
     tells_once(&ears, "RedisDown", || redis.borrow_mut().stop(), || redis.borrow_mut().resume());
     let chroma = std::cell::RefCell::new(&mut chroma);
     tells_once(&ears, "VectorStoreDown", || chroma.borrow_mut().stop(), || chroma.borrow_mut().restart());
-    assert_eq!(ears.webhook.requests().len(), 6, "nothing else was told");
+    assert_eq!(ears.webhook.requests().len(), 6, "nothing else was notified");
 }
 
 /// A failing health endpoint, a full disk and a refused key.
 #[test]
-fn endpoints_disks_and_keys_are_told_once() {
+fn endpoints_disks_and_keys_are_notified_once() {
     let endpoint = Hostile::start(Manner::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok".to_vec()));
     let llm = FakeLlm::start();
     let models = r#"{"data":[{"id":"m"}]}"#;
@@ -189,7 +189,7 @@ impl Drop for Disk {
 fn a_target_that_hangs_for_a_while_ends_no_alert() {
     let mut watch = Watch::start(HttpSink::start([Reply::Answer(200, "", "{}")]), "rules: {shipped: false}\n");
     watch.trouble(0);
-    wait_until("it is told", Duration::from_secs(20), || watch.told() == [0]);
+    wait_until("it is notified", Duration::from_secs(20), || watch.notified() == [0]);
     for n in 1..5 {
         watch.page_hangs();
         wait_until("its target is down", Duration::from_secs(20), || {
@@ -197,9 +197,9 @@ fn a_target_that_hangs_for_a_while_ends_no_alert() {
             page.lines().any(|line| line.starts_with("up{") && line.contains("job=\"app\"") && line.ends_with(" 0"))
         });
         watch.trouble(n);
-        wait_until("the next one is told", Duration::from_secs(20), || watch.told().contains(&n));
+        wait_until("the next one is notified", Duration::from_secs(20), || watch.notified().contains(&n));
     }
-    assert_eq!(watch.told(), [0, 1, 2, 3, 4], "each once, and no end");
+    assert_eq!(watch.notified(), [0, 1, 2, 3, 4], "each once, and no end");
 }
 
 /// A target that hangs, streams without end, sends too many series or garbage: only its own `up` falls, and /metrics stays fast.
@@ -235,7 +235,7 @@ fn hostile_targets_hurt_only_themselves() {
     );
 }
 
-/// Files under `templates` are read beside the configuration; what fails in one is told in the message, in the log
+/// Files under `templates` are read beside the configuration; what fails in one is notified in the message, in the log
 /// and in a metric, and the message comes all the same. A file that cannot be read is refused at its line and column.
 #[test]
 fn named_templates_of_files_are_used_and_a_broken_one_does_not_keep_the_message() {
@@ -253,7 +253,7 @@ fn named_templates_of_files_are_used_and_a_broken_one_does_not_keep_the_message(
         slack.url
     );
     let nightbell = Nightbell::start(&config);
-    wait_until("the alert is told", Duration::from_secs(20), || !slack.requests().is_empty());
+    wait_until("the alert is notified", Duration::from_secs(20), || !slack.requests().is_empty());
     let body: Value = serde_json::from_str(&slack.last().body).expect("JSON");
     let message = &body["attachments"][0];
     assert_eq!((&message["title"], &message["footer"]), (&json!("FIRING Always"), &json!("Alertmanager")));
@@ -268,8 +268,8 @@ fn named_templates_of_files_are_used_and_a_broken_one_does_not_keep_the_message(
     write("two.tmpl", "{{ define \"x\" }}\n  {{ nope }}{{ end }}");
     let refused =
         Command::new(env!("CARGO_BIN_EXE_nightbell")).args(["check", "config"]).arg(nightbell.config_file()).output().expect("it runs");
-    let told = String::from_utf8_lossy(&refused.stderr).into_owned() + &String::from_utf8_lossy(&refused.stdout);
-    assert!(!refused.status.success() && told.contains("two.tmpl:2:6: function \"nope\" not defined"), "{told}");
+    let notified = String::from_utf8_lossy(&refused.stderr).into_owned() + &String::from_utf8_lossy(&refused.stdout);
+    assert!(!refused.status.success() && notified.contains("two.tmpl:2:6: function \"nope\" not defined"), "{notified}");
     // A reload with it is refused; a start tells people all the same, and says why it does not do so in the configured words.
     let mut nightbell = nightbell;
     let (status, why) = nightbell.request("POST", "/-/reload", "");
@@ -279,7 +279,7 @@ fn named_templates_of_files_are_used_and_a_broken_one_does_not_keep_the_message(
     nightbell.kill();
     nightbell.restart();
     let again = |request: &&crate::servers::http_sink::Recorded| request.body.contains("So it is");
-    wait_until("the other alert is told", Duration::from_secs(20), || slack.requests().iter().any(|request| again(&request)));
+    wait_until("the other alert is notified", Duration::from_secs(20), || slack.requests().iter().any(|request| again(&request)));
     let body: Value = serde_json::from_str(&slack.requests().iter().find(again).expect("it came").body).expect("JSON");
     let message = &body["attachments"][0];
     assert_eq!(message["title"], json!("[FIRING:1]  (Again)"), "the built-in title");
@@ -329,21 +329,21 @@ fn two_instances_watch_each_other() {
         line.and_then(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).unwrap_or(0.0)
     };
     wait_until("both hear of each other", Duration::from_secs(20), || received(&a) >= 2.0 && received(&b) >= 2.0);
-    // The other one may have been heard of late: it was started first, and told of its peer afterwards.
-    let told = || -> Vec<String> {
+    // The other one may have been heard of late: it was started first, and notified of its peer afterwards.
+    let notified = || -> Vec<String> {
         let bodies = sink.requests().into_iter().filter_map(|r| serde_json::from_str::<Value>(&r.body).ok());
         let about = |b: &Value| b["commonLabels"]["alertname"] == "NightbellPeerSilent" && b["commonLabels"]["peer"] == "bell-b";
         bodies.filter(about).map(|b| b["status"].as_str().unwrap_or("").to_owned()).collect()
     };
-    assert!(told().is_empty(), "{:?}", told());
+    assert!(notified().is_empty(), "{:?}", notified());
     let forged = r#"{"from":"bell-b","to":"bell-a","at_ms":1,"signature":"00"}"#;
     let headers = format!("content-type: application/json\r\ncontent-length: {}\r\n", forged.len());
     let (status, answer) = a.request_with("POST", "/api/nightbell/heartbeat", &headers, forged);
     assert_eq!(status, 403, "{answer}");
     b.kill();
-    wait_until("the silence is told", Duration::from_secs(30), || told() == ["firing"]);
+    wait_until("the silence is notified", Duration::from_secs(30), || notified() == ["firing"]);
     b.restart();
-    wait_until("the return is told", Duration::from_secs(30), || told() == ["firing", "resolved"]);
+    wait_until("the return is notified", Duration::from_secs(30), || notified() == ["firing", "resolved"]);
     wait_until("the refusal is counted", Duration::from_secs(10), || {
         a.get("/metrics")
             .1
@@ -448,7 +448,7 @@ fn a_message_links_to_a_picture_that_only_its_link_shows() {
         rules.display(),
         slack.url
     ));
-    wait_until("the alert is told", Duration::from_secs(20), || !slack.requests().is_empty());
+    wait_until("the alert is notified", Duration::from_secs(20), || !slack.requests().is_empty());
     let body: Value = serde_json::from_str(&slack.last().body).expect("JSON");
     let text = body["attachments"][0]["text"].as_str().expect("a text");
     let link =
@@ -490,13 +490,13 @@ fn the_end_comes_with_the_value_now_and_a_young_series_with_a_picture() {
     ));
     wait_until("it was collected", Duration::from_secs(30), || app.requests().len() > 3);
     app.answer(page(30.0));
-    let told = |what: &str| slack.requests().into_iter().find(|request| request.body.contains(what)).map(|request| request.body);
-    wait_until("the alert is told", Duration::from_secs(30), || told("Value: 60").is_some());
-    let firing = told("Value: 60").expect("told");
+    let notified = |what: &str| slack.requests().into_iter().find(|request| request.body.contains(what)).map(|request| request.body);
+    wait_until("the alert is notified", Duration::from_secs(30), || notified("Value: 60").is_some());
+    let firing = notified("Value: 60").expect("notified");
     assert!(firing.contains("Before: 6 (") && firing.contains("/picture?"), "{firing}\n{}", nightbell.log());
     app.answer(page(1.5));
-    wait_until("the end is told", Duration::from_secs(30), || told("RESOLVED").is_some());
-    let over = told("RESOLVED").expect("told");
+    wait_until("the end is notified", Duration::from_secs(30), || notified("RESOLVED").is_some());
+    let over = notified("RESOLVED").expect("notified");
     assert!(over.contains("Value now: 3\\n") && over.contains("Peak: 60\\n"), "{over}");
 }
 

@@ -52,11 +52,11 @@ fn bits(value: f64, histogram: Option<&Arc<NativeHistogram>>) -> u64 {
     assert_eq!(is_histogram(value), histogram.is_some(), "a marker stands for each histogram");
     let mut hasher = DefaultHasher::new();
     histogram.map_or(value.to_bits(), |histogram| {
-        let mut told = NativeHistogram::clone(histogram);
-        if told.hint == ResetHint::NotReset {
-            told.hint = ResetHint::Unknown;
+        let mut notified = NativeHistogram::clone(histogram);
+        if notified.hint == ResetHint::NotReset {
+            notified.hint = ResetHint::Unknown;
         }
-        format!("{told:?}").hash(&mut hasher);
+        format!("{notified:?}").hash(&mut hasher);
         hasher.finish()
     })
 }
@@ -190,7 +190,7 @@ fn a_folder_belongs_to_one_process() {
     open(folder.path(), START);
 }
 
-/// A history that an earlier version wrote is read: its blocks, and its log, in which each value was told from the one before.
+/// A history that an earlier version wrote is read: its blocks, and its log, in which each value was notified from the one before.
 #[test]
 fn a_history_of_the_first_version_is_read() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -194,7 +194,7 @@ async fn oauth2_brings_an_access_token_and_another_one_when_it_is_refused() {
     assert_eq!((asked.len(), &asked[1].body, &asked[1].body), (4, &asked[2].body, &asked[3].body), "what was accepted is kept");
 }
 
-/// A header has all its values; a proxy is told what `proxy_connect_header` says, and may speak SOCKS.
+/// A header has all its values; a proxy is notified what `proxy_connect_header` says, and may speak SOCKS.
 #[tokio::test]
 async fn headers_have_all_values_and_proxies_are_asked_as_configured() {
     let place = Hostile::start(Manner::Serve("text/plain", b"ok".to_vec()));

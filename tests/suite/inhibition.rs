@@ -75,7 +75,7 @@ fn every_shipped_inhibition_speaks_of_alerts_and_labels_that_exist() {
             }
             let meant: Vec<&String> = alerts.iter().filter(|name| fits(&matchers, name)).collect();
             assert!(!meant.is_empty(), "{place}: {text} fits no alert");
-            // What is told of nightbell itself belongs to one target too.
+            // What is notified of nightbell itself belongs to one target too.
             for name in meant {
                 for found in labels.get(name).unwrap_or_else(|| panic!("{name} has no test")) {
                     for label in one.equal.iter().map(|label| if *label == "host" { "instance" } else { label }) {
@@ -133,16 +133,16 @@ fn causes_hide_their_consequences_on_the_same_target_alone() {
         let inhibition = Inhibition::new(&rules, both.iter());
         let wanted: Vec<&Alert> = if hidden { vec![&both[0]] } else { Vec::new() };
         assert_eq!(inhibition.muting(&target, false), wanted, "{cause} / {consequence}");
-        assert!(inhibition.muting(&target, true).is_empty(), "an end that people wait for is told");
+        assert!(inhibition.muting(&target, true).is_empty(), "an end that people wait for is notified");
         assert!(inhibition.muting(&Alert { shipped: false, ..target.clone() }, false).is_empty(), "somebody else's alert");
         let foreign = [Alert { shipped: false, ..source }, target.clone()];
         assert!(Inhibition::new(&rules, foreign.iter()).muting(&target, false).is_empty(), "somebody else's cause");
     }
 }
 
-/// What an application's profile and the standard rules say of one fact is told once, whichever of them begins first.
+/// What an application's profile and the standard rules say of one fact is notified once, whichever of them begins first.
 #[test]
-fn a_fact_that_a_profile_and_the_standard_rules_judge_is_told_once() {
+fn a_fact_that_a_profile_and_the_standard_rules_judge_is_notified_once() {
     let rules: Vec<InhibitRule> =
         INHIBITIONS.iter().map(|one| InhibitRule::shipped(one.cause, one.hides, one.equal).expect("a rule")).collect();
     let facts: [&[&str]; 4] = [
@@ -161,21 +161,21 @@ fn a_fact_that_a_profile_and_the_standard_rules_judge_is_told_once() {
         let alerts: Vec<Alert> =
             names.iter().map(|name| firing(&format!("alertname={name} job=j instance=i mountpoint=/"), true)).collect();
         let inhibition = Inhibition::new(&rules, alerts.iter());
-        let told = alerts.iter().filter(|alert| inhibition.muting(alert, false).is_empty());
-        assert_eq!(told.count(), 1, "{names:?} all fire");
+        let notified = alerts.iter().filter(|alert| inhibition.muting(alert, false).is_empty());
+        assert_eq!(notified.count(), 1, "{names:?} all fire");
         for (number, one) in alerts.iter().enumerate() {
             for other in &alerts[number + 1..] {
                 let both = [one.clone(), other.clone()];
                 let inhibition = Inhibition::new(&rules, both.iter());
-                let told = both.iter().filter(|alert| inhibition.muting(alert, false).is_empty());
-                assert_eq!(told.count(), 1, "{:?} and {:?}", one.labels, other.labels);
+                let notified = both.iter().filter(|alert| inhibition.muting(alert, false).is_empty());
+                assert_eq!(notified.count(), 1, "{:?} and {:?}", one.labels, other.labels);
             }
         }
     }
 }
 
-/// The built binary: of two alerts of the shipped rules about one database people hear of the cause; a rule of their own is told; all is
-/// told when that is wanted.
+/// The built binary: of two alerts of the shipped rules about one database people hear of the cause; a rule of their own is notified; all is
+/// notified when that is wanted.
 #[test]
 fn people_hear_of_the_cause_alone_unless_they_want_all() {
     for inhibit in [true, false] {
@@ -194,33 +194,33 @@ fn people_hear_of_the_cause_alone_unless_they_want_all() {
             page.address,
             sink.url
         ));
-        let told = |name: &str, mine: &str| {
+        let notified = |name: &str, mine: &str| {
             let bodies = sink.requests().into_iter().filter_map(|r| serde_json::from_str::<Value>(&r.body).ok());
             let mut labels = bodies.map(|body| body["commonLabels"].clone());
             labels.any(|labels| labels["alertname"] == name && labels["mine"].as_str().unwrap_or("") == mine)
         };
         let json = |path: &str| -> Value { serde_json::from_str(&nightbell.get(path).1).expect("JSON") };
         let why = |filter: &str| json(&format!("/api/nightbell/why?alert=SqliteDamaged&filter={filter}"))["answers"][0].clone();
-        wait_until("the cause and the rule of one's own are told", Duration::from_secs(20), || {
-            told("SqliteDown", "") && told("SqliteDamaged", "yes")
+        wait_until("the cause and the rule of one's own are notified", Duration::from_secs(20), || {
+            notified("SqliteDown", "") && notified("SqliteDamaged", "yes")
         });
         if inhibit {
             wait_until("it says what inhibits it", Duration::from_secs(20), || why("mine%3D")["stage"] == "inhibited");
             assert_eq!(why("mine%3D")["by"][0]["labels"]["alertname"], "SqliteDown");
-            assert!(!told("SqliteDamaged", ""), "{:?}", sink.requests());
+            assert!(!notified("SqliteDamaged", ""), "{:?}", sink.requests());
             let alerts = json("/api/v2/alerts?filter=alertname%3DSqliteDamaged&filter=mine%3D");
             assert_eq!(alerts[0]["status"]["inhibitedBy"].as_array().map(Vec::len), Some(1), "{alerts}");
         } else {
-            wait_until("all is told", Duration::from_secs(20), || told("SqliteDamaged", ""));
+            wait_until("all is notified", Duration::from_secs(20), || notified("SqliteDamaged", ""));
         }
         let shown = json("/api/v2/status")["config"]["original"].as_str().expect("a configuration").to_owned();
         assert_eq!(shown.contains("alertname=\"SqliteDown\""), inhibit, "{shown}");
     }
 }
 
-/// The end of an alert that people heard of is told though its cause fires by then; one that nobody heard of ends without a word.
+/// The end of an alert that people heard of is notified though its cause fires by then; one that nobody heard of ends without a word.
 #[tokio::test]
-async fn an_end_is_told_to_those_who_heard_of_the_beginning() {
+async fn an_end_is_notified_to_those_who_heard_of_the_beginning() {
     let mut config = read_config(
         "route: {receiver: ops, group_by: ['...'], group_wait: 1s, group_interval: 5s}\n\
          receivers: [{name: ops, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}]\n",
@@ -244,9 +244,9 @@ async fn an_end_is_told_to_those_who_heard_of_the_beginning() {
     for second in 5..15 {
         dispatch.flush(at(second)).await;
     }
-    let told = state.outbox(100).await.expect("read").into_iter().map(|row| {
+    let notified = state.outbox(100).await.expect("read").into_iter().map(|row| {
         let message: Notification = serde_json::from_str(&row.body).expect("a message");
         format!("{} {}", message.alerts[0].label("alertname"), message.alerts[0].status.as_str())
     });
-    assert_eq!(told.collect::<Vec<_>>(), ["RedisMemoryHigh firing", "RedisDown firing", "RedisMemoryHigh resolved"]);
+    assert_eq!(notified.collect::<Vec<_>>(), ["RedisMemoryHigh firing", "RedisDown firing", "RedisMemoryHigh resolved"]);
 }

@@ -15,7 +15,7 @@ use crate::servers::wait_until;
 /// Deaths of each of the four instances.
 const KILLS: usize = 50;
 
-/// Six of ten are accepted; the others are refused, told to wait, left without an answer, or dropped after they were read.
+/// Six of ten are accepted; the others are refused, notified to wait, left without an answer, or dropped after they were read.
 fn reply(dice: &mut Dice) -> Reply {
     match dice.roll(10) {
         0 => Reply::Answer(503, "", "overloaded"),
@@ -66,7 +66,7 @@ impl Watch {
         self.page.become_(Manner::Silent);
     }
 
-    /// What the receiver got about troubles: which one, the delivery id, whether the sender was told that it was accepted.
+    /// What the receiver got about troubles: which one, the delivery id, whether the sender was notified that it was accepted.
     pub fn requests(&self) -> Vec<(usize, String, bool)> {
         self.requests_that(|_| true)
     }
@@ -86,8 +86,8 @@ impl Watch {
         self.sink.requests().iter().flat_map(read).collect()
     }
 
-    /// The troubles that were accepted, each as often as a message of another delivery id told of it.
-    pub fn told(&self) -> Vec<usize> {
+    /// The troubles that were accepted, each as often as a message of another delivery id notified of it.
+    pub fn notified(&self) -> Vec<usize> {
         let accepted = self.requests().into_iter().filter(|(_, _, accepted)| *accepted);
         let distinct: BTreeSet<(usize, String)> = accepted.map(|(n, id, _)| (n, id)).collect();
         distinct.into_iter().map(|(n, _)| n).collect()
@@ -107,8 +107,8 @@ fn killed_again_and_again(seed: u64, state: &str) {
     }
     watch.sink.answer(Reply::Answer(200, "", "{}"));
     let all: BTreeSet<usize> = (0..KILLS).collect();
-    wait_until(&format!("seed {seed}: every alert was told"), Duration::from_secs(60), || {
-        watch.told().into_iter().collect::<BTreeSet<_>>() == all
+    wait_until(&format!("seed {seed}: every alert was notified"), Duration::from_secs(60), || {
+        watch.notified().into_iter().collect::<BTreeSet<_>>() == all
     });
     let requests = watch.requests();
     let mut ids: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();

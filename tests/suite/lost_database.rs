@@ -19,7 +19,7 @@ fn watch(rest: &str) -> Watch {
 }
 
 fn tells(watch: &Watch, n: usize) {
-    wait_until(&format!("trouble {n} is told"), Duration::from_secs(20), || watch.told().contains(&n));
+    wait_until(&format!("trouble {n} is notified"), Duration::from_secs(20), || watch.notified().contains(&n));
 }
 
 fn says(watch: &Watch, text: &str) {
@@ -49,7 +49,7 @@ fn silences(watch: &Watch) -> usize {
     watch.nightbell.json("/api/v2/silences").as_array().map_or(0, Vec::len)
 }
 
-/// After death, the next process knows all: each trouble was told once, and the silence is there.
+/// After death, the next process knows all: each trouble was notified once, and the silence is there.
 fn remembers_all(watch: &mut Watch, troubles: usize) {
     watch.nightbell.kill();
     watch.nightbell.restart();
@@ -57,11 +57,11 @@ fn remembers_all(watch: &mut Watch, troubles: usize) {
     tells(watch, troubles);
     // Two flushes of every group.
     std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(watch.told(), (0..=troubles).collect::<Vec<_>>(), "{}", watch.nightbell.log());
+    assert_eq!(watch.notified(), (0..=troubles).collect::<Vec<_>>(), "{}", watch.nightbell.log());
     assert_eq!(silences(watch), 1);
 }
 
-/// Whether people were told that the state is not kept.
+/// Whether people were notified that the state is not kept.
 fn alerted(watch: &Watch) -> bool {
     let broken = |body: &Value| body["commonLabels"]["alertname"] == "NightbellStateBroken";
     watch.sink.requests().iter().filter_map(|r| serde_json::from_str(&r.body).ok()).any(|body| broken(&body))
@@ -78,7 +78,7 @@ fn a_postgres_that_stops_hangs_and_comes_back_costs_no_message() {
     watch.trouble(1);
     tells(&watch, 1);
     says(&watch, "State database failed; messages are sent from memory.");
-    wait_until("people are told", Duration::from_secs(30), || alerted(&watch));
+    wait_until("people are notified", Duration::from_secs(30), || alerted(&watch));
     measures(&watch, "nightbell_state_errors_total", |value| value > 0.0);
     postgres.resume();
     says(&watch, "State database is up to date again.");
@@ -115,10 +115,10 @@ fn a_postgres_that_is_away_at_the_start_is_used_once_it_answers() {
     watch.trouble(2);
     tells(&watch, 2);
     std::thread::sleep(Duration::from_secs(2));
-    // Without its memory it may tell again what it told before, once.
-    let told = watch.told();
-    assert_eq!([1, 2].map(|n| told.iter().filter(|m| **m == n).count()), [1, 1], "{told:?}");
-    assert!(told.iter().filter(|n| **n == 0).count() <= 2, "{told:?}");
+    // Without its memory it may tell again what it notified before, once.
+    let notified = watch.notified();
+    assert_eq!([1, 2].map(|n| notified.iter().filter(|m| **m == n).count()), [1, 1], "{notified:?}");
+    assert!(notified.iter().filter(|n| **n == 0).count() <= 2, "{notified:?}");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_state_file_that_is_removed_is_written_anew_with_all_that_it_held() {
     tells(&watch, 1);
     says(&watch, "The file of the state database was removed; it was written anew, with all that it held.");
     measures(&watch, "nightbell_state_replaced_timestamp_seconds", |value| value > 0.0);
-    wait_until("people are told", Duration::from_secs(20), || alerted(&watch));
+    wait_until("people are notified", Duration::from_secs(20), || alerted(&watch));
     remembers_all(&mut watch, 2);
 }
 
@@ -185,7 +185,7 @@ fn a_full_disk_costs_no_message() {
     }
     tells(&watch, 39);
     says(&watch, "State database failed; messages are sent from memory.");
-    wait_until("people are told", Duration::from_secs(20), || alerted(&watch));
+    wait_until("people are notified", Duration::from_secs(20), || alerted(&watch));
     disk.empty();
     says(&watch, "State database is up to date again.");
     says(&watch, "Alert state of the rules is written again.");

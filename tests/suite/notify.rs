@@ -226,9 +226,9 @@ impl Place {
 /// The error of one attempt, which must not tell the secret, the address or what the place answered.
 async fn failure(place: &Place, url: &str) -> NotifyError {
     let error = place.build(url).notify(&firing()).await.expect_err("it fails");
-    let told = format!("{error} {error:?}");
+    let notified = format!("{error} {error:?}");
     for hidden in [SECRET, "127.0.0.1", "http://", "echoed"] {
-        assert!(!told.contains(hidden), "{}: {told}", place.name);
+        assert!(!notified.contains(hidden), "{}: {notified}", place.name);
     }
     error
 }
@@ -353,7 +353,7 @@ async fn a_timeout_bounds_one_attempt() {
     build("webhook", &format!("receiver: {{url: '{}', timeout: 0s}}", sink.url)).notify(&firing()).await.expect("accepted");
 }
 
-/// SEMANTICS 174: e-mail and Slack hear of ends only when asked to, every other place unless told otherwise; an action never.
+/// SEMANTICS 174: e-mail and Slack hear of ends only when asked to, every other place by default; an action never.
 #[test]
 fn who_hears_of_ends_is_as_alertmanager_has_it() {
     let silent: Vec<&str> = NOTIFIERS.iter().filter(|kind| !kind.send_resolved).map(|kind| kind.name).collect();

@@ -91,8 +91,8 @@ fn an_invalid_reload_changes_nothing_and_is_visible() {
     wait_until("the refusal is visible", Duration::from_secs(20), || reloaded() == Some(0.0));
     let info = nightbell.json("/api/v1/status/runtimeinfo")["data"].clone();
     assert_eq!((&info["reloadConfigSuccess"], &info["lastConfigTime"]), (&false.into(), &info["startTime"]), "{info}");
-    let told = nightbell.json("/api/v1/notifications")["data"].clone();
-    assert!(told[0]["text"] == "Configuration reload has failed." && told[0]["active"] == true, "{told}");
+    let notified = nightbell.json("/api/v1/notifications")["data"].clone();
+    assert!(notified[0]["text"] == "Configuration reload has failed." && notified[0]["active"] == true, "{notified}");
     assert!(has("first"));
     nightbell.configure(&config("second"));
     nightbell.signal("-HUP");
@@ -109,10 +109,10 @@ fn an_invalid_reload_changes_nothing_and_is_visible() {
     assert_eq!(nightbell.get("/-/reload").0, 405);
 }
 
-/// A `prometheus.yml` as it stands: jobs in files of their own are scraped, and a rule file that is not there is told but does not keep it
+/// A `prometheus.yml` as it stands: jobs in files of their own are scraped, and a rule file that is not there is notified but does not keep it
 /// from starting, as in Prometheus; `check config` refuses it, as promtool does.
 #[test]
-fn jobs_in_files_of_their_own_are_scraped_and_an_absent_rule_file_is_told() {
+fn jobs_in_files_of_their_own_are_scraped_and_an_absent_rule_file_is_notified() {
     let page = Hostile::page("good 1\n");
     let nightbell =
         Nightbell::start("global: {scrape_interval: 1s}\nscrape_config_files: ['jobs/*.yml']\nrule_files: [absent.yml, 'none/*.yml']\n");

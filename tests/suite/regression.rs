@@ -20,9 +20,9 @@ fn a_state_folder_that_cannot_be_made_does_not_silence_it() {
     assert!(said.contains("in memory only") && said.contains("--state-dir takes another"), "{said}");
 }
 
-/// Mistakes in the rule files that a configuration names are told together with its own.
+/// Mistakes in the rule files that a configuration names are notified together with its own.
 #[test]
-fn mistakes_in_rule_files_are_told_with_those_of_the_configuration() {
+fn mistakes_in_rule_files_are_notified_with_those_of_the_configuration() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("r.yml"), "groups: [{name: g, rules: [{alert: A, expr: 'up ==='}]}]\n").expect("written");
     std::fs::write(folder.path().join("n.yml"), "rule_files: [r.yml]\nweb: {lisen: x}\n").expect("written");

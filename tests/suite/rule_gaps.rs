@@ -70,16 +70,16 @@ impl Line {
         }
     }
 
-    /// The next slot: these targets are collected, then the rules are evaluated. Gives what is told, `+x` for firing, `-x` for over.
+    /// The next slot: these targets are collected, then the rules are evaluated. Gives what is notified, `+x` for firing, `-x` for over.
     fn step(&mut self, targets: &[(&'static str, Does)]) -> Vec<String> {
         self.now = self.now + STEP;
         for (instance, does) in targets {
             self.collect(instance, does);
         }
-        self.evaluate().iter().map(told).collect()
+        self.evaluate().iter().map(notified).collect()
     }
 
-    /// The same with one target, some times; gives what is told in all.
+    /// The same with one target, some times; gives what is notified in all.
     fn steps(&mut self, count: usize, does: &Does) -> Vec<String> {
         (0..count).flat_map(|_| self.step(&[("a", does.clone())])).collect()
     }
@@ -153,7 +153,7 @@ impl Line {
     }
 }
 
-fn told(alert: &Alert) -> String {
+fn notified(alert: &Alert) -> String {
     let labels = alert.labels.filtered(|name| name != "alertname" && name != "job").braced();
     format!("{}{labels}", if alert.ends_at.is_some() { '-' } else { '+' })
 }
@@ -172,15 +172,15 @@ const NOTHING: [&str; 0] = [];
 fn a_target_that_fails_ends_no_alert() {
     let mut line = Line::new(HOT);
     assert_eq!(line.steps(1, &shows(95.0)), FIRES);
-    // Told again each minute, as every alert that fires is.
+    // Notified again each minute, as every alert that fires is.
     assert_eq!(line.steps(40, &Does::Fails), ["+{instance=\"a\"}"; 8]);
     assert_eq!(line.states(), [AlertState::Firing]);
     assert_eq!(line.steps(1, &shows(96.0)), NOTHING);
     assert_eq!(line.steps(1, &Does::Fails), NOTHING);
     assert_eq!(line.steps(1, &shows(50.0)), ENDS);
     let name = |stage: &Stage| serde_json::to_value(stage).expect("JSON")["stage"].as_str().expect("a name").to_owned();
-    let told: Vec<String> = line.decisions.iter().map(name).collect();
-    assert_eq!(told, ["held_no_data", "hold_ended", "held_no_data", "hold_ended"]);
+    let notified: Vec<String> = line.decisions.iter().map(name).collect();
+    assert_eq!(notified, ["held_no_data", "hold_ended", "held_no_data", "hold_ended"]);
     assert_eq!(serde_json::to_value(&line.decisions[0]).expect("JSON")["missing"][0], "cpu{instance=\"a\", job=\"app\"}");
 }
 
@@ -247,8 +247,8 @@ fn a_target_that_is_not_collected_ends_no_alert_for_an_hour() {
     line.steps(1, &shows(95.0));
     assert_eq!(line.steps(21, &Does::Nothing).iter().filter(|t| t.starts_with('-')).count(), 0, "past the lookback");
     assert_eq!(line.steps(1, &shows(95.0)).iter().filter(|t| t.starts_with('-')).count(), 0);
-    let told = line.steps(20 + 4 * 60, &Does::Nothing);
-    assert_eq!(told.iter().filter(|t| t.starts_with('-')).count(), 0);
+    let notified = line.steps(20 + 4 * 60, &Does::Nothing);
+    assert_eq!(notified.iter().filter(|t| t.starts_with('-')).count(), 0);
     assert_eq!(line.steps(2, &Does::Nothing).iter().filter(|t| t.starts_with('-')).count(), 1);
 }
 
@@ -340,11 +340,11 @@ fn no_data_alert_raises_the_alert_when_there_are_no_data() {
     assert_eq!(line.steps(2, &Does::Exposes(Vec::new())), NOTHING);
     assert_eq!(line.steps(1, &Does::Exposes(Vec::new())), ["+{mode=\"user\"}"], "as absent() gives them");
     assert_eq!(line.steps(1, &Does::Exposes(vec![("cpu{mode=\"user\", cpu=\"0\"}", 10.0)])), ["-{mode=\"user\"}"]);
-    let told = line.steps(3, &Does::Exposes(vec![("cpu{mode=\"user\", cpu=\"0\"}", 95.0)]));
-    assert_eq!(told, ["+{cpu=\"0\", instance=\"a\", mode=\"user\"}"], "and its ordinary alerts");
-    // An alert that fires is held while its target fails; that there are no data is told besides.
-    let told = line.steps(3, &Does::Fails);
-    assert!(told.contains(&"+{mode=\"user\"}".to_owned()) && told.iter().all(|t| t.starts_with('+')), "{told:?}");
+    let notified = line.steps(3, &Does::Exposes(vec![("cpu{mode=\"user\", cpu=\"0\"}", 95.0)]));
+    assert_eq!(notified, ["+{cpu=\"0\", instance=\"a\", mode=\"user\"}"], "and its ordinary alerts");
+    // An alert that fires is held while its target fails; that there are no data is notified besides.
+    let notified = line.steps(3, &Does::Fails);
+    assert!(notified.contains(&"+{mode=\"user\"}".to_owned()) && notified.iter().all(|t| t.starts_with('+')), "{notified:?}");
 }
 
 const HYSTERESIS: &str = "  - {alert: Hot, expr: cpu > 90, recover_expr: cpu < 70}\n";
@@ -358,7 +358,7 @@ fn an_alert_fires_until_its_recovery() {
     assert_eq!(line.steps(2, &shows(80.0)), NOTHING);
     assert!(matches!(line.decisions.last(), Some(Stage::NotRecovered { expression, .. }) if expression == "cpu < 70"));
     line.restart(true);
-    assert_eq!(line.steps(1, &shows(80.0)), FIRES, "told again after a restart, as every alert");
+    assert_eq!(line.steps(1, &shows(80.0)), FIRES, "notified again after a restart, as every alert");
     // A changed key keeps the alert.
     let changed = Group::new(definition("  - {alert: Hot, expr: cpu > 90, recover_expr: cpu < 60}\n"), &line.settings);
     let old = std::mem::replace(&mut line.group, changed);
@@ -383,7 +383,7 @@ fn an_alert_whose_series_is_gone_does_not_wait_for_its_recovery() {
 fn keep_firing_for_begins_with_the_recovery() {
     let mut line = Line::new("  - {alert: Hot, expr: cpu > 90, recover_expr: cpu < 70, keep_firing_for: 30s}\n");
     line.steps(1, &shows(95.0));
-    let ended = |told: Vec<String>| told.iter().any(|t| t.starts_with('-'));
+    let ended = |notified: Vec<String>| notified.iter().any(|t| t.starts_with('-'));
     assert!(!ended(line.steps(4, &shows(80.0))));
     assert!(!ended(line.steps(2, &shows(60.0))));
     assert!(!ended(line.steps(1, &shows(80.0))));
@@ -440,7 +440,7 @@ fn does() -> impl Strategy<Value = Does> {
     ]
 }
 
-/// Who was told of what, each firing once.
+/// Who was notified of what, each firing once.
 fn run(rule: &str, stream: &[[Does; 2]], restarts: &[bool]) -> BTreeSet<String> {
     let mut line = Line::new(rule);
     let mut all = BTreeSet::new();
@@ -496,16 +496,16 @@ fn a_collector_that_hangs_or_errs_ends_no_alert() {
         let answer: serde_json::Value = serde_json::from_str(&nightbell.get("/api/nightbell/why?alert=Clients").1).expect("JSON");
         answer["answers"][0]["stage"].as_str().unwrap_or_default().to_owned()
     };
-    let told = || matches!(stage().as_str(), "delivered" | "deduplicated");
+    let notified = || matches!(stage().as_str(), "delivered" | "deduplicated");
     let held = || stage() == "held_no_data";
-    wait_until("the alert is told", Duration::from_secs(20), told);
+    wait_until("the alert is notified", Duration::from_secs(20), notified);
     redis.cli(&["CLIENT", "PAUSE", "4000", "ALL"]);
     wait_until("the collector hangs", Duration::from_secs(20), held);
-    wait_until("it answers again", Duration::from_secs(20), told);
+    wait_until("it answers again", Duration::from_secs(20), notified);
     redis.stop();
     wait_until("the collector errs", Duration::from_secs(20), held);
     redis.resume();
-    wait_until("it answers again", Duration::from_secs(20), told);
+    wait_until("it answers again", Duration::from_secs(20), notified);
     let bodies: Vec<String> = sink.requests().into_iter().map(|request| request.body).collect();
     assert!(bodies.len() == 1 && !bodies[0].contains("resolved\""), "one message, of its beginning: {bodies:?}");
 }

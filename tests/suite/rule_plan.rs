@@ -131,7 +131,7 @@ fn run(choices: &[usize], values: &[u32], together: bool) -> (Stored, Vec<String
     groups.iter_mut().for_each(|group| group.plan(&mut plan));
     plan.finish();
     groups.iter_mut().for_each(|group| group.planned(&plan));
-    let (plan, mut told) = (Arc::new(plan), Vec::new());
+    let (plan, mut notified) = (Arc::new(plan), Vec::new());
     let mut totals = [0.0; 6];
     for (tick, value) in values.iter().enumerate() {
         let now = Timestamp(tick as i64 * 15_000);
@@ -153,15 +153,15 @@ fn run(choices: &[usize], values: &[u32], together: bool) -> (Stored, Vec<String
                 true => group.eval_sharing(&backend, now, &settings, &results),
                 false => group.eval(&backend, now, &settings),
             };
-            told.extend(outcome.alerts.iter().map(|alert| format!("{now:?} {alert:?}")));
-            told.extend(group.rules.iter().map(|rule| format!("{:?} {:?}", rule.health.ok, rule.health.last_error)));
+            notified.extend(outcome.alerts.iter().map(|alert| format!("{now:?} {alert:?}")));
+            notified.extend(group.rules.iter().map(|rule| format!("{:?} {:?}", rule.health.ok, rule.health.last_error)));
         }
         if together {
             assert!(results.kept() < plan.len(), "results are given away");
         }
     }
     assert_eq!(local.shared.load(Ordering::Relaxed) > 0, together && !choices.is_empty());
-    (local.everything(), told)
+    (local.everything(), notified)
 }
 
 proptest! {
@@ -207,7 +207,7 @@ fn a_shared_result_lives_until_its_last_reader() {
 #[tokio::test]
 async fn critical_rules_without_for_do_not_wait_for_their_slot() {
     let local = Local::new();
-    let (sender, mut told) = mpsc::channel::<Vec<Alert>>(16);
+    let (sender, mut notified) = mpsc::channel::<Vec<Alert>>(16);
     let state = State::in_memory().await.expect("a database");
     let scheduler = Scheduler::new(local.clone(), state, sender, &Telemetry::new());
     let rule = |name: &str, severity: &str, hold: &str| {
@@ -220,15 +220,15 @@ async fn critical_rules_without_for_do_not_wait_for_their_slot() {
 
     local.sample(5_000, &[(METRIC_NAME, "x")], 1.0);
     scheduler.arrived(Timestamp(5_001)).await.expect("evaluated");
-    assert_eq!(names(told.try_recv().expect("told before the slot")), ["Urgent"]);
+    assert_eq!(names(notified.try_recv().expect("notified before the slot")), ["Urgent"]);
     assert!(!local.everything().keys().any(|series| series.starts_with("ALERTS")), "series of alerts are written at slots");
 
     local.sample(60_000, &[(METRIC_NAME, "x")], 1.0);
     scheduler.tick(Timestamp(60_000)).await.expect("tick");
-    assert_eq!(names(told.try_recv().expect("told at the slot")), ["Calm"], "the urgent one was told already");
+    assert_eq!(names(notified.try_recv().expect("notified at the slot")), ["Calm"], "the urgent one was notified already");
 
     local.sample(65_000, &[(METRIC_NAME, "x")], 0.0);
     scheduler.arrived(Timestamp(65_001)).await.expect("evaluated");
-    let ended = told.try_recv().expect("the end");
+    let ended = notified.try_recv().expect("the end");
     assert_eq!((names(ended.clone()), ended[0].ends_at), (vec!["Urgent".to_owned()], Some(Timestamp(65_001))));
 }

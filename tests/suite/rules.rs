@@ -128,23 +128,23 @@ impl Timeline {
     }
 }
 
-/// SEMANTICS 112, 113, 122: pending from the first hit, firing once `for` has passed; told with labels, texts, value and peak.
+/// SEMANTICS 112, 113, 122: pending from the first hit, firing once `for` has passed; notified with labels, texts, value and peak.
 #[test]
 fn an_alert_fires_when_its_expression_held_for_long_enough() {
     let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 120, 0))]));
     assert!(line.step(1, Ok(vec![hit("x", 5.0)])).is_empty());
     assert!(line.step(2, Ok(vec![hit("x", 9.0)])).is_empty());
     assert_eq!(line.states(), [(AlertState::Pending, 1)]);
-    let told = line.step(3, Ok(vec![hit("x", 7.0)]));
+    let notified = line.step(3, Ok(vec![hit("x", 7.0)]));
     assert_eq!(line.states(), [(AlertState::Firing, 1)]);
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].labels, Labels::from_pairs([("alertname", "A"), ("i", "x"), ("severity", "page")]));
-    assert_eq!(told[0].annotations.value("summary"), "x is at 7");
-    assert_eq!((told[0].starts_at.0, told[0].ends_at, told[0].value, told[0].peak), (180_000, None, Some(7.0), Some(9.0)));
-    assert_eq!(told[0].generator_url, "http://bell/graph?g0.expr=m&g0.tab=1");
+    assert_eq!(notified.len(), 1);
+    assert_eq!(notified[0].labels, Labels::from_pairs([("alertname", "A"), ("i", "x"), ("severity", "page")]));
+    assert_eq!(notified[0].annotations.value("summary"), "x is at 7");
+    assert_eq!((notified[0].starts_at.0, notified[0].ends_at, notified[0].value, notified[0].peak), (180_000, None, Some(7.0), Some(9.0)));
+    assert_eq!(notified[0].generator_url, "http://bell/graph?g0.expr=m&g0.tab=1");
 }
 
-/// SEMANTICS 112: the annotations of an alert that goes on are those of its last value, told or not.
+/// SEMANTICS 112: the annotations of an alert that goes on are those of its last value, notified or not.
 #[test]
 fn annotations_follow_the_value_from_evaluation_to_evaluation() {
     let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 120, 120))]));
@@ -188,7 +188,7 @@ fn without_for_the_first_evaluation_fires() {
 
 /// SEMANTICS 115: a pending alert that vanishes was never there.
 #[test]
-fn a_pending_alert_vanishes_untold() {
+fn a_pending_alert_vanishes_unnotified() {
     let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 120, 0))]));
     line.step(1, Ok(vec![hit("x", 1.0)]));
     assert!(line.step(2, Ok(vec![])).is_empty());
@@ -197,19 +197,19 @@ fn a_pending_alert_vanishes_untold() {
     assert_eq!(line.states(), [(AlertState::Pending, 3)]);
 }
 
-/// SEMANTICS 116, 117, 121: the end is told at once, told again for 15 minutes, then forgotten; a new start is a new cycle.
+/// SEMANTICS 116, 117, 121: the end is notified at once, notified again for 15 minutes, then forgotten; a new start is a new cycle.
 #[test]
-fn the_end_is_told_and_kept_for_fifteen_minutes() {
+fn the_end_is_notified_and_kept_for_fifteen_minutes() {
     let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 0, 0))]));
     line.step(1, Ok(vec![hit("x", 1.0)]));
-    let told = line.step(2, Ok(vec![]));
-    assert_eq!(told[0].ends_at, Some(Timestamp(120_000)));
-    assert_eq!(told[0].annotations.value("summary"), "x is at 1");
+    let notified = line.step(2, Ok(vec![]));
+    assert_eq!(notified[0].ends_at, Some(Timestamp(120_000)));
+    assert_eq!(notified[0].annotations.value("summary"), "x is at 1");
     let later: Vec<i64> = (3..=20).filter(|minute| !line.step(*minute, Ok(vec![])).is_empty()).collect();
     assert_eq!(later, [4, 6, 8, 10, 12, 14, 16]);
     assert!(line.states().is_empty());
-    let told = line.step(21, Ok(vec![hit("x", 2.0)]));
-    assert_eq!((told[0].starts_at.0, told[0].peak), (21 * 60_000, Some(2.0)));
+    let notified = line.step(21, Ok(vec![hit("x", 2.0)]));
+    assert_eq!((notified[0].starts_at.0, notified[0].peak), (21 * 60_000, Some(2.0)));
 }
 
 /// SEMANTICS 116: keep_firing_for bridges gaps; the value stays what it was.
@@ -223,9 +223,9 @@ fn keep_firing_for_bridges_a_gap() {
         line.step(minute, Ok(vec![]));
         assert_eq!(line.states(), [(AlertState::Firing, 1)], "minute {minute}");
     }
-    let told = line.step(6, Ok(vec![]));
+    let notified = line.step(6, Ok(vec![]));
     // The value of the end is looked up with the evidence, which is off here.
-    assert_eq!((told[0].ends_at, told[0].value, told[0].peak), (Some(Timestamp(360_000)), None, Some(4.0)));
+    assert_eq!((notified[0].ends_at, notified[0].value, notified[0].peak), (Some(Timestamp(360_000)), None, Some(4.0)));
 }
 
 /// SEMANTICS 119 [choice]: an evaluation error leaves every alert as it was.
@@ -287,9 +287,9 @@ fn a_rule_sees_what_the_rule_before_it_recorded() {
     let mut reader = alert("A", 0, 0);
     reader.expr = selector("r");
     let mut line = Timeline::new(group(vec![Rule::Recording(recording), Rule::Alerting(reader)]));
-    let told = line.step(1, Ok(vec![hit("x", 3.0)]));
+    let notified = line.step(1, Ok(vec![hit("x", 3.0)]));
     assert_eq!(line.script.stored("r", 60_000)[0].0.to_string(), r#"r{by="rule", i="x"}"#);
-    assert_eq!(told[0].value, Some(3.0));
+    assert_eq!(notified[0].value, Some(3.0));
     line.step(2, Ok(vec![]));
     assert!(is_stale(line.script.stored("r", 120_000)[0].1));
 }
@@ -324,13 +324,13 @@ fn a_recording_rule_that_fails_writes_nothing() {
     assert_eq!((health(&line), ended.len()), ("ok", 2));
 }
 
-/// SEMANTICS 123: external labels are added where the alert lacks them, only to what is told.
+/// SEMANTICS 123: external labels are added where the alert lacks them, only to what is notified.
 #[test]
-fn external_labels_are_told_and_not_stored() {
+fn external_labels_are_notified_and_not_stored() {
     let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 0, 0))]));
     line.settings.external_labels = Labels::from_pairs([("region", "eu"), ("severity", "none")]);
-    let told = line.step(1, Ok(vec![hit("x", 1.0)]));
-    assert_eq!((told[0].labels.value("region"), told[0].labels.value("severity")), ("eu", "page"));
+    let notified = line.step(1, Ok(vec![hit("x", 1.0)]));
+    assert_eq!((notified[0].labels.value("region"), notified[0].labels.value("severity")), ("eu", "page"));
     let stored = line.script.stored("ALERTS", 60_000);
     assert_eq!((stored.len(), stored[0].0.value("region")), (1, ""));
 }
@@ -341,8 +341,8 @@ fn a_query_offset_moves_queries_and_outputs() {
     let mut definition = group(vec![Rule::Alerting(alert("A", 0, 0))]);
     definition.query_offset = Some(Duration::from_secs(10));
     let mut line = Timeline::new(definition);
-    let told = line.step(1, Ok(vec![hit("x", 1.0)]));
-    assert_eq!(told[0].starts_at.0, 60_000);
+    let notified = line.step(1, Ok(vec![hit("x", 1.0)]));
+    assert_eq!(notified[0].starts_at.0, 60_000);
     assert_eq!(line.script.stored("ALERTS", 50_000).len(), 1);
 }
 
@@ -372,11 +372,11 @@ fn restarted(line: &Timeline, rows: &BTreeMap<(String, u64), String>) -> Group {
     group
 }
 
-/// Each alert that was told, once: what a person sees, whatever was sent again.
+/// Each alert that was notified, once: what a person sees, whatever was sent again.
 fn run(stream: &[Hits], restarts: &[bool]) -> BTreeMap<(String, i64, Option<i64>), Option<String>> {
     let mut line = Timeline::new(group(vec![Rule::Alerting(alert("A", 120, 180))]));
     let mut rows: BTreeMap<(String, u64), String> = BTreeMap::new();
-    let mut told = BTreeMap::new();
+    let mut notified = BTreeMap::new();
     for (index, hits) in stream.iter().enumerate() {
         if restarts.get(index).copied().unwrap_or(false) {
             line.group = restarted(&line, &rows);
@@ -393,10 +393,10 @@ fn run(stream: &[Hits], restarts: &[bool]) -> BTreeMap<(String, i64, Option<i64>
         for alert in outcome.alerts {
             // The value of a resolved alert is its last one; of a firing one it depends on when it was sent.
             let end = alert.ends_at.map(|_| format!("{:?} {:?}", alert.value, alert.peak));
-            told.entry((alert.labels.to_string(), alert.starts_at.0, alert.ends_at.map(|t| t.0))).or_insert(end);
+            notified.entry((alert.labels.to_string(), alert.starts_at.0, alert.ends_at.map(|t| t.0))).or_insert(end);
         }
     }
-    told
+    notified
 }
 
 fn hits() -> impl Strategy<Value = Hits> {

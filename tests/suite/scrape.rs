@@ -138,7 +138,7 @@ fn job(name: &str, address: &str, more: &str) -> String {
     format!("- {{job_name: {name}, scrape_interval: 200ms, scrape_timeout: 200ms, static_configs: [{{targets: [\"{address}\"]}}]{more}}}\n")
 }
 
-/// A collector that counts its collections and misbehaves where it is told to.
+/// A collector that counts its collections and misbehaves where it is sent to.
 const COUNTING: CollectorKind = CollectorKind {
     name: "counting",
     about: "counts its own collections",

@@ -78,7 +78,7 @@ async fn what_was_recorded_is_read_back_unchanged_after_a_restart() {
             fingerprint: u64::MAX,
             receiver: "oncall".into(),
             starts_at: Timestamp(1),
-            told_at: Timestamp(2),
+            notified_at: Timestamp(2),
             level: 3,
             acknowledged: Some((Timestamp(4), "li".into())),
         }],

@@ -130,8 +130,8 @@ fn every_recorded_template_of_a_rule_gives_what_prometheus_gives() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules_files/templates/templates_test.yml");
     assert!(fs::read_to_string(&file).expect("recorded").matches("alertname:").count() > 130, "the corpus is nearly empty");
     let ran = std::process::Command::new(env!("CARGO_BIN_EXE_nightbell")).args(["test", "rules"]).arg(file).output().expect("it runs");
-    let told = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "{told}");
+    let notified = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{notified}");
 }
 
 /// SEMANTICS 96, 97: what `promtool check rules` 3.5 accepts and refuses, nearly always in the same words. (A value given to a variable that

@@ -174,7 +174,7 @@ fn the_first_message_carries_the_evidence() {
     }
 }
 
-/// An alert that fires on, because it has not recovered or because its target fails, says so; nobody was told of an end.
+/// An alert that fires on, because it has not recovered or because its target fails, says so; nobody was notified of an end.
 #[test]
 fn an_alert_that_is_held_says_what_holds_it() {
     let page = Hostile::page("temperature{side=\"left\"} 62\n");
@@ -195,8 +195,8 @@ fn an_alert_that_is_held_says_what_holds_it() {
     ));
     let watched = Watched { nightbell, _page: page, sink, _rules: rules };
     let stage = || watched.answer(&["Warm"])["stage"].clone();
-    let told = || stage() == "delivered" || stage() == "deduplicated";
-    wait_until("the alert was told", Duration::from_secs(20), told);
+    let notified = || stage() == "delivered" || stage() == "deduplicated";
+    wait_until("the alert was notified", Duration::from_secs(20), notified);
     let serve = |text: &str| Manner::Serve("text/plain; version=0.0.4", text.as_bytes().to_vec());
     watched._page.become_(serve("temperature{side=\"left\"} 55\n"));
     wait_until("it waits for its recovery", Duration::from_secs(20), || stage() == "not_recovered");
@@ -210,14 +210,14 @@ fn an_alert_that_is_held_says_what_holds_it() {
     let chinese = watched.why(&["Warm", "--language", "zh"]).1;
     assert!(chinese.contains("保持原状：自 ") && chinese.contains("缺少数据（temperature{"), "{chinese}");
     assert_eq!(watched.answer(&["Warm", "--at", &then])["stage"], "not_recovered");
-    assert!(!watched.sink.requests().iter().any(|r| r.body.contains("\"resolved\"")), "no end was told");
+    assert!(!watched.sink.requests().iter().any(|r| r.body.contains("\"resolved\"")), "no end was notified");
     watched._page.become_(serve("temperature{side=\"left\"} 40\n"));
-    wait_until("its end is told", Duration::from_secs(20), || watched.sink.requests().iter().any(|r| r.body.contains("\"resolved\"")));
+    wait_until("its end is notified", Duration::from_secs(20), || watched.sink.requests().iter().any(|r| r.body.contains("\"resolved\"")));
 }
 
-/// That an alert flaps is told once, and shown by the API, the metrics and `why`; the keys may stand beside `alertmanager`.
+/// That an alert flaps is notified once, and shown by the API, the metrics and `why`; the keys may stand beside `alertmanager`.
 #[test]
-fn an_alert_that_flaps_is_told_once_and_shown() {
+fn an_alert_that_flaps_is_notified_once_and_shown() {
     let page = Hostile::page("temperature 62\n");
     let sink = HttpSink::start([Reply::Answer(200, "", "{}")]);
     let rules = tempfile::tempdir().expect("a folder");
@@ -225,11 +225,11 @@ fn an_alert_that_flaps_is_told_once_and_shown() {
     std::fs::write(&file, "groups:\n- name: g\n  rules:\n  - {alert: Warm, expr: temperature > 60, labels: {severity: critical}}\n")
         .expect("written");
     let routing = rules.path().join("alertmanager.yml");
-    let told_by = format!(
+    let notified_by = format!(
         "route: {{receiver: hook, group_wait: 0s, group_interval: 200ms}}\nreceivers: [{{name: hook, webhook_configs: [{{url: '{}'}}]}}]\n",
         sink.url
     );
-    std::fs::write(&routing, told_by).expect("written");
+    std::fs::write(&routing, notified_by).expect("written");
     let nightbell = Nightbell::start(&format!(
         "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}\nrules: {{shipped: false}}\n\
          rule_files: ['{}']\nscrape_configs: [{{job_name: app, static_configs: [{{targets: ['{}']}}]}}]\n\
@@ -250,12 +250,12 @@ fn an_alert_that_flaps_is_told_once_and_shown() {
     serve("temperature 70\n");
     wait_until("it flaps", Duration::from_secs(20), || firing().is_some_and(|alert| alert["flapping"]["firings"] == 2));
     wait_until("the metric says so", Duration::from_secs(20), || watched.nightbell.metric("nightbell_alerts_flapping") == Some(1.0));
-    let told = || watched.sink.requests().iter().filter(|r| r.body.contains("\"flapping\":\"2 firings since ")).count();
-    wait_until("that is told", Duration::from_secs(60), || told() == 1);
+    let notified = || watched.sink.requests().iter().filter(|r| r.body.contains("\"flapping\":\"2 firings since ")).count();
+    wait_until("that is notified", Duration::from_secs(60), || notified() == 1);
     serve("temperature 50\n");
     wait_until("it says that it flaps, and that people know", Duration::from_secs(60), || {
         let answer = watched.answer(&["Warm"]);
         answer["stage"] == "flapping" && answer["notified"] == true
     });
-    assert_eq!(told(), 1);
+    assert_eq!(notified(), 1);
 }

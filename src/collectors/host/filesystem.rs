@@ -97,7 +97,7 @@ pub struct Filesystem {
 
 /// What became of a mount.
 enum Answer {
-    Told(Result<StatVfs, Errno>),
+    Known(Result<StatVfs, Errno>),
     Late,
 }
 
@@ -148,7 +148,7 @@ impl Filesystem {
         });
         for (index, mount) in mounts.iter().take(count).enumerate() {
             match tokio::time::timeout(patience, receiver.recv()).await {
-                Ok(Some(answer)) => push(mount, &Answer::Told(answer), batch),
+                Ok(Some(answer)) => push(mount, &Answer::Known(answer), batch),
                 Ok(None) | Err(_) => {
                     push(mount, &Answer::Late, batch);
                     STUCK.lock().push(Stuck { path: mount.path.clone(), kin: Kin::of(&mount.fstype), thread });
@@ -235,15 +235,15 @@ fn unescaped(word: &[u8]) -> String {
 
 fn push(mount: &Mount, answer: &Answer, batch: &mut Batch) {
     let trouble = match answer {
-        Answer::Told(Ok(_)) => String::new(),
-        Answer::Told(Err(error)) => std::io::Error::from(*error).kind().to_string(),
+        Answer::Known(Ok(_)) => String::new(),
+        Answer::Known(Err(error)) => std::io::Error::from(*error).kind().to_string(),
         Answer::Late => "mountpoint timeout".into(),
     };
     let labels =
         [("device", mount.device.as_str()), ("device_error", &trouble), ("fstype", &mount.fstype), ("mountpoint", &mount.mountpoint)];
     batch.push(&DEVICE_ERROR, &labels, f64::from(u8::from(!trouble.is_empty())));
     batch.push(&READONLY, &labels, f64::from(u8::from(mount.readonly)));
-    let Answer::Told(Ok(space)) = answer else { return };
+    let Answer::Known(Ok(space)) = answer else { return };
     let block = space.f_frsize as f64;
     batch.push(&SIZE, &labels, space.f_blocks as f64 * block);
     batch.push(&FREE, &labels, space.f_bfree as f64 * block);

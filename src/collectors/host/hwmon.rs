@@ -70,7 +70,7 @@ fn read_hwmon(context: &mut Context<'_>) -> Result<(), PartError> {
 fn read_chip(context: &mut Context<'_>, folder: &Path, seen: &mut HashSet<String>) {
     let mut chip = chip_label(context.kernel, folder);
     let driver = context.kernel.text(&folder.join("name")).map(clean);
-    // One device may have several chips; the second is told apart by its driver, or else by the folder.
+    // One device may have several chips; the second is distinguished by its driver, or else by the folder.
     if seen.contains(&chip) {
         let own = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let names = [driver.clone().unwrap_or_default(), own];

@@ -54,7 +54,7 @@ const TOP_MEMORY: MetricDesc = gauge(
     &["process"],
     "/proc/PID/stat rss",
 );
-/// Names of each kind that are told.
+/// Names of each kind that are shown.
 const TOP: usize = 5;
 const NAME: &[&str] = &["groupname"];
 const GROUP: [MetricDesc; 8] = [
@@ -348,7 +348,7 @@ mod tests {
 
     /// Who uses most is known of every host, by name, with a number of series that does not grow.
     #[test]
-    fn the_names_that_use_most_are_told_since_the_last_collection() {
+    fn the_names_that_use_most_are_notified_since_the_last_collection() {
         let process = |pid, name: &str, ticks, start, resident| {
             (pid, name.to_owned(), Stat { user: ticks, system: ticks, start, resident, ..Stat::default() })
         };

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arrays_that_are_whole_degraded_and_recovering_are_told_apart() {
+    fn arrays_that_are_whole_degraded_and_recovering_are_notified_apart() {
         let content = "Personalities : [raid6] [raid1]\n\
             md3 : active raid6 sda1[8] sdh1[7](S) sdg1[6] sdb1[9](F)\n      5853468288 blocks super 1.2 level 6, 64k chunk, algorithm 2 [4/2] [UU__]\n\n\
             md127 : active raid1 sdi2[0] sdj2[1]\n      312319552 blocks [2/2] [UU]\n\n\

@@ -197,7 +197,7 @@ pub fn classify(status: u16, body: &[u8], quota_is_rate: bool) -> ErrorType {
 mod tests {
     use super::*;
 
-    /// Money, waiting, keys and overload are told apart.
+    /// Money, waiting, keys and overload are distinguished.
     #[test]
     fn refusals_are_sorted_by_what_helps() {
         let cases: [(u16, &str, bool, ErrorType); 33] = [

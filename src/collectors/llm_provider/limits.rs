@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::http::HeaderMap;
 use crate::model::Timestamp;
 
-/// One allowance that an answer told.
+/// One allowance that an answer stated.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Allowance {
     /// `requests`, `tokens`, `input_tokens`, `output_tokens`.

@@ -28,7 +28,7 @@ metrics! {
     MODELS "llm_models" Gauge "" TARGET, "Number of models in the provider's list.", "GET of the model list";
     LIMIT "llm_ratelimit_limit" Gauge "" &["target", "provider", "model", "kind"], "Allowance in the provider's window.", "rate limit headers";
     REMAINING "llm_ratelimit_remaining" Gauge "" &["target", "provider", "model", "kind"], "What is left of the allowance.", "rate limit headers";
-    RESET "llm_ratelimit_reset_seconds" Gauge "seconds" &["target", "provider", "model", "kind"], "Time until the allowance is full again, at the last answer that told it.", "rate limit headers";
+    RESET "llm_ratelimit_reset_seconds" Gauge "seconds" &["target", "provider", "model", "kind"], "Time until the allowance is full again, at the last answer that stated it.", "rate limit headers";
     RETRY_AFTER "llm_retry_after_seconds" Gauge "seconds" MODEL, "Wait that the provider asks for, while it lasts.", "retry-after, retry-after-ms";
     BALANCE "llm_account_balance" Gauge "" &["target", "provider", "currency", "kind"], "Account balance in units of the currency: total, granted, topped_up.", "GET /user/balance (DeepSeek)";
     AVAILABLE "llm_account_available" Gauge "" TARGET, "Whether the provider says that the account can be used.", "GET /user/balance (DeepSeek)";

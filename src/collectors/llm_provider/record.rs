@@ -343,9 +343,9 @@ impl Completions {
     /// reservation; then the budget is simply spent sooner.
     fn spend(&mut self, config: &CompletionConfig, outcome: &CompletionOutcome) {
         let Usage { input, output, reasoning } = outcome.usage;
-        let told = input.is_some() || output.is_some();
+        let is_counted = input.is_some() || output.is_some();
         // A refused request costs nothing; an answer that hides its usage costs what was set aside.
-        let spent = match (told, outcome.status) {
+        let spent = match (is_counted, outcome.status) {
             (true, _) => input.unwrap_or(0) + output.unwrap_or(0),
             (false, Some(200)) => worst_cost(config),
             (false, _) => 0,

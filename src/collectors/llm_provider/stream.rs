@@ -20,7 +20,7 @@ pub enum Piece {
     Error(String),
 }
 
-/// Token counts that the provider told; absent where it did not.
+/// Token counts that the provider stated; absent where it did not.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
     /// Prompt tokens.

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_role_without_privileges_is_told_the_one_grant_it_needs() {
+    fn a_role_without_privileges_learns_the_one_grant_it_needs() {
         let mut server = Server::default();
         server.role = "we\"ird".into();
         let (grant, cost) = missing_grant(PARTS, &server).expect("something is missing");

@@ -195,7 +195,7 @@ impl Writer<'_> {
         if timestamp < 0 {
             return Err("a timestamp is before 1970".into());
         }
-        // Zero cannot be told from a timestamp that is not there.
+        // Zero cannot be distinguished from a timestamp that is not there.
         let timestamp = (timestamp != 0).then_some(Timestamp(timestamp));
         match kind {
             Type::Counter | Type::Gauge | Type::Untyped => self.sample(name, "", None, value, timestamp),

@@ -179,7 +179,7 @@ impl Action {
             What::Call(call) => call.run(&order.about, &self.style, self.limits.timeout).await,
             What::Program(_) => process::run(&order.program, &self.variables(order), self.limits.timeout).await,
         };
-        // What is printed goes into messages: a program that repeats what it was told in confidence is no reason to pass that on.
+        // What is printed goes into messages: a program that repeats what was given to it in confidence is no reason to pass that on.
         ended.output = self.confidential().iter().fold(ended.output, |output, secret| secret.redact(&output));
         ended
     }

@@ -278,7 +278,7 @@ impl Server {
         NotifyError::retryable(reason, format!("smtp: {step}: {}", self.words(error)))
     }
 
-    /// What the server or the network said, on one line, without what we told it in confidence.
+    /// What the server or the network said, on one line, without what was sent to it in confidence.
     fn words(&self, error: &Error) -> String {
         let mut text = error.to_string();
         for secret in [&self.password, &self.secret].into_iter().flatten() {

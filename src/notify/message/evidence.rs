@@ -18,7 +18,7 @@ pub(super) fn threshold(alert: &NotifiedAlert) -> Option<String> {
     })
 }
 
-/// Who was told before and when, where an alert comes because nobody answered.
+/// Who was notified before and when, where an alert comes because nobody answered.
 pub(super) fn unanswered(alert: &NotifiedAlert) -> Option<(&str, i64)> {
     alert.evidence.iter().find_map(|clue| match clue {
         Clue::Unanswered { receiver, since_ms } => Some((receiver.as_str(), *since_ms)),

@@ -153,7 +153,7 @@ fn annotation<'a>(alert: &'a NotifiedAlert, names: &[&str]) -> &'a str {
 }
 
 /// As [`annotation`], for a text: in Chinese the one that is written for it (`summary_zh`) where there is one.
-fn told<'a>(alert: &'a NotifiedAlert, language: Language, names: &[&str]) -> &'a str {
+fn text_of<'a>(alert: &'a NotifiedAlert, language: Language, names: &[&str]) -> &'a str {
     let chinese = names.iter().filter(|_| language == Language::Zh).map(|name| alert.annotation(&format!("{name}_zh")));
     chinese.into_iter().find(|text| !text.is_empty()).unwrap_or_else(|| annotation(alert, names))
 }
@@ -163,7 +163,7 @@ fn told<'a>(alert: &'a NotifiedAlert, language: Language, names: &[&str]) -> &'a
 fn entry<'a>(alert: &'a NotifiedAlert, style: &Style, now_ms: i64, limit: usize) -> Entry<'a> {
     let words = style.words();
     let cut = |text: &'a str, share: usize| cut_bytes(text, (limit / share).max(60), style.language);
-    let summary = told(alert, style.language, &["summary", "title"]);
+    let summary = text_of(alert, style.language, &["summary", "title"]);
     let name = alert.label("alertname");
     let headline = [summary, name, words.alert].into_iter().find(|t| !t.is_empty()).unwrap_or_default();
     let mut facts: Vec<(&'static str, Cow<'a, str>)> = Vec::with_capacity(8);
@@ -208,7 +208,7 @@ fn entry<'a>(alert: &'a NotifiedAlert, style: &Style, now_ms: i64, limit: usize)
     }
     // A description speaks of the trouble in the present tense: once it is over, the headline says what it was.
     let described = alert.status == AlertStatus::Firing || summary.is_empty();
-    let description = if described { told(alert, style.language, &["description", "message"]).trim() } else { "" };
+    let description = if described { text_of(alert, style.language, &["description", "message"]).trim() } else { "" };
     let links = [
         (words.acknowledge, annotation(alert, &["acknowledge_url"])),
         (words.runbook, annotation(alert, &["runbook_url", "runbook"])),

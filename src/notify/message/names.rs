@@ -35,9 +35,9 @@ pub(super) fn names<'a>(
             }
         }
         let own = |alert: &'a NotifiedAlert| -> Vec<&'a (String, String)> {
-            let told =
+            let is_said =
                 |pair: &&(String, String)| if one { matches!(pair.0.as_str(), "alertname" | "severity") } else { shared.contains(pair) };
-            alert.labels.iter().filter(|pair| !told(pair)).collect()
+            alert.labels.iter().filter(|pair| !is_said(pair)).collect()
         };
         let labels: Vec<Vec<&(String, String)>> = alerts.iter().map(|alert| own(alert)).collect();
         let single = !one && labels.iter().all(|own| own.len() == 1 && own[0].0 == labels[0][0].0);

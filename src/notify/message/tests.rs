@@ -71,7 +71,7 @@ fn a_chinese_message_has_the_chinese_texts_of_its_alert() {
     assert!(english.contains("[FIRING] db1 is down\n  It is down.\n") && !english.contains("停"), "{english}");
     assert_eq!(subject(&n, Language::Zh), "[告警:1] Down pg (db1 critical)");
     assert_eq!(subject(&Notification { digest: 3, ..n }, Language::Zh), "[告警:1] 3 条消息合并 Down pg (db1 critical)");
-    // What only says it in English is told in English.
+    // An annotation that exists only in English is sent in English.
     both.annotations.retain(|(name, _)| !name.ends_with("_zh"));
     assert!(body(&notification(vec![both]), &style(Language::Zh), &PLAIN, 1000).contains("[告警] db1 is down\n  It is down.\n"));
 }
@@ -270,7 +270,7 @@ fn an_escalated_alert_says_who_has_not_answered_in_both_languages() {
     let mut one = alert(AlertStatus::Firing);
     one.evidence = vec![crate::model::evidence::Clue::Unanswered { receiver: "oncall".into(), since_ms: 60_000 }];
     let text = |language| body(&notification(vec![one.clone()]), &style(language), &PLAIN, 2000);
-    let wanted = "[FIRING] Down\n  Escalated: oncall was told at 1970-01-01 00:01:00 UTC, and nobody has acknowledged it\n";
+    let wanted = "[FIRING] Down\n  Escalated: oncall was notified at 1970-01-01 00:01:00 UTC, and nobody has acknowledged it\n";
     assert!(text(Language::En).contains(wanted), "{}", text(Language::En));
     assert!(text(Language::Zh).contains("  升级：已于 1970-01-01 00:01:00 UTC 通知 oncall，至今无人确认\n"), "{}", text(Language::Zh));
 }

@@ -226,10 +226,10 @@ impl Language {
         }
     }
 
-    /// Why the next contact is told.
+    /// Why the next contact is notified.
     pub(super) fn unanswered(self, receiver: &str, since: &str) -> String {
         match self {
-            Language::En => format!("{receiver} was told at {since}, and nobody has acknowledged it"),
+            Language::En => format!("{receiver} was notified at {since}, and nobody has acknowledged it"),
             Language::Zh => format!("已于 {since} 通知 {receiver}，至今无人确认"),
         }
     }
@@ -242,7 +242,7 @@ impl Language {
         }
     }
 
-    /// Why somebody is told who is not meant.
+    /// Why somebody is notified who is not meant.
     pub(super) fn stands_in(self, receivers: &str) -> String {
         match self {
             Language::En => format!("(sent here because {receivers} cannot be reached)"),

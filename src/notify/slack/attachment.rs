@@ -96,7 +96,7 @@ impl Attachment {
             // Slack refuses an attachment that says nothing.
             text = rendering.needed(self.text.as_ref().or(self.title.as_ref()), || body(n, style, &SLACK, MAX_TEXT));
         }
-        // Last, so that what failed anywhere is told here.
+        // Last, so that what failed anywhere is listed here.
         let text = rendering.with_notes(text, MAX_TEXT);
         out.insert("text".into(), text.into());
         Value::Object(out)

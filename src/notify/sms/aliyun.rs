@@ -76,8 +76,8 @@ impl Aliyun {
         let call = Call { action: "SendSms", version: "2017-05-25", date: &date, nonce: &nonce(n, &date), query: &query };
         let request = call.request(url, &self.key_id, &self.secret, endpoint.timeout())?;
         let answer = endpoint.send(request).await?;
-        let told = answer.json();
-        let code = told.as_ref().ok().and_then(|json| json["Code"].as_str()).unwrap_or("").to_owned();
+        let answered = answer.json();
+        let code = answered.as_ref().ok().and_then(|json| json["Code"].as_str()).unwrap_or("").to_owned();
         match code.as_str() {
             "OK" => answer.accepted().map(drop),
             "" => {

@@ -148,7 +148,7 @@ pub(in crate::promql) fn quantile(q: f64, values: &mut [f64]) -> f64 {
 
 /// The values at two neighbouring places of the order, NaN first.
 fn ranked(values: &mut [f64], lower: usize, upper: usize) -> (f64, f64) {
-    // Where an order is not total, ties are told apart by where they stood: then all are sorted.
+    // Where an order is not total, ties are distinguished by where they stood: then all are sorted.
     if values.iter().any(|v| v.is_nan() || (*v == 0.0 && v.is_sign_negative())) {
         values.sort_by(|a, b| match (a.is_nan(), b.is_nan()) {
             (false, false) => a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal),

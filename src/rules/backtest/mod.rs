@@ -79,7 +79,7 @@ struct Backtest {
 
 /// Evaluates the groups over `history`, which is only read.
 pub fn run(history: &Store, groups: &[RuleGroup], options: &Options) -> Result<Report, ChunkError> {
-    // Nobody is told: an alert is not handed on again, and needs no annotations.
+    // Nobody is notified: an alert is not handed on again, and needs no annotations.
     let settings = Settings { resend_delay: Duration::from_secs(100 * 365 * 86_400), ..options.settings.clone() };
     let running: Vec<Group> = groups.iter().map(|group| Group::new(silent(group.clone()), &settings)).collect();
     let plan = Plan::new(&running, &options.engine);

@@ -98,7 +98,7 @@ impl<'a> Run<'a> {
     fn new(file: &'a TestFile, test: &'a TestGroup, groups: &[&RuleGroup], options: Options, coverage: Option<&'a mut Coverage>) -> Self {
         let settings = Settings {
             interval: file.evaluation_interval,
-            // Annotations are expanded anew when an alert is told; a test sees those of the instant, so every instant tells.
+            // Annotations are expanded anew when an alert is sent; a test sees those of the instant, so every instant sends.
             resend_delay: Duration::ZERO,
             external_labels: test.external_labels.clone(),
             external_url: test.external_url.clone(),

@@ -10,7 +10,7 @@ use crate::store::series::TimedHistogram;
 
 /// What became of a record.
 pub(super) enum Decoded {
-    /// It was told, but for samples of series whose declaration is lost.
+    /// It was notified, but for samples of series whose declaration is lost.
     Good { lost: u64 },
     /// A tick whose key is lost: so many samples.
     Keyless { lost: u64 },
@@ -30,7 +30,7 @@ pub(super) struct Decoder {
 #[derive(Clone, Copy, Default)]
 struct Series {
     declared: bool,
-    /// What its values are told from.
+    /// What its values are differences from.
     base: f64,
     /// The key tick that the base comes from; 0 for none.
     key: u32,

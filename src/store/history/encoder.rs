@@ -13,7 +13,7 @@ use crate::model::{Labels, NativeHistogram};
 
 /// Bytes of a segment beyond which a new one is begun.
 const SEGMENT_BYTES: usize = 32 << 20;
-/// A declaration is told again after the tick, and once more after so many bytes: more than a page, which is what a disk loses at once.
+/// A declaration is written again after the tick, and once more after so many bytes: more than a page, which is what a disk loses at once.
 const ECHO: usize = 8 << 10;
 /// Milliseconds: ticks that come at least so often use each other's room; what would lie idle for longer is given back.
 const OFTEN: i64 = 10_000;
@@ -68,7 +68,7 @@ pub(super) struct Encoder {
     bytes: usize,
     /// By slot: the number of the series in this segment.
     numbers: Vec<u32>,
-    /// By number: what its values are told from.
+    /// By number: what its values are differences from.
     bases: Vec<f64>,
     /// By number: the key tick that its base comes from.
     keys: Vec<u32>,
@@ -76,7 +76,7 @@ pub(super) struct Encoder {
     uses: Vec<u8>,
     time: i64,
     declared: Vec<u8>,
-    /// What was declared, and from how many bytes on it is told again: no place in the file is the only one to name a series.
+    /// What was declared, and from how many bytes on it is written again: no place in the file is the only one to name a series.
     echo: Vec<(usize, Bytes)>,
     /// What the tick under way holds: runs of numbers (the first, and how many), and the value of each.
     runs: Vec<(u32, u32)>,
@@ -318,12 +318,12 @@ mod tests {
     }
 
     #[test]
-    fn a_declaration_that_is_told_again_is_not_there_twice() {
+    fn a_declaration_that_is_written_again_is_not_there_twice() {
         let mut encoder = Encoder::new(1);
-        let mut told: Vec<Record> = (0..3).flat_map(|time| tick(&mut encoder, time * 1000, 10_000)).collect();
-        told.retain(|record| record.kind == Kind::Series);
-        assert_eq!(told.len(), 3);
-        assert!(told.iter().all(|record| record.payload.as_ptr() == told[0].payload.as_ptr()));
+        let mut declared: Vec<Record> = (0..3).flat_map(|time| tick(&mut encoder, time * 1000, 10_000)).collect();
+        declared.retain(|record| record.kind == Kind::Series);
+        assert_eq!(declared.len(), 3);
+        assert!(declared.iter().all(|record| record.payload.as_ptr() == declared[0].payload.as_ptr()));
         assert!(encoder.echo.is_empty());
     }
 }

@@ -157,7 +157,7 @@ fn counts(histogram: &NativeHistogram) -> impl Iterator<Item = f64> + '_ {
     histogram.positive.counts().iter().chain(histogram.negative.counts()).copied()
 }
 
-/// What each number of a histogram with the same buckets is told from.
+/// What each number of a histogram with the same buckets is a difference from.
 fn bases(last: Option<&NativeHistogram>) -> impl Iterator<Item = i64> + '_ {
     last.into_iter().flat_map(|last| [last.count, last.zero_count].into_iter().chain(counts(last))).map(|value| value as i64)
 }

@@ -9,7 +9,7 @@
 //! Series have explicit numbers for that and are declared more than once, and the values of a tick stand either by themselves, in a *key* tick, or as the distance from the
 //! key that the tick names; so a tick is read if its key was, whatever lies between. Every [`KEY`]th tick of a target is a key.
 //!
-//! Segments of version 1 had no mark, and each value was told from the one before; of such a segment damage costs the rest.
+//! Segments of version 1 had no mark, and each value was notified from the one before; of such a segment damage costs the rest.
 
 use std::io::{self, BufRead, Read as _, Seek, SeekFrom};
 use std::ops::Range;
@@ -72,7 +72,7 @@ pub(super) struct Read {
     pub(super) damage: Option<&'static str>,
     /// Whether nothing is wrong but that the file ends in the midst of a record: a write that a crash cut short.
     pub(super) torn: bool,
-    /// Samples in good records that could not be told, since what they build upon is lost.
+    /// Samples in good records that could not be read, since what they build upon is lost.
     pub(super) lost: u64,
 }
 

@@ -36,7 +36,7 @@ struct Found {
 pub(super) fn replay(folder: &Path, metrics: &Metrics, mut visit: impl FnMut(u32, Entry<'_>)) -> io::Result<BTreeMap<u32, Segment>> {
     let found = find(folder)?;
     let total: u64 = found.iter().map(|f| f.bytes).sum();
-    let (start, mut told) = (Instant::now(), Instant::now());
+    let (start, mut logged) = (Instant::now(), Instant::now());
     let mut segments = BTreeMap::new();
     let mut done = 0;
     for segment in &found {
@@ -46,8 +46,8 @@ pub(super) fn replay(folder: &Path, metrics: &Metrics, mut visit: impl FnMut(u32
             if let Entry::Tick(time, values) = &entry {
                 last = last.max(*time);
                 samples += values.len();
-                if told.elapsed() >= PROGRESS {
-                    told = Instant::now();
+                if logged.elapsed() >= PROGRESS {
+                    logged = Instant::now();
                     info!(segment = segment.number, of_bytes = total, read_bytes = done, "Reading the log.");
                 }
             }

@@ -95,7 +95,7 @@ pub(super) fn read<'a>(seat: &Seat, parameters: &'a Parameters) -> Result<(&'a s
     parameters.query().map(|(text, expr)| (text, expr, held))
 }
 
-/// What `stats` asks for, in Prometheus's words; what is not told apart here counts as evaluation.
+/// What `stats` asks for, in Prometheus's words; what is not distinguished here counts as evaluation.
 fn stats(evaluated: &Evaluated, waited: Duration, took: Duration) -> Json {
     let (waited, took) = (waited.as_secs_f64(), took.as_secs_f64());
     json!({

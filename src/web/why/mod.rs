@@ -197,13 +197,13 @@ impl Teller {
     fn of_account(&self, account: Account) -> Explanation {
         let decisive = account.decisive().cloned();
         // Receivers that were notified that it fires wait for its end.
-        let told = decisive.as_ref().is_some_and(|d| d.stage.is_told());
-        if let Some((stage, at)) = account.held.clone().filter(|_| told || decisive.is_none()) {
+        let notified = decisive.as_ref().is_some_and(|d| d.stage.is_notified());
+        if let Some((stage, at)) = account.held.clone().filter(|_| notified || decisive.is_none()) {
             let text = self.text(&stage, Some(at));
             return Explanation {
                 stage,
                 text,
-                notified: told,
+                notified,
                 decided_at: Some(at.rfc3339()),
                 ..self.of_account(Account { held: None, ..account })
             };
@@ -211,7 +211,7 @@ impl Teller {
         let (stage, at) = decisive.as_ref().map_or((account.last.clone(), Some(account.since)), |d| (d.stage.clone(), d.at));
         Explanation {
             labels: label_map(&account.labels),
-            notified: stage.is_told(),
+            notified: stage.is_notified(),
             text: decisive.as_ref().map_or_else(|| self.text(&stage, at), |d| self.delivery_text(d)),
             stage,
             decided_at: at.map(Timestamp::rfc3339),

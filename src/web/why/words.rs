@@ -152,23 +152,23 @@ fn english(stage: &Stage, about: About<'_>) -> String {
                 ahead(*until, now, " (in ", ")")
             )
         }
-        Stage::NobodyToTell => format!("Its receiver {to} has no integration: it is meant for nobody."),
-        Stage::EndedUntold => format!("It ended before {to} was told of it, so there was nothing to take back."),
+        Stage::NoIntegration => format!("Its receiver {to} has no integration: it is meant for nobody."),
+        Stage::EndedUnnotified => format!("It ended before {to} was notified of it, so there was nothing to take back."),
         Stage::EndNotWanted => format!("It has ended, and {to} does not want to hear of ends (send_resolved: false)."),
-        Stage::Flapping { since, told_at, stable_for } => {
+        Stage::Flapping { since, notified_at, stable_for } => {
             let delivered = about.delivered_at.map(|at| format!(", delivered at {}", instant(at))).unwrap_or_default();
             format!(
-                "Flapping since {}: {to} was told so at {}{delivered}; it is told again when the alert has been stable for {}.",
+                "Flapping since {}: {to} was notified of that at {}{delivered}; it is notified again when the alert has been stable for {}.",
                 instant(*since),
-                instant(*told_at),
+                instant(*notified_at),
                 format_duration(*stable_for)
             )
         }
-        Stage::Deduplicated { told_at, until } => {
+        Stage::Deduplicated { notified_at, until } => {
             let delivered = about.delivered_at.map(|at| format!(", delivered at {}", instant(at))).unwrap_or_default();
             format!(
-                "Deduplicated: {to} was told at {}{delivered}; nothing has changed, and it is repeated after {}.",
-                instant(*told_at),
+                "Deduplicated: {to} was notified at {}{delivered}; nothing has changed, and it is repeated after {}.",
+                instant(*notified_at),
                 instant(*until)
             )
         }
@@ -242,21 +242,21 @@ fn chinese(stage: &Stage, about: About<'_>) -> String {
             let what = if *resolved { "恢复通知正在等待" } else { "正在等待" };
             format!("{what}本组发往 {to} 的下一条消息，时间为 {}{}。", instant(*until), ahead(*until, now, "（还有 ", "）"))
         }
-        Stage::NobodyToTell => format!("接收者 {to} 没有任何集成，不通知任何人。"),
-        Stage::EndedUntold => format!("在通知 {to} 之前已恢复，无需再发送。"),
+        Stage::NoIntegration => format!("接收者 {to} 没有任何集成，不通知任何人。"),
+        Stage::EndedUnnotified => format!("在通知 {to} 之前已恢复，无需再发送。"),
         Stage::EndNotWanted => format!("已恢复，而 {to} 不接收恢复通知（send_resolved: false）。"),
-        Stage::Flapping { since, told_at, stable_for } => {
+        Stage::Flapping { since, notified_at, stable_for } => {
             let delivered = about.delivered_at.map(|at| format!("，于 {} 送达", instant(at))).unwrap_or_default();
             format!(
                 "自 {} 起反复抖动：已于 {} 通知 {to}{delivered}；稳定 {} 之后再通知。",
                 instant(*since),
-                instant(*told_at),
+                instant(*notified_at),
                 format_duration(*stable_for)
             )
         }
-        Stage::Deduplicated { told_at, until } => {
+        Stage::Deduplicated { notified_at, until } => {
             let delivered = about.delivered_at.map(|at| format!("，于 {} 送达", instant(at))).unwrap_or_default();
-            format!("已去重：已于 {} 通知 {to}{delivered}；此后没有变化，{} 之后才会重复发送。", instant(*told_at), instant(*until))
+            format!("已去重：已于 {} 通知 {to}{delivered}；此后没有变化，{} 之后才会重复发送。", instant(*notified_at), instant(*until))
         }
         Stage::Sending { reason, .. } => format!("发往 {to} 的消息已{when}写出（{reason}），正在发送。"),
         Stage::Held { .. } => format!("暂缓：消息已{when}写出，等待 {to} 的安静时段结束。"),

@@ -128,7 +128,7 @@ fn default_routing(yaml: &str) -> Alerting {
     loader.finish(alerting).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-fn told(config: &Alerting, labels: &[(&str, &str)]) -> Vec<String> {
+fn notified(config: &Alerting, labels: &[(&str, &str)]) -> Vec<String> {
     let labels = Labels::from_pairs(labels.iter().copied());
     let routes = config.routes.matching(&labels);
     routes.iter().map(|r| config.routes.get(*r).expect("a route").receiver.clone()).collect()
@@ -141,18 +141,18 @@ fn without_a_route_severity_decides() {
     let slack = "slack: {api_url: 'https://hooks.slack.com/services/x', channel: '#a'}\n";
     let webhook = "webhook: {url: 'http://127.0.0.1:1/'}\n";
     let all = default_routing(&format!("{email}{slack}{webhook}"));
-    assert_eq!(told(&all, &[("severity", "critical")]), ["email", "slack", "webhook"]);
-    assert_eq!(told(&all, &[("severity", "warning")]), ["slack", "webhook"]);
-    assert_eq!(told(&all, &[("severity", "info")]), ["webhook"]);
-    assert_eq!(told(&all, &[]), ["email", "slack", "webhook"], "no severity counts as critical");
+    assert_eq!(notified(&all, &[("severity", "critical")]), ["email", "slack", "webhook"]);
+    assert_eq!(notified(&all, &[("severity", "warning")]), ["slack", "webhook"]);
+    assert_eq!(notified(&all, &[("severity", "info")]), ["webhook"]);
+    assert_eq!(notified(&all, &[]), ["email", "slack", "webhook"], "no severity counts as critical");
     assert_eq!(all.routes.nodes()[0].group_wait, Duration::from_secs(5));
     assert!(all.receivers.iter().flat_map(|r| &r.integrations).all(|i| i.send_resolved));
 
     let two = default_routing(&format!("{email}{slack}"));
-    assert_eq!(told(&two, &[("severity", "critical")]), ["email", "slack"]);
-    assert_eq!(told(&two, &[("severity", "info")]), ["slack"]);
+    assert_eq!(notified(&two, &[("severity", "critical")]), ["email", "slack"]);
+    assert_eq!(notified(&two, &[("severity", "info")]), ["slack"]);
     let one = default_routing(email);
-    assert_eq!(told(&one, &[("severity", "info")]), ["email"]);
+    assert_eq!(notified(&one, &[("severity", "info")]), ["email"]);
     assert!(default_routing("{}").receivers[0].integrations.is_empty());
 }
 
@@ -167,7 +167,7 @@ receivers:
   - {name: db, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}
 ";
 
-/// A reload routes every alert anew; what was told already is not told again, what waits is not forgotten, and messages for a receiver
+/// A reload routes every alert anew; what was notified already is not notified again, what waits is not forgotten, and messages for a receiver
 /// that is gone become dead letters.
 #[tokio::test]
 async fn a_reload_tells_nothing_twice_and_forgets_nothing() {

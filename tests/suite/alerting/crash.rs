@@ -122,19 +122,19 @@ async fn nothing_is_lost_when_the_process_dies_at_any_instant() {
             world.flush(now, mortal).await;
             world.deliver(now, mortal).await;
         }
-        let told = world.receiver.told.lock().clone();
-        assert_eq!(heard(&told, AlertStatus::Firing), written, "seed {seed}: every alert was told of");
-        assert_eq!(heard(&told, AlertStatus::Resolved), written, "seed {seed}: and its end");
+        let notified = world.receiver.notified.lock().clone();
+        assert_eq!(heard(&notified, AlertStatus::Firing), written, "seed {seed}: every alert was notified of");
+        assert_eq!(heard(&notified, AlertStatus::Resolved), written, "seed {seed}: and its end");
         assert_eq!(written.len(), lives.len());
         let mut times: BTreeMap<&str, usize> = BTreeMap::new();
-        for message in &told {
+        for message in &notified {
             *times.entry(message.delivery_id.as_str()).or_default() += 1;
         }
         let repeats: usize = times.values().map(|n| n - 1).sum();
         assert!(world.deaths > 50, "seed {seed}: only {} deaths", world.deaths);
         assert!(repeats > 0 && repeats <= world.deaths, "seed {seed}: {repeats} repeats for {} deaths", world.deaths);
         for alert in &written {
-            let firing_then_over = told.iter().rev().flat_map(|m| &m.alerts).find(|a| a.label("n") == alert).map(|a| a.status);
+            let firing_then_over = notified.iter().rev().flat_map(|m| &m.alerts).find(|a| a.label("n") == alert).map(|a| a.status);
             assert_eq!(firing_then_over, Some(AlertStatus::Resolved), "seed {seed}: the last word about alert {alert} is its end");
         }
         assert_eq!(world.process.state.outbox(10).await.expect("read"), []);

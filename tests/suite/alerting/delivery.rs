@@ -28,7 +28,7 @@ pub enum Answer {
 /// A receiver that follows a script, then accepts everything.
 #[derive(Default)]
 pub struct Scripted {
-    pub told: Mutex<Vec<Notification>>,
+    pub notified: Mutex<Vec<Notification>>,
     pub script: Mutex<VecDeque<Answer>>,
     pub tried: tokio::sync::Notify,
 }
@@ -41,7 +41,7 @@ impl Notifier for Scripted {
             if let Some(Answer::Refuse(error)) = answer {
                 return Err(error);
             }
-            self.told.lock().push(notification.clone());
+            self.notified.lock().push(notification.clone());
             if answer.is_some() {
                 std::future::pending::<()>().await;
             }
@@ -113,7 +113,7 @@ async fn a_message_is_tried_again_until_it_is_accepted() {
     assert_eq!(deliverer.step(START).await, Step::Pause(Duration::from_secs(90)), "as the receiver asked");
     assert_eq!(deliverer.step(START).await, Step::Done);
     assert_eq!(state.outbox(10).await.expect("read"), []);
-    assert_eq!(ops.told.lock().len(), 1);
+    assert_eq!(ops.notified.lock().len(), 1);
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn a_refused_message_becomes_a_dead_letter_and_others_go_on() {
     );
     let letters = state.dead_letters(10).await.expect("read");
     assert_eq!((letters.len(), letters[0].error.as_str()), (1, "400: no such room"));
-    assert_eq!(heard(&ops.told.lock(), AlertStatus::Firing).into_iter().collect::<Vec<_>>(), ["2"]);
+    assert_eq!(heard(&ops.notified.lock(), AlertStatus::Firing).into_iter().collect::<Vec<_>>(), ["2"]);
 }
 
 /// A receiver that was away for hours hears the present truth once, and of every alert.
@@ -152,9 +152,9 @@ async fn messages_of_one_group_that_pile_up_become_one() {
     assert_eq!(state.outbox(10).await.expect("read").len(), 4);
     let newest = state.outbox(10).await.expect("read").pop().expect("a message").delivery_id;
     while deliverer.step(START).await != Step::Idle {}
-    let told = ops.told.lock().clone();
-    let of_a: Vec<&Notification> = told.iter().filter(|m| m.group_key.contains("\"A\"")).collect();
-    assert_eq!((told.len(), of_a.len()), (2, 1), "one for each group");
+    let notified = ops.notified.lock().clone();
+    let of_a: Vec<&Notification> = notified.iter().filter(|m| m.group_key.contains("\"A\"")).collect();
+    assert_eq!((notified.len(), of_a.len()), (2, 1), "one for each group");
     let signs: Vec<(&str, AlertStatus)> = of_a[0].alerts.iter().map(|a| (a.label("n"), a.status)).collect();
     assert_eq!(signs, [("1", AlertStatus::Resolved), ("2", AlertStatus::Firing), ("3", AlertStatus::Firing)]);
     assert_eq!(of_a[0].delivery_id, newest);
@@ -170,7 +170,7 @@ async fn a_message_that_always_fails_does_not_hold_up_other_groups() {
     ops.script.lock().push_back(busy());
     assert!(matches!(deliverer.step(START).await, Step::Pause(_)));
     assert_eq!(deliverer.step(START).await, Step::Done);
-    assert_eq!(heard(&ops.told.lock(), AlertStatus::Firing).into_iter().collect::<Vec<_>>(), ["2"]);
+    assert_eq!(heard(&ops.notified.lock(), AlertStatus::Firing).into_iter().collect::<Vec<_>>(), ["2"]);
 }
 
 /// In doubt, notify: without a database the message is sent from memory, once, and what was missed is written when it is back.
@@ -184,9 +184,9 @@ async fn a_broken_database_does_not_stop_a_message() {
     dispatch.put(firing("alertname=A n=1", at(0)), at(0)).await;
     dispatch.flush(at(1)).await;
     assert_eq!(deliverer.step(START).await, Step::Done);
-    assert_eq!(ops.told.lock().len(), 1);
+    assert_eq!(ops.notified.lock().len(), 1);
     assert_eq!(deliverer.step(START).await, Step::Look, "the outbox cannot be read, so it is looked at again later");
-    assert_eq!(ops.told.lock().len(), 1, "told once");
+    assert_eq!(ops.notified.lock().len(), 1, "notified once");
 }
 
 /// A database that comes back is brought up to date, so that a restart after that forgets and repeats nothing.
@@ -212,7 +212,7 @@ async fn a_database_that_comes_back_is_brought_up_to_date() {
         (deliverer.step(START).await, deliverer.step(START).await, deliverer.step(START).await),
         (Step::Done, Step::Done, Step::Idle)
     );
-    assert_eq!(heard(&ops.told.lock(), AlertStatus::Firing).into_iter().collect::<Vec<_>>(), ["0", "1"]);
+    assert_eq!(heard(&ops.notified.lock(), AlertStatus::Firing).into_iter().collect::<Vec<_>>(), ["0", "1"]);
 
     sqlx::query("ALTER TABLE hidden RENAME TO alerts").execute(&saboteur).await.expect("renamed");
     saboteur.close().await;
@@ -223,10 +223,10 @@ async fn a_database_that_comes_back_is_brought_up_to_date() {
     drop(dispatch);
     let (mut dispatch, mut deliverer) = self::dispatch(&config, &state).await;
     dispatch.flush(at(12)).await;
-    assert_eq!(deliverer.step(START).await, Step::Idle, "nothing is told twice");
+    assert_eq!(deliverer.step(START).await, Step::Idle, "nothing is notified twice");
 }
 
-/// SEMANTICS 159: of two integrations one fails; the other, which was told, is not told again when the message is tried anew.
+/// SEMANTICS 159: of two integrations one fails; the other, which was notified, is not notified again when the message is tried anew.
 #[tokio::test]
 async fn an_integration_that_fails_repeats_no_message_of_another() {
     let mut config = read_config(
@@ -250,7 +250,7 @@ async fn an_integration_that_fails_repeats_no_message_of_another() {
             assert!(matches!(step, Step::Done | Step::Idle | Step::Pause(_)), "{step:?}");
         }
     }
-    assert_eq!(deliveries.iter().map(|notifier| notifier.told.lock().len()).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(deliveries.iter().map(|notifier| notifier.notified.lock().len()).collect::<Vec<_>>(), [1, 1]);
 }
 
 /// A receiver that a reload removes has no gauge any more, whatever the last attempt under way still does; one that stays has its own.
@@ -279,7 +279,7 @@ async fn a_receiver_that_is_gone_has_no_gauge_of_waiting_messages() {
     for deliverer in &mut deliverers {
         while deliverer.step(at(3)).await == Step::Done {}
     }
-    assert_eq!((shown("ops"), shown("other"), ops.told.lock().len(), other.told.lock().len()), (Some(0), None, 1, 0));
+    assert_eq!((shown("ops"), shown("other"), ops.notified.lock().len(), other.notified.lock().len()), (Some(0), None, 1, 0));
     dispatch.reconfigure(Arc::new(config), at(4)).await;
     assert_eq!((shown("ops"), shown("other")), (Some(0), Some(0)));
 }
@@ -323,7 +323,7 @@ struct Robot {
     most: usize,
     now: Mutex<Timestamp>,
     taken: Mutex<VecDeque<Timestamp>>,
-    told: Mutex<Vec<Notification>>,
+    notified: Mutex<Vec<Notification>>,
     refused: Mutex<usize>,
 }
 
@@ -341,7 +341,7 @@ impl Notifier for Robot {
                 return Err(NotifyError::retryable(Reason::RateLimited, "429").wait(Some(wait)));
             }
             taken.push_back(now);
-            self.told.lock().push(notification.clone());
+            self.notified.lock().push(notification.clone());
             Ok(())
         })
     }
@@ -361,7 +361,7 @@ async fn more_messages_than_a_robot_takes_become_digests_that_name_every_alert()
     )
     .expect("valid");
     let robot =
-        Arc::new(Robot { most: 20, now: Mutex::new(START), taken: Mutex::default(), told: Mutex::default(), refused: Mutex::new(0) });
+        Arc::new(Robot { most: 20, now: Mutex::new(START), taken: Mutex::default(), notified: Mutex::default(), refused: Mutex::new(0) });
     config.receivers[0].integrations[0].notifier = robot.clone();
     let (mut dispatch, mut deliverer) = dispatch(&config, &state).await;
     let mut clock = START;
@@ -391,34 +391,34 @@ async fn more_messages_than_a_robot_takes_become_digests_that_name_every_alert()
         }
         assert!(clock < at(600), "{} wait", state.outbox_size("ops/webhook/0").await.expect("read"));
     }
-    let told = robot.told.lock();
-    assert_eq!(heard(&told, AlertStatus::Firing).len(), 5000);
+    let notified = robot.notified.lock();
+    assert_eq!(heard(&notified, AlertStatus::Firing).len(), 5000);
     assert!(*robot.refused.lock() <= 1, "{} refusals", robot.refused.lock());
-    assert!(told.iter().all(|m| nightbell::notify::named_size(&m.alerts) <= ROOM));
-    let ids: std::collections::BTreeSet<&str> = told.iter().map(|m| m.delivery_id.as_str()).collect();
-    assert_eq!(ids.len(), told.len());
-    assert!(told.len() < 60, "{} messages", told.len());
+    assert!(notified.iter().all(|m| nightbell::notify::named_size(&m.alerts) <= ROOM));
+    let ids: std::collections::BTreeSet<&str> = notified.iter().map(|m| m.delivery_id.as_str()).collect();
+    assert_eq!(ids.len(), notified.len());
+    assert!(notified.len() < 60, "{} messages", notified.len());
 }
 
-/// A group with more alerts than one message can name is told in parts, one after the other; other groups' messages stay as they are.
+/// A group with more alerts than one message can name is notified in parts, one after the other; other groups' messages stay as they are.
 #[tokio::test]
-async fn a_message_too_large_to_name_its_alerts_is_told_in_parts() {
+async fn a_message_too_large_to_name_its_alerts_is_notified_in_parts() {
     let state = State::in_memory().await.expect("a database");
     let (mut config, _, _) = scripted();
     let robot =
-        Arc::new(Robot { most: 1000, now: Mutex::new(START), taken: Mutex::default(), told: Mutex::default(), refused: Mutex::new(0) });
+        Arc::new(Robot { most: 1000, now: Mutex::new(START), taken: Mutex::default(), notified: Mutex::default(), refused: Mutex::new(0) });
     config.receivers[0].integrations[0].notifier = robot.clone();
     let (mut dispatch, mut deliverer) = dispatch(&config, &state).await;
     let many = (0..3000).map(|n| Incoming::from(alert(&format!("alertname=A n={n}"), at(0), None, at(0))));
     dispatch.put(many.chain(firing("alertname=B n=x", at(0))).collect(), at(0)).await;
     dispatch.flush(at(1)).await;
     while deliverer.step(at(1)).await != Step::Idle {}
-    let told = robot.told.lock();
-    assert_eq!(heard(&told, AlertStatus::Firing).len(), 3001);
-    assert!(told.iter().all(|m| nightbell::notify::named_size(&m.alerts) <= ROOM));
-    let of_b: Vec<usize> = told.iter().enumerate().filter(|(_, m)| m.group_key.contains("\"B\"")).map(|(i, _)| i).collect();
-    assert_eq!(of_b, [told.len() - 1], "the parts come one after the other");
-    assert_eq!((told[0].digest, told[told.len() - 1].digest), (1, 0));
+    let notified = robot.notified.lock();
+    assert_eq!(heard(&notified, AlertStatus::Firing).len(), 3001);
+    assert!(notified.iter().all(|m| nightbell::notify::named_size(&m.alerts) <= ROOM));
+    let of_b: Vec<usize> = notified.iter().enumerate().filter(|(_, m)| m.group_key.contains("\"B\"")).map(|(i, _)| i).collect();
+    assert_eq!(of_b, [notified.len() - 1], "the parts come one after the other");
+    assert_eq!((notified[0].digest, notified[notified.len() - 1].digest), (1, 0));
 }
 
 /// SEMANTICS 152 [choice]: a message is tried beyond its flush, for `give_up_after`; then it becomes a dead letter that says why.

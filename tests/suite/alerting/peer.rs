@@ -94,14 +94,14 @@ fn played(program: &std::path::Path, timeline: &Timeline) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder");
     let sink = HttpSink::start([Reply::Answer(200, "", "ok")]);
     let peer = Peer::start(program, folder.path(), &timeline.config.replace("http://127.0.0.1:9/", &sink.url));
-    let (begin, mut lives, mut told) = (Instant::now(), Lives::new(), Vec::new());
+    let (begin, mut lives, mut notified) = (Instant::now(), Lives::new(), Vec::new());
     let mut listen = |until: Duration| {
         while begin.elapsed() < until {
             std::thread::sleep(Duration::from_millis(20));
             let requests = sink.requests();
-            let new = requests[told.len()..].iter();
+            let new = requests[notified.len()..].iter();
             let lines: Vec<String> = new.map(|r| line(&serde_json::from_str(&r.body).expect("JSON"), begin.elapsed())).collect();
-            told.extend(lines);
+            notified.extend(lines);
         }
     };
     for event in &timeline.events {
@@ -109,8 +109,8 @@ fn played(program: &std::path::Path, timeline: &Timeline) -> Vec<String> {
         happen(&peer, event, &mut lives);
     }
     listen(duration(&timeline.until) + Duration::from_millis(500));
-    told.sort();
-    told
+    notified.sort();
+    notified
 }
 
 #[test]
@@ -123,11 +123,11 @@ fn alertmanager_sends_what_the_timelines_say() {
         let players: Vec<_> = theirs.iter().map(|(name, timeline)| (name, timeline, scope.spawn(|| played(&program, timeline)))).collect();
         let mut wrong = Vec::new();
         for (name, timeline, player) in players {
-            let told = player.join().expect("played");
+            let notified = player.join().expect("played");
             let mut wanted = timeline.expect.clone();
             wanted.sort();
-            if told != wanted {
-                wrong.push(format!("{name}\ngot:\n  {}\nwanted:\n  {}", told.join("\n  "), wanted.join("\n  ")));
+            if notified != wanted {
+                wrong.push(format!("{name}\ngot:\n  {}\nwanted:\n  {}", notified.join("\n  "), wanted.join("\n  ")));
             }
         }
         println!("{} timelines, {} differ", theirs.len(), wrong.len());

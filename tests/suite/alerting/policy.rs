@@ -65,8 +65,8 @@ fn busy() -> Answer {
     Answer::Refuse(NotifyError::retryable(Reason::ServerError, "503"))
 }
 
-fn firing(told: &[Notification]) -> Vec<String> {
-    heard(told, AlertStatus::Firing).into_iter().collect()
+fn firing(notified: &[Notification]) -> Vec<String> {
+    heard(notified, AlertStatus::Firing).into_iter().collect()
 }
 
 const FALLBACK: &str = "\
@@ -76,41 +76,41 @@ receivers:
 - {name: boss, fallback: ops, fallback_after: 5m, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}
 ";
 
-/// A receiver that is down for `fallback_after` loses its messages to its fallback, once each; when it is back, it is told itself.
+/// A receiver that is down for `fallback_after` loses its messages to its fallback, once each; when it is back, it is notified itself.
 #[tokio::test]
-async fn the_fallback_is_told_when_the_receiver_is_down_for_the_set_time() {
-    let (config, told) = deliveries(FALLBACK);
+async fn the_fallback_is_notified_when_the_receiver_is_down_for_the_set_time() {
+    let (config, notified) = deliveries(FALLBACK);
     let mut world = World::new(&config).await;
     world.fire(&["alertname=A n=1", "alertname=B n=2"], None, at(0)).await;
-    told[0].script.lock().extend((0..4).map(|_| busy()));
+    notified[0].script.lock().extend((0..4).map(|_| busy()));
     assert!(matches!(world.deliver(0, at(0)).await, Step::Pause(_)));
     assert!(matches!(world.deliver(0, at(299)).await, Step::Pause(_)));
     assert_eq!(world.deliver(1, at(299)).await, Step::Idle, "not yet");
     assert!(matches!(world.deliver(0, at(300)).await, Step::Pause(_)), "it is still tried with care");
     assert_eq!(world.deliver(1, at(300)).await, Step::Idle);
-    assert_eq!(firing(&told[1].told.lock()), ["1", "2"]);
-    assert_eq!(told[1].told.lock()[0].stands_in_for, ["ops"]);
+    assert_eq!(firing(&notified[1].notified.lock()), ["1", "2"]);
+    assert_eq!(notified[1].notified.lock()[0].stands_in_for, ["ops"]);
     assert_eq!(world.state.outbox(10).await.expect("read"), []);
 
     world.fire(&["alertname=C n=3"], None, at(310)).await;
     assert!(matches!(world.deliver(0, at(310)).await, Step::Pause(_)), "one attempt, which fails");
     assert_eq!(world.deliver(1, at(310)).await, Step::Idle);
-    assert_eq!(firing(&told[1].told.lock()), ["1", "2", "3"]);
+    assert_eq!(firing(&notified[1].notified.lock()), ["1", "2", "3"]);
 
     world.fire(&["alertname=D n=4"], None, at(400)).await;
     assert_eq!(world.deliver(0, at(400)).await, Step::Idle);
-    assert_eq!(firing(&told[0].told.lock()), ["4"]);
+    assert_eq!(firing(&notified[0].notified.lock()), ["4"]);
 }
 
 /// A refusal for good needs no waiting; and a message that went round all receivers stays with the last one.
 #[tokio::test]
 async fn a_permanent_refusal_goes_to_the_fallback_at_once_and_never_back() {
-    let (config, told) = deliveries(FALLBACK);
+    let (config, notified) = deliveries(FALLBACK);
     let mut world = World::new(&config).await;
     world.fire(&["alertname=A n=1"], None, at(0)).await;
     let gone = || Answer::Refuse(NotifyError::permanent(Reason::Auth, "403"));
-    told[0].script.lock().push_back(gone());
-    told[1].script.lock().push_back(gone());
+    notified[0].script.lock().push_back(gone());
+    notified[1].script.lock().push_back(gone());
     assert_eq!(world.deliver(0, at(0)).await, Step::Idle);
     assert_eq!(world.deliver(1, at(0)).await, Step::Idle);
     let letters = world.state.dead_letters(10).await.expect("read");
@@ -121,7 +121,7 @@ async fn a_permanent_refusal_goes_to_the_fallback_at_once_and_never_back() {
 /// Warnings of the night come as one digest in the morning, ended ones as ended; what is critical, or of no known severity, comes at once.
 #[tokio::test]
 async fn quiet_hours_hold_what_is_not_critical_and_one_digest_follows() {
-    let (config, told) = deliveries(
+    let (config, notified) = deliveries(
         "\
 route: {receiver: ops, group_by: [alertname], group_wait: 0s, group_interval: 1m}
 time_intervals: [{name: night, time_intervals: [{times: [{start_time: '00:00', end_time: '06:00'}]}]}]
@@ -132,19 +132,19 @@ receivers: [{name: ops, quiet_hours: [night], webhook_configs: [{url: 'http://12
     let all = ["alertname=A n=1 severity=warning", "alertname=B n=2 severity=info", "alertname=C n=3 severity=critical", "alertname=D n=4"];
     world.fire(&all, None, at(0)).await;
     assert_eq!(world.deliver(0, at(1)).await, Step::Idle);
-    assert_eq!(firing(&told[0].told.lock()), ["3", "4"]);
+    assert_eq!(firing(&notified[0].notified.lock()), ["3", "4"]);
     world.fire(&all[..1], Some(at(60)), at(60)).await;
     assert_eq!(world.deliver(0, at(6 * 3600 - 1)).await, Step::Idle);
-    assert_eq!(told[0].told.lock().len(), 2, "still night");
+    assert_eq!(notified[0].notified.lock().len(), 2, "still night");
     assert_eq!(world.deliver(0, at(6 * 3600)).await, Step::Idle);
-    let told = told[0].told.lock();
-    assert_eq!((told.len(), told[2].digest), (3, 2));
-    let signs: Vec<(&str, AlertStatus)> = told[2].alerts.iter().map(|a| (a.label("n"), a.status)).collect();
+    let notified = notified[0].notified.lock();
+    assert_eq!((notified.len(), notified[2].digest), (3, 2));
+    let signs: Vec<(&str, AlertStatus)> = notified[2].alerts.iter().map(|a| (a.label("n"), a.status)).collect();
     assert_eq!(signs, [("1", AlertStatus::Resolved), ("2", AlertStatus::Firing)]);
 }
 
 #[test]
-fn mistakes_in_a_receivers_own_keys_are_told_at_load() {
+fn mistakes_in_a_receivers_own_keys_are_notified_at_load() {
     for (keys, wanted) in [
         ("fallback: nobody", "fallback \"nobody\" of receiver \"ops\" is not another receiver; there is other"),
         ("fallback: ops", "fallback \"ops\" of receiver \"ops\" is not another receiver; there is other"),
@@ -214,18 +214,18 @@ receivers:
 ";
 
 impl World {
-    /// Flushes on every tick up to `until`, every message delivered at once: what each integration was told, and when.
+    /// Flushes on every tick up to `until`, every message delivered at once: what each integration was notified, and when.
     async fn play(&mut self, until: u64) -> Vec<(u64, String, String, usize)> {
-        let mut told = Vec::new();
+        let mut notified = Vec::new();
         while let Some(due) = self.dispatch.next_due().filter(|due| *due <= at(until)) {
             self.dispatch.flush(due).await;
             for row in self.state.outbox(100).await.expect("read") {
                 let message: Notification = serde_json::from_str(&row.body).expect("a message");
-                told.push((due.since(START).as_secs(), message.receiver, message.reason, message.alerts.len()));
+                notified.push((due.since(START).as_secs(), message.receiver, message.reason, message.alerts.len()));
                 self.state.remove_message(&row.delivery_id).await.expect("removed");
             }
         }
-        told
+        notified
     }
 
     /// Another process goes on from the same database.
@@ -234,12 +234,12 @@ impl World {
     }
 }
 
-fn said(told: &[(u64, String, String, usize)]) -> Vec<String> {
-    told.iter().map(|(at, receiver, reason, _)| format!("{at} {receiver}: {reason}")).collect()
+fn said(notified: &[(u64, String, String, usize)]) -> Vec<String> {
+    notified.iter().map(|(at, receiver, reason, _)| format!("{at} {receiver}: {reason}")).collect()
 }
 
 /// A critical alert that nobody acknowledges goes to the next contact, and to the next; a restart between them changes nothing; all who
-/// were told hear of its end. A warning goes nowhere else.
+/// were notified hear of its end. A warning goes nowhere else.
 #[tokio::test]
 async fn an_unacknowledged_critical_alert_goes_to_the_next_contact() {
     let (config, _) = deliveries(ESCALATION);
@@ -281,7 +281,7 @@ async fn an_acknowledgement_ends_the_escalation_of_this_firing() {
     assert_eq!(said(&world.play(6000).await), ["5000 oncall: first notification", "5900 deputy: not acknowledged in time"]);
 }
 
-/// A silenced alert is nobody's to wake; when the silence is over, the next contact is told.
+/// A silenced alert is nobody's to wake; when the silence is over, the next contact is notified.
 #[tokio::test]
 async fn a_silenced_alert_is_not_escalated() {
     let (config, _) = deliveries(ESCALATION);
@@ -299,9 +299,9 @@ async fn a_silenced_alert_is_not_escalated() {
         annotations: Vec::new(),
     };
     world.dispatch.set_silence(silence, at(100)).await.expect("silenced");
-    let told = world.play(1700).await;
-    assert_eq!(told.len(), 1);
-    assert!((1500..1520).contains(&told[0].0) && told[0].1 == "deputy", "{told:?}");
+    let notified = world.play(1700).await;
+    assert_eq!(notified.len(), 1);
+    assert!((1500..1520).contains(&notified[0].0) && notified[0].1 == "deputy", "{notified:?}");
 }
 
 /// Acknowledgement with the program itself: the message has a link that only its holder can make; opening it changes nothing, its button does; so does
@@ -353,13 +353,13 @@ fn alerts_are_acknowledged_by_link_and_by_command() {
     assert_eq!(run("Up"), (Some(1), "nightbell: no alert fires that has these labels\n".into()));
 }
 
-/// A template that fails in an address leaves nowhere to send to. Then the fallback is told, without one the default receiver; and
+/// A template that fails in an address leaves nowhere to send to. Then the fallback is notified, without one the default receiver; and
 /// where that is the receiver itself, the message stays as a dead letter and raises an alert.
 #[tokio::test]
 async fn an_address_that_a_template_fails_to_make_does_not_swallow_the_message() {
     let receiver = |name: &str, more: &str, url: &str| format!("- {{name: {name}, {more} webhook_configs: [{{url: '{url}'}}]}}\n");
     let broken = "http://127.0.0.1:9/{{ .Nope }}";
-    for (fallback, told) in [("fallback: boss,", "boss"), ("", "ops"), ("root", "")] {
+    for (fallback, notified) in [("fallback: boss,", "boss"), ("", "ops"), ("root", "")] {
         let root = if fallback == "root" { "team" } else { "ops" };
         let fallback = fallback.trim_start_matches("root");
         let yaml = format!(
@@ -376,13 +376,13 @@ async fn an_address_that_a_template_fails_to_make_does_not_swallow_the_message()
             assert_eq!(world.deliver(index, at(0)).await, Step::Idle);
         }
         let by: Vec<&str> =
-            ["team", "ops", "boss"].into_iter().zip(&scripted).filter(|(_, s)| !s.told.lock().is_empty()).map(|(n, _)| n).collect();
-        assert_eq!(by, told.split_terminator(' ').collect::<Vec<_>>(), "{yaml}");
-        for message in scripted.iter().flat_map(|s| s.told.lock().clone()) {
+            ["team", "ops", "boss"].into_iter().zip(&scripted).filter(|(_, s)| !s.notified.lock().is_empty()).map(|(n, _)| n).collect();
+        assert_eq!(by, notified.split_terminator(' ').collect::<Vec<_>>(), "{yaml}");
+        for message in scripted.iter().flat_map(|s| s.notified.lock().clone()) {
             assert_eq!(message.stands_in_for, ["team"], "it says for whom");
         }
         let letters = world.state.dead_letters(10).await.expect("read");
-        assert_eq!(letters.len(), usize::from(told.is_empty()));
+        assert_eq!(letters.len(), usize::from(notified.is_empty()));
         assert!(letters.iter().all(|letter| letter.error.starts_with("template of \"url\": ")), "{letters:?}");
     }
 }
@@ -391,33 +391,33 @@ async fn an_address_that_a_template_fails_to_make_does_not_swallow_the_message()
 #[tokio::test]
 async fn a_dead_letter_is_sent_again_on_request() {
     use nightbell::alerting::SendAgainError;
-    let (config, told) = deliveries(
+    let (config, notified) = deliveries(
         "route: {receiver: ops, group_by: [alertname], group_wait: 0s, group_interval: 1s}\nreceivers:\n- {name: ops, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}\n",
     );
     let mut world = World::new(&config).await;
     world.fire(&["alertname=A n=1", "alertname=B n=2"], None, at(0)).await;
     let gone = || Answer::Refuse(NotifyError::permanent(Reason::Auth, "403"));
-    told[0].script.lock().extend([gone(), gone()]);
+    notified[0].script.lock().extend([gone(), gone()]);
     assert_eq!(world.deliver(0, at(0)).await, Step::Idle);
     let letters = world.state.dead_letters(10).await.expect("read");
     assert_eq!(letters.len(), 2);
     assert!(matches!(world.dispatch.send_again(Some("nothing"), at(5)).await, Err(SendAgainError::Unknown)));
-    // The alert of the first one is over, and that waits to be told.
+    // The alert of the first one is over, and that waits to be notified.
     let name = |letter: &nightbell::state::DeadLetter| letter.message.group_key.contains("\"A\"");
     let first = letters.iter().find(|letter| name(letter)).expect("of A").message.delivery_id.clone();
     world.fire(&["alertname=A n=1"], Some(at(4)), at(5)).await;
     assert_eq!(world.dispatch.send_again(Some(&first), at(6)).await.expect("sent"), 1);
     assert_eq!(world.deliver(0, at(6)).await, Step::Idle);
-    let message = told[0].told.lock().pop().expect("one message");
+    let message = notified[0].notified.lock().pop().expect("one message");
     assert_eq!((message.status, message.alerts.len()), (AlertStatus::Resolved, 1), "the end is younger than the dead letter");
     assert_eq!(world.dispatch.send_again(None, at(7)).await.expect("sent"), 1);
     assert_eq!(world.deliver(0, at(7)).await, Step::Idle);
     let second = letters.iter().find(|letter| !name(letter)).expect("of B").message.delivery_id.clone();
-    assert_eq!(told[0].told.lock().pop().map(|m| m.delivery_id), Some(second));
+    assert_eq!(notified[0].notified.lock().pop().map(|m| m.delivery_id), Some(second));
     assert_eq!((world.state.dead_letters(10).await.expect("read"), world.state.outbox(10).await.expect("read")), (vec![], vec![]));
     // Nobody could send what belongs to no integration.
     world.fire(&["alertname=C n=3"], None, at(8)).await;
-    told[0].script.lock().push_back(gone());
+    notified[0].script.lock().push_back(gone());
     assert_eq!(world.deliver(0, at(8)).await, Step::Idle);
     let id = world.state.dead_letters(10).await.expect("read").remove(0).message.delivery_id;
     let other = read_config("route: {receiver: x}\nreceivers: [{name: x}]\n").expect("valid");

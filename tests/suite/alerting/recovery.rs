@@ -25,7 +25,7 @@ struct Bench {
     dispatch: Dispatch,
 }
 
-/// The alerts of one group each, told again every minute.
+/// The alerts of one group each, notified again every minute.
 fn receiver(action: &str) -> String {
     format!(
         "route: {{receiver: act, group_by: ['...'], group_wait: 1s, group_interval: 10s, repeat_interval: 60s}}\n\
@@ -95,7 +95,7 @@ fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
-/// What an action prints goes into messages: a program, or an endpoint, that repeats what it was told in confidence does not pass it on.
+/// What an action prints goes into messages: a program, or an endpoint, that repeats what it was notified in confidence does not pass it on.
 #[tokio::test]
 async fn an_action_that_prints_its_secrets_does_not_pass_them_on() {
     let sink =
@@ -150,7 +150,7 @@ async fn cool_down_and_limit_hold_for_each_target_and_across_restarts() {
     bench.fire("alertname=Down instance=a", 0, 0).await;
     bench.act(1).await;
     assert_eq!(bench.outcomes().await, [ActionOutcome::Succeeded]);
-    // Told again after a minute: too early. Another target has a cool-down of its own.
+    // Notified again after a minute: too early. Another target has a cool-down of its own.
     bench.fire("alertname=Down instance=b", 65, 65).await;
     bench.act(66).await;
     let log: Vec<(String, ActionOutcome)> = bench.log().await.into_iter().map(|row| (row.target, row.outcome)).collect();
@@ -383,18 +383,18 @@ async fn an_action_is_judged_by_whether_the_alert_fires_on() {
             ]
         );
         let message = bench.messages().await.pop().expect("the end, or a repeat");
-        let told = message.alerts[0].evidence.iter().find_map(|clue| match clue {
+        let notified = message.alerts[0].evidence.iter().find_map(|clue| match clue {
             Clue::Action { output, outcome, helped, .. } => Some((output.as_str(), *outcome, *helped)),
             _ => None,
         });
-        assert_eq!(told, Some(("restarted", ActionOutcome::Succeeded, Some(helps))), "{message:?}");
+        assert_eq!(notified, Some(("restarted", ActionOutcome::Succeeded, Some(helps))), "{message:?}");
         let judged = if helps { "it helped" } else { "it did not help" };
         let text = format!("echo restarted at 2026-01-01T00:00:01.000Z succeeded (exit status 0), {judged}: restarted");
         assert_eq!(message.alerts[0].annotation("recovery"), text, "for those who show annotations");
     }
 }
 
-/// An alert that is over when its turn comes, or was told twice, leads to nothing; alerts of one group that mean one target lead to one action.
+/// An alert that is over when its turn comes, or was notified twice, leads to nothing; alerts of one group that mean one target lead to one action.
 #[tokio::test]
 async fn only_what_still_fires_is_acted_on_and_one_target_once() {
     let mut bench = Bench::new("{command: [echo, x]}").await;
@@ -486,7 +486,7 @@ async fn actions_beside_the_tree_leave_its_messages_as_they_are() {
         alerting.read_recovery(&loader.root(), None);
         loader.finish(alerting)
     };
-    let mut told = Vec::new();
+    let mut notified = Vec::new();
     for yaml in [tree.to_owned(), format!("{tree}{recovery}")] {
         let alerting = Arc::new(read(&yaml).unwrap_or_else(|e| panic!("{e}")));
         let state = State::in_memory().await.expect("a database");
@@ -499,7 +499,7 @@ async fn actions_beside_the_tree_leave_its_messages_as_they_are() {
             bench.act(now).await;
         }
         let rows = bench.state.outbox(100).await.expect("read");
-        told.push(rows.iter().map(|r| (r.integration.clone(), r.group_key.clone(), r.created_at)).collect::<Vec<_>>());
+        notified.push(rows.iter().map(|r| (r.integration.clone(), r.group_key.clone(), r.created_at)).collect::<Vec<_>>());
         let log: Vec<(String, ActionOutcome)> = bench.log().await.into_iter().map(|row| (row.target, row.outcome)).collect();
         let count = |target: &str, outcome| log.iter().filter(|row| **row == (target.to_owned(), outcome)).count();
         if yaml.contains("recovery") {
@@ -510,7 +510,7 @@ async fn actions_beside_the_tree_leave_its_messages_as_they_are() {
         }
         assert_eq!(count("echo 3", ActionOutcome::Succeeded), 0);
     }
-    assert_eq!(told[0], told[1], "the tree's own messages");
+    assert_eq!(notified[0], notified[1], "the tree's own messages");
     for (wrong, problem) in [
         ("recovery: [{name: x, command: [a]}]", "would act on every alert"),
         ("recovery: [{name: ops, matchers: [a=b], command: [a]}]", "is a receiver already"),

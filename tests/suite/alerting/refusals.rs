@@ -64,7 +64,7 @@ impl World {
 
 /// What a receiver accepted, as status and second.
 fn heard(ops: &Scripted) -> Vec<(AlertStatus, i64)> {
-    ops.told.lock().iter().map(|n| (n.status, (n.at_ms - START.0) / 1000)).collect()
+    ops.notified.lock().iter().map(|n| (n.status, (n.at_ms - START.0) / 1000)).collect()
 }
 
 #[tokio::test]
@@ -120,8 +120,8 @@ async fn the_end_of_what_was_never_accepted_is_not_sent() {
     world.fire("alertname=B n=1", Some(at(44)), at(44)).await;
     world.fire("alertname=B n=2", None, at(44)).await;
     world.run(44, 60).await;
-    let told = ops.told.lock();
-    let alerts: Vec<(AlertStatus, &str)> = told.iter().flat_map(|n| &n.alerts).map(|a| (a.status, a.label("n"))).collect();
+    let notified = ops.notified.lock();
+    let alerts: Vec<(AlertStatus, &str)> = notified.iter().flat_map(|n| &n.alerts).map(|a| (a.status, a.label("n"))).collect();
     assert_eq!(alerts, [(AlertStatus::Firing, "2")]);
 }
 
@@ -151,8 +151,8 @@ async fn the_end_of_what_was_accepted_before_is_sent() {
     world.fire("alertname=A n=1", Some(at(9)), at(9)).await;
     world.fire("alertname=A n=2", Some(at(9)), at(9)).await;
     world.run(9, 30).await;
-    let told = ops.told.lock();
-    let alerts: Vec<(AlertStatus, &str)> = told.iter().flat_map(|n| &n.alerts).map(|a| (a.status, a.label("n"))).collect();
+    let notified = ops.notified.lock();
+    let alerts: Vec<(AlertStatus, &str)> = notified.iter().flat_map(|n| &n.alerts).map(|a| (a.status, a.label("n"))).collect();
     assert_eq!(alerts, [(AlertStatus::Firing, "1"), (AlertStatus::Resolved, "1")]);
 }
 
@@ -172,7 +172,7 @@ async fn a_message_that_is_refused_for_now_holds_up_no_other() {
     assert_eq!(world.step(at(4)).await, Step::Idle);
     assert_eq!(heard(&ops), [(AlertStatus::Firing, 4)]);
     world.run(5, 20).await;
-    assert_eq!(ops.told.lock().len(), 3);
+    assert_eq!(ops.notified.lock().len(), 3);
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ const SECONDS: u64 = 400;
 /// Every how many seconds rules are judged; samples of all but `c` change at the same instants.
 const SLOT: u64 = 5;
 
-/// Four ways to be told: at once, after `for`, beyond the end, and urgently.
+/// Four ways to be notified: at once, after `for`, beyond the end, and urgently.
 const RULES: &str = "groups:
 - name: one
   interval: 5s
@@ -141,14 +141,14 @@ enum Manner {
 }
 
 /// One message as people see it: when it came, where, and all that stands in it.
-type Told = (u64, String, String, String);
+type Notified = (u64, String, String, String);
 
 /// Every place; it outlives the processes.
 struct Place {
     name: String,
     manner: Mutex<Manner>,
     second: Mutex<u64>,
-    told: Mutex<Vec<Told>>,
+    notified: Mutex<Vec<Notified>>,
     tried: tokio::sync::Notify,
 }
 
@@ -165,7 +165,7 @@ impl Notifier for Place {
                 let alerts = message.alerts.iter().map(|a| format!("{:?} {} {:?}", a.status, a.label("i"), life(a)));
                 let text = alerts.collect::<Vec<_>>().join("; ");
                 let what = format!("{} {} {}: {text}", message.at_ms - START.0, message.group_key, message.reason);
-                self.told.lock().push((*self.second.lock(), self.name.clone(), message.delivery_id.clone(), what));
+                self.notified.lock().push((*self.second.lock(), self.name.clone(), message.delivery_id.clone(), what));
             }
             if manner != Manner::Well {
                 self.tried.notify_one();
@@ -219,7 +219,7 @@ impl World {
                 name: integration.key.clone(),
                 manner: Mutex::new(Manner::Well),
                 second: Mutex::new(0),
-                told: Mutex::default(),
+                notified: Mutex::default(),
                 tried: tokio::sync::Notify::new(),
             });
             integration.notifier = place.clone();
@@ -348,13 +348,13 @@ impl World {
         }
     }
 
-    async fn run(mut self, mut fate: impl FnMut(u64) -> u64) -> (BTreeSet<Told>, usize, u64) {
+    async fn run(mut self, mut fate: impl FnMut(u64) -> u64) -> (BTreeSet<Notified>, usize, u64) {
         for second in 1..SECONDS {
             self.live(second, &mut fate).await;
         }
-        let told: Vec<Told> = self.places.iter().flat_map(|place| place.told.lock().clone()).collect();
-        let count = told.len();
-        (told.into_iter().collect(), count, self.deaths)
+        let notified: Vec<Notified> = self.places.iter().flat_map(|place| place.notified.lock().clone()).collect();
+        let count = notified.len();
+        (notified.into_iter().collect(), count, self.deaths)
     }
 }
 
@@ -394,10 +394,10 @@ async fn compared(seed: u64, disk: Disk) {
     let whole = Disk::File(folder.path().join("whole.db"));
     let (wanted, count, _) = World::new(whole, samples.clone()).await.run(|_| u64::MAX).await;
     assert!(count > 100, "seed {seed}: only {count} messages");
-    assert_eq!(wanted.len(), count, "seed {seed}: without a death nothing is told twice");
+    assert_eq!(wanted.len(), count, "seed {seed}: without a death nothing is notified twice");
     let mut dice = Dice(seed ^ 0xdead);
     let (got, count, deaths) = World::new(disk, samples).await.run(|sides| dice.roll(sides)).await;
-    let show = |told: Vec<&Told>| told.iter().take(6).map(|t| format!("{t:?}")).collect::<Vec<_>>().join("\n  ");
+    let show = |notified: Vec<&Notified>| notified.iter().take(6).map(|t| format!("{t:?}")).collect::<Vec<_>>().join("\n  ");
     let (missing, extra) = (wanted.difference(&got).collect::<Vec<_>>(), got.difference(&wanted).collect::<Vec<_>>());
     assert!(missing.is_empty() && extra.is_empty(), "seed {seed}\nmissing:\n  {}\nextra:\n  {}", show(missing), show(extra));
     assert!(deaths > 50, "seed {seed}: only {deaths} deaths");

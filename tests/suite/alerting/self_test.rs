@@ -1,4 +1,4 @@
-//! The daily self-test: every receiver gets a marked message that alarms nobody; a way that fails is an alert, told by those that work.
+//! The daily self-test: every receiver gets a marked message that alarms nobody; a way that fails is an alert, notified by those that work.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ impl World {
     }
 }
 
-/// The routes of the alert lead to a receiver that failed itself, so one that works is told; the failure ends with the next test.
+/// The routes of the alert lead to a receiver that failed itself, so one that works is notified; the failure ends with the next test.
 #[tokio::test]
 async fn a_way_that_fails_is_an_alert_that_those_that_work_tell() {
     let (good, bad, pager) = (
@@ -70,11 +70,15 @@ async fn a_way_that_fails_is_an_alert_that_those_that_work_tell() {
     ))
     .await;
     world.test(&["left"]).await;
-    let told = bodies(&good);
-    assert_eq!((&told[0]["status"], &told[0]["commonLabels"]["alertname"]), (&"resolved".into(), &"NightbellTest".into()), "{told:?}");
+    let notified = bodies(&good);
+    assert_eq!(
+        (&notified[0]["status"], &notified[0]["commonLabels"]["alertname"]),
+        (&"resolved".into(), &"NightbellTest".into()),
+        "{notified:?}"
+    );
     assert_eq!(bodies(&pager)[0]["event_action"], "resolve", "no incident is opened");
     assert_eq!(world.fires(), ["bad/webhook/0"]);
-    until("the receiver that works is told", || {
+    until("the receiver that works is notified", || {
         bodies(&good).iter().any(|body| body["commonLabels"]["alertname"] == ALERT && body["commonLabels"]["receiver"] == "bad")
     })
     .await;
@@ -87,7 +91,7 @@ async fn a_way_that_fails_is_an_alert_that_those_that_work_tell() {
     ] {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
-    // It was told of its own failure, too, which it refused.
+    // It was notified of its own failure, too, which it refused.
     until("the bad one was tried", || bad.requests().len() >= 2).await;
     world.test(&["left"]).await;
     assert!(world.fires().is_empty(), "it works again");

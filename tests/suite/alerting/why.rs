@@ -1,4 +1,4 @@
-//! Why an alert was told or not: a fixture for each stage of alerting, with the sentence in both languages.
+//! Why an alert was notified or not: a fixture for each stage of alerting, with the sentence in both languages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,12 +93,12 @@ impl Stage {
 
     /// The stage that counts for the alert `A` and its sentence in both languages, asked at `seconds`.
     async fn why(&self, seconds: u64) -> (String, String, String) {
-        told(&self.account(None).await, seconds)
+        notified(&self.account(None).await, seconds)
     }
 }
 
-fn told(account: &Account, seconds: u64) -> (String, String, String) {
-    let delivery = account.decisive().expect("somebody is to be told");
+fn notified(account: &Account, seconds: u64) -> (String, String, String) {
+    let delivery = account.decisive().expect("somebody is to be notified");
     let about = About { receiver: "ops", at: delivery.at, delivered_at: delivery.delivered_at, now: at(seconds) };
     let name = serde_json::to_value(&delivery.stage).expect("JSON")["stage"].as_str().expect("a name").to_owned();
     (name, sentence(&delivery.stage, about, Language::En), sentence(&delivery.stage, about, Language::Zh))
@@ -138,13 +138,13 @@ async fn a_message_goes_from_written_to_delivered_to_deduplicated() {
     is(
         stage.why(71).await,
         "deduplicated",
-        "Deduplicated: ops was told at 2026-01-01 00:00:10 UTC, delivered at 2026-01-01 00:00:11 UTC; nothing has changed, and it is repeated \
+        "Deduplicated: ops was notified at 2026-01-01 00:00:10 UTC, delivered at 2026-01-01 00:00:11 UTC; nothing has changed, and it is repeated \
          after 2026-01-01 04:00:10 UTC.",
         "已去重：已于 2026-01-01 00:00:10 UTC 通知 ops，于 2026-01-01 00:00:11 UTC 送达；此后没有变化，2026-01-01 04:00:10 UTC 之后才会重复发送。",
     );
     // What was decided then.
     for (instant, wanted) in [(5, "waiting"), (10, "sending"), (60, "delivered"), (70, "deduplicated")] {
-        assert_eq!(told(&stage.account(Some(instant)).await, instant).0, wanted, "at {instant}s");
+        assert_eq!(notified(&stage.account(Some(instant)).await, instant).0, wanted, "at {instant}s");
     }
     let history: Vec<u64> = stage.account(None).await.history.iter().map(|row| row.at.since(START).as_secs()).collect();
     assert_eq!(history, [70, 11, 10, 0]);
@@ -212,7 +212,7 @@ async fn a_receiver_that_fails_is_named_even_when_the_group_was_flushed_again() 
     let wanted = "Receiver failing: ops did not accept the message at 2026-01-01 00:00:11 UTC: connection refused. It is tried again.";
     is(stage.why(12).await, "failing", wanted, "接收者故障：ops 于 2026-01-01 00:00:11 UTC 未接受消息：connection refused。将重试。");
     stage.flush(70).await;
-    assert_eq!(stage.why(71).await.1, wanted, "the log says told, but it was not");
+    assert_eq!(stage.why(71).await.1, wanted, "the log says notified, but it was not");
     stage.deliver(72).await;
     assert_eq!(stage.why(73).await.0, "deduplicated");
 }
@@ -269,7 +269,7 @@ async fn ends_that_nobody_needs_to_hear_of_say_so() {
     );
 }
 
-/// Who is told next because nobody acknowledged the alert is accounted for as all others are.
+/// Who is notified next because nobody acknowledged the alert is accounted for as all others are.
 #[tokio::test]
 async fn the_next_contact_of_an_alert_is_accounted_for() {
     let deputy = "- {name: deputy, webhook_configs: [{url: 'http://127.0.0.1:9/'}]}\n";
@@ -301,7 +301,7 @@ async fn the_next_contact_of_an_alert_is_accounted_for() {
 }
 
 #[tokio::test]
-async fn an_alert_that_flaps_says_when_it_is_told_again() {
+async fn an_alert_that_flaps_says_when_it_is_notified_again() {
     let mut stage = Stage::set("", "flapping: {firings: 2, within: 1m, stable_for: 5m}\n").await;
     stage.fire("alertname=A", 0).await;
     stage.end("alertname=A", 0, 3).await;
@@ -315,7 +315,7 @@ async fn an_alert_that_flaps_says_when_it_is_told_again() {
     is(
         stage.why(71).await,
         "flapping",
-        "Flapping since 2026-01-01 00:00:00 UTC: ops was told so at 2026-01-01 00:00:10 UTC, delivered at 2026-01-01 00:00:11 UTC; it is told \
+        "Flapping since 2026-01-01 00:00:00 UTC: ops was notified of that at 2026-01-01 00:00:10 UTC, delivered at 2026-01-01 00:00:11 UTC; it is notified \
          again when the alert has been stable for 5m.",
         "自 2026-01-01 00:00:00 UTC 起反复抖动：已于 2026-01-01 00:00:10 UTC 通知 ops，于 2026-01-01 00:00:11 UTC 送达；稳定 5m 之后再通知。",
     );
@@ -364,7 +364,7 @@ async fn a_receiver_without_integrations_is_meant_for_nobody() {
     stage.flush(10).await;
     is(
         stage.why(12).await,
-        "nobody_to_tell",
+        "no_integration",
         "Its receiver ops has no integration: it is meant for nobody.",
         "接收者 ops 没有任何集成，不通知任何人。",
     );
@@ -392,8 +392,8 @@ async fn an_alert_that_ended_before_anyone_was_told_says_so() {
     stage.flush(10).await;
     is(
         stage.why(12).await,
-        "ended_untold",
-        "It ended before ops was told of it, so there was nothing to take back.",
+        "ended_unnotified",
+        "It ended before ops was notified of it, so there was nothing to take back.",
         "在通知 ops 之前已恢复，无需再发送。",
     );
 }
@@ -460,7 +460,7 @@ fn every_stage_of_a_rule_has_its_sentence_in_both_languages() {
             "What held it since 2026-01-01 00:00:10 UTC ended at 2026-01-01 00:01:00 UTC.",
             "自 2026-01-01 00:00:10 UTC 起的保持已于 2026-01-01 00:01:00 UTC 结束。",
         ),
-        (Stage::NobodyToTell, "Its receiver ops has no integration: it is meant for nobody.", "接收者 ops 没有任何集成，不通知任何人。"),
+        (Stage::NoIntegration, "Its receiver ops has no integration: it is meant for nobody.", "接收者 ops 没有任何集成，不通知任何人。"),
         (
             Stage::Delivered { resolved: true },
             "Its end was delivered at 2026-01-01 00:01:00 UTC to ops.",

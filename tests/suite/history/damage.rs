@@ -82,7 +82,7 @@ fn flipped_bytes_in_the_log_cost_what_they_touch() {
         assert_subset(&found, &written);
         let lost = count(&written) - count(&found);
         assert!(lost <= 8 * 6, "the flip at {place} costs {lost} samples of {}", count(&written));
-        assert_eq!(store.history().map(|h| h.damaged), Some(1), "the flip at {place} is told");
+        assert_eq!(store.history().map(|h| h.damaged), Some(1), "the flip at {place} is notified");
         drop(store);
         let store = open(&other, START + 24 * STEP);
         assert_eq!(content(&store), found, "what was found good stays");

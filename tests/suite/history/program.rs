@@ -65,8 +65,8 @@ fn scraped_native_histograms_survive_kill_9() {
     let native = [Matcher::new("__name__", MatchOp::Regex, "(native|float|queue)_seconds").expect("valid")];
     let visit = |labels: &Labels, window: Window<'_>| {
         assert_eq!(window.histograms.len(), window.times.len());
-        let told = |histogram: &NativeHistogram| histogram.notation().replace(" counter_reset_hint:not_reset", "");
-        found.insert(labels.to_string(), window.histograms.iter().map(|(_, histogram)| told(histogram)).collect());
+        let notified = |histogram: &NativeHistogram| histogram.notation().replace(" counter_reset_hint:not_reset", "");
+        found.insert(labels.to_string(), window.histograms.iter().map(|(_, histogram)| notified(histogram)).collect());
         ControlFlow::Continue(())
     };
     store.select(&native, Timestamp::MIN, Timestamp::MAX, visit).expect("readable");
@@ -134,7 +134,7 @@ fn what_a_full_disk_refuses_is_written_when_there_is_room() {
         assert!(done.expect("prlimit runs").success());
     };
     limit(&fs::metadata(&segment).expect("a file").len().to_string());
-    wait_until("the failure is told", Duration::from_secs(30), || nightbell.metric("nightbell_history_writable") == Some(0.0));
+    wait_until("the failure is notified", Duration::from_secs(30), || nightbell.metric("nightbell_history_writable") == Some(0.0));
     wait_until("an alert is pending", Duration::from_secs(30), || {
         let alerts = nightbell.json("/api/v1/alerts")["data"]["alerts"].clone();
         alerts.as_array().is_some_and(|all| all.iter().any(|a| a["labels"]["alertname"] == "NightbellHistoryNotWritten"))

@@ -104,7 +104,7 @@ impl Watched {
     }
 
     /// Messages about this alert with this status.
-    fn told(&self, alert: &str, status: &str) -> usize {
+    fn notified(&self, alert: &str, status: &str) -> usize {
         let bodies = self.hook.requests().into_iter().filter_map(|request| serde_json::from_str::<Value>(&request.body).ok());
         bodies.filter(|body| body["commonLabels"]["alertname"] == alert && body["status"] == status).count()
     }
@@ -120,19 +120,19 @@ impl Watched {
 
     /// Everything goes on: collection, rules, messages, repeats, heartbeats; and a value that changes is seen.
     fn goes_on(&self, why: &str) {
-        let (asked, told, beats) = (self.page.heads().len(), self.told("Always", "firing"), self.beat.requests().len());
+        let (asked, notified, beats) = (self.page.heads().len(), self.notified("Always", "firing"), self.beat.requests().len());
         wait_until(&format!("{why}: the target is collected"), DEADLINE, || self.page.heads().len() >= asked + 3);
         wait_until(&format!("{why}: its samples are current"), DEADLINE, || {
             self.now(r#"time() - timestamp(up{job="t"})"#).is_some_and(|age| (0.0..3.0).contains(&age))
         });
         wait_until(&format!("{why}: rules are evaluated"), DEADLINE, || self.now("count_over_time(tick[4s])") >= Some(2.0));
-        wait_until(&format!("{why}: messages are repeated"), DEADLINE, || self.told("Always", "firing") >= told + 2);
+        wait_until(&format!("{why}: messages are repeated"), DEADLINE, || self.notified("Always", "firing") >= notified + 2);
         wait_until(&format!("{why}: the heartbeat goes on"), DEADLINE, || self.beat.requests().len() >= beats + 2);
-        let (hot, cooled) = (self.told("Hot", "firing"), self.told("Hot", "resolved"));
+        let (hot, cooled) = (self.notified("Hot", "firing"), self.notified("Hot", "resolved"));
         self.page.become_(page(1));
-        wait_until(&format!("{why}: an alert ends"), DEADLINE, || self.told("Hot", "resolved") > cooled);
+        wait_until(&format!("{why}: an alert ends"), DEADLINE, || self.notified("Hot", "resolved") > cooled);
         self.page.become_(page(10));
-        wait_until(&format!("{why}: and begins again"), DEADLINE, || self.told("Hot", "firing") > hot);
+        wait_until(&format!("{why}: and begins again"), DEADLINE, || self.notified("Hot", "firing") > hot);
         self.page.become_(Manner::Raw(b"HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n".to_vec()));
         wait_until(&format!("{why}: a dead target is seen"), DEADLINE, || self.now(r#"up{job="t"}"#) == Some(0.0));
         self.page.become_(page(10));
@@ -146,7 +146,7 @@ impl Watched {
         wait_until("the metric counts it", DEADLINE, || {
             self.now(&format!("nightbell_clock_jumps_total{{direction=\"{direction}\"}}")) >= Some(1.0)
         });
-        wait_until("the alert is told", DEADLINE, || self.told("NightbellClockJumped", "firing") > 0);
+        wait_until("the alert is notified", DEADLINE, || self.notified("NightbellClockJumped", "firing") > 0);
         let health = self.nightbell.json("/health");
         assert!(health["status"] == "degraded" && health["clock"].as_str().is_some_and(|text| text.contains("clock")), "{health}");
         let (status, life) = self.nightbell.get("/-/healthy");
@@ -174,7 +174,7 @@ fn a_clock_that_is_set_back_stops_nothing() {
         watched.goes_on(offset);
     }
     watched.says("back");
-    assert_eq!(watched.told("Always", "resolved"), 0, "what fires goes on firing");
+    assert_eq!(watched.notified("Always", "resolved"), 0, "what fires goes on firing");
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn a_clock_that_is_set_forward_stops_nothing() {
         watched.goes_on(offset);
     }
     watched.says("forward");
-    assert_eq!(watched.told("Always", "resolved"), 0, "what fires goes on firing");
+    assert_eq!(watched.notified("Always", "resolved"), 0, "what fires goes on firing");
 }
 
 /// What was sampled at the right time is kept while the clock is years behind, and served when that is mended; both between stop and start.
@@ -251,7 +251,7 @@ fn after_a_pause_the_first_collection_comes_before_the_first_judgement() {
         watched.nightbell.signal("-CONT");
         watched.goes_on("after the pause");
     }
-    assert_eq!(watched.told("Old", "firing"), 0);
+    assert_eq!(watched.notified("Old", "firing"), 0);
 }
 
 /// A clock that shows another year for a moment is said, and not followed.

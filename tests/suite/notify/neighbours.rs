@@ -14,11 +14,11 @@ use crate::servers::http_sink::{HttpSink, Reply};
 
 const OK: Reply = Reply::Answer(200, "", r#"{"ok":true,"code":0,"errcode":0,"status":"success"}"#);
 
-/// A mail server that answers each line by `answer`, after a greeting; gives what it was told in each connection.
+/// A mail server that answers each line by `answer`, after a greeting; gives what it was notified in each connection.
 fn mail_server(answer: fn(&str) -> &'static str) -> (u16, Receiver<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
-    let (tell, told) = channel();
+    let (tell, notified) = channel();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(stream) = stream else { continue };
@@ -48,7 +48,7 @@ fn mail_server(answer: fn(&str) -> &'static str) -> (u16, Receiver<Vec<String>>)
             });
         }
     });
-    (port, told)
+    (port, notified)
 }
 
 fn mail(port: u16, keys: &str) -> Box<dyn Notifier> {
@@ -58,20 +58,20 @@ fn mail(port: u16, keys: &str) -> Box<dyn Notifier> {
     )
 }
 
-fn conversation(told: &Receiver<Vec<String>>) -> Vec<String> {
-    told.recv_timeout(Duration::from_secs(90)).expect("a conversation")
+fn conversation(notified: &Receiver<Vec<String>>) -> Vec<String> {
+    notified.recv_timeout(Duration::from_secs(90)).expect("a conversation")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_knows_no_ehlo_is_greeted_the_older_way() {
-    let (port, told) = mail_server(|line| match line.split(' ').next().unwrap_or("") {
+    let (port, notified) = mail_server(|line| match line.split(' ').next().unwrap_or("") {
         "EHLO" => "502 5.5.1 not implemented",
         "DATA" => "354 go on",
         "QUIT" => "221 bye",
         _ => "250 old.example.org",
     });
     mail(port, "to: ops@example.org").notify(&firing()).await.expect("delivered");
-    let all = [conversation(&told), conversation(&told)].concat();
+    let all = [conversation(&notified), conversation(&notified)].concat();
     let commands: Vec<&str> = all.iter().map(String::as_str).filter(|line| !line.starts_with("QUIT")).collect();
     assert_eq!(commands, ["EHLO me.test", "HELO me.test", "MAIL FROM:<bell@example.org>", "RCPT TO:<ops@example.org>", "DATA"]);
     let strict = build("email", &format!("receiver: {{smarthost: '127.0.0.1:{port}', from: a@b.c, to: d@e.f}}"));
@@ -82,28 +82,28 @@ async fn a_server_that_knows_no_ehlo_is_greeted_the_older_way() {
 /// A domain has a form that every server knows; a name before the `@` that is not ASCII has not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn foreign_domains_go_out_in_ascii_and_foreign_names_only_where_they_may() {
-    let (port, told) = mail_server(|line| match line.split(' ').next().unwrap_or("") {
+    let (port, notified) = mail_server(|line| match line.split(' ').next().unwrap_or("") {
         "DATA" => "354 go on",
         "QUIT" => "221 bye",
         _ => "250 mx.example.org",
     });
-    mail(port, "to: 'ops@bücher.test, jürgen@lab.test'").notify(&firing()).await.expect("the one who can be told is told");
-    let said = conversation(&told);
+    mail(port, "to: 'ops@bücher.test, jürgen@lab.test'").notify(&firing()).await.expect("the one who can be notified is notified");
+    let said = conversation(&notified);
     assert_eq!(said[1..4], ["MAIL FROM:<bell@example.org>", "RCPT TO:<ops@xn--bcher-kva.test>", "DATA"]);
     let error = mail(port, "to: jürgen@lab.test").notify(&firing()).await.expect_err("nobody is left");
     assert!(!error.retryable && error.reason == Reason::Rejected && error.to_string().contains("SMTPUTF8"), "{error}");
-    assert_eq!(conversation(&told).last().map(String::as_str), Some("QUIT"));
+    assert_eq!(conversation(&notified).last().map(String::as_str), Some("QUIT"));
 
-    let (port, told) = mail_server(|line| match line.split(' ').next().unwrap_or("") {
+    let (port, notified) = mail_server(|line| match line.split(' ').next().unwrap_or("") {
         "EHLO" => "250-mx.example.org\r\n250 SMTPUTF8",
         "DATA" => "354 go on",
         "QUIT" => "221 bye",
         _ => "250 ok",
     });
     mail(port, "to: jürgen@bücher.test").notify(&firing()).await.expect("delivered");
-    assert_eq!(conversation(&told)[1..3], ["MAIL FROM:<bell@example.org> SMTPUTF8", "RCPT TO:<jürgen@xn--bcher-kva.test>"]);
+    assert_eq!(conversation(&notified)[1..3], ["MAIL FROM:<bell@example.org> SMTPUTF8", "RCPT TO:<jürgen@xn--bcher-kva.test>"]);
     mail(port, "to: ops@bücher.test").notify(&firing()).await.expect("delivered");
-    assert_eq!(conversation(&told)[1..3], ["MAIL FROM:<bell@example.org>", "RCPT TO:<ops@xn--bcher-kva.test>"]);
+    assert_eq!(conversation(&notified)[1..3], ["MAIL FROM:<bell@example.org>", "RCPT TO:<ops@xn--bcher-kva.test>"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -138,9 +138,9 @@ async fn a_server_that_refuses_is_left_with_a_farewell() {
                 }
             },
         };
-        let (port, told) = mail_server(answer);
+        let (port, notified) = mail_server(answer);
         mail(port, "to: ops@example.org").notify(&firing()).await.expect_err("refused");
-        assert_eq!(conversation(&told).last().map(String::as_str), Some("QUIT"), "{refused}");
+        assert_eq!(conversation(&notified).last().map(String::as_str), Some("QUIT"), "{refused}");
     }
 }
 

@@ -103,7 +103,7 @@ async fn slack_gets_the_picture_as_a_file_in_the_messages_thread() {
 }
 
 #[tokio::test]
-async fn whatever_goes_wrong_with_slacks_file_the_message_is_told_once() {
+async fn whatever_goes_wrong_with_slacks_file_the_message_is_notified_once() {
     let refused = || Reply::Answer(200, "", r#"{"ok":false,"error":"internal_error"}"#);
     let elsewhere = || Reply::Answer(200, "", r#"{"ok":true,"upload_url":"http://192.0.2.1/x","file_id":"F1"}"#);
     let cases: Vec<(Vec<Reply>, Reply)> = vec![

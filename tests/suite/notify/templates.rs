@@ -116,9 +116,9 @@ async fn every_receiver_tells_of_a_template_that_failed() {
     }
 }
 
-/// Where a template fails in an address there is nowhere to send to: that is told as a template's failure, so that others are told instead.
+/// Where a template fails in an address there is nowhere to send to: that is notified as a template's failure, so that others are notified instead.
 #[tokio::test]
-async fn forty_broken_templates_in_addresses_are_told_as_such() {
+async fn forty_broken_templates_in_addresses_are_notified_as_such() {
     for (name, keys) in [
         ("webhook", "url: 'http://127.0.0.1:9/TEMPLATE'"),
         ("email", "to: 'TEMPLATE', from: a@b.c, smarthost: '127.0.0.1:9'"),

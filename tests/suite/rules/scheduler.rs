@@ -22,7 +22,7 @@ async fn the_scheduler_keeps_alerts_across_restarts_and_counts_missed_slots() {
     let script = Arc::new(Script::default());
     script.set("m", Ok(vec![hit("x", 1.0)]));
     let definition = || vec![group(vec![Rule::Alerting(alert("A", 120, 0))])];
-    let (first, mut told, telemetry) = scheduler(&script, &state);
+    let (first, mut notified, telemetry) = scheduler(&script, &state);
     first.reload(definition(), Settings::default(), Timestamp(1)).await.expect("reload");
     let standing = first.standings("A", &[], None);
     assert_eq!((standing.len(), standing[0].stage.clone()), (1, Some(Stage::NotEvaluated)), "nobody has looked yet");
@@ -34,10 +34,10 @@ async fn the_scheduler_keeps_alerts_across_restarts_and_counts_missed_slots() {
         "{}",
         telemetry.encode()
     );
-    let alerts = told.recv().await.expect("alerts");
+    let alerts = notified.recv().await.expect("alerts");
     assert_eq!((alerts[0].name(), alerts[0].starts_at.0), ("A", 240_000));
 
-    let (second, mut told, _telemetry) = scheduler(&script, &state);
+    let (second, mut notified, _telemetry) = scheduler(&script, &state);
     second.reload(definition(), Settings::default(), Timestamp(300_001)).await.expect("reload");
     second.restore(Timestamp(300_001)).await.expect("restore");
     let snapshot = second.snapshot();
@@ -45,17 +45,17 @@ async fn the_scheduler_keeps_alerts_across_restarts_and_counts_missed_slots() {
     assert_eq!((rule.alerts[0].state, rule.alerts[0].active_at.0), (AlertState::Firing, 60_000));
     script.set("m", Ok(Vec::new()));
     second.tick(Timestamp(360_000)).await.expect("tick");
-    let alerts = told.recv().await.expect("the end");
+    let alerts = notified.recv().await.expect("the end");
     assert_eq!((alerts[0].starts_at.0, alerts[0].ends_at), (240_000, Some(Timestamp(360_000))));
 
     script.set("m", Ok(vec![hit("x", 1.0)]));
     second.tick(Timestamp(420_000)).await.expect("tick");
     second.tick(Timestamp(540_000)).await.expect("tick");
-    told.recv().await.expect("firing again");
-    let (third, mut told, _telemetry) = scheduler(&script, &state);
+    notified.recv().await.expect("firing again");
+    let (third, mut notified, _telemetry) = scheduler(&script, &state);
     third.reload(Vec::new(), Settings::default(), Timestamp(600_000)).await.expect("reload");
     third.restore(Timestamp(600_000)).await.expect("restore");
-    let alerts = told.recv().await.expect("the end of a rule that is gone");
+    let alerts = notified.recv().await.expect("the end of a rule that is gone");
     assert_eq!(alerts[0].ends_at, Some(Timestamp(600_000)));
     assert!(state.rule_alerts().await.expect("rows").is_empty());
 }
@@ -66,19 +66,19 @@ async fn the_scheduler_keeps_alerts_across_restarts_and_counts_missed_slots() {
 async fn a_slot_before_the_first_evaluation_is_not_judged_after_it() {
     let script = Arc::new(Script::default());
     let state = State::in_memory().await.expect("a database");
-    let (scheduler, mut told, _telemetry) = scheduler(&script, &state);
+    let (scheduler, mut notified, _telemetry) = scheduler(&script, &state);
     let settings = Settings { phase: Duration::from_millis(500), ..Settings::default() };
     // The slot 60.0 is judged at 60.5; the first collection ended at 60.3.
     scheduler.reload(vec![group(vec![Rule::Alerting(alert("A", 0, 0))])], settings, Timestamp(60_100)).await.expect("reload");
     scheduler.restore(Timestamp(60_100)).await.expect("restore");
     script.set("m", Ok(vec![hit("x", 1.0)]));
     scheduler.evaluate_all(Timestamp(60_300)).await.expect("evaluate");
-    assert_eq!(told.try_recv().expect("it fires")[0].starts_at.0, 60_300);
+    assert_eq!(notified.try_recv().expect("it fires")[0].starts_at.0, 60_300);
     script.set("m", Ok(Vec::new()));
     scheduler.tick(Timestamp(60_500)).await.expect("tick");
-    assert!(told.try_recv().is_err(), "at 60.0 nothing was known of it");
+    assert!(notified.try_recv().is_err(), "at 60.0 nothing was known of it");
     scheduler.tick(Timestamp(120_500)).await.expect("tick");
-    assert_eq!(told.try_recv().expect("its end")[0].ends_at, Some(Timestamp(120_000)));
+    assert_eq!(notified.try_recv().expect("its end")[0].ends_at, Some(Timestamp(120_000)));
 }
 
 /// Answers like a [`Script`], but holds the answer to one expression until it is let go.
@@ -134,7 +134,7 @@ async fn reload_and_stop_wait_for_one_rule_only() {
         script.set("first", Ok(vec![hit("x", 1.0)]));
         let held = Arc::new(Held { script: script.clone(), hold: "first", asked: Mutex::default(), reached, go: Mutex::new(go) });
         let state = State::in_memory().await.expect("a database");
-        let (sender, _told) = mpsc::channel(16);
+        let (sender, _notified) = mpsc::channel(16);
         let backend: Arc<dyn Backend> = held.clone();
         let scheduler = Arc::new(Scheduler::new(backend, state, sender, &Telemetry::new()));
         scheduler.reload(vec![three("third"), other()], Settings::default(), Timestamp(1)).await.expect("reload");
