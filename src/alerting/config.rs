@@ -107,7 +107,7 @@ pub struct Integration {
 }
 
 impl Integration {
-    /// Whether it opens incidents at a place that keeps them open until it hears of the end.
+    /// Whether it opens incidents at a service that keeps them open until it hears of the end.
     pub fn is_pager(&self) -> bool {
         self.send_resolved && self.notifier.action().is_none() && self.notifier.digest() == Digest::Never
     }

@@ -1,8 +1,8 @@
 //! Delivery: one task for each integration takes its messages from the outbox, in order, until the receiver has accepted each.
 //!
 //! The backlog lies in the database; a task holds one message. A failed attempt is retried after 500 ms, then ever later up to a minute
-//! (or when the place says so), up to the age at which it is given up. Messages of other groups take their turn meanwhile, and messages of
-//! one group that pile up become one. Where there are more than the place takes, all become one digest (see [`super::digest`]).
+//! (or when the service says so), up to the age at which it is given up. Messages of other groups take their turn meanwhile, and messages of
+//! one group that pile up become one. Where there are more than the service takes, all become one digest (see [`super::digest`]).
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
@@ -27,7 +27,7 @@ use crate::model::{ActionOutcome, Stage, Timestamp, clock, format_duration};
 use crate::notify::{Digest, Notification, NotifyError, Reason, Recipients, counting_failed_templates, remembering};
 use crate::state::{DeadLetter, DecisionRow, Error, OutboxRow, State};
 
-/// First and longest wait of a message that the place may take later, while it takes others.
+/// First and longest wait of a message that the service may take later, while it takes others.
 const APART: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
 /// Longest time after which it is written down who has a delivery to several recipients.
 const SERVED: Duration = Duration::from_secs(1);
@@ -35,13 +35,13 @@ const SERVED: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause of our own choice.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Longest pause that a place may ask for.
+/// Longest pause that a service may ask for.
 pub(super) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// Most messages of one group that are merged at once.
 const MERGE: i64 = 64;
 /// Messages that are read at once for a digest.
 const CHUNK: i64 = 100;
-/// How long a place's refusal for too many messages tells us what it takes in a minute.
+/// How long a service's refusal for too many messages tells us what it takes in a minute.
 const LEARNED: Duration = Duration::from_secs(3600);
 /// A minute, and a second for the way.
 const MINUTE: Duration = Duration::from_secs(61);
@@ -67,7 +67,7 @@ pub struct Deliverer {
     pub(super) metrics: Metrics,
     pub(super) memory: Arc<Mutex<Dispatcher>>,
     pub(super) labels: IntegrationLabels,
-    /// Place of the last message that was tried; the next one after it is next.
+    /// Position of the last message that was tried; the next one after it is next.
     cursor: i64,
     failures: u32,
     last_error: Option<Reason>,
@@ -82,7 +82,7 @@ pub struct Deliverer {
     pub(super) fallbacks: Fallbacks,
 }
 
-/// What a place has shown of its own limit.
+/// What a service has shown of its own limit.
 #[derive(Default)]
 struct Pace {
     /// When it accepted messages, within the last minute.
@@ -105,7 +105,7 @@ impl Pace {
         }
     }
 
-    /// The place refused because of too many messages.
+    /// The service refused because of too many messages.
     fn refused(&mut self, now: Timestamp) {
         self.forget(now);
         self.learned = Some((self.accepted.len().max(1), now + LEARNED));
@@ -138,8 +138,8 @@ pub enum Step {
 
 struct Waiting {
     message: OutboxRow,
-    /// Its place in the outbox; `None` when it is in memory alone.
-    place: Option<i64>,
+    /// Its position in the outbox; `None` when it is in memory alone.
+    position: Option<i64>,
 }
 
 impl Deliverer {
@@ -225,7 +225,7 @@ impl Deliverer {
             Err(()) => return Step::Look,
         };
         if self.mailbox.done.lock().contains(&waiting.message.delivery_id) {
-            self.cursor = waiting.place.unwrap_or(self.cursor);
+            self.cursor = waiting.position.unwrap_or(self.cursor);
             return if self.leave(&waiting.message, &[]).await { Step::Done } else { Step::Look };
         }
         let (waiting, notification) = match self.merged(waiting, quiet).await {
@@ -241,7 +241,7 @@ impl Deliverer {
         }
         let notifier = Arc::clone(&self.integration.notifier);
         if let Some(action) = notifier.action() {
-            self.cursor = waiting.place.unwrap_or(self.cursor);
+            self.cursor = waiting.position.unwrap_or(self.cursor);
             return self.act(action, &waiting.message, &notification, now).await;
         }
         let (waiting, notification, parted) = self.folded(waiting, notification, ready).await;
@@ -249,7 +249,7 @@ impl Deliverer {
         let result = self.attempt(&notification).await;
         // The rest of a message is next after its first part; a message that came too early goes first again.
         let again = parted || result.as_ref().is_err_and(|e| e.reason == Reason::RateLimited);
-        self.cursor = waiting.place.map_or(self.cursor, |place| if again { place - 1 } else { place });
+        self.cursor = waiting.position.map_or(self.cursor, |position| if again { position - 1 } else { position });
         self.settle(waiting, &notification, result, now).await
     }
 
@@ -275,10 +275,10 @@ impl Deliverer {
         let in_memory = || {
             let unsaved = self.mailbox.unsaved.lock();
             let ready = |row: &&OutboxRow| !(row.held && quiet || self.mailbox.is_put_off(&row.delivery_id, now));
-            unsaved.iter().find(ready).cloned().map(|message| Waiting { message, place: None })
+            unsaved.iter().find(ready).cloned().map(|message| Waiting { message, position: None })
         };
         match found {
-            Ok(Some((place, message))) => Ok(Some(Waiting { message, place: Some(place) })),
+            Ok(Some((position, message))) => Ok(Some(Waiting { message, position: Some(position) })),
             Ok(None) => Ok(in_memory()),
             Err(error) => {
                 debug!(receiver = self.integration.receiver, notifier = self.integration.kind, %error, "Outbox cannot be read.");
@@ -292,7 +292,7 @@ impl Deliverer {
         loop {
             let found = self.state.next_message(&self.integration.key, after, !quiet).await?;
             match found {
-                Some((place, row)) if self.mailbox.is_put_off(&row.delivery_id, now) => after = place,
+                Some((position, row)) if self.mailbox.is_put_off(&row.delivery_id, now) => after = position,
                 found => return Ok(found),
             }
         }
@@ -304,20 +304,21 @@ impl Deliverer {
             Ok(own) => own,
             Err(error) => return Err((waiting, error.to_string())),
         };
-        let Some(place) = waiting.place else { return Ok((waiting, own)) };
+        let Some(position) = waiting.position else { return Ok((waiting, own)) };
         let beside = self.state.group_messages(&waiting.message, !quiet, MERGE).await.unwrap_or_default();
         if beside.is_empty() {
             return Ok((waiting, own));
         }
         let done = self.mailbox.done.lock().clone();
-        let readable = beside.into_iter().filter(|(_, row)| !done.contains(&row.delivery_id)).filter_map(|(place, row)| {
+        let readable = beside.into_iter().filter(|(_, row)| !done.contains(&row.delivery_id)).filter_map(|(position, row)| {
             let notification = serde_json::from_str::<Notification>(&row.body).ok()?;
-            Some((place, row, notification))
+            Some((position, row, notification))
         });
-        let mut readable: Vec<(i64, OutboxRow, Notification)> = readable.chain([(place, waiting.message.clone(), own.clone())]).collect();
-        // One that is sent again is older than its place.
-        readable.sort_by_key(|(place, _, message)| (message.at_ms, *place));
-        let Some((place, mut row, newest)) = (if readable.len() > 1 { readable.pop() } else { None }) else {
+        let mut readable: Vec<(i64, OutboxRow, Notification)> =
+            readable.chain([(position, waiting.message.clone(), own.clone())]).collect();
+        // One that is sent again is older than its position.
+        readable.sort_by_key(|(position, _, message)| (message.at_ms, *position));
+        let Some((position, mut row, newest)) = (if readable.len() > 1 { readable.pop() } else { None }) else {
             return Ok((waiting, own));
         };
         let superseded: Vec<String> = readable.iter().map(|(_, row, _)| row.delivery_id.clone()).collect();
@@ -326,13 +327,13 @@ impl Deliverer {
         match self.state.merge_messages(&row.delivery_id, &row.body, &superseded).await {
             Ok(()) => {
                 superseded.iter().for_each(|delivery_id| self.mailbox.settle(delivery_id));
-                Ok((Waiting { message: row, place: Some(place) }, merged))
+                Ok((Waiting { message: row, position: Some(position) }, merged))
             }
             Err(_) => Ok((waiting, own)),
         }
     }
 
-    /// Folds this message and those that wait behind it into a digest where there are more than the `ready` ones that the place takes, and
+    /// Folds this message and those that wait behind it into a digest where there are more than the `ready` ones that the service takes, and
     /// parts a message that has more alerts than one can name; messages that were held become one, too. In the database first. The last value says whether a part is left.
     async fn folded(&self, waiting: Waiting, notification: Notification, ready: usize) -> (Waiting, Notification, bool) {
         let (key, form) = (&self.integration.key, self.integration.notifier.digest());
@@ -341,7 +342,7 @@ impl Deliverer {
             && (1..usize::MAX).contains(&ready)
             && self.state.outbox_size(key).await.is_ok_and(|waiting| waiting > i64::try_from(ready).unwrap_or(i64::MAX));
         let after_quiet = form != Digest::Never && notification.digest == 0 && waiting.message.held;
-        if waiting.place.is_none() || !(overflow || after_quiet || is_too_large(form, &notification)) {
+        if waiting.position.is_none() || !(overflow || after_quiet || is_too_large(form, &notification)) {
             return (waiting, notification, false);
         }
         let done = self.mailbox.done.lock().clone();
@@ -351,8 +352,8 @@ impl Deliverer {
         while more {
             let rows = self.state.next_messages(key, after, after_quiet, CHUNK).await.unwrap_or_default();
             more = i64::try_from(rows.len()) == Ok(CHUNK);
-            for (place, row) in rows {
-                after = place;
+            for (position, row) in rows {
+                after = position;
                 let readable = serde_json::from_str::<Notification>(&row.body).ok().filter(|_| !done.contains(&row.delivery_id));
                 let readable = readable.filter(|_| row.delivery_id != waiting.message.delivery_id);
                 if let Some(message) = readable
@@ -372,7 +373,7 @@ impl Deliverer {
         folded.superseded.iter().for_each(|delivery_id| self.mailbox.settle(delivery_id));
         std::iter::once(&folded.row).chain(&folded.rest).for_each(|row| self.mailbox.expect(&row.delivery_id));
         debug!(receiver = self.integration.receiver, notifier = self.integration.kind, messages = gone + 1, "Messages became a digest.");
-        (Waiting { message: folded.row, place: waiting.place }, folded.notification, parted)
+        (Waiting { message: folded.row, position: waiting.position }, folded.notification, parted)
     }
 
     async fn attempt(&self, notification: &Notification) -> Result<(), NotifyError> {
@@ -554,7 +555,7 @@ impl Deliverer {
         self.failures = 0;
     }
 
-    /// 500 ms, then 1.5 times longer each, ± 50 %, at most a minute; never sooner than the place asks.
+    /// 500 ms, then 1.5 times longer each, ± 50 %, at most a minute; never sooner than the service asks.
     pub(super) fn pause(&mut self, retry_after: Option<Duration>) -> Step {
         let base = FIRST_PAUSE.mul_f64(1.5f64.powi(self.failures.min(30) as i32)).min(LONGEST_PAUSE);
         self.failures = self.failures.saturating_add(1);

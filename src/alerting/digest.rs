@@ -1,4 +1,4 @@
-//! Overflow: messages of several groups become one that names every alert, where there are more than the place takes. A message with more
+//! Overflow: messages of several groups become one that names every alert, where there are more than the service takes. A message with more
 //! alerts than one message can name becomes several. Pure: rows in, rows out.
 
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ pub struct Folded {
     pub row: OutboxRow,
     /// The same, read.
     pub notification: Notification,
-    /// Ids of the messages that it takes the place of, oldest first.
+    /// Ids of the messages that it replaces, oldest first.
     pub superseded: Vec<String>,
     /// What it has no room for: the alerts behind those it names, where the first message alone is too large.
     pub rest: Option<OutboxRow>,
@@ -31,7 +31,7 @@ pub struct Fold {
     form: Digest,
     alerts: Vec<NotifiedAlert>,
     /// Where an alert stands, and when that was decided.
-    places: HashMap<String, (usize, i64)>,
+    positions: HashMap<String, (usize, i64)>,
     /// No smaller than the names of the alerts.
     size: usize,
     taken: Vec<OutboxRow>,
@@ -42,7 +42,7 @@ pub struct Fold {
 impl Fold {
     /// An empty one.
     pub fn new(form: Digest) -> Self {
-        Fold { form, alerts: Vec::new(), places: HashMap::new(), size: 0, taken: Vec::new(), newest: None, rest: Vec::new() }
+        Fold { form, alerts: Vec::new(), positions: HashMap::new(), size: 0, taken: Vec::new(), newest: None, rest: Vec::new() }
     }
 
     /// Takes a message in; false when there is no room for it. The first one always finds room, if need be for a part of its alerts. A
@@ -60,7 +60,7 @@ impl Fold {
             }
             if !first {
                 self.alerts.truncate(before);
-                self.places.retain(|_, (place, _)| *place < before);
+                self.positions.retain(|_, (position, _)| *position < before);
                 return false;
             }
             self.rest = alerts[index..].to_vec();
@@ -72,17 +72,17 @@ impl Fold {
         true
     }
 
-    /// The newer report of an alert takes the place of the older one.
+    /// The newer report of an alert replaces the older one.
     fn put(&mut self, alert: &NotifiedAlert, at_ms: i64) -> bool {
         let mut alert = alert.clone();
         if let Digest::Names(_) = self.form {
             alert.annotations = Vec::new();
             alert.generator_url = String::new();
         }
-        if let Some((place, known_at)) = self.places.get_mut(&alert.fingerprint) {
+        if let Some((position, known_at)) = self.positions.get_mut(&alert.fingerprint) {
             if at_ms >= *known_at {
                 *known_at = at_ms;
-                self.alerts[*place] = alert;
+                self.alerts[*position] = alert;
             }
             return true;
         }
@@ -100,8 +100,8 @@ impl Fold {
             Digest::Whole | Digest::Never => self.alerts.len() <= MAX_WHOLE,
         };
         if room {
-            let place = self.alerts.len() - 1;
-            self.places.insert(self.alerts[place].fingerprint.clone(), (place, at_ms));
+            let position = self.alerts.len() - 1;
+            self.positions.insert(self.alerts[position].fingerprint.clone(), (position, at_ms));
         } else {
             self.alerts.pop();
         }
@@ -140,7 +140,7 @@ impl Fold {
     }
 }
 
-/// Whether a message has more alerts than one message of this place can name.
+/// Whether a message has more alerts than one message of this service can name.
 pub fn is_too_large(form: Digest, notification: &Notification) -> bool {
     match form {
         Digest::Names(bytes) => notification.alerts.len() > 1 && named_size(&notification.alerts) > bytes,

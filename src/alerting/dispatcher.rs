@@ -409,7 +409,7 @@ impl Dispatcher {
         forgotten
     }
 
-    /// All that the database should hold, to be written after it had failed: in place of what is there.
+    /// All that the database should hold, to be written after it had failed: instead of what is there.
     pub fn everything(&self) -> Transition {
         let held = self.held();
         Transition {

@@ -79,8 +79,8 @@ impl Deliverer {
     pub(super) async fn hand_over_all(&mut self, now: Timestamp) {
         let mut after = 0;
         let quiet = self.integration.policy.is_quiet(now);
-        while let Ok(Some((place, row))) = self.state.next_message(&self.integration.key, after, !quiet).await {
-            after = place;
+        while let Ok(Some((position, row))) = self.state.next_message(&self.integration.key, after, !quiet).await {
+            after = position;
             if !self.mailbox.done.lock().contains(&row.delivery_id) {
                 self.hand_over(&row, &self.fallbacks.fallback, now).await;
             }

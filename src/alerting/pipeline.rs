@@ -303,7 +303,7 @@ fn with_link(shown: &mut [NotifiedAlert], alert: &Alert, mutes: &Mutes<'_>) {
     }
 }
 
-/// What stands in place of a group key in messages to further contacts, and in what is written down of them.
+/// What stands instead of a group key in messages to further contacts, and in what is written down of them.
 pub fn escalation_key(fingerprint: u64) -> String {
     format!("escalation:{fingerprint:016x}")
 }

@@ -31,7 +31,7 @@ impl GroupBy {
 /// One node of the tree, with everything it inherited.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// Unique in the tree: the key with the node's place, `{}/{severity="page"}/0`.
+    /// Unique in the tree: the key with the node's position, `{}/{severity="page"}/0`.
     pub id: String,
     /// The matchers of each level joined by `/`: the first part of the group key.
     pub key: String,
@@ -74,8 +74,8 @@ impl Routes {
         for (index, mut child) in children.into_iter().enumerate() {
             child.key = format!("{}/{}", nodes[0].key, canonical(&child.matchers));
             child.id = format!("{}/{index}", child.key);
-            let place = nodes.len();
-            nodes[0].children.push(place);
+            let index = nodes.len();
+            nodes[0].children.push(index);
             nodes.push(child);
         }
         Routes { nodes, beside: Vec::new() }
@@ -213,10 +213,10 @@ fn read_children(section: &Section<'_>, nodes: &mut Vec<Route>, parent: usize) {
         route.mute_time_intervals = child.or("mute_time_intervals", Vec::new());
         route.active_time_intervals = child.or("active_time_intervals", Vec::new());
         route.read_settings(child);
-        let place = nodes.len();
-        nodes[parent].children.push(place);
+        let index = nodes.len();
+        nodes[parent].children.push(index);
         nodes.push(route);
-        read_children(child, nodes, place);
+        read_children(child, nodes, index);
         child.finish();
     }
 }

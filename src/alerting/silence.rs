@@ -162,7 +162,7 @@ impl Silence {
         Ok(())
     }
 
-    /// Whether `new` may take this one's place under the same id (SEMANTICS 166).
+    /// Whether `new` may replace this one under the same id (SEMANTICS 166).
     fn can_become(&self, new: &Silence, now: Timestamp) -> bool {
         let second = |t: Timestamp| t.0.div_euclid(1000);
         self.matchers == new.matchers

@@ -45,7 +45,7 @@ impl AllUnaccepted {
         if self.0.is_empty() { None } else { self.0.get(&(group_key.to_owned(), integration.to_owned())) }
     }
 
-    /// Notes a refusal of `alerts`; gives the dead letter that the new one takes the place of.
+    /// Notes a refusal of `alerts`; gives the dead letter that the new one replaces.
     fn note(&mut self, key: (String, String), alerts: &BTreeSet<u64>, letter: &str, waits: (Duration, Duration), now: Timestamp) -> String {
         let known = self.0.entry(key).or_default();
         let (interval, repeat) = waits;
@@ -77,13 +77,13 @@ impl Dispatcher {
         fingerprints.flat_map(ids).collect()
     }
 
-    /// The groups that a message is about; a digest takes the place of several.
+    /// The groups that a message is about; a digest replaces several.
     fn groups_of(&self, integration: &str, message: &Notification, ids: &BTreeSet<u64>) -> Vec<String> {
         if message.digest == 0 { vec![message.group_key.clone()] } else { self.log.groups_with(integration, ids) }
     }
 
     /// A message was refused: what it says does not count as sent. Gives the changed entries of the notification log, the dead letter that
-    /// this one takes the place of, and whether it is the first refusal in a row.
+    /// this one replaces, and whether it is the first refusal in a row.
     fn not_accepted(&mut self, integration: &str, message: &Notification, now: Timestamp) -> (Vec<LogRow>, Option<String>, bool) {
         let ids = self.ids(message, AlertStatus::Firing);
         let (mut rows, mut former, mut first) = (Vec::new(), None, true);

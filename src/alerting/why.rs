@@ -182,7 +182,7 @@ fn standing<'a>(rows: impl Iterator<Item = &'a DecisionRow>) -> Vec<&'a Decision
     found
 }
 
-/// Puts what became of the message in the place of the decision to send it.
+/// Replaces the decision to send a message by what became of it.
 async fn follow(state: &State, delivery: &mut Delivery, fingerprint: u64, until: Timestamp) -> Result<(), Error> {
     let sent_at = match &delivery.stage {
         Stage::Sending { .. } | Stage::Held { .. } => delivery.at.unwrap_or(Timestamp::MIN),

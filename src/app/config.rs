@@ -86,7 +86,7 @@ pub struct ShippedConfig {
     pub shipped: bool,
     /// Whether causes among the alerts of the built-in rules mute their consequences; true by default.
     pub inhibit: bool,
-    /// A folder of rule files in place of the built-in ones.
+    /// A folder of rule files instead of the built-in ones.
     pub folder: Option<PathBuf>,
     /// Applications whose own figures are loaded besides.
     pub profiles: Vec<String>,

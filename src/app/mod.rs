@@ -69,9 +69,9 @@ pub struct Options {
     pub state_dir: Option<PathBuf>,
     /// Address to serve on.
     pub listen: Option<SocketAddr>,
-    /// Folder of rule files in place of the built-in ones.
+    /// Folder of rule files instead of the built-in ones.
     pub rules: Option<PathBuf>,
-    /// TLS and logging in, in Prometheus's format; in place of `web.config_file`.
+    /// TLS and logging in, in Prometheus's format; instead of `web.config_file`.
     pub web_config: Option<PathBuf>,
 }
 

@@ -1,4 +1,4 @@
-//! The same plot as PNG (<https://www.w3.org/TR/png-3/>), for places that show no SVG: sixteen colours, no text but the numbers of the
+//! The same plot as PNG (<https://www.w3.org/TR/png-3/>), for services that show no SVG: sixteen colours, no text but the numbers of the
 //! axes, drawn with a font of three by five points.
 
 use std::io::Write as _;
@@ -120,11 +120,11 @@ impl Canvas {
 
     /// Each point of a character is two by two points of the picture.
     fn write(&mut self, at: (f64, f64), text: &str) {
-        for (place, character) in text.chars().enumerate() {
+        for (index, character) in text.chars().enumerate() {
             let rows = FONT.iter().find(|(c, _)| *c == character).map_or([0; 5], |(_, rows)| *rows);
             for (y, row) in rows.iter().enumerate() {
                 for x in (0..3usize).filter(|x| row >> (2 - x) & 1 == 1) {
-                    let corner = (at.0 + (place * 8 + x * 2) as f64, at.1 + (y * 2) as f64);
+                    let corner = (at.0 + (index * 8 + x * 2) as f64, at.1 + (y * 2) as f64);
                     self.fill(corner, (corner.0 + 2.0, corner.1 + 2.0), TEXT);
                 }
             }

@@ -126,11 +126,11 @@ fn text(report: &Report, options: &Options, all: bool, took: Duration) -> String
     for (rule, count, error) in &report.errors {
         let _ = writeln!(out, "FAILED: rule {rule:?}, {count} times, at last: {error}");
     }
-    let mut place = (String::new(), String::new());
+    let mut position = (String::new(), String::new());
     for rule in &report.rules {
-        if (&rule.file, &rule.group) != (&place.0, &place.1) {
-            place = (rule.file.clone(), rule.group.clone());
-            let _ = writeln!(out, "\n{}: group {:?}", place.0, place.1);
+        if (&rule.file, &rule.group) != (&position.0, &position.1) {
+            position = (rule.file.clone(), rule.group.clone());
+            let _ = writeln!(out, "\n{}: group {:?}", position.0, position.1);
         }
         rule_text(&mut out, rule, all);
     }

@@ -69,7 +69,7 @@ pub struct RunArgs {
     /// Address and port to serve on [default: web.listen, else 127.0.0.1:9908]
     #[arg(long, value_name = "ADDR", env = "NIGHTBELL_LISTEN")]
     pub listen: Option<std::net::SocketAddr>,
-    /// Folder of rule files to use in place of the built-in ones
+    /// Folder of rule files to use instead of the built-in ones
     #[arg(long, value_name = "DIR")]
     pub rules: Option<PathBuf>,
     /// File with TLS and passwords for the web server, in Prometheus's format [default: web.config_file]

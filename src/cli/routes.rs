@@ -35,12 +35,12 @@ pub struct RoutesArgs {
 enum Action {
     /// Print the tree
     Show {
-        /// In place of --config
+        /// Instead of --config
         file: Option<PathBuf>,
     },
     /// Print the receivers that an alert with these labels reaches
     Test {
-        /// Labels as name=value; a word without = is the file, in place of --config
+        /// Labels as name=value; a word without = is the file, instead of --config
         words: Vec<String>,
         /// Exit with status 1 unless the receivers are these, separated by commas
         #[arg(long = "verify.receivers", visible_alias = "verify-receivers", value_name = "RECEIVERS")]
@@ -122,8 +122,8 @@ fn line(text: &str, indent: &str, last: bool, out: &mut String) -> String {
 fn branch(routes: &Routes, index: usize, indent: &str, last: bool, out: &mut String, text: &dyn Fn(&Route) -> String) {
     let Some(route) = routes.get(index) else { return };
     let indent = line(&text(route), indent, last, out);
-    for (place, child) in route.children.iter().enumerate() {
-        branch(routes, *child, &indent, place + 1 == route.children.len(), out, text);
+    for (index, child) in route.children.iter().enumerate() {
+        branch(routes, *child, &indent, index + 1 == route.children.len(), out, text);
     }
 }
 
@@ -132,8 +132,8 @@ fn matching_branch(routes: &Routes, index: usize, taken: &[usize], indent: &str,
     let Some(route) = routes.get(index) else { return };
     let indent = line(&slug(route, false, taken.contains(&index)), indent, last, out);
     let on_the_way: Vec<usize> = route.children.iter().copied().filter(|child| leads_to(routes, *child, taken)).collect();
-    for (place, child) in on_the_way.iter().enumerate() {
-        matching_branch(routes, *child, taken, &indent, place + 1 == on_the_way.len(), out);
+    for (index, child) in on_the_way.iter().enumerate() {
+        matching_branch(routes, *child, taken, &indent, index + 1 == on_the_way.len(), out);
     }
 }
 

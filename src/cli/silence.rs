@@ -80,7 +80,7 @@ struct AddArgs {
     /// When it begins, RFC 3339 [default: now]
     #[arg(long, value_parser = moment)]
     start: Option<Timestamp>,
-    /// When it ends, RFC 3339; in place of --duration
+    /// When it ends, RFC 3339; instead of --duration
     #[arg(long, value_parser = moment)]
     end: Option<Timestamp>,
     /// Make it even when it would hide every alert
@@ -120,7 +120,7 @@ struct UpdateArgs {
     /// When it begins, RFC 3339
     #[arg(long, value_parser = moment)]
     start: Option<Timestamp>,
-    /// When it ends, RFC 3339; in place of --duration
+    /// When it ends, RFC 3339; instead of --duration
     #[arg(long, value_parser = moment)]
     end: Option<Timestamp>,
     /// Why

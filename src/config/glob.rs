@@ -36,8 +36,8 @@ pub fn glob_at_most(pattern: &Path, limit: usize) -> Result<Vec<PathBuf>, BadPat
 }
 
 fn entries(folder: &Path, regex: &Regex) -> Vec<PathBuf> {
-    let place = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+    let position = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let entries = fs::read_dir(position).into_iter().flatten().flatten();
     entries.filter(|e| e.file_name().to_str().is_some_and(|name| regex.is_match(name))).map(|e| folder.join(e.file_name())).collect()
 }
 

@@ -320,7 +320,7 @@ impl<'a> Section<'a> {
         self.record(position, key, problem, remedy, true);
     }
 
-    /// Says what holds in the place of what the value of `key` says: it is no mistake.
+    /// Says what holds instead of what the value of `key` says: it is no mistake.
     pub fn note(&self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
         let note = self.about(self.position(key), key, problem.into(), remedy.into(), true);
         let mut notes = self.loader.notes.borrow_mut();

@@ -266,7 +266,7 @@ fn legacy_metric_name(name: &str) -> Cow<'_, str> {
     if is_legacy_metric_name(name) { Cow::Borrowed(name) } else { Cow::Owned(underscored(name, is_legacy_metric_name)) }
 }
 
-/// Every character that `allowed` refuses at its place becomes `_`.
+/// Every character that `allowed` refuses at its position becomes `_`.
 fn underscored(name: &str, allowed: fn(&str) -> bool) -> String {
     let mut out = String::with_capacity(name.len().max(1));
     for c in name.chars() {

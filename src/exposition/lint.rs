@@ -14,7 +14,7 @@ use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MetricKind};
 
 /// Units that are their own base, as promtool knows them.
 const BASE_UNITS: [&str; 10] = ["amperes", "bytes", "celsius", "grams", "joules", "kelvin", "meters", "metres", "seconds", "volts"];
-/// Units with the base to use in their place.
+/// Units with the base to use in their position.
 const OTHER_UNITS: [(&str, &str); 14] = [
     ("minutes", "seconds"),
     ("hours", "seconds"),

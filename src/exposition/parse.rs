@@ -284,8 +284,8 @@ fn short_float(token: &[u8]) -> Option<f64> {
             _ => return None,
         }
     }
-    let places = digits - before_point.unwrap_or(digits);
-    (1..=DIGITS).contains(&digits).then(|| number as f64 / POWERS[places])
+    let positions = digits - before_point.unwrap_or(digits);
+    (1..=DIGITS).contains(&digits).then(|| number as f64 / POWERS[positions])
 }
 
 /// A sample's value as Go reads it: decimal, `Inf` and `NaN` in any case; no `_`, no hexadecimal, nothing beyond the range.

@@ -148,7 +148,7 @@ pub(super) fn name_end(rest: &[u8]) -> usize {
     rest.iter().enumerate().take_while(|pair| part(*pair)).count()
 }
 
-/// The place of the quote that closes the one at `open`.
+/// The position of the quote that closes the one at `open`.
 pub(super) fn closing_quote(rest: &[u8], open: usize) -> Result<usize, Problem> {
     let mut at = open + 1;
     loop {

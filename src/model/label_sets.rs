@@ -155,9 +155,9 @@ impl Groups {
         // `ends` holds where each group begins, and moves to where it ends as its rows are put in place.
         let mut rows = vec![0; of.len()];
         for (row, group) in of.iter().enumerate() {
-            let place = &mut ends[*group as usize];
-            rows[*place as usize] = row as u32;
-            *place += 1;
+            let position = &mut ends[*group as usize];
+            rows[*position as usize] = row as u32;
+            *position += 1;
         }
         labels.shrink_to_fit();
         ends.shrink_to_fit();
@@ -242,7 +242,7 @@ impl LabelSets {
         }
         match kept.entry(grouping.clone()) {
             Entry::Occupied(other) => Arc::clone(other.get()),
-            Entry::Vacant(place) => Arc::clone(place.insert(groups)),
+            Entry::Vacant(position) => Arc::clone(position.insert(groups)),
         }
     }
 
@@ -253,7 +253,7 @@ impl LabelSets {
         }
         let table = Arc::new(make());
         let tables = &mut self.tables().with;
-        // The weak reference keeps the place of the other list: no later one can be mistaken for it.
+        // The weak reference keeps the position of the other list: no later one can be mistaken for it.
         tables.retain(|with| with.other.0.strong_count() > 0);
         if tables.len() >= MOST_TABLES {
             tables.clear();

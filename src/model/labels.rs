@@ -258,7 +258,7 @@ fn put(text: &mut String, part: &str, digit: u32) {
 
 fn put_name(text: &mut String, name: &str) {
     match USUAL.iter().position(|usual| *usual == name) {
-        Some(place) => text.push(char::from(MARK | place as u8)),
+        Some(index) => text.push(char::from(MARK | index as u8)),
         None => put(text, name, NAME_DIGIT),
     }
 }
@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn usual_names_are_names_like_others() {
         assert!(USUAL.len() <= usize::from(MARK));
-        let pairs: Vec<(&str, String)> = USUAL.iter().enumerate().map(|(place, name)| (*name, place.to_string())).collect();
+        let pairs: Vec<(&str, String)> = USUAL.iter().enumerate().map(|(index, name)| (*name, index.to_string())).collect();
         let labels = Labels::from_pairs(pairs.iter().map(|(name, value)| (*name, value.as_str())));
         assert_eq!(labels.len(), USUAL.len(), "each once");
         for (name, value) in &pairs {

@@ -228,7 +228,7 @@ impl Stage {
         matches!(self, Stage::NoIntegration | Stage::EndedUnnotified | Stage::EndNotWanted | Stage::Acted { .. })
     }
 
-    /// The place in the order of decisions.
+    /// The position in the order of decisions.
     pub fn rank(&self) -> usize {
         match self {
             Stage::NoRule => 0,

@@ -39,7 +39,7 @@ pub fn quote(text: &str) -> String {
     out
 }
 
-/// Whether a terminal acts on a character, or shows others in its place, instead of showing it: control characters, line separators, and what
+/// Whether a terminal acts on a character, or shows others instead of it, instead of showing it: control characters, line separators, and what
 /// turns the direction of text (<https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>) or hides in it.
 pub fn is_active(c: char) -> bool {
     c.is_control()

@@ -22,9 +22,9 @@ use super::error::{NotifyError, Reason};
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 /// What an attempt may take beside its request: a second one, a picture.
 const MARGIN: Duration = Duration::from_secs(30);
-/// Greatest wait that a place may ask for.
+/// Greatest wait that a service may ask for.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
-/// Longest part of a place's own words that is quoted, in characters.
+/// Longest part of a service's own words that is quoted, in characters.
 const MAX_QUOTE: usize = 200;
 /// What is shorter guards nothing, and is part of many words.
 const SHORTEST_SECRET: usize = 8;
@@ -75,7 +75,7 @@ impl Endpoint {
         let secrets = self.confidential(&request);
         let mut incoming = timeout_at(deadline, client.start(request)).await.map_err(timed_out)??;
         let mut body = Vec::new();
-        // The status is what counts for most places, so a body that breaks off does not undo it.
+        // The status is what counts for most services, so a body that breaks off does not undo it.
         let complete = loop {
             match timeout_at(deadline, incoming.next()).await {
                 Ok(Ok(Some(part))) if body.len() + part.len() <= MAX_BODY => body.extend_from_slice(&part),
@@ -89,7 +89,7 @@ impl Endpoint {
         Ok(Answer { status: incoming.status, retry_after, body: complete.then_some(body), secrets, moved_to })
     }
 
-    /// What a request tells in confidence: a place may repeat it.
+    /// What a request tells in confidence: a service may repeat it.
     fn confidential(&self, request: &Request) -> Vec<Secret> {
         let url = &request.url;
         let path = url.path_segments().into_iter().flatten().map(str::to_owned);
@@ -148,7 +148,7 @@ fn retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
     Some(instant(text)?.since(instant(date?)?).min(MAX_WAIT))
 }
 
-/// What a place answered.
+/// What a service answered.
 pub(super) struct Answer {
     /// Status code.
     pub status: u16,
@@ -178,7 +178,7 @@ impl Answer {
         .wait(self.retry_after))
     }
 
-    /// Why the place refused, in its own words, where it says so in one of the usual ways; without secrets, on one line.
+    /// Why the service refused, in its own words, where it says so in one of the usual ways; without secrets, on one line.
     fn said(&self) -> Option<String> {
         let text = self.text().ok()?;
         // Any other text, a gateway's page for example, may repeat what was sent in confidence.
@@ -186,7 +186,7 @@ impl Answer {
         Some(self.quote(&said)).filter(|said| !said.is_empty())
     }
 
-    /// Words of the place as they may stand in an error: on one line, without what was sent to it in confidence.
+    /// Words of the service as they may stand in an error: on one line, without what was sent to it in confidence.
     pub(super) fn quote(&self, words: &str) -> String {
         let text = self.secrets.iter().fold(words.to_owned(), |text, secret| secret.redact(&text).to_string());
         let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();

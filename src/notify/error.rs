@@ -7,19 +7,19 @@ use crate::http::{HttpError, HttpErrorKind};
 /// Why an attempt failed: a closed set, because it labels a metric.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Reason {
-    /// The place could not be reached, or the connection broke.
+    /// The service could not be reached, or the connection broke.
     Unreachable,
     /// No answer before the deadline.
     Timeout,
-    /// The place asks us to slow down.
+    /// The service asks us to slow down.
     RateLimited,
     /// Credentials were refused.
     Auth,
     /// The message was refused.
     Rejected,
-    /// The place has a fault of its own (5xx).
+    /// The service has a fault of its own (5xx).
     ServerError,
-    /// The answer is not what the place documents.
+    /// The answer is not what the service documents.
     InvalidResponse,
     /// The message could not be made.
     Template,
@@ -61,7 +61,7 @@ pub struct NotifyError {
     pub reason: Reason,
     /// Whether another attempt with the same message can succeed.
     pub retryable: bool,
-    /// How long the place asks us to wait, where it does.
+    /// How long the service asks us to wait, where it does.
     pub retry_after: Option<Duration>,
     /// What happened, in words.
     pub message: String,
@@ -80,7 +80,7 @@ impl NotifyError {
 }
 
 impl NotifyError {
-    /// The same error with the wait that the place asked for.
+    /// The same error with the wait that the service asked for.
     #[must_use]
     pub fn wait(mut self, retry_after: Option<Duration>) -> Self {
         self.retry_after = retry_after;

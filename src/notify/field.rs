@@ -64,7 +64,7 @@ impl Field {
         Field { key, template, source, html: key == "html" }
     }
 
-    /// The field with another text in the place of its own, of which nothing is said.
+    /// The field with another text instead of its own, of which nothing is said.
     pub(super) fn variant(&self, section: &Section<'_>, source: String) -> Self {
         let library = section.given::<Library>().unwrap_or_default();
         let template = Template::notification(&source, &library).map_err(|problem| problem.to_string());

@@ -69,12 +69,12 @@ pub trait Notifier: Send + Sync {
     /// One attempt. Drops nothing and retries nothing: the delivery loop owns both.
     fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Result<(), NotifyError>>;
 
-    /// How messages of several groups may become one when there are more than the place takes.
+    /// How messages of several groups may become one when there are more than the service takes.
     fn digest(&self) -> Digest {
         Digest::Never
     }
 
-    /// How many messages the place takes now, as far as its own limit is known.
+    /// How many messages the service takes now, as far as its own limit is known.
     fn ready(&self) -> usize {
         usize::MAX
     }
@@ -94,7 +94,7 @@ pub trait Notifier: Send + Sync {
         None
     }
 
-    /// What is done in the place of telling somebody, where it is a recovery action.
+    /// What is done instead of notifying somebody, where it is a recovery action.
     fn action(&self) -> Option<&Action> {
         None
     }

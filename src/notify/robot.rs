@@ -15,7 +15,7 @@ use super::error::{NotifyError, Reason};
 use super::field::Field;
 use super::notification::{AlertStatus, Notification};
 
-/// What a place's own codes mean; a code that stands nowhere is a refusal.
+/// What a service's own codes mean; a code that stands nowhere is a refusal.
 pub(super) struct Codes {
     /// Where the code stands, the first that is there.
     pub keys: &'static [&'static str],
@@ -23,7 +23,7 @@ pub(super) struct Codes {
     pub rate_limited: (&'static [i64], u64),
     /// Key, signature or origin refused.
     pub auth: &'static [i64],
-    /// A fault of the place.
+    /// A fault of the service.
     pub busy: &'static [i64],
 }
 
@@ -100,7 +100,7 @@ pub(super) enum Mention {
     All,
     /// A mobile number.
     Mobile(String),
-    /// The place's own user id.
+    /// The service's own user id.
     Id(String),
 }
 
@@ -159,7 +159,7 @@ impl Bucket {
         self.most.saturating_sub(sent.iter().filter(|at| now.duration_since(**at) < self.within).count())
     }
 
-    /// Takes one message's place.
+    /// Takes one message's service.
     pub(super) fn take(&self, now: Instant) -> Result<(), NotifyError> {
         let mut sent = self.sent.lock();
         while sent.front().is_some_and(|first| now.duration_since(*first) >= self.within) {

@@ -152,7 +152,7 @@ impl Telegram {
         Value::Object(out)
     }
 
-    /// The text and its parse mode. An own text that is too long is cut, except HTML, which would break: the built-in text takes its place.
+    /// The text and its parse mode. An own text that is too long is cut, except HTML, which would break: the built-in text replaces it.
     fn text(&self, n: &Notification) -> (String, &str) {
         let mut rendering = Rendering::new(n, &self.style);
         let own = self.message.as_ref().map(|field| rendering.needed(Some(field), String::new)).filter(|_| rendering.notes().is_empty());

@@ -40,7 +40,7 @@ struct Webhook {
     advice: Option<String>,
     url: Field,
     max_alerts: usize,
-    /// Takes the place of Alertmanager's body.
+    /// Replaces Alertmanager's body.
     payload: Option<Tree>,
     endpoint: Endpoint,
     style: Style,

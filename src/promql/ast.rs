@@ -141,7 +141,7 @@ impl Expr {
         }
     }
 
-    /// The place that an annotation on this argument of `whole` names. Prometheus takes the parentheses off, but not from around what it computes
+    /// The position that an annotation on this argument of `whole` names. Prometheus takes the parentheses off, but not from around what it computes
     /// once in an expression that it computes at every step; of a subquery it names the very start of the query.
     pub(super) fn annotated_span(&self, whole_is_invariant: bool) -> Span {
         match self.without_parens() {
@@ -311,7 +311,7 @@ impl Call {
         !self.function.looks_at_time() && self.args.iter().all(Expr::is_step_invariant)
     }
 
-    /// The place that an annotation on an argument names.
+    /// The position that an annotation on an argument names.
     pub(super) fn annotated_span(&self, argument: usize) -> Span {
         self.args.get(argument).map_or(self.span, |arg| arg.annotated_span(self.is_step_invariant()))
     }

@@ -85,7 +85,7 @@ impl<'a> Mixed<'a> {
         Mixed { binary, wrong: vec![None; steps] }
     }
 
-    /// The value of `a op b`, and whether a comparison keeps it; `row` is the sample's place among those of its step.
+    /// The value of `a op b`, and whether a comparison keeps it; `row` is the sample's position among those of its step.
     fn value(&mut self, row: usize, step: usize, a: Operand<'_>, b: Operand<'_>, out: &mut Histograms) -> Option<(f64, bool)> {
         let outcome = operate(self.binary.op, a, b).inspect_err(|mismatch| {
             if self.wrong[step].is_none_or(|(last, _)| last <= row) {
@@ -266,7 +266,7 @@ impl Pairs {
 fn groups(matching: &Matching, many: &Frame, one: &Frame) -> Vec<Group> {
     let mut index: Map<Labels, usize> = Map::default();
     let mut groups: Vec<Group> = Vec::new();
-    let mut place = |labels: &Labels, groups: &mut Vec<Group>| {
+    let mut position = |labels: &Labels, groups: &mut Vec<Group>| {
         let key = key(labels, matching);
         *index.entry(key).or_insert_with_key(|key| {
             groups.push(Group { key: key.clone(), ..Group::default() });
@@ -274,11 +274,11 @@ fn groups(matching: &Matching, many: &Frame, one: &Frame) -> Vec<Group> {
         })
     };
     for (row, labels) in one.rows.iter().enumerate() {
-        let group = place(labels, &mut groups);
+        let group = position(labels, &mut groups);
         groups[group].one.push(row);
     }
     for (row, labels) in many.rows.iter().enumerate() {
-        let group = place(labels, &mut groups);
+        let group = position(labels, &mut groups);
         groups[group].many.push(row);
     }
     groups

@@ -66,12 +66,12 @@ fn check_aggregate(aggregate: &mut Aggregate, text: &str) -> Result<ValueType, F
     Ok(ValueType::Vector)
 }
 
-fn expect(expr: &mut Expr, wanted: ValueType, text: &str, place: &str) -> Result<(), Fault> {
+fn expect(expr: &mut Expr, wanted: ValueType, text: &str, position: &str) -> Result<(), Fault> {
     let got = check(expr, text)?;
     if got == wanted {
         return Ok(());
     }
-    fail(expr.span(), format!("expected type {} in {place}, got {}", wanted.documented(), got.documented()))
+    fail(expr.span(), format!("expected type {} in {position}, got {}", wanted.documented(), got.documented()))
 }
 
 fn check_call(call: &mut Call, text: &str) -> Result<ValueType, Fault> {
@@ -92,10 +92,10 @@ fn check_call(call: &mut Call, text: &str) -> Result<ValueType, Fault> {
     if name == "info" {
         check_info(call)?;
     }
-    let place = format!("call to function {name:?}");
+    let position = format!("call to function {name:?}");
     for (index, arg) in call.args.iter_mut().enumerate() {
         let Some(wanted) = function.args.get(index).or(function.args.last()) else { break };
-        expect(arg, *wanted, text, &place)?;
+        expect(arg, *wanted, text, &position)?;
     }
     Ok(function.returns)
 }
@@ -104,7 +104,7 @@ fn check_call(call: &mut Call, text: &str) -> Result<ValueType, Fault> {
 fn check_info(call: &mut Call) -> Result<(), Fault> {
     let span = call.span;
     let Some(selector) = call.args.get_mut(1) else { return Ok(()) };
-    let (got, place) = (selector.value_type(), selector.span());
+    let (got, position) = (selector.value_type(), selector.span());
     if got != ValueType::Vector {
         return fail(span, format!("expected type instant vector in call to function \"info\", got {}", got.documented()));
     }
@@ -113,8 +113,8 @@ fn check_info(call: &mut Call) -> Result<(), Fault> {
             selector.may_match_all = true;
             Ok(())
         }
-        Expr::VectorSelector(_) => fail(place, "expected label selectors only, got vector selector instead"),
-        _ => fail(place, "expected label selectors only"),
+        Expr::VectorSelector(_) => fail(position, "expected label selectors only, got vector selector instead"),
+        _ => fail(position, "expected label selectors only"),
     }
 }
 
@@ -160,7 +160,7 @@ fn binary_type(left: ValueType, right: ValueType) -> ValueType {
     if left == ValueType::Scalar && right == ValueType::Scalar { ValueType::Scalar } else { ValueType::Vector }
 }
 
-/// The operator's place: from the end of the left operand, blanks skipped.
+/// The operator's position: from the end of the left operand, blanks skipped.
 fn operator_span(binary: &Binary, text: &str) -> Span {
     let end = binary.lhs.span().end;
     let blanks = text.get(end..).map_or(0, |rest| rest.len() - rest.trim_start_matches([' ', '\t', '\n', '\r']).len());

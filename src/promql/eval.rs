@@ -97,7 +97,7 @@ impl<'a> Query<'a> {
         self.samples.set(self.samples.get().saturating_sub(samples));
     }
 
-    /// Remembers an annotation, once; the place is that of the last one with this text.
+    /// Remembers an annotation, once; the position is that of the last one with this text.
     pub(super) fn annotate(&self, severity: Severity, message: String, span: Span) {
         let mut annotations = self.annotations.borrow_mut();
         match annotations.iter_mut().find(|a| a.severity == severity && a.message == message) {

@@ -2,7 +2,7 @@
 //!
 //! A frame of an instant query has one step. A series without a value at a step holds the stale marker there: a selector never returns
 //! it, and arithmetic makes a quiet NaN of it, so it can stand for "nothing" without a second array. A native histogram stands in a list
-//! beside the values; its value is a NaN that holds its place there, so that whatever moves values moves histograms.
+//! beside the values; its value is a NaN that holds its position there, so that whatever moves values moves histograms.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(super) fn is_absent(value: f64) -> bool {
     is_stale(value)
 }
 
-/// The upper half of the values that stand for native histograms; the lower half is a place in the list.
+/// The upper half of the values that stand for native histograms; the lower half is a position in the list.
 const PLACE: u64 = 0x7ff4_4e48;
 
 /// The native histograms of a frame. A frame of floats has none, and no value of it is looked at twice.
@@ -175,9 +175,9 @@ impl Frame {
             return;
         }
         let kept: Vec<u32> = rows.filter(lives).collect();
-        for (place, row) in kept.iter().enumerate() {
+        for (position, row) in kept.iter().enumerate() {
             let start = *row as usize * steps;
-            self.values.copy_within(start..start + steps, place * steps);
+            self.values.copy_within(start..start + steps, position * steps);
         }
         self.values.truncate(kept.len() * steps);
         self.rows = self.rows.part(&kept);
@@ -188,20 +188,20 @@ impl Frame {
         self.compact();
         let Some(owner) = self.owners() else { return Ok(self) };
         let steps = self.steps;
-        let mut place = vec![0; self.rows.len()];
+        let mut position = vec![0; self.rows.len()];
         let mut kept: Vec<u32> = Vec::new();
         for (row, &first) in owner.iter().enumerate() {
-            // In place: a series never moves up.
+            // In position: a series never moves up.
             let (before, rest) = self.values.split_at_mut(row * steps);
             if first == row {
-                place[row] = kept.len();
+                position[row] = kept.len();
                 if kept.len() < row {
                     before[kept.len() * steps..][..steps].copy_from_slice(&rest[..steps]);
                 }
                 kept.push(row as u32);
                 continue;
             }
-            let target = &mut before[place[first] * steps..][..steps];
+            let target = &mut before[position[first] * steps..][..steps];
             for (to, from) in target.iter_mut().zip(&rest[..steps]) {
                 if is_absent(*from) {
                     continue;

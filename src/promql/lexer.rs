@@ -48,7 +48,7 @@ pub(super) enum Kind {
     AtEnd,
 }
 
-/// A token and its place.
+/// A token and its position.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Token<'a> {
     pub kind: Kind,

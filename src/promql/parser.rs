@@ -24,7 +24,7 @@ const MAX_NESTING: usize = 2 * MAX_DEPTH;
 
 /// Why a text is not an expression. Prints as `1:5: parse error: unexpected ")"`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: parse error: {message}", place(*line, *column))]
+#[error("{}: parse error: {message}", location(*line, *column))]
 pub struct ParseError {
     /// Line, from 1; 0 when there is no text at all.
     pub line: usize,
@@ -36,7 +36,7 @@ pub struct ParseError {
     pub message: String,
 }
 
-fn place(line: usize, column: usize) -> String {
+fn location(line: usize, column: usize) -> String {
     if line == 0 { "unknown position".into() } else { format!("{line}:{column}") }
 }
 

@@ -43,7 +43,7 @@ struct Reads {
     names: BTreeSet<String>,
 }
 
-/// Where the nodes of one expression stand in its text, in the order of the places. Two nodes at one place cannot be distinguished: neither is
+/// Where the nodes of one expression stand in its text, in the order of the positions. Two nodes at one position cannot be distinguished: neither is
 /// there.
 #[derive(Clone, Debug, Default)]
 pub struct Marks(Box<[(Span, NodeId)]>);
@@ -276,8 +276,8 @@ mod tests {
         let mut plan = Plan::default();
         let marks = [plan.add(&first), plan.add(&second)];
         plan.finish();
-        let places = |marks: &Marks| marks.shared(&plan).0.iter().map(|(span, _)| (span.start, span.end)).collect::<Vec<_>>();
-        assert_eq!(marks.each_ref().map(places), [vec![(0, 16)], vec![(9, 25)]]);
+        let positions = |marks: &Marks| marks.shared(&plan).0.iter().map(|(span, _)| (span.start, span.end)).collect::<Vec<_>>();
+        assert_eq!(marks.each_ref().map(positions), [vec![(0, 16)], vec![(9, 25)]]);
         let reads: Vec<bool> = plan.nodes.iter().map(|node| node.reads.as_ref().is_some_and(|reads| reads.may_read("x"))).collect();
         assert_eq!(reads.iter().filter(|reads| **reads).count(), 1, "what nobody shares is never kept, so never forgotten: {plan:?}");
     }

@@ -111,7 +111,7 @@ impl<'a> Evaluator<'a> {
                 }
             }
             if found > 0 && !window.histograms.is_empty() {
-                self.place(row, window, windows, histograms);
+                self.position(row, window, windows, histograms);
             }
             if found == 0 {
                 frame.pop();
@@ -122,14 +122,14 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Puts native histograms where their markers stand in a row of selected samples; the steps that see one sample share it.
-    fn place(&self, row: &mut [f64], window: Window<'_>, windows: Windows, histograms: &mut Histograms) {
+    fn position(&self, row: &mut [f64], window: Window<'_>, windows: Windows, histograms: &mut Histograms) {
         let (mut newest, mut shared) = (None, absent());
         for (value, instant) in row.iter_mut().zip(self.steps.iter()).filter(|(value, _)| is_histogram(**value)) {
             let end = windows.at(instant).1;
-            let place = window.histograms.partition_point(|(time, _)| *time <= end);
-            if newest != Some(place) {
-                newest = Some(place);
-                shared = place.checked_sub(1).map_or_else(absent, |place| histograms.add(Arc::clone(&window.histograms[place].1)));
+            let position = window.histograms.partition_point(|(time, _)| *time <= end);
+            if newest != Some(position) {
+                newest = Some(position);
+                shared = position.checked_sub(1).map_or_else(absent, |position| histograms.add(Arc::clone(&window.histograms[position].1)));
             }
             *value = shared;
         }
@@ -149,7 +149,7 @@ impl<'a> Evaluator<'a> {
         self.each_series(&call.args[argument], |all, series, samples, windows| {
             let Samples { times, values, histograms } = samples;
             let frame = frame.get_or_insert_with(|| Growing::new(all.clone(), steps.count));
-            let (row, places) = frame.push(self.query, series)?;
+            let (row, positions) = frame.push(self.query, series)?;
             let (mut low, mut high, mut first, mut last) = (0, 0, 0, 0);
             let mut any = false;
             for (step, at) in steps.iter().enumerate() {
@@ -187,7 +187,7 @@ impl<'a> Evaluator<'a> {
                         match take(&mixed) {
                             Some(Point::Histogram(histogram)) => {
                                 self.query.memory.take(histogram_bytes(&histogram))?;
-                                Some(places.add(histogram))
+                                Some(positions.add(histogram))
                             }
                             Some(Point::Float(value)) => Some(value),
                             None => None,

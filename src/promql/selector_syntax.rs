@@ -156,17 +156,17 @@ impl<'a> Parser<'a> {
             if strength <= floor {
                 return Ok(left);
             }
-            let place = self.next()?.span;
-            self.note(place, DURATIONS);
+            let position = self.next()?.span;
+            self.note(position, DURATIONS);
             let right = self.duration(if op == BinaryOp::Pow { strength - 1 } else { strength })?;
             let (a, b) = (left.value, right.value);
             let value = match op {
                 BinaryOp::Add => a + b,
                 BinaryOp::Sub => a - b,
                 BinaryOp::Mul => a * b,
-                BinaryOp::Div if b == 0.0 => return Err(Fault::new(place, "division by zero")),
+                BinaryOp::Div if b == 0.0 => return Err(Fault::new(position, "division by zero")),
                 BinaryOp::Div => a / b,
-                BinaryOp::Mod if b == 0.0 => return Err(Fault::new(place, "modulo by zero")),
+                BinaryOp::Mod if b == 0.0 => return Err(Fault::new(position, "modulo by zero")),
                 BinaryOp::Mod => a % b,
                 _ => a.powf(b),
             };
@@ -234,7 +234,7 @@ impl<'a> Parser<'a> {
 
     fn at(&mut self, tree: Tree) -> Result<Tree, Fault> {
         self.next()?;
-        let (at, place) = self.within(TIMESTAMP, Self::at_value)?;
+        let (at, position) = self.within(TIMESTAMP, Self::at_value)?;
         let mut expr = tree.expr;
         let span = expr.span();
         let at = match at {
@@ -253,7 +253,7 @@ impl<'a> Parser<'a> {
         if slot.is_some() {
             return Err(Fault::new(span, "@ <timestamp> may not be set multiple times"));
         }
-        (*slot, *end) = (Some(at), place);
+        (*slot, *end) = (Some(at), position);
         Ok(Tree { expr, height: tree.height })
     }
 

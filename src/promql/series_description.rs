@@ -41,7 +41,7 @@ pub struct SeriesDescription {
 /// Values at equal distances, as runs of equal ones.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SeriesValues {
-    /// Each run with the place behind its end.
+    /// Each run with the position behind its end.
     runs: Vec<(usize, SeriesValue)>,
 }
 
@@ -56,15 +56,15 @@ impl SeriesValues {
         self.runs.is_empty()
     }
 
-    /// The value at a place, from 0.
-    pub fn get(&self, place: usize) -> Option<&SeriesValue> {
+    /// The value at a position, from 0.
+    pub fn get(&self, position: usize) -> Option<&SeriesValue> {
         // Mostly each value differs from the one before.
-        if let Some((end, value)) = self.runs.get(place)
-            && *end == place + 1
+        if let Some((end, value)) = self.runs.get(position)
+            && *end == position + 1
         {
             return Some(value);
         }
-        self.runs.get(self.runs.partition_point(|(end, _)| *end <= place)).map(|(_, value)| value)
+        self.runs.get(self.runs.partition_point(|(end, _)| *end <= position)).map(|(_, value)| value)
     }
 
     /// One value of each run.
@@ -319,20 +319,20 @@ impl<'a> Scanner<'a> {
         Err(Fault::new(Span::new(self.pos, self.pos), message))
     }
 
-    fn unexpected<T>(&self, place: &str) -> Result<T, Fault> {
-        let place = if place.is_empty() { String::new() } else { format!(" in {place}") };
+    fn unexpected<T>(&self, position: &str) -> Result<T, Fault> {
+        let position = if position.is_empty() { String::new() } else { format!(" in {position}") };
         match self.rest().chars().next() {
-            None => self.fail(&format!("unexpected end of input{place}")),
-            Some(c @ ('+' | '-')) => self.fail(&format!("unexpected <op:{c}>{place}")),
-            Some(c @ ('x' | ' ' | '_')) => self.fail(&format!("unexpected \"{c}\"{place}")),
-            Some('{') if self.rest().starts_with("{{") => self.fail(&format!("unexpected \"{{{{\"{place}")),
+            None => self.fail(&format!("unexpected end of input{position}")),
+            Some(c @ ('+' | '-')) => self.fail(&format!("unexpected <op:{c}>{position}")),
+            Some(c @ ('x' | ' ' | '_')) => self.fail(&format!("unexpected \"{c}\"{position}")),
+            Some('{') if self.rest().starts_with("{{") => self.fail(&format!("unexpected \"{{{{\"{position}")),
             Some(c) if c.is_ascii_digit() => {
                 let number = &self.rest()[..number_length(self.rest())];
-                self.fail(&format!("unexpected number {}{place}", quote(number)))
+                self.fail(&format!("unexpected number {}{position}", quote(number)))
             }
             Some(c) if c.is_ascii_alphabetic() => {
                 let word = self.rest().split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
-                self.fail(&format!("unexpected identifier {}{place}", quote(word)))
+                self.fail(&format!("unexpected identifier {}{position}", quote(word)))
             }
             Some(c) => self.fail(&format!("unexpected character in series sequence: '{c}'")),
         }

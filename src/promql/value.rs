@@ -78,7 +78,7 @@ pub struct Annotation {
     pub severity: Severity,
     /// The text, without position.
     pub message: String,
-    /// The place in the query it speaks of.
+    /// The position in the query it speaks of.
     pub span: Span,
 }
 
@@ -108,7 +108,7 @@ pub struct Evaluated {
 }
 
 impl Evaluated {
-    /// The annotations of one severity with their place in `query`.
+    /// The annotations of one severity with their position in `query`.
     pub fn annotations(&self, severity: Severity, query: &str) -> Vec<String> {
         self.annotations.iter().filter(|a| a.severity == severity).map(|a| a.render(query)).collect()
     }

@@ -37,7 +37,7 @@ pub struct Unportable {
     /// Where it stands.
     pub position: Position,
     /// The rule that has it.
-    pub rule: RulePlace,
+    pub rule: RuleLocation,
     /// Which Prometheus refuses what.
     pub problem: String,
 }
@@ -51,7 +51,7 @@ impl fmt::Display for Unportable {
 
 /// The rule in which a mistake stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RulePlace {
+pub struct RuleLocation {
     /// The group's name.
     pub group: String,
     /// The rule's number in its group, from 1.
@@ -68,7 +68,7 @@ pub struct RuleFileError {
     /// Where the field or the rule begins; `None` where the file as a whole is meant.
     pub position: Option<Position>,
     /// The rule, where one is concerned.
-    pub rule: Option<RulePlace>,
+    pub rule: Option<RuleLocation>,
     /// What is wrong.
     pub problem: String,
     /// The offending token inside an expression.
@@ -169,7 +169,7 @@ fn read_rule(reading: &mut Reading<'_>, group: &str, number: usize, node: &Node,
     let record = reading.text(node, "record").unwrap_or_default();
     let alert = reading.text(node, "alert").unwrap_or_default();
     let name = if alert.is_empty() { record.clone() } else { alert.clone() };
-    reading.enter(RulePlace { group: group.to_owned(), number, name: name.clone() });
+    reading.enter(RuleLocation { group: group.to_owned(), number, name: name.clone() });
     reading.known_keys(node, &RULE_KEYS);
     if let Value::Map(entries) = &node.value {
         for (key, position, _) in entries.iter().filter(|(key, _, _)| OWN_KEYS.contains(&key.as_str())) {

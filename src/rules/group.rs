@@ -277,7 +277,7 @@ impl Group {
         self.rules.iter_mut().for_each(|rule| rule.marks = Arc::new(plan.add(rule.rule.expr())));
     }
 
-    /// Keeps of the places of its expressions those that matter, once all groups are in the plan.
+    /// Keeps of the positions of its expressions those that matter, once all groups are in the plan.
     pub fn planned(&mut self, plan: &Plan) {
         self.rules.iter_mut().for_each(|rule| rule.marks = Arc::new(rule.marks.shared(plan)));
     }

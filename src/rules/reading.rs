@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::file::{RuleFileError, RuleFileErrors, RulePlace, Unportable};
+use super::file::{RuleFileError, RuleFileErrors, RuleLocation, Unportable};
 use crate::config::{ConfigError, Document, Node, Position, ScalarStyle, Value};
 use crate::model::parse_duration;
 use crate::model::text::nearest;
@@ -14,7 +14,7 @@ type Entry = (String, Position, Node);
 /// A tree being read, and what is wrong with it so far.
 pub(super) struct Reading<'a> {
     document: &'a Document,
-    rule: Option<RulePlace>,
+    rule: Option<RuleLocation>,
     errors: Vec<RuleFileError>,
     pub unportable: Vec<Unportable>,
     unknown_keys: UnknownKeys,
@@ -55,7 +55,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Mistakes from here on stand in this rule.
-    pub fn enter(&mut self, rule: RulePlace) {
+    pub fn enter(&mut self, rule: RuleLocation) {
         self.rule = Some(rule);
     }
 

@@ -59,8 +59,8 @@ pub fn record(rule: &RecordingRule, hits: Vec<VectorSample>, limit: usize) -> Re
 /// A bucket of fewer than no observations, as differences of histograms have them: Prometheus's storage refuses those, in these words.
 fn negative_bucket(histogram: &NativeHistogram) -> Option<String> {
     [("negative", &histogram.negative), ("positive", &histogram.positive)].into_iter().find_map(|(side, buckets)| {
-        let (place, count) = buckets.counts().iter().enumerate().find(|(_, count)| **count < 0.0)?;
-        let (number, count) = (place + 1, format_float_g(*count));
+        let (position, count) = buckets.counts().iter().enumerate().find(|(_, count)| **count < 0.0)?;
+        let (number, count) = (position + 1, format_float_g(*count));
         let reason = "histogram has a bucket whose observation count is negative";
         Some(format!("{side} side: bucket number {number} has observation count of {count}: {reason}"))
     })

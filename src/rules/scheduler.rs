@@ -197,7 +197,7 @@ impl Scheduler {
         self.hand_on(outcome).await
     }
 
-    /// Puts these groups in place of the running ones. A group that did not change goes on untouched; a changed one keeps the alerts of
+    /// Replaces the running groups by these. A group that did not change goes on untouched; a changed one keeps the alerts of
     /// rules with the same name and labels; alerts of rules that are gone are resolved (SEMANTICS 105-108).
     pub async fn reload(&self, groups: Vec<RuleGroup>, settings: Settings, now: Timestamp) -> Result<(), Error> {
         for slot in &self.inner.lock().groups {
@@ -212,8 +212,8 @@ impl Scheduler {
             let settings = Arc::new(settings);
             let mut old = std::mem::take(&mut inner.groups);
             for definition in groups {
-                let place = old.iter().position(|slot| slot.group.lock().key() == (&definition.file, &definition.name));
-                let before = place.map(|index| old.swap_remove(index));
+                let index = old.iter().position(|slot| slot.group.lock().key() == (&definition.file, &definition.name));
+                let before = index.map(|index| old.swap_remove(index));
                 let slot = match before {
                     Some(slot) if slot.group.lock().is_same(&definition, &settings) => slot,
                     Some(slot) => {

@@ -23,7 +23,7 @@ use super::labelling::Labelling;
 use super::metrics::{Metrics, Refusals};
 use super::reader::{Fetched, Reader};
 use super::report::{Figures, Report};
-use super::scan::{Hit, NewSeries, PageCache, Place, Scanned, over};
+use super::scan::{Hit, NewSeries, PageCache, Scanned, Span, over};
 use super::target::{Health, LastPage, ScrapedPage, Shared, Status};
 
 /// How far in the future an exposed timestamp may lie (SEMANTICS 11).
@@ -271,23 +271,23 @@ impl Collection {
             Err(error) => return Outcome { figures, ..self.take_nothing(error) },
         };
         let timestamps = scanned.timestamps();
-        let Scanned { hits, places, histograms: values, .. } = scanned;
+        let Scanned { hits, spans, histograms: values, .. } = scanned;
         let lines = hits.len() - values.len();
         let mut values = values.into_iter();
         let honor = self.stamps.honor;
         let mut outcome = Outcome::default();
         let mut last = cache.turn();
-        last.places.resize(if often { cache.series.len() } else { 0 }, Place::default());
+        last.spans.resize(if often { cache.series.len() } else { 0 }, Span::default());
         let mut turn = cache.series.turn(self.stamps.track);
-        // A sample takes as much room as its hit: the standard library collects them in the same place.
+        // A sample takes as much room as its hit: the standard library collects them in the same memory.
         outcome.samples = (hits.into_iter().enumerate())
             .filter_map(|(position, Hit { series, value })| {
                 let histogram = if position < lines { None } else { values.next() };
                 let timestamp = timestamps(position).filter(|_| honor);
                 let index = (series as usize).checked_sub(known).map_or(series as usize, |new| added[new]);
                 let entry = turn.show(index, timestamp.is_some())?;
-                if let Some(place) = last.places.get_mut(index) {
-                    *place = places.get(position).copied().unwrap_or_default();
+                if let Some(span) = last.spans.get_mut(index) {
+                    *span = spans.get(position).copied().unwrap_or_default();
                 }
                 match (entry.id, timestamp, histogram) {
                     (Some(id), _, Some(histogram)) => outcome.histograms.push((timestamp.unwrap_or(at), id, histogram)),
@@ -301,7 +301,7 @@ impl Collection {
         let changes = turn.end();
         if let (true, Body::Plain(text)) = (often, &body) {
             last.body = text.clone();
-            cache.keep(last, places);
+            cache.keep(last, spans);
         }
         self.metrics.repeated.inc_by(changes.repeated as u64);
         figures.added = changes.added;

@@ -111,13 +111,13 @@ impl Gathered {
     }
 
     fn add(&mut self, bound: f64, count: f64) {
-        let place = self.buckets.partition_point(|(other, _)| *other < bound);
+        let position = self.buckets.partition_point(|(other, _)| *other < bound);
         // A bucket that comes twice counts once.
-        if self.buckets.get(place).is_some_and(|(other, _)| *other == bound) {
+        if self.buckets.get(position).is_some_and(|(other, _)| *other == bound) {
             return;
         }
         self.broken |= count < 0.0 || count.is_nan();
-        self.buckets.insert(place, (bound, count));
+        self.buckets.insert(position, (bound, count));
     }
 
     fn convert(mut self) -> Option<NativeHistogram> {

@@ -52,9 +52,9 @@ impl<'a> Reader<'a> {
                 (Bytes::from(expanded.text), Format::Text, expanded.histograms)
             }
         };
-        let places = often.then(|| cache.spare());
+        let positions = often.then(|| cache.spare());
         let mut scanner = Scanner::new(cache, labelling, format, native, hits);
-        scanner.read_whole(&text, places);
+        scanner.read_whole(&text, positions);
         let (scanned, done) = scanner.finish();
         let body = done.and_then(|()| if often { Ok(Body::Plain(text)) } else { Body::of(text).map_err(not_kept) });
         Ok(Fetched { scanned, format, body })

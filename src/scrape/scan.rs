@@ -24,8 +24,8 @@ pub(super) struct PageCache {
     last: Last,
     /// The body before the last, whose room the next one may have.
     before: Bytes,
-    /// Room for the places of the next page.
-    spare: Vec<Place>,
+    /// Room for the spans of the next page.
+    spare: Vec<Span>,
 }
 
 /// The last sound page, where it is kept to be compared with the next one.
@@ -33,25 +33,25 @@ pub(super) struct PageCache {
 pub(super) struct Last {
     pub(super) body: Bytes,
     /// Where its series stand in it, by the index of their entries; for entries that are alive.
-    pub(super) places: Vec<Place>,
+    pub(super) spans: Vec<Span>,
     /// What [`Cache::renumbered`] said when these indices were good.
     pub(super) numbered: u32,
 }
 
 /// Where a series stands in the last page; of no length where it is not text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Span {
     start: u32,
     length: u32,
 }
 
-impl Place {
+impl Span {
     /// Where `part` stands in `body`, of which it is a slice.
     fn of(part: &[u8], body: &[u8]) -> Self {
         let start = (part.as_ptr() as usize).wrapping_sub(body.as_ptr() as usize);
         match (u32::try_from(start), u32::try_from(part.len())) {
-            (Ok(start), Ok(length)) if start as usize + part.len() <= body.len() => Place { start, length },
-            _ => Place::default(),
+            (Ok(start), Ok(length)) if start as usize + part.len() <= body.len() => Span { start, length },
+            _ => Span::default(),
         }
     }
 
@@ -75,8 +75,8 @@ impl PageCache {
     fn probable(&self, previous: Option<usize>) -> Option<Probable<'_>> {
         let (index, fingerprint, entry) = self.series.probable(previous)?;
         let known = self.last.numbered == self.series.renumbered() && self.series.is_alive(entry);
-        let place = self.last.places.get(index).filter(|_| known);
-        Some(Probable { index, fingerprint, entry, bytes: place.map_or(&[], |place| place.bytes(&self.last.body)) })
+        let span = self.last.spans.get(index).filter(|_| known);
+        Some(Probable { index, fingerprint, entry, bytes: span.map_or(&[], |span| span.bytes(&self.last.body)) })
     }
 
     /// The last page, to be made over into the one that comes after it.
@@ -86,13 +86,13 @@ impl PageCache {
         std::mem::take(&mut self.last)
     }
 
-    /// Keeps the last page, and the room of its places in the order of lines for the next one.
-    pub(super) fn keep(&mut self, last: Last, spare: Vec<Place>) {
+    /// Keeps the last page, and the room of its spans in the order of lines for the next one.
+    pub(super) fn keep(&mut self, last: Last, spare: Vec<Span>) {
         (self.last, self.spare) = (last, spare);
     }
 
-    /// Room for the places of the next page.
-    pub(super) fn spare(&mut self) -> Vec<Place> {
+    /// Room for the spans of the next page.
+    pub(super) fn spare(&mut self) -> Vec<Span> {
         let mut spare = std::mem::take(&mut self.spare);
         spare.clear();
         spare
@@ -140,7 +140,7 @@ pub(super) struct Scanned {
     /// The lines in the order of the page, then the native histograms.
     pub(super) hits: Vec<Hit>,
     /// Where their series stand, if that was asked for.
-    pub(super) places: Vec<Place>,
+    pub(super) spans: Vec<Span>,
     /// The timestamps of the first hits; those beyond have none.
     timestamps: Vec<Option<Timestamp>>,
     pub(super) new: Vec<NewSeries>,
@@ -186,7 +186,7 @@ pub(super) struct Scanner<'a> {
     cache: &'a PageCache,
     labelling: &'a Labelling,
     format: Format,
-    /// Whether places are wanted, in a page that is there as a whole.
+    /// Whether spans are wanted, in a page that is there as a whole.
     placed: bool,
     /// Whether the page is not empty.
     begun: bool,
@@ -225,10 +225,10 @@ impl<'a> Scanner<'a> {
         self.done.is_ok()
     }
 
-    /// Reads a whole page; with room for places it is to be compared with the next one.
-    pub(super) fn read_whole(&mut self, page: &[u8], places: Option<Vec<Place>>) {
-        self.placed = places.is_some();
-        self.scanned.places = places.unwrap_or_default();
+    /// Reads a whole page; with room for spans it is to be compared with the next one.
+    pub(super) fn read_whole(&mut self, page: &[u8], spans: Option<Vec<Span>>) {
+        self.placed = spans.is_some();
+        self.scanned.spans = spans.unwrap_or_default();
         self.read(page, true);
     }
 
@@ -290,7 +290,7 @@ impl<'a> Scanner<'a> {
             }
             let taken = self.take(series, line.series, self.kind, (line.value, line.timestamp))?;
             if self.placed && taken {
-                self.scanned.places.push(Place::of(line.series, part));
+                self.scanned.spans.push(Span::of(line.series, part));
             }
         }
     }

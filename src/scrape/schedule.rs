@@ -1,6 +1,6 @@
-//! When a target is collected: on the grid of its interval, each target at a place of its own.
+//! When a target is collected: on the grid of its interval, each target at a position of its own.
 //!
-//! The place is the same after a restart and differs from target to target and from host to host (SEMANTICS 28), so that neither this host
+//! The position is the same after a restart and differs from target to target and from host to host (SEMANTICS 28), so that neither this host
 //! sees its own burst in what it measures, nor a shared target all its nightbells at once, nor the time-out of kept connections coincides
 //! with the next request everywhere. Rules judge the interval that ends at their slot, in which each target was collected once. The first
 //! collection starts at once.
@@ -25,20 +25,20 @@ pub(super) struct Grid {
     /// Milliseconds.
     step: i64,
     /// Milliseconds after each multiple of the interval.
-    place: i64,
+    position: i64,
 }
 
 impl Grid {
     /// The grid of an interval; `seed` tells targets apart.
     pub(super) fn new(interval: Duration, seed: u64) -> Self {
         let step = millis(interval).max(1);
-        Grid { step, place: i64::try_from(seed % step.unsigned_abs()).unwrap_or(0) }
+        Grid { step, position: i64::try_from(seed % step.unsigned_abs()).unwrap_or(0) }
     }
 
     /// The first instant after `now`.
     fn next(self, now: Timestamp) -> Timestamp {
-        let slot = now.0.saturating_sub(self.place).div_euclid(self.step).saturating_add(1);
-        Timestamp(slot.saturating_mul(self.step).saturating_add(self.place))
+        let slot = now.0.saturating_sub(self.position).div_euclid(self.step).saturating_add(1);
+        Timestamp(slot.saturating_mul(self.step).saturating_add(self.position))
     }
 
     /// The instant of the tick that a task planned for `planned` and that woke up at `now`, and how many ticks it slept through.
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(grid.next(Timestamp(15_000)), Timestamp(30_000));
         assert_eq!(grid.next(Timestamp(-1)), Timestamp(0));
         let grid = Grid::new(STEP, 15_000 * 7 + 4_000);
-        assert_eq!(grid.next(Timestamp(0)), Timestamp(4_000), "a place of its own");
+        assert_eq!(grid.next(Timestamp(0)), Timestamp(4_000), "a position of its own");
         assert_eq!(grid.next(Timestamp(4_000)), Timestamp(19_000));
     }
 

@@ -71,7 +71,7 @@ pub struct Scraper {
     arrivals: watch::Sender<u64>,
     /// Changes when all targets are to be collected at once.
     at_once: watch::Sender<u64>,
-    /// Tells the places of this host's targets from those of others.
+    /// Tells the positions of this host's targets from those of others.
     host: u32,
     state: Mutex<State>,
     /// Apart from the state, which nobody shall wait for because a folder hangs.
@@ -312,7 +312,7 @@ impl State {
     }
 }
 
-/// What the place of a target on its grid follows from: the same after a restart, another one for a target that differs in its address
+/// What the position of a target on its grid follows from: the same after a restart, another one for a target that differs in its address
 /// alone.
 fn seed(host: u32, info: &TargetInfo) -> u64 {
     u64::from(crc32fast::hash(format!("{host}\n{}\n{}\n{}", info.pool, info.labels, info.address).as_bytes()))

@@ -70,7 +70,7 @@ struct Inner {
     pool: RwLock<Pool>,
     /// Where SQLite's file is.
     file: Mutex<Option<PathBuf>>,
-    /// What is to be opened as soon as it can be, in place of memory.
+    /// What is to be opened as soon as it can be, instead of memory.
     wanted: Mutex<Option<reach::Wanted>>,
     /// The folder of a file that could be opened only later.
     lock: Mutex<Option<FolderLock>>,
@@ -139,7 +139,7 @@ impl State {
         Ok(state)
     }
 
-    /// The same, in place of a database that cannot be opened; its metric says so. [`State::open_wanted`] opens `file`, if there is one
+    /// The same, instead of a database that cannot be opened; its metric says so. [`State::open_wanted`] opens `file`, if there is one
     /// to be opened, as soon as that can be done; a second process is shown `listens`.
     pub async fn instead(file: Option<PathBuf>, listens: SocketAddr) -> Result<Self, Error> {
         let state = Self::in_memory().await?;

@@ -68,7 +68,7 @@ fn letter((delivery_id, integration, group_key, created, died, error, body): Let
 }
 
 impl State {
-    /// The first message of an integration after place `after` (0: the very first), with its own place; `held` ones count only when asked for.
+    /// The first message of an integration after position `after` (0: the very first), with its own position; `held` ones count only when asked for.
     pub async fn next_message(&self, integration: &str, after: i64, held: bool) -> Result<Option<(i64, OutboxRow)>, Error> {
         let found: Option<Columns> = on_pool!(self, "read outbox", |pool| async {
             sqlx::query_as(waiting!(
@@ -84,7 +84,7 @@ impl State {
         Ok(found.map(row))
     }
 
-    /// The messages of an integration after place `after`, oldest first, at most `limit`; only
+    /// The messages of an integration after position `after`, oldest first, at most `limit`; only
     /// those that are `held`, or only the others.
     pub async fn next_messages(&self, integration: &str, after: i64, held: bool, limit: i64) -> Result<Vec<(i64, OutboxRow)>, Error> {
         let rows: Vec<Columns> = on_pool!(self, "read outbox", |pool| async {
@@ -176,14 +176,14 @@ impl State {
         self.write_lightly("remove message", &statements).await
     }
 
-    /// Puts `body` in place of the message `keep` and takes the messages `superseded` out, in one transaction.
+    /// Replaces the message `keep` by `body` and takes the messages `superseded` out, in one transaction.
     pub async fn merge_messages(&self, keep: &str, body: &str, superseded: &[String]) -> Result<(), Error> {
         let update = statement("UPDATE outbox SET body = $1 WHERE delivery_id = $2", [body.into(), keep.into()]);
         let statements: Vec<Statement> = std::iter::once(update).chain(superseded.iter().map(|id| remove(id))).collect();
         self.write("merge messages", &statements).await
     }
 
-    /// Puts the message `digest` in the place of the first of `superseded` and takes these out; `rest` takes that place, too. One
+    /// Replaces the first of `superseded` by the message `digest` and takes these out; `rest` takes that position, too. One
     /// transaction.
     pub async fn replace_messages(&self, digest: &OutboxRow, superseded: &[String], rest: Option<&OutboxRow>) -> Result<(), Error> {
         let Some((first, others)) = superseded.split_first() else { return Ok(()) };
@@ -215,7 +215,7 @@ impl State {
         self.write("replace messages", &statements.collect::<Vec<_>>()).await
     }
 
-    /// Puts `messages` into the outbox in the place of `delivery_id`, in one transaction.
+    /// Replaces `delivery_id` in the outbox by `messages`, in one transaction.
     pub async fn hand_over(&self, delivery_id: &str, messages: &[OutboxRow]) -> Result<(), Error> {
         let statements: Vec<Statement> = messages.iter().map(put).chain([remove(delivery_id)]).collect();
         self.write("hand over message", &statements).await

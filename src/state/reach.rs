@@ -176,7 +176,7 @@ impl State {
     }
 
     /// Looks whether SQLite's file is still where it was. If somebody removed it, what the open connection still holds is written to a new
-    /// one; true when that was so. A file that somebody put in its place is left alone.
+    /// one; true when that was so. A file that somebody put instead of it is left alone.
     pub async fn restore_removed_file(&self, now: Timestamp) -> Result<bool, Error> {
         let Some(path) = self.0.file.lock().clone().filter(|path| !path.exists()) else { return Ok(false) };
         let Pool::Sqlite(old) = self.pool() else { return Ok(false) };

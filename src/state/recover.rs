@@ -145,7 +145,7 @@ impl<'a> Copy<'a> {
             from,
             to,
             // An index may be what is damaged.
-            read: format!("SELECT rowid AS place, {names} FROM {table} NOT INDEXED"),
+            read: format!("SELECT rowid AS position, {names} FROM {table} NOT INDEXED"),
             write: format!("INSERT OR IGNORE INTO {table} ({names}) VALUES ({markers})"),
             columns: shared.len(),
             taken: 0,
@@ -157,32 +157,32 @@ impl<'a> Copy<'a> {
         if !whole {
             let (last, _) = copy.walk("rowid < $1 ORDER BY rowid DESC", i64::MAX).await?;
             let gap = first.max(0).saturating_add(1)..last.min(first.max(0).saturating_add(GAP));
-            for place in gap {
-                copy.walk_once("rowid = $1", place, 1).await?;
+            for position in gap {
+                copy.walk_once("rowid = $1", position, 1).await?;
             }
         }
         Ok(copy)
     }
 
-    /// Takes rows in steps until there are none, or one cannot be read: the place of the last one, and whether it was the end.
+    /// Takes rows in steps until there are none, or one cannot be read: the position of the last one, and whether it was the end.
     async fn walk(&mut self, condition: &str, start: i64) -> Result<(i64, bool), sqlx::Error> {
-        let (mut place, mut step) = (start, STEP);
+        let (mut position, mut step) = (start, STEP);
         loop {
-            match self.walk_once(condition, place, step).await? {
-                Some(Some(last)) => place = last,
-                Some(None) => return Ok((place, true)),
+            match self.walk_once(condition, position, step).await? {
+                Some(Some(last)) => position = last,
+                Some(None) => return Ok((position, true)),
                 // Up to the row before the one that cannot be read.
                 None if step > 1 => step = 1,
-                None => return Ok((place, false)),
+                None => return Ok((position, false)),
             }
         }
     }
 
-    /// `None` when reading failed; the place of the last row, if there was one.
-    async fn walk_once(&mut self, condition: &str, place: i64, limit: i64) -> Result<Option<Option<i64>>, sqlx::Error> {
+    /// `None` when reading failed; the position of the last row, if there was one.
+    async fn walk_once(&mut self, condition: &str, position: i64, limit: i64) -> Result<Option<Option<i64>>, sqlx::Error> {
         let query = format!("{} WHERE {condition} LIMIT {limit}", self.read);
-        let Ok(rows) = sqlx::query(AssertSqlSafe(query)).bind(place).fetch_all(self.from).await else { return Ok(None) };
-        let last = rows.last().and_then(|row| row.try_get::<i64, _>("place").ok());
+        let Ok(rows) = sqlx::query(AssertSqlSafe(query)).bind(position).fetch_all(self.from).await else { return Ok(None) };
+        let last = rows.last().and_then(|row| row.try_get::<i64, _>("position").ok());
         let mut transaction = self.to.begin().await?;
         for row in &rows {
             let Some(values) = values(row, self.columns) else { continue };
@@ -206,7 +206,7 @@ enum Value {
     Number(i64),
 }
 
-/// The values of a row behind its place; `None` when one of them is not what a column holds.
+/// The values of a row behind its position; `None` when one of them is not what a column holds.
 fn values(row: &SqliteRow, count: usize) -> Option<Vec<Value>> {
     let value = |index: usize| {
         let number = || row.try_get::<i64, _>(index).map(Value::Number);

@@ -37,7 +37,7 @@ pub(super) struct Head {
     width: Width,
     /// Decimal places of a unit.
     decimals: u8,
-    /// Place of the first value in the column.
+    /// Cursor of the first value in the column.
     start: u8,
     length: u8,
 }

@@ -15,7 +15,7 @@ use crate::model::{Labels, Matcher};
 
 /// Where the samples of one series are.
 #[derive(Default)]
-struct Places {
+struct Parts {
     slot: Option<u32>,
     /// Number of the block or file, in order of time.
     parts: Vec<(usize, Located)>,
@@ -25,7 +25,7 @@ struct Places {
 pub(super) struct Merged {
     snapshot: Arc<Snapshot>,
     parts: Vec<Part>,
-    places: Vec<Places>,
+    positions: Vec<Parts>,
 }
 
 impl Store {
@@ -38,42 +38,42 @@ impl Store {
 
     /// A selection of which blocks hold a part.
     pub(super) fn merged(&self, matchers: &[Matcher], snapshot: Arc<Snapshot>, from: i64, to: i64, again: bool) -> Selection {
-        let mut places: IndexMap<Labels, Places, ahash::RandomState> = IndexMap::default();
+        let mut positions: IndexMap<Labels, Parts, ahash::RandomState> = IndexMap::default();
         {
             let inner = self.inner.read();
             let known = self.known(&inner, matchers, again);
             for (labels, id) in known.labels.iter().zip(&known.ids) {
-                places.insert(labels.clone(), Places { slot: Some(id.slot), parts: Vec::new() });
+                positions.insert(labels.clone(), Parts { slot: Some(id.slot), parts: Vec::new() });
             }
         }
         let mut parts = Vec::new();
         self.each_located(&snapshot, matchers, from, to, |part, located| {
             for located in located {
-                places.entry(located.labels.clone()).or_default().parts.push((parts.len(), located.clone()));
+                positions.entry(located.labels.clone()).or_default().parts.push((parts.len(), located.clone()));
             }
             parts.push(part);
         });
-        let (labels, places): (Vec<Labels>, Vec<Places>) = places.into_iter().unzip();
-        Selection { labels: labels.into(), source: Source::Merged(Merged { snapshot, parts, places }) }
+        let (labels, positions): (Vec<Labels>, Vec<Parts>) = positions.into_iter().unzip();
+        Selection { labels: labels.into(), source: Source::Merged(Merged { snapshot, parts, positions }) }
     }
 
     /// [`Store::read`] where blocks hold a part of the answer.
     pub(super) fn read_merged(
         &self,
-        Merged { snapshot, parts, places }: &Merged,
+        Merged { snapshot, parts, positions }: &Merged,
         labels: &[Labels],
         (from, to): (i64, i64),
         mut visit: impl FnMut(usize, Window<'_>) -> ControlFlow<()>,
     ) -> Result<(), ChunkError> {
         let (mut samples, mut scratch) = (Gathered::default(), Scratch::default());
-        for (row, place) in places.iter().enumerate() {
+        for (row, position) in positions.iter().enumerate() {
             samples.clear();
-            for (number, located) in &place.parts {
+            for (number, located) in &position.parts {
                 if let Some(history) = self.history.get() {
                     history.read(&parts[*number], located, from, to, &mut samples);
                 }
             }
-            if let Some(slot) = place.slot {
+            if let Some(slot) = position.slot {
                 let inner = self.inner.read();
                 // Meanwhile the series may have gone, and another may have its slot.
                 if let Some(series) = inner.slots.get(slot).filter(|s| s.labels == labels[row]) {

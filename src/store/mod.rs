@@ -373,8 +373,8 @@ impl Store {
         let mut names: Vec<String> = Vec::new();
         for labels in self.series(matchers, from, to) {
             for (name, _) in &labels {
-                if let Err(place) = names.binary_search_by(|n| n.as_str().cmp(name)) {
-                    names.insert(place, name.to_owned());
+                if let Err(position) = names.binary_search_by(|n| n.as_str().cmp(name)) {
+                    names.insert(position, name.to_owned());
                 }
             }
         }

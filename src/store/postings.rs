@@ -34,8 +34,8 @@ impl Postings {
         match self {
             Postings::One(_) => {}
             Postings::Few(few) => {
-                if let Err(place) = few.binary_search(&slot) {
-                    few.insert(place, slot);
+                if let Err(position) = few.binary_search(&slot) {
+                    few.insert(position, slot);
                 }
                 if few.len() > FEW {
                     *self = Postings::Many(Box::new(few.iter().copied().collect()));

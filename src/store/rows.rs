@@ -1,6 +1,6 @@
 //! Where the heads of the series that share a column keep their values: a row each, in tables as wide as their values need.
 //!
-//! A table is cut along time into groups of a few instants, and a group holds all rows one after another: no series has a place of its own
+//! A table is cut along time into groups of a few instants, and a group holds all rows one after another: no series has a position of its own
 //! on the heap, nothing is copied when a run grows, and what lies idle is at most one group. Where there is but one row it stands as it is.
 
 use std::ops::Range;
@@ -10,7 +10,7 @@ use thin_vec::ThinVec;
 /// Instants in a group.
 const GROUP: usize = 8;
 
-/// Rows of values of one width. Places are those of the column's instants.
+/// Rows of values of one width. Positions are those of the column's instants.
 #[derive(Debug)]
 pub(super) enum Table<T> {
     /// The only row there is, from the column's first instant on.
@@ -30,9 +30,9 @@ pub(super) struct Groups<T> {
     free: ThinVec<u32>,
 }
 
-/// The group of a place, and where in it a row's value stands.
-fn find(row: u32, place: usize) -> (usize, usize) {
-    (place / GROUP, row as usize * GROUP + place % GROUP)
+/// The group of a position, and where in it a row's value stands.
+fn find(row: u32, position: usize) -> (usize, usize) {
+    (position / GROUP, row as usize * GROUP + position % GROUP)
 }
 
 impl<T: Copy + Default> Groups<T> {
@@ -43,8 +43,8 @@ impl<T: Copy + Default> Groups<T> {
         })
     }
 
-    fn set(&mut self, row: u32, place: usize, value: T) {
-        let (group, at) = find(row, place);
+    fn set(&mut self, row: u32, position: usize, value: T) {
+        let (group, at) = find(row, position);
         while self.groups.len() <= group {
             self.groups.reserve_exact(1);
             self.groups.push(Vec::new());
@@ -84,43 +84,43 @@ impl<T: Copy + Default> Table<T> {
     }
 
     /// Writes a value; values before it need not have been written.
-    pub(super) fn set(&mut self, row: u32, place: usize, value: T) {
+    pub(super) fn set(&mut self, row: u32, position: usize, value: T) {
         match self {
             Table::Single(values) => {
-                if place >= values.capacity() {
-                    values.reserve_exact(place + GROUP - values.len());
+                if position >= values.capacity() {
+                    values.reserve_exact(position + GROUP - values.len());
                 }
-                if place >= values.len() {
-                    values.resize(place + 1, T::default());
+                if position >= values.len() {
+                    values.resize(position + 1, T::default());
                 }
-                values[place] = value;
+                values[position] = value;
             }
-            Table::Many(groups) => groups.get_or_insert_default().set(row, place, value),
+            Table::Many(groups) => groups.get_or_insert_default().set(row, position, value),
         }
     }
 
     /// One value that was written.
-    pub(super) fn get(&self, row: u32, place: usize) -> T {
+    pub(super) fn get(&self, row: u32, position: usize) -> T {
         match self {
-            Table::Single(values) => values[place],
+            Table::Single(values) => values[position],
             Table::Many(groups) => {
-                let (group, at) = find(row, place);
+                let (group, at) = find(row, position);
                 groups.as_ref().map_or_else(T::default, |groups| groups.groups[group][at])
             }
         }
     }
 
-    /// Calls `visit` with the values in these places, which were written, piece by piece.
-    pub(super) fn read(&self, row: u32, places: Range<usize>, mut visit: impl FnMut(&[T])) {
+    /// Calls `visit` with the values in these positions, which were written, piece by piece.
+    pub(super) fn read(&self, row: u32, positions: Range<usize>, mut visit: impl FnMut(&[T])) {
         match self {
-            Table::Single(_) if places.is_empty() => {}
-            Table::Single(values) => visit(&values[places]),
+            Table::Single(_) if positions.is_empty() => {}
+            Table::Single(values) => visit(&values[positions]),
             Table::Many(groups) => {
                 let Some(groups) = groups else { return };
-                let mut next = places.start;
-                while next < places.end {
+                let mut next = positions.start;
+                while next < positions.end {
                     let (group, at) = find(row, next);
-                    let length = (GROUP - next % GROUP).min(places.end - next);
+                    let length = (GROUP - next % GROUP).min(positions.end - next);
                     visit(&groups.groups[group][at..at + length]);
                     next += length;
                 }
@@ -164,10 +164,10 @@ mod tests {
     use super::*;
     use crate::store::column::RUN;
 
-    /// What a row holds in these places.
-    fn read(table: &Table<i16>, row: u32, places: Range<usize>) -> Vec<i16> {
+    /// What a row holds in these positions.
+    fn read(table: &Table<i16>, row: u32, positions: Range<usize>) -> Vec<i16> {
         let mut all = Vec::new();
-        table.read(row, places, |piece| all.extend_from_slice(piece));
+        table.read(row, positions, |piece| all.extend_from_slice(piece));
         all
     }
 
@@ -175,14 +175,14 @@ mod tests {
     fn every_row_keeps_its_values_whenever_it_began() {
         for single in [false, true] {
             let (mut table, mut rows) = (Table::new(single), Vec::new());
-            for place in 0..RUN {
-                if rows.is_empty() || !single && place % 5 == 0 {
-                    rows.push((table.take(), place));
+            for position in 0..RUN {
+                if rows.is_empty() || !single && position % 5 == 0 {
+                    rows.push((table.take(), position));
                 }
-                rows.iter().for_each(|(row, _)| table.set(*row, place, (*row as usize * 1000 + place) as i16));
+                rows.iter().for_each(|(row, _)| table.set(*row, position, (*row as usize * 1000 + position) as i16));
             }
             for (row, start) in rows {
-                let expected: Vec<i16> = (start..RUN).map(|place| (row as usize * 1000 + place) as i16).collect();
+                let expected: Vec<i16> = (start..RUN).map(|position| (row as usize * 1000 + position) as i16).collect();
                 assert_eq!(read(&table, row, start..RUN), expected);
                 assert_eq!(table.get(row, RUN - 1), expected[RUN - 1 - start]);
                 assert_eq!(read(&table, row, start + 1..RUN - 1), expected[1..RUN - 1 - start]);
@@ -194,13 +194,13 @@ mod tests {
     fn many_rows_leave_little_idle_and_a_row_that_came_back_is_handed_out_again() {
         let mut table = Table::<i16>::new(false);
         let rows: Vec<u32> = (0..5000).map(|_| table.take()).collect();
-        (0..16).for_each(|place| rows.iter().for_each(|row| table.set(*row, place, 7)));
+        (0..16).for_each(|position| rows.iter().for_each(|row| table.set(*row, position, 7)));
         assert!(table.heap_size() < 5000 * 16 * 2 + 250, "{}", table.heap_size());
         table.give(4321);
         assert_eq!((table.take(), table.take()), (4321, 5000));
         let mut single = Table::<i16>::new(true);
         let row = single.take();
-        (0..RUN).for_each(|place| single.set(row, place, 7));
+        (0..RUN).for_each(|position| single.set(row, position, 7));
         assert!(single.heap_size() < RUN * 2 + 100, "{}", single.heap_size());
     }
 }

@@ -53,7 +53,7 @@ impl Window<'_> {
     }
 }
 
-/// Samples gathered from several places, in ascending order of time.
+/// Samples gathered from several positions, in ascending order of time.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     pub(super) times: Vec<i64>,
@@ -71,28 +71,28 @@ impl Gathered {
     pub(super) fn extend(&mut self, window: Window<'_>) {
         self.times.extend_from_slice(window.times);
         self.values.extend_from_slice(window.values);
-        let place = self.histograms.len();
+        let position = self.histograms.len();
         self.histograms.extend_from_slice(window.histograms);
         // The one that it follows stood elsewhere, and may be lost: readers must compare.
-        if let Some((_, first)) = self.histograms.get_mut(place).filter(|(_, first)| first.hint == ResetHint::NotReset) {
+        if let Some((_, first)) = self.histograms.get_mut(position).filter(|(_, first)| first.hint == ResetHint::NotReset) {
             Arc::make_mut(first).hint = ResetHint::Unknown;
         }
     }
 
-    /// Puts samples into order that came from places which overlap; of those of one instant the first stays.
+    /// Puts samples into order that came from positions which overlap; of those of one instant the first stays.
     pub(super) fn order(&mut self) {
         if self.times.is_sorted_by(|a, b| a < b) {
             return;
         }
-        let mut places: Vec<usize> = (0..self.times.len()).collect();
-        places.sort_by_key(|place| self.times[*place]);
-        places.dedup_by_key(|place| self.times[*place]);
-        self.times = places.iter().map(|place| self.times[*place]).collect();
-        self.values = places.iter().map(|place| self.values[*place]).collect();
+        let mut positions: Vec<usize> = (0..self.times.len()).collect();
+        positions.sort_by_key(|position| self.times[*position]);
+        positions.dedup_by_key(|position| self.times[*position]);
+        self.times = positions.iter().map(|position| self.times[*position]).collect();
+        self.values = positions.iter().map(|position| self.values[*position]).collect();
         self.histograms.sort_by_key(|(time, _)| *time);
         self.histograms.dedup_by_key(|(time, _)| *time);
         let (times, values) = (&self.times, &self.values);
-        self.histograms.retain(|(time, _)| times.binary_search(time).is_ok_and(|place| is_histogram(values[place])));
+        self.histograms.retain(|(time, _)| times.binary_search(time).is_ok_and(|position| is_histogram(values[position])));
     }
 
     pub(super) fn window(&self) -> Window<'_> {
@@ -102,7 +102,7 @@ impl Gathered {
 
 /// The native histogram at a time.
 pub(crate) fn histogram_at(histograms: &[TimedHistogram], time: i64) -> Option<&Arc<NativeHistogram>> {
-    histograms.binary_search_by_key(&time, |(at, _)| *at).ok().map(|place| &histograms[place].1)
+    histograms.binary_search_by_key(&time, |(at, _)| *at).ok().map(|position| &histograms[position].1)
 }
 
 /// Those with `from < timestamp <= to`.
@@ -309,9 +309,9 @@ impl Series {
     }
 
     /// Appends values of the head to a buffer.
-    fn read_head(&self, places: Range<usize>, columns: &Columns, into: &mut Vec<f64>) {
+    fn read_head(&self, positions: Range<usize>, columns: &Columns, into: &mut Vec<f64>) {
         if let Some(id) = self.column {
-            self.head.read(places, &columns.get(id).rows, into);
+            self.head.read(positions, &columns.get(id).rows, into);
         }
     }
 

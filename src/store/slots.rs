@@ -44,7 +44,7 @@ impl Slots {
             return slot;
         }
         let full = self.blocks.len() * BLOCK;
-        let place = match self.blocks.last_mut().filter(|block| block.len() < BLOCK) {
+        let position = match self.blocks.last_mut().filter(|block| block.len() < BLOCK) {
             Some(block) => {
                 block.push(Some(Series::new(labels, Version::MIN)));
                 full - BLOCK + block.len() - 1
@@ -56,7 +56,7 @@ impl Slots {
                 full
             }
         };
-        place as u32
+        position as u32
     }
 
     /// Forgets a series.

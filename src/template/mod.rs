@@ -174,7 +174,7 @@ impl Template {
         }
     }
 
-    /// Runs it over `data`; in `html`, values are escaped for the place where they stand.
+    /// Runs it over `data`; in `html`, values are escaped for the position where they stand.
     fn execute(&self, context: &Arc<Context>, data: &Value, html: bool) -> Result<String, String> {
         let tree = match &self.body {
             Body::Plain(text) => return Ok(text.as_ref().to_owned()),

@@ -132,7 +132,7 @@ impl Template {
         Template::parse("", "", written, &NOTIFICATIONS, Some(library))
     }
 
-    /// The text for this data; in `html` each value is escaped for the place where it stands. Errs with what failed, in Go's words.
+    /// The text for this data; in `html` each value is escaped for the position where it stands. Errs with what failed, in Go's words.
     pub fn notify(&self, data: &NotificationData<'_>, html: bool) -> Result<String, String> {
         let context = Context::new(self, &NOTIFICATIONS, Dialect::Notification, Timestamp(data.at_ms), data.external_url, None);
         self.execute(&context, &values(data), html)

@@ -45,15 +45,15 @@ struct Connection {
 /// What became of a new connection.
 pub enum Admission {
     /// It is let in.
-    In(Place),
+    In(Slot),
     /// It is let in, and another one was sent away for it.
-    InPlaceOfAnother(Place),
+    InsteadOfAnother(Slot),
     /// All are busy.
     Refused,
 }
 
-/// The place of one connection; free again when it is dropped.
-pub struct Place {
+/// The slot of one connection; free again when it is dropped.
+pub struct Slot {
     all: Arc<Connections>,
     address: IpAddr,
     connection: Arc<Connection>,
@@ -91,8 +91,8 @@ impl Connections {
         let connection = Arc::new(Connection { number: state.next, waiting, sent_away: Notify::new() });
         state.count += 1;
         state.by_address.entry(address).or_default().push(Arc::clone(&connection));
-        let place = Place { all: Arc::clone(self), address, connection };
-        if made_room { Admission::InPlaceOfAnother(place) } else { Admission::In(place) }
+        let slot = Slot { all: Arc::clone(self), address, connection };
+        if made_room { Admission::InsteadOfAnother(slot) } else { Admission::In(slot) }
     }
 
     fn now(&self) -> u64 {
@@ -105,16 +105,16 @@ impl State {
     fn send_away(&mut self, address: IpAddr) -> bool {
         let Some(list) = self.by_address.get_mut(&address) else { return false };
         let waiting = |(_, connection): &(usize, &Arc<Connection>)| connection.waiting.load(Ordering::Relaxed);
-        let Some((place, _)) = list.iter().enumerate().min_by_key(waiting).filter(|found| waiting(found) != BUSY) else { return false };
-        list.swap_remove(place).sent_away.notify_one();
+        let Some((slot, _)) = list.iter().enumerate().min_by_key(waiting).filter(|found| waiting(found) != BUSY) else { return false };
+        list.swap_remove(slot).sent_away.notify_one();
         self.count -= 1;
         true
     }
 
     fn remove(&mut self, address: IpAddr, number: u64) {
         let Some(list) = self.by_address.get_mut(&address) else { return };
-        if let Some(place) = list.iter().position(|connection| connection.number == number) {
-            list.swap_remove(place);
+        if let Some(slot) = list.iter().position(|connection| connection.number == number) {
+            list.swap_remove(slot);
             self.count -= 1;
         }
         if list.is_empty() {
@@ -123,7 +123,7 @@ impl State {
     }
 }
 
-impl Place {
+impl Slot {
     /// A request is being answered.
     pub fn busy(&self) {
         self.connection.waiting.store(BUSY, Ordering::Relaxed);
@@ -134,13 +134,13 @@ impl Place {
         self.connection.waiting.store(self.all.now(), Ordering::Relaxed);
     }
 
-    /// Ends when another connection needs this place.
+    /// Ends when another connection needs this slot.
     pub async fn sent_away(&self) {
         self.connection.sent_away.notified().await;
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.all.state.lock().remove(self.address, self.connection.number);
     }
@@ -167,9 +167,9 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    fn admitted(all: &Arc<Connections>, from: &str) -> Option<Place> {
+    fn admitted(all: &Arc<Connections>, from: &str) -> Option<Slot> {
         match all.admit(address(from)) {
-            Admission::In(place) | Admission::InPlaceOfAnother(place) => Some(place),
+            Admission::In(slot) | Admission::InsteadOfAnother(slot) => Some(slot),
             Admission::Refused => None,
         }
     }
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn an_address_that_takes_its_share_leaves_room_for_others() {
         let all = Connections::new(16);
-        let busy: Vec<Place> = (0..4).filter_map(|_| admitted(&all, "192.0.2.1")).inspect(Place::busy).collect();
+        let busy: Vec<Slot> = (0..4).filter_map(|_| admitted(&all, "192.0.2.1")).inspect(Slot::busy).collect();
         assert_eq!(busy.len(), 4);
         assert!(admitted(&all, "192.0.2.1").is_none(), "its share is used up, and every connection of it is busy");
         assert!(admitted(&all, "192.0.2.2").is_some());
@@ -189,7 +189,7 @@ mod tests {
     fn this_machine_has_room_whatever_the_others_hold() {
         let all = Connections::new(16);
         let peers = (0..16).map(|peer| format!("192.0.2.{peer}"));
-        let busy: Vec<Place> = peers.filter_map(|peer| admitted(&all, &peer)).inspect(Place::busy).collect();
+        let busy: Vec<Slot> = peers.filter_map(|peer| admitted(&all, &peer)).inspect(Slot::busy).collect();
         assert_eq!(busy.len(), 14);
         assert!(admitted(&all, "127.0.0.1").is_some() && admitted(&all, "::1").is_some());
     }
@@ -200,7 +200,7 @@ mod tests {
         let (first, second) = (admitted(&all, "127.0.0.9").expect("room"), admitted(&all, "127.0.0.9").expect("room"));
         first.busy();
         let third = all.admit(address("127.0.0.9"));
-        assert!(matches!(third, Admission::InPlaceOfAnother(_)));
+        assert!(matches!(third, Admission::InsteadOfAnother(_)));
         second.sent_away().await;
         drop((first, second));
         drop(third);

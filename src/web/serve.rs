@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tracing::{debug, warn};
 
 use super::admin::{LocalEnd, LoggedIn};
-use super::connections::{Admission, Connections, Place};
+use super::connections::{Admission, Connections, Slot};
 use super::stream::{MAX_HEAD, Stream};
 use super::tls::Gate;
 use crate::model::Budget;
@@ -121,11 +121,11 @@ pub async fn serve(
             let (connections, last) = (limits.connections, peer.ip());
             warn!(connections, count, %last, "Connections of the web server are taken; the longest idle ones are closed.");
         }
-        let place = match admission {
-            Admission::In(place) => place,
-            Admission::InPlaceOfAnother(place) => {
+        let slot = match admission {
+            Admission::In(slot) => slot,
+            Admission::InsteadOfAnother(slot) => {
                 metrics.sent_away.inc();
-                place
+                slot
             }
             Admission::Refused => {
                 metrics.full.inc();
@@ -135,7 +135,7 @@ pub async fn serve(
         prepare(&stream);
         let local = LocalEnd { address: stream.local_addr().unwrap_or(listens), listens, tls: gate.is_encrypted() };
         let (gate, budget, router, watcher) = (gate.clone(), budget.clone(), router.clone(), graceful.watcher());
-        let place = Arc::new(place);
+        let slot = Arc::new(slot);
         tokio::spawn(async move {
             let served = async {
                 let (stream, identified) = match gate.enter(stream, limits.head).await {
@@ -144,7 +144,7 @@ pub async fn serve(
                     Err(error) => return debug!(%error, "A handshake failed."),
                 };
                 let (stream, head) = Stream::new(stream, &budget);
-                let (routes, at) = (TowerToHyperService::new(router), Arc::clone(&place));
+                let (routes, at) = (TowerToHyperService::new(router), Arc::clone(&slot));
                 let service = service_fn(move |mut request: Request<Incoming>| {
                     at.busy();
                     let (held, long) = head.read(!request.is_end_stream());
@@ -177,7 +177,7 @@ pub async fn serve(
             };
             tokio::select! {
                 () = served => {}
-                () = place.sent_away() => debug!(%peer, "A connection without a request was closed to make room."),
+                () = slot.sent_away() => debug!(%peer, "A connection without a request was closed to make room."),
             }
         });
     }
@@ -192,7 +192,7 @@ struct Sent {
 }
 
 /// Says that a connection waits when it is dropped.
-struct Idle(Arc<Place>);
+struct Idle(Arc<Slot>);
 
 impl Drop for Idle {
     fn drop(&mut self) {
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    /// A client that never ends its request holds a place for a bounded time only, and then the next one is served.
+    /// A client that never ends its request holds a slot for a bounded time only, and then the next one is served.
     #[tokio::test]
     async fn a_client_that_sends_no_request_is_sent_away() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -20,7 +20,7 @@ const FLOORS: [&[&str]; 8] = [
 const FORBIDDEN_NAMES: [&str; 8] = ["util", "utils", "common", "helpers", "misc", "base", "manager", "helper"];
 
 /// Words of no reader's vocabulary, and what stands in CONTRIBUTING's glossary instead. Only whole words are meant.
-const FORBIDDEN_WORDS: [(&str, &str); 19] = [
+const FORBIDDEN_WORDS: [(&str, &str); 20] = [
     ("told", "notified"),
     ("courier", "notifier"),
     ("couriers", "notifiers, or deliveries"),

@@ -142,10 +142,10 @@ pub fn golden(name: &str, case: &str, got: &str) {
     assert!(got == want, "{} differs; got:\n{got}\nwant:\n{want}", path.display());
 }
 
-/// One notifier that speaks HTTP: its name, its configuration with `{url}` for the sink, and what its place answers on success.
-struct Place {
+/// One notifier that speaks HTTP: its name, its configuration with `{url}` for the sink, and what its service answers on success.
+struct Service {
     name: &'static str,
-    /// Before the names of its golden files, where a notifier speaks to several places.
+    /// Before the names of its golden files, where a notifier speaks to several services.
     case: &'static str,
     yaml: &'static str,
     accepts: Reply,
@@ -153,63 +153,63 @@ struct Place {
     always_retryable: bool,
 }
 
-const fn place(name: &'static str, case: &'static str, yaml: &'static str, body: &'static str) -> Place {
-    Place { name, case, yaml, accepts: Reply::Answer(200, "", body), always_retryable: false }
+const fn service(name: &'static str, case: &'static str, yaml: &'static str, body: &'static str) -> Service {
+    Service { name, case, yaml, accepts: Reply::Answer(200, "", body), always_retryable: false }
 }
 
-const PLACES: &[Place] = &[
-    place("slack", "", "receiver: {api_url: '{url}/services/s3cr3t-T0KEN', channel: '#ops', timeout: 300ms}", "ok"),
-    place("webhook", "", "receiver: {url: '{url}/hook?key=s3cr3t-T0KEN', timeout: 300ms}", ""),
-    place(
+const SERVICES: &[Service] = &[
+    service("slack", "", "receiver: {api_url: '{url}/services/s3cr3t-T0KEN', channel: '#ops', timeout: 300ms}", "ok"),
+    service("webhook", "", "receiver: {url: '{url}/hook?key=s3cr3t-T0KEN', timeout: 300ms}", ""),
+    service(
         "dingtalk",
         "",
         "receiver: {url: '{url}/robot/send', access_token: s3cr3t-T0KEN, keyword: 值班, mentions: {critical: ['13800000000', zhang, all]}, timeout: 300ms, language: zh}",
         r#"{"errcode":0,"errmsg":"ok"}"#,
     ),
-    place(
+    service(
         "wecom",
         "",
         "receiver: {url: '{url}/cgi-bin/webhook/send', key: s3cr3t-T0KEN, mentions: {critical: [zhang]}, timeout: 300ms, language: zh}",
         r#"{"errcode":0,"errmsg":"ok"}"#,
     ),
-    place(
+    service(
         "wecom",
         "text.",
         "receiver: {url: '{url}/cgi-bin/webhook/send?key=s3cr3t-T0KEN', mentions: {critical: ['13800000000', zhang, all]}, timeout: 300ms}",
         r#"{"errcode":0,"errmsg":"ok"}"#,
     ),
-    place(
+    service(
         "feishu",
         "",
         "receiver: {url: '{url}/open-apis/bot/v2/hook/s3cr3t-T0KEN', mentions: {critical: [ou_1, all]}, timeout: 300ms, language: zh}",
         r#"{"code":0,"msg":"success","StatusCode":0}"#,
     ),
-    place(
+    service(
         "sms",
         "twilio.",
         "receiver: {provider: twilio, api_url: '{url}', account_sid: AC1, auth_token: s3cr3t-T0KEN, from: '+15005550006', to: ['+8613800000000'], timeout: 300ms}",
         r#"{"sid":"SM1","status":"queued"}"#,
     ),
-    place(
+    service(
         "sms",
         "aliyun.",
         "receiver: {provider: aliyun, api_url: '{url}', access_key_id: AK1, access_key_secret: s3cr3t-T0KEN, sign_name: 值班, template_code: SMS_1, to: '13800000000, 13900000000', timeout: 300ms, language: zh}",
         r#"{"Code":"OK","Message":"OK","BizId":"1","RequestId":"2"}"#,
     ),
-    place("pagerduty", "", "receiver: {routing_key: s3cr3t-T0KEN, url: '{url}/v2/enqueue', timeout: 300ms}", r#"{"status":"success"}"#),
-    Place {
+    service("pagerduty", "", "receiver: {routing_key: s3cr3t-T0KEN, url: '{url}/v2/enqueue', timeout: 300ms}", r#"{"status":"success"}"#),
+    Service {
         always_retryable: true,
-        ..place(
+        ..service(
             "telegram",
             "",
             "receiver: {bot_token: s3cr3t-T0KEN, chat_id: -100123, message_thread_id: 7, api_url: '{url}', timeout: 300ms}",
             r#"{"ok":true,"result":{}}"#,
         )
     },
-    place("discord", "", "receiver: {webhook_url: '{url}/api/webhooks/1/s3cr3t-T0KEN', username: bell, timeout: 300ms}", ""),
-    place("msteams", "", "receiver: {webhook_url: '{url}/webhook/s3cr3t-T0KEN', timeout: 300ms}", "1"),
-    place("msteamsv2", "", "receiver: {webhook_url: '{url}/workflows/s3cr3t-T0KEN', timeout: 300ms}", ""),
-    place(
+    service("discord", "", "receiver: {webhook_url: '{url}/api/webhooks/1/s3cr3t-T0KEN', username: bell, timeout: 300ms}", ""),
+    service("msteams", "", "receiver: {webhook_url: '{url}/webhook/s3cr3t-T0KEN', timeout: 300ms}", "1"),
+    service("msteamsv2", "", "receiver: {webhook_url: '{url}/workflows/s3cr3t-T0KEN', timeout: 300ms}", ""),
+    service(
         "opsgenie",
         "",
         "receiver: {api_key: s3cr3t-T0KEN, api_url: '{url}/', tags: 'db, disk', responders: [{name: dba, type: team}], priority: P1, timeout: 300ms}",
@@ -217,27 +217,27 @@ const PLACES: &[Place] = &[
     ),
 ];
 
-impl Place {
+impl Service {
     fn build(&self, url: &str) -> Box<dyn Notifier> {
         build(self.name, &self.yaml.replace("{url}", url))
     }
 }
 
-/// The error of one attempt, which must not tell the secret, the address or what the place answered.
-async fn failure(place: &Place, url: &str) -> NotifyError {
-    let error = place.build(url).notify(&firing()).await.expect_err("it fails");
+/// The error of one attempt, which must not tell the secret, the address or what the service answered.
+async fn failure(service: &Service, url: &str) -> NotifyError {
+    let error = service.build(url).notify(&firing()).await.expect_err("it fails");
     let notified = format!("{error} {error:?}");
     for hidden in [SECRET, "127.0.0.1", "http://", "echoed"] {
-        assert!(!notified.contains(hidden), "{}: {notified}", place.name);
+        assert!(!notified.contains(hidden), "{}: {notified}", service.name);
     }
     error
 }
 
 #[test]
 fn every_http_notifier_stands_in_these_tests() {
-    let tested: Vec<&str> = PLACES.iter().map(|p| p.name).chain(["email", "command"]).collect();
+    let tested: Vec<&str> = SERVICES.iter().map(|p| p.name).chain(["email", "command"]).collect();
     for kind in NOTIFIERS {
-        assert!(tested.contains(&kind.name), "{} has no row in PLACES", kind.name);
+        assert!(tested.contains(&kind.name), "{} has no row in SERVICES", kind.name);
     }
 }
 
@@ -293,20 +293,20 @@ fn without_clock(request: &str) -> String {
 
 /// SEMANTICS 179-186: what goes over the wire, for alerts in trouble and for alerts that are over.
 #[tokio::test]
-async fn requests_are_what_the_place_documents() {
-    for place in PLACES {
-        let sink = HttpSink::start([place.accepts.clone()]);
-        let notifier = place.build(&sink.url);
+async fn requests_are_what_the_service_documents() {
+    for service in SERVICES {
+        let sink = HttpSink::start([service.accepts.clone()]);
+        let notifier = service.build(&sink.url);
         for (case, notification) in [("firing.txt", firing()), ("resolved.txt", all_resolved())] {
-            notifier.notify(&notification).await.unwrap_or_else(|e| panic!("{}: {e}", place.name));
+            notifier.notify(&notification).await.unwrap_or_else(|e| panic!("{}: {e}", service.name));
             let request = sink.last();
-            assert!(request.headers["user-agent"].starts_with("nightbell/"), "{}", place.name);
-            golden(place.name, &format!("{}{case}", place.case), &without_clock(&request.golden()));
+            assert!(request.headers["user-agent"].starts_with("nightbell/"), "{}", service.name);
+            golden(service.name, &format!("{}{case}", service.case), &without_clock(&request.golden()));
         }
     }
 }
 
-/// SEMANTICS 172: also status 429 with the wait that the place asks for.
+/// SEMANTICS 172: also status 429 with the wait that the service asks for.
 #[tokio::test]
 async fn refusals_are_classified() {
     let cases = [
@@ -319,41 +319,41 @@ async fn refusals_are_classified() {
         (Reply::Silence, Reason::Timeout, true, None),
         (Reply::Reset, Reason::Unreachable, true, None),
     ];
-    for place in PLACES {
+    for service in SERVICES {
         for (reply, reason, retryable, wait) in cases.clone() {
             let sink = HttpSink::start([reply]);
-            let error = failure(place, &sink.url).await;
+            let error = failure(service, &sink.url).await;
             let got = (error.reason, error.retryable, error.retry_after);
-            let wanted = (reason, retryable || place.always_retryable, wait.map(Duration::from_secs));
-            assert_eq!(got, wanted, "{}: {error}", place.name);
+            let wanted = (reason, retryable || service.always_retryable, wait.map(Duration::from_secs));
+            assert_eq!(got, wanted, "{}: {error}", service.name);
         }
     }
 }
 
 #[tokio::test]
-async fn a_place_that_is_not_there_is_tried_again() {
-    for place in PLACES {
-        let error = failure(place, &format!("http://127.0.0.1:{}", free_port())).await;
-        assert_eq!((error.reason, error.retryable), (Reason::Unreachable, true), "{}: {error}", place.name);
+async fn a_service_that_is_not_there_is_tried_again() {
+    for service in SERVICES {
+        let error = failure(service, &format!("http://127.0.0.1:{}", free_port())).await;
+        assert_eq!((error.reason, error.retryable), (Reason::Unreachable, true), "{}: {error}", service.name);
     }
 }
 
 /// SEMANTICS 173: `timeout` bounds one attempt, which says nothing of the address; 0 means none of its own.
 #[tokio::test]
 async fn a_timeout_bounds_one_attempt() {
-    for place in PLACES {
+    for service in SERVICES {
         let sink = HttpSink::start([Reply::Silence]);
         let started = std::time::Instant::now();
-        let error = failure(place, &sink.url).await;
-        assert_eq!((error.reason, error.retryable), (Reason::Timeout, true), "{}", place.name);
-        assert!(started.elapsed() < Duration::from_secs(8), "{}: the default of 10s was taken", place.name);
+        let error = failure(service, &sink.url).await;
+        assert_eq!((error.reason, error.retryable), (Reason::Timeout, true), "{}", service.name);
+        assert!(started.elapsed() < Duration::from_secs(8), "{}: the default of 10s was taken", service.name);
     }
     // With 0 it is the default that bounds, and an answer within that is an answer.
     let sink = HttpSink::start([Reply::Answer(200, "", "")]);
     build("webhook", &format!("receiver: {{url: '{}', timeout: 0s}}", sink.url)).notify(&firing()).await.expect("accepted");
 }
 
-/// SEMANTICS 174: e-mail and Slack hear of ends only when asked to, every other place by default; an action never.
+/// SEMANTICS 174: e-mail and Slack hear of ends only when asked to, every other service by default; an action never.
 #[test]
 fn who_hears_of_ends_is_as_alertmanager_has_it() {
     let silent: Vec<&str> = NOTIFIERS.iter().filter(|kind| !kind.send_resolved).map(|kind| kind.name).collect();

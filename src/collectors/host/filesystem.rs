@@ -251,8 +251,8 @@ fn push(mount: &Mount, answer: &Answer, batch: &mut Batch) {
     batch.push(&FILES, &labels, space.f_files as f64);
     batch.push(&FILES_FREE, &labels, space.f_ffree as f64);
     batch.push(&PURGEABLE, &labels, 0.0);
-    let place = [("device", mount.device.as_str()), ("major", &mount.major), ("minor", &mount.minor), ("mountpoint", &mount.mountpoint)];
-    batch.push(&MOUNT_INFO, &place, 1.0);
+    let position = [("device", mount.device.as_str()), ("major", &mount.major), ("minor", &mount.minor), ("mountpoint", &mount.mountpoint)];
+    batch.push(&MOUNT_INFO, &position, 1.0);
 }
 
 #[cfg(test)]

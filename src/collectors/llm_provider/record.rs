@@ -237,7 +237,7 @@ impl Record {
         self.note_limits("", outcome.status.is_some() && name == "models", &outcome.headers, now).filter(|_| outcome.result.is_err())
     }
 
-    /// What an answer says of limits takes the place of what the one before said.
+    /// What an answer says of limits replaces what the one before said.
     fn note_limits(&mut self, model: &str, answered: bool, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
         if answered {
             self.allowances.retain(|(of, ..)| of != model);

@@ -156,9 +156,9 @@ impl StreamReader {
     }
 }
 
-fn keep(place: &mut Option<u64>, value: &Value) {
+fn keep(position: &mut Option<u64>, value: &Value) {
     if let Some(number) = value.as_u64() {
-        *place = Some(number);
+        *position = Some(number);
     }
 }
 

@@ -17,7 +17,7 @@ use super::config::socket_folder;
 /// How long a server may take to end a connection over which nothing was asked.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-/// The options with the address that answers in place of the server's name, so that the client library need not resolve it nor wait for
+/// The options with the address that answers instead of the server's name, so that the client library need not resolve it nor wait for
 /// an address that is silent. With TLS the name stays, which the certificate or a proxy may ask for; the library then looks up what was
 /// just found.
 pub async fn reach(options: PgConnectOptions, known: bool) -> io::Result<PgConnectOptions> {

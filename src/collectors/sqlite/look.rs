@@ -63,7 +63,7 @@ pub struct Look {
 }
 
 impl Look {
-    /// The figures of the header, in place of what SQLite would say.
+    /// The figures of the header, instead of what SQLite would say.
     pub fn report(&self, batch: &mut Batch) {
         if let Some(header) = &self.header {
             for (desc, value) in METRICS[5..8].iter().zip([header.page_size, header.pages, header.free]) {

@@ -208,14 +208,14 @@ impl Api {
 /// How a collection measures distance: in its metadata as 0.5 has it, or in its configuration as later versions write it.
 fn space(item: &Value) -> Option<&str> {
     let configuration = &item["configuration_json"];
-    let places = [
+    let positions = [
         &configuration["hnsw"]["space"],
         &configuration["spann"]["space"],
         &configuration["hnsw_configuration"]["space"],
         &configuration["space"],
     ];
     // The configuration names a default where the metadata alone says what holds.
-    item["metadata"]["hnsw:space"].as_str().or_else(|| places.into_iter().find_map(Value::as_str))
+    item["metadata"]["hnsw:space"].as_str().or_else(|| positions.into_iter().find_map(Value::as_str))
 }
 
 fn refusal(status: u16, body: &str) -> &'static str {

@@ -74,9 +74,9 @@ fn filled(side: &Buckets) -> (i32, Vec<f64>) {
     let Some((first, _)) = populated.peek().copied() else { return (0, Vec::new()) };
     let mut counts: Vec<f64> = Vec::new();
     for (index, count) in populated {
-        let place = index.wrapping_sub(first) as u32 as usize;
-        if place < MOST_FILLED {
-            counts.resize(place, 0.0);
+        let position = index.wrapping_sub(first) as u32 as usize;
+        if position < MOST_FILLED {
+            counts.resize(position, 0.0);
         }
         counts.push(count);
     }

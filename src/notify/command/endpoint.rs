@@ -22,7 +22,7 @@ const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 pub(super) struct Call {
     url: Option<Url>,
     method: Method,
-    /// Takes the place of the webhook's body.
+    /// Replaces the webhook's body.
     payload: Option<Tree>,
     endpoint: Endpoint,
 }

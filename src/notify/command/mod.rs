@@ -1,4 +1,4 @@
-//! `command_configs`: a recovery action in the place of a message: run a program, restart a systemd unit or a container, call an endpoint.
+//! `command_configs`: a recovery action instead of a message: run a program, restart a systemd unit or a container, call an endpoint.
 //!
 //! Only what the configuration lists is ever run, never through a shell that nobody wrote. Labels come from outside, so they reach a program
 //! as environment variables, which may hold anything, or as parts of its arguments, which then must be names: nothing that an option, a path

@@ -110,7 +110,7 @@ impl Composer {
         let written = |field: &Option<Field>| field.as_ref().is_none_or(|f| !f.is_empty());
         let (with_text, with_html) = (written(&self.text), written(&self.html));
         let text = rendering.text(self.text.as_ref(), || format!("{subject}\n\n{}", body(n, style, &PLAIN, MAX_PART)));
-        // A template that fails leaves its note behind: then the built-in document takes its place, and tells.
+        // A template that fails leaves its note behind: then the built-in document replaces it, and tells.
         let before = rendering.notes().len();
         let own_html = self.html.as_ref().map(|field| rendering.text(Some(field), String::new));
         let own_html = own_html.filter(|_| rendering.notes().len() == before);

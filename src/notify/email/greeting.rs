@@ -9,7 +9,7 @@ use lettre::transport::smtp::client::AsyncTokioStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// What is said in the place of the first word, EHLO.
+/// What is said instead of the first word, EHLO.
 const HELO: &[u8] = b"HELO";
 
 /// A connection whose first word is HELO.

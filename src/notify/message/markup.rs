@@ -1,4 +1,4 @@
-//! The built-in body in the markup of each kind of place: plain text, Slack's mrkdwn, Markdown, Telegram's HTML.
+//! The built-in body in the markup of each kind of service: plain text, Slack's mrkdwn, Markdown, Telegram's HTML.
 
 use crate::notify::notification::{AlertStatus, Notification, NotifiedAlert};
 
@@ -6,7 +6,7 @@ use super::names::names;
 use super::shorten::{fit, fit_named};
 use super::{Entry, Style, entry, format_value, gravest_first, headcount, link, subject};
 
-/// How one kind of place writes.
+/// How one kind of service writes.
 pub(crate) struct Markup {
     /// Makes a foreign text harmless.
     pub escape: fn(&str) -> String,
@@ -100,7 +100,7 @@ pub(crate) fn body(n: &Notification, style: &Style, markup: &Markup, limit: usiz
     fit_named(&head, &entries, &tail, limit, named).unwrap_or_else(|| fit(&head, &entries, &tail, limit, style.language))
 }
 
-/// One line for each alert, for places that carry a few hundred bytes: subject, then headline, place and value. The fewer alerts there are,
+/// One line for each alert, for services that carry a few hundred bytes: subject, then headline, service and value. The fewer alerts there are,
 /// the more room has each headline; those that have none are named, if that fits, else counted.
 pub(crate) fn brief(n: &Notification, style: &Style, limit: usize) -> String {
     let room = limit / 2 / n.alerts.len().clamp(1, 8) * 8;

@@ -179,7 +179,7 @@ fn entry<'a>(alert: &'a NotifiedAlert, style: &Style, now_ms: i64, limit: usize)
         add(words.rule, cut(name, 16));
     }
     add(words.severity, style.language.severity(alert.label("severity")));
-    add(words.place, cut_bytes(&place(alert), (limit / 8).max(60), style.language).into_owned().into());
+    add(words.position, cut_bytes(&position(alert), (limit / 8).max(60), style.language).into_owned().into());
     let value = match annotation(alert, &["value"]) {
         "" => alert.value.map(format_value).unwrap_or_default().into(),
         text if alert.status == AlertStatus::Firing || alert.value.is_none() => cut(text, 16),
@@ -228,7 +228,7 @@ fn entry<'a>(alert: &'a NotifiedAlert, style: &Style, now_ms: i64, limit: usize)
 }
 
 /// Every label that says where, the instance first.
-fn place(alert: &NotifiedAlert) -> String {
+fn position(alert: &NotifiedAlert) -> String {
     let mut labels: Vec<&(String, String)> =
         alert.labels.iter().filter(|(name, _)| !matches!(name.as_str(), "alertname" | "severity")).collect();
     labels.sort_by_key(|(name, _)| name != "instance");

@@ -104,8 +104,8 @@ fn the_gravest_alert_that_fires_stands_first() {
         with("critical", firing, "worst"),
     ]);
     let text = body(&n, &style(Language::En), &PLAIN, 4000);
-    let places = ["grave", "worst", "middle", "small", "over"].map(|word| text.find(word).expect(word));
-    assert!(places.is_sorted(), "{text}");
+    let positions = ["grave", "worst", "middle", "small", "over"].map(|word| text.find(word).expect(word));
+    assert!(positions.is_sorted(), "{text}");
     let document = html(&n, &style(Language::En), "t", &[], &[], 80 << 10);
     let colours = ["#d93f3f", "#c77700", "#3b82f6", "#2e9e5b"].map(|colour| document.find(colour).expect(colour));
     assert!(colours.is_sorted(), "{document}");

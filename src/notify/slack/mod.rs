@@ -193,7 +193,7 @@ impl Slack {
         if self.link_names {
             payload.insert("link_names".into(), true.into());
         }
-        // A message of its own (`message_text`) takes the attachment's place only in Slack's words: both are sent.
+        // A message of its own (`message_text`) replaces the attachment only in Slack's words: both are sent.
         payload.insert("attachments".into(), json!([self.attachment.render(n, &self.style, &mut rendering)]));
         Value::Object(payload)
     }

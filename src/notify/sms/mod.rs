@@ -1,6 +1,6 @@
 //! `sms_configs`: text messages through Twilio or Aliyun (SEMANTICS 227-229).
 //!
-//! Neither place drops repeats, so who has a message is remembered, and only the others are tried again.
+//! Neither service drops repeats, so who has a message is remembered, and only the others are tried again.
 
 mod aliyun;
 mod twilio;

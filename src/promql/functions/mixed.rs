@@ -45,12 +45,12 @@ enum Either<'a> {
 
 impl Mixed<'_> {
     /// Where annotations on the window point to.
-    fn place(&self) -> Span {
+    fn position(&self) -> Span {
         self.call.annotated_span(0)
     }
 
     fn annotate(&self, severity: Severity, text: &str) {
-        self.query.annotate(severity, format!("PromQL {text} {}", quote(self.name)), self.place());
+        self.query.annotate(severity, format!("PromQL {text} {}", quote(self.name)), self.position());
     }
 
     /// Histograms were left out.
@@ -76,7 +76,7 @@ impl Mixed<'_> {
 
     /// The histograms do not go together.
     pub(super) fn warn_incompatible(&self, reason: Incompatible) {
-        self.query.annotate(Severity::Warning, incompatible(reason, self.name), self.place());
+        self.query.annotate(Severity::Warning, incompatible(reason, self.name), self.position());
     }
 
     /// All samples, ascending in time.

@@ -146,7 +146,7 @@ pub(in crate::promql) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     low * (1.0 - weight) + high * weight
 }
 
-/// The values at two neighbouring places of the order, NaN first.
+/// The values at two neighbouring positions of the order, NaN first.
 fn ranked(values: &mut [f64], lower: usize, upper: usize) -> (f64, f64) {
     // Where an order is not total, ties are distinguished by where they stood: then all are sorted.
     if values.iter().any(|v| v.is_nan() || (*v == 0.0 && v.is_sign_negative())) {

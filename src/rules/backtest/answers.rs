@@ -131,13 +131,14 @@ impl Answers {
     pub(super) fn of(self: &Arc<Self>, index: usize, group: &Group) -> GroupAnswers {
         let found = self.found.lock();
         let rules = group.rules.iter().enumerate();
-        let by_place = rules.filter_map(|(rule, running)| Some((place(running.rule.expr()), found.get(&(index, rule))?.clone()))).collect();
+        let by_place =
+            rules.filter_map(|(rule, running)| Some((position(running.rule.expr()), found.get(&(index, rule))?.clone()))).collect();
         GroupAnswers { answers: Arc::clone(self), by_place }
     }
 }
 
 /// Where an expression lies in memory: which of a group's rules asks.
-fn place(expr: &Expr) -> usize {
+fn position(expr: &Expr) -> usize {
     std::ptr::from_ref(expr) as usize
 }
 
@@ -180,7 +181,7 @@ pub(super) struct GroupAnswers {
 
 impl Backend for GroupAnswers {
     fn query(&self, expr: &Expr, at: Timestamp) -> Hits {
-        match self.by_place.get(&place(expr)) {
+        match self.by_place.get(&position(expr)) {
             Some(answer) => self.answers.hits(answer, expr, at),
             None => self.answers.instant(expr, at),
         }

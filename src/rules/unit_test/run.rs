@@ -128,8 +128,8 @@ impl<'a> Run<'a> {
         }
         if let Some(test) = self.test.alerts.iter().find(|t| t.alertname.is_empty()) {
             let time = format_duration(test.eval_time);
-            let place = if self.test.name.is_empty() { String::new() } else { format!(" (in TestGroup {})", self.test.name) };
-            return only(format!("an item under alert_rule_test misses required attribute alertname at eval_time {time}{place}"));
+            let group = if self.test.name.is_empty() { String::new() } else { format!(" (in TestGroup {})", self.test.name) };
+            return only(format!("an item under alert_rule_test misses required attribute alertname at eval_time {time}{group}"));
         }
         let mut failures = Vec::new();
         let times = self.test.alerts.iter().map(|t| t.eval_time).chain(self.test.exprs.iter().map(|t| t.eval_time));

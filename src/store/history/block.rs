@@ -108,7 +108,7 @@ struct Group {
 
 /// Where a walk through an index stands.
 #[derive(Debug, Default)]
-pub(super) struct Place {
+pub(super) struct Cursor {
     /// The group that comes next, and how many series of the one before it are left.
     group: usize,
     left: u64,
@@ -281,9 +281,9 @@ fn read_chunk(
             &own
         }
         number => {
-            let place = reader.size(u32::MAX as usize)?;
+            let first = reader.size(u32::MAX as usize)?;
             shared = column(usize::try_from(number - 1).ok()?)?;
-            shared.get(place..place.checked_add(count)?)?
+            shared.get(first..first.checked_add(count)?)?
         }
     };
     let (start, end) = (all.partition_point(|t| *t <= from), all.partition_point(|t| *t <= to));
@@ -318,8 +318,8 @@ fn last_instant(column: impl Fn(usize) -> Option<Arc<[i64]>>, chunk: &[u8]) -> O
             decompress_times(reader.take(length)?)?.last().copied()
         }
         number => {
-            let place = reader.size(u32::MAX as usize)?;
-            column(usize::try_from(number - 1).ok()?)?.get(place.checked_add(count)?.checked_sub(1)?).copied()
+            let first = reader.size(u32::MAX as usize)?;
+            column(usize::try_from(number - 1).ok()?)?.get(first.checked_add(count)?.checked_sub(1)?).copied()
         }
     }
 }
@@ -338,11 +338,11 @@ impl Columns {
 impl Index {
     fn parse(bytes: Vec<u8>) -> Option<Self> {
         let mut reader = Reader(&bytes);
-        let place = |reader: &Reader<'_>| bytes.len() - reader.0.len();
+        let offset_of = |reader: &Reader<'_>| bytes.len() - reader.0.len();
         let mut symbols = Vec::new();
         for _ in 0..reader.size(bytes.len())? {
             let text = reader.text()?;
-            symbols.push(((place(&reader) - text.len()) as u32, text.len() as u32));
+            symbols.push(((offset_of(&reader) - text.len()) as u32, text.len() as u32));
         }
         let mut columns = Vec::new();
         for _ in 0..reader.size(bytes.len())? {
@@ -354,7 +354,7 @@ impl Index {
             let name = reader.size(symbols.len().checked_sub(1)?)? as u32;
             groups.push(Group { name, count: reader.uint()?, entry: reader.size(bytes.len())?, data: reader.uint()? });
         }
-        let entries = place(&reader);
+        let entries = offset_of(&reader);
         let columns = Arc::new(Columns(columns));
         Some(Index { symbols, columns, groups, entries, bytes, selections: Mutex::default() })
     }
@@ -364,25 +364,25 @@ impl Index {
         self.groups.iter().map(|group| self.symbol(group.name))
     }
 
-    /// The series at a place, which moves on to the next one; `None` at the end. Errs when the index cannot be decoded.
-    pub(super) fn series_at(&self, place: &mut Place) -> Result<Option<Located>, String> {
-        while place.left == 0 {
-            let Some(group) = self.groups.get(place.group) else { return Ok(None) };
-            *place = Place { group: place.group + 1, left: group.count, entry: self.entries + group.entry, offset: group.data };
+    /// The series at a cursor, which moves on to the next one; `None` at the end. Errs when the index cannot be decoded.
+    pub(super) fn series_at(&self, cursor: &mut Cursor) -> Result<Option<Located>, String> {
+        while cursor.left == 0 {
+            let Some(group) = self.groups.get(cursor.group) else { return Ok(None) };
+            *cursor = Cursor { group: cursor.group + 1, left: group.count, entry: self.entries + group.entry, offset: group.data };
         }
         let broken = || "its index cannot be decoded".to_owned();
-        let mut reader = Reader(self.bytes.get(place.entry..).ok_or_else(broken)?);
+        let mut reader = Reader(self.bytes.get(cursor.entry..).ok_or_else(broken)?);
         let mut entry = || {
             let number = |reader: &mut Reader<'_>| Some(reader.size(u32::MAX as usize)? as u32);
             let pairs: Option<Vec<(u32, u32)>> =
                 (0..reader.size(self.bytes.len())?).map(|_| Some((number(&mut reader)?, number(&mut reader)?))).collect();
             let labels = Labels::from_pairs(pairs?.iter().map(|(name, value)| (self.symbol(*name), self.symbol(*value))));
-            Some(Located { labels, offset: place.offset, length: number(&mut reader)? })
+            Some(Located { labels, offset: cursor.offset, length: number(&mut reader)? })
         };
         let series = entry().ok_or_else(broken)?;
-        place.left -= 1;
-        place.entry = self.bytes.len() - reader.0.len();
-        place.offset += u64::from(series.length);
+        cursor.left -= 1;
+        cursor.entry = self.bytes.len() - reader.0.len();
+        cursor.offset += u64::from(series.length);
         Ok(Some(series))
     }
 

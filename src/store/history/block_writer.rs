@@ -137,9 +137,9 @@ impl BlockWriter {
             }
             put_uint(&mut chunk, values.len() as u64);
             match column {
-                Some((column, place)) => {
+                Some((column, position)) => {
                     put_uint(&mut chunk, column as u64 + 1);
-                    put_uint(&mut chunk, (place + number * CHUNK) as u64);
+                    put_uint(&mut chunk, (position + number * CHUNK) as u64);
                 }
                 None => {
                     let times = compress_times(times).map_err(io::Error::other)?;
@@ -164,14 +164,14 @@ impl BlockWriter {
 
     /// A column that holds these instants in a row, and where they begin in it.
     fn column(&mut self, times: &[i64]) -> Option<(usize, usize)> {
-        let place = |column: &Vec<i64>| {
-            let place = column.binary_search(&times[0]).ok()?;
-            (column.get(place..place + times.len())? == times).then_some(place)
+        let position = |column: &Vec<i64>| {
+            let position = column.binary_search(&times[0]).ok()?;
+            (column.get(position..position + times.len())? == times).then_some(position)
         };
-        if let Some(place) = self.columns.get(self.used).and_then(place) {
-            return Some((self.used, place));
+        if let Some(position) = self.columns.get(self.used).and_then(position) {
+            return Some((self.used, position));
         }
-        let found = self.columns.iter().enumerate().find_map(|(number, column)| Some((number, place(column)?)));
+        let found = self.columns.iter().enumerate().find_map(|(number, column)| Some((number, position(column)?)));
         let found = found.or_else(|| {
             (self.columns.len() < COLUMNS).then(|| {
                 self.columns.push(times.to_vec());

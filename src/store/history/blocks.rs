@@ -110,7 +110,7 @@ impl Blocks {
                 _ => {}
             }
         }
-        // A larger block takes the place of those it was made from; a crash may have left them.
+        // A larger block replaces those it was made from; a crash may have left them.
         found.sort_by_key(|b| (b.start, std::cmp::Reverse(b.end)));
         let mut blocks: Vec<Arc<Block>> = Vec::new();
         for block in found {
@@ -181,7 +181,7 @@ impl Blocks {
         replaced.clone()
     }
 
-    /// Puts a snapshot in the place of the current one.
+    /// Replaces the current snapshot.
     fn replace(&self, current: &mut Arc<Snapshot>, next: Snapshot) {
         let mut replaced = self.replaced.lock();
         replaced.retain(|snapshot| snapshot.strong_count() > 0);
@@ -226,8 +226,8 @@ impl Blocks {
     pub(super) fn index(&self, block: &Arc<Block>) -> Option<Arc<Index>> {
         {
             let mut cache = self.cache.lock();
-            if let Some(place) = cache.iter().position(|(path, _)| *path == block.path) {
-                let entry = cache.remove(place)?;
+            if let Some(position) = cache.iter().position(|(path, _)| *path == block.path) {
+                let entry = cache.remove(position)?;
                 let index = Arc::clone(&entry.1);
                 cache.push_front(entry);
                 return Some(index);

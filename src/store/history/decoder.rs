@@ -111,10 +111,10 @@ impl Decoder {
         if self.keyed && !self.samples.iter().all(|(number, _)| built_upon(&self.series[*number as usize])) {
             return Some(Decoded::Keyless { lost: self.samples.len() as u64 });
         }
-        for (place, (number, value)) in self.samples.iter_mut().enumerate() {
+        for (position, (number, value)) in self.samples.iter_mut().enumerate() {
             let series = &mut self.series[*number as usize];
             let base = if is_key { 0.0 } else { series.base };
-            *value = delta::take(base, kinds[place / 4] >> (place % 4 * 2) & 3, &mut reader)?;
+            *value = delta::take(base, kinds[position / 4] >> (position % 4 * 2) & 3, &mut reader)?;
             if is_key || !self.keyed {
                 (series.base, series.key) = (*value, key);
             }

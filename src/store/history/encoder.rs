@@ -76,7 +76,7 @@ pub(super) struct Encoder {
     uses: Vec<u8>,
     time: i64,
     declared: Vec<u8>,
-    /// What was declared, and from how many bytes on it is written again: no place in the file is the only one to name a series.
+    /// What was declared, and from how many bytes on it is written again: no position in the file is the only one to name a series.
     echo: Vec<(usize, Bytes)>,
     /// What the tick under way holds: runs of numbers (the first, and how many), and the value of each.
     runs: Vec<(u32, u32)>,
@@ -234,10 +234,10 @@ impl Encoder {
         }
         let kinds = payload.len();
         payload.resize(kinds + self.values.len().div_ceil(4), 0);
-        for (place, (number, value)) in numbers().zip(&self.values).enumerate() {
+        for (position, (number, value)) in numbers().zip(&self.values).enumerate() {
             let base = &mut self.bases[number as usize];
             let kind = delta::put(if is_key { 0.0 } else { *base }, *value, &mut payload);
-            payload[kinds + place / 4] |= kind << (place % 4 * 2);
+            payload[kinds + position / 4] |= kind << (position % 4 * 2);
             if is_key {
                 *base = *value;
                 self.keys[number as usize] = key;
@@ -259,7 +259,7 @@ impl Encoder {
         self.before = (length, time);
     }
 
-    /// The series in `slot` is gone; another may take its place.
+    /// The series in `slot` is gone; another may take its position.
     pub(super) fn forget(&mut self, slot: u32) {
         if let Some(number) = self.numbers.get_mut(slot as usize) {
             *number = UNDECLARED;

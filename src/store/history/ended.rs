@@ -75,8 +75,8 @@ impl Until {
 
     fn read(&mut self, block: &Block) -> Result<(), String> {
         let (index, instants) = (block.index()?, Instants::default());
-        let mut place = super::block::Place::default();
-        while let Some(series) = index.series_at(&mut place)? {
+        let mut position = super::block::Cursor::default();
+        while let Some(series) = index.series_at(&mut position)? {
             // What cannot be read here comes from the log.
             if let Some(time) = block.newest(&index.columns, &instants, &series) {
                 self.times.push((self.hasher.hash_one(&series.labels), time));

@@ -20,8 +20,8 @@ impl Instants {
     pub(super) fn get(&self, key: Key, decode: impl FnOnce() -> Option<Vec<i64>>) -> Option<Arc<[i64]>> {
         {
             let mut kept = self.0.lock();
-            if let Some(place) = kept.iter().position(|(other, _)| *other == key) {
-                let entry = kept.remove(place)?;
+            if let Some(index) = kept.iter().position(|(other, _)| *other == key) {
+                let entry = kept.remove(index)?;
                 let instants = Arc::clone(&entry.1);
                 kept.push_front(entry);
                 return Some(instants);

@@ -86,7 +86,7 @@ impl Read {
     }
 }
 
-/// What stands at a place.
+/// What stands at a position.
 enum Found {
     /// A record, and its length with all that is before its payload.
     Record(u64),
@@ -183,7 +183,7 @@ fn record(input: &mut impl BufRead, marked: bool, body: &mut Vec<u8>) -> io::Res
     Ok(Found::Record((header.len() + length + 1) as u64))
 }
 
-/// The place of the first good record from `from` on.
+/// The position of the first good record from `from` on.
 fn next_record<I: BufRead + Seek>(input: &mut I, from: u64, body: &mut Vec<u8>) -> io::Result<Option<u64>> {
     const WINDOW: usize = 64 << 10;
     let (mut at, mut window) = (from, Vec::new());
@@ -191,11 +191,11 @@ fn next_record<I: BufRead + Seek>(input: &mut I, from: u64, body: &mut Vec<u8>) 
         input.seek(SeekFrom::Start(at))?;
         window.clear();
         input.by_ref().take(WINDOW as u64).read_to_end(&mut window)?;
-        for place in memchr::memmem::find_iter(&window, &MARK) {
-            let place = at + place as u64;
-            input.seek(SeekFrom::Start(place))?;
+        for position in memchr::memmem::find_iter(&window, &MARK) {
+            let position = at + position as u64;
+            input.seek(SeekFrom::Start(position))?;
             if matches!(record(input, true, body)?, Found::Record(_)) {
-                return Ok(Some(place));
+                return Ok(Some(position));
             }
         }
         if window.len() < WINDOW {

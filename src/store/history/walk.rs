@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::block::{Block, Index, Located, Place};
+use super::block::{Block, Cursor, Index, Located};
 use super::block_writer::order;
 use super::blocks::Blocks;
 use super::instants::Instants;
@@ -14,7 +14,7 @@ use crate::store::series::Gathered;
 struct Source {
     block: Arc<Block>,
     index: Index,
-    place: Place,
+    position: Cursor,
     next: Option<Located>,
 }
 
@@ -30,9 +30,9 @@ impl<'a> Walk<'a> {
     pub(super) fn new(blocks: &'a Blocks, from: &[Arc<Block>]) -> io::Result<Self> {
         let open = |block: &Arc<Block>| {
             let index = block.index()?;
-            let mut place = Place::default();
-            let next = index.series_at(&mut place)?;
-            Ok(Source { block: Arc::clone(block), index, place, next })
+            let mut position = Cursor::default();
+            let next = index.series_at(&mut position)?;
+            Ok(Source { block: Arc::clone(block), index, position, next })
         };
         let sources = from.iter().map(|block| open(block).map_err(|reason| set_aside(blocks, block, reason)));
         Ok(Walk { blocks, sources: sources.collect::<io::Result<_>>()?, instants: Instants::default() })
@@ -47,14 +47,14 @@ impl<'a> Walk<'a> {
     /// Appends the samples with `from < timestamp <= to` of the series that comes next, and goes on to the one after it.
     pub(in crate::store) fn take(&mut self, from: i64, to: i64, samples: &mut Gathered) -> io::Result<()> {
         let Some(labels) = self.peek().cloned() else { return Ok(()) };
-        for Source { block, index, place, next } in &mut self.sources {
+        for Source { block, index, position, next } in &mut self.sources {
             let Some(located) = next.take_if(|located| located.labels == labels) else { continue };
             let known = block.is_damaged();
             let lost = block.read(&index.columns, &self.instants, &located, (from, to), samples);
             if !known {
                 self.blocks.lost(block, lost);
             }
-            *next = index.series_at(place).map_err(|reason| set_aside(self.blocks, block, reason))?;
+            *next = index.series_at(position).map_err(|reason| set_aside(self.blocks, block, reason))?;
         }
         samples.order();
         Ok(())

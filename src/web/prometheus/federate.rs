@@ -39,9 +39,9 @@ async fn federate(State(context): State<Context>, seat: Seat, parameters: Parame
     let (now, lookback) = (Timestamp::now(), context.engine.lookback);
     let unavailable = |error: String| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error);
     let mut newest = BTreeMap::new();
-    for (place, matchers) in selectors.iter().enumerate() {
+    for (position, matchers) in selectors.iter().enumerate() {
         seat.interrupt.check().map_err(|error| unavailable(error.to_string()))?;
-        if !selectors[..place].contains(matchers) {
+        if !selectors[..position].contains(matchers) {
             let collected = collect(&context.store, matchers, now - lookback, now, &mut newest);
             collected.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         }

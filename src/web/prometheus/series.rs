@@ -52,13 +52,13 @@ impl Selection {
             return Ok(find(&[]));
         }
         let mut found: Vec<T> = Vec::new();
-        for (place, matchers) in self.matchers.iter().enumerate() {
+        for (position, matchers) in self.matchers.iter().enumerate() {
             seat.interrupt.check()?;
-            if self.matchers[..place].contains(matchers) {
+            if self.matchers[..position].contains(matchers) {
                 continue;
             }
             found.extend(find(matchers));
-            if place > 0 {
+            if position > 0 {
                 found.sort();
                 found.dedup();
             }

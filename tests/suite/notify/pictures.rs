@@ -71,8 +71,8 @@ async fn a_picture_that_is_refused_does_not_repeat_the_text() {
 /// A sink for files and one for Slack's methods, which names the first.
 fn slack(answers: impl Fn(&'static str) -> Vec<Reply>, files: Reply) -> (HttpSink, HttpSink, Box<dyn nightbell::notify::Notifier>) {
     let files = HttpSink::start([files]);
-    let place = format!(r#"{{"ok":true,"upload_url":"{}/upload/v1/ABC","file_id":"F1"}}"#, files.url);
-    let sink = HttpSink::start(answers(Box::leak(place.into_boxed_str())));
+    let service = format!(r#"{{"ok":true,"upload_url":"{}/upload/v1/ABC","file_id":"F1"}}"#, files.url);
+    let sink = HttpSink::start(answers(Box::leak(service.into_boxed_str())));
     let yaml = format!("receiver: {{app_token: xoxb-s3cr3t, app_url: '{}/api/chat.postMessage', channel: '#ops', timeout: 2s}}", sink.url);
     let notifier = build("slack", &yaml);
     (sink, files, notifier)
@@ -80,13 +80,13 @@ fn slack(answers: impl Fn(&'static str) -> Vec<Reply>, files: Reply) -> (HttpSin
 
 const POSTED: Reply = Reply::Answer(200, "", r#"{"ok":true,"channel":"C1","ts":"17.5"}"#);
 
-/// The three steps as Slack documents them: <https://docs.slack.dev/reference/methods/files.getUploadURLExternal>, then the file to the place
+/// The three steps as Slack documents them: <https://docs.slack.dev/reference/methods/files.getUploadURLExternal>, then the file to the service
 /// that was named, then <https://docs.slack.dev/reference/methods/files.completeUploadExternal>. The token goes to Slack's methods alone.
 #[tokio::test]
 async fn slack_gets_the_picture_as_a_file_in_the_messages_thread() {
     let done = Reply::Answer(200, "", r#"{"ok":true,"files":[{"id":"F1"}]}"#);
     let (sink, files, notifier) =
-        slack(|place| vec![POSTED, Reply::Answer(200, "", place), done.clone()], Reply::Answer(200, "", "OK - 1"));
+        slack(|service| vec![POSTED, Reply::Answer(200, "", service), done.clone()], Reply::Answer(200, "", "OK - 1"));
     notifier.notify(&with_series()).await.expect("accepted");
     let requests = sink.requests();
     let paths: Vec<&str> = requests.iter().map(|r| r.path.as_str()).collect();
@@ -118,7 +118,7 @@ async fn whatever_goes_wrong_with_slacks_file_the_message_is_notified_once() {
         assert_eq!(sink.requests().len(), 2);
     }
     for file in [Reply::Answer(500, "", ""), Reply::Silence] {
-        let (sink, _files, notifier) = slack(|place| vec![POSTED, Reply::Answer(200, "", place), refused()], file);
+        let (sink, _files, notifier) = slack(|service| vec![POSTED, Reply::Answer(200, "", service), refused()], file);
         notifier.notify(&with_series()).await.expect("the text was accepted");
         assert_eq!(sink.requests().len(), 2, "a file that is not there is not completed");
     }
@@ -137,7 +137,7 @@ async fn a_bot_that_may_not_upload_is_asked_once() {
 
 /// Elsewhere the message has a link, where one was made.
 #[tokio::test]
-async fn other_places_get_a_link() {
+async fn other_services_get_a_link() {
     let mut notification = with_series();
     let url = "https://bell.example.org/picture?alert=1&since=2&until=3&token=4";
     notification.alerts[0].evidence.push(Clue::Picture { url: url.into() });

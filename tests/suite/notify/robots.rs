@@ -1,4 +1,4 @@
-//! What the group robots, SMS places and pagers do beside the common cases: codes, signatures, limits.
+//! What the group robots, SMS services and pagers do beside the common cases: codes, signatures, limits.
 
 use base64::Engine as _;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -47,9 +47,9 @@ fn flood() -> Notification {
     notification(vec![one; 50])
 }
 
-/// SEMANTICS 217, 221, 223, 226-228, 184: HTTP 200 proves nothing; each place's own code decides.
+/// SEMANTICS 217, 221, 223, 226-228, 184: HTTP 200 proves nothing; each service's own code decides.
 #[tokio::test]
-async fn the_places_own_code_decides() {
+async fn the_services_own_code_decides() {
     let permanent = |reason| Some((reason, false));
     let later = |reason| Some((reason, true));
     for (name, keys, status, answer, wanted) in [

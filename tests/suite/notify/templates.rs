@@ -137,7 +137,7 @@ async fn forty_broken_templates_in_addresses_are_notified_as_such() {
     }
 }
 
-/// A message as long as its place takes still ends with what failed; where a place takes no empty text, nothing printed is a failure.
+/// A message as long as its service takes still ends with what failed; where a service takes no empty text, nothing printed is a failure.
 #[tokio::test]
 async fn the_error_is_seen_below_a_long_text_and_nothing_printed_is_an_error() {
     let mut one = alert("db1");
@@ -153,7 +153,7 @@ async fn the_error_is_seen_below_a_long_text_and_nothing_printed_is_an_error() {
     }
 }
 
-/// What cannot be read is refused when the file is: at its place, in Go's words.
+/// What cannot be read is refused when the file is: at its service, in Go's words.
 #[test]
 fn a_template_that_cannot_be_read_is_refused_with_its_place() {
     for (template, problem) in [
