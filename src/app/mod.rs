@@ -142,9 +142,9 @@ impl App {
         let opened = threads.delivery.spawn(open_state(folder_path, url, listener.local_addr()?));
         let (state, state_name) = opened.await??;
         state.register(&telemetry);
-        let starting = web::starting::Starting::answer(&listener)?;
+        let starting = web::starting::Starting::answer(&listener, gate.clone(), threads.web.handle())?;
         let (store, history_name) = storage::open(&options, &config, started_at);
-        drop(starting);
+        starting.stop().await;
         store.register(&telemetry);
         let (clock, jumped) = clock::Watch::start(state_folder(&options).as_deref(), store.newest(), &telemetry);
         if let Some(jump) = jumped {
@@ -171,7 +171,7 @@ impl App {
         let (stop, stopped) = watch::channel(false);
         let (alerting, alerting_loop) = alerting::start(config.alerting, state.clone(), &telemetry, stopped).await;
         let alerting_loop = threads.delivery.spawn(alerting_loop);
-        let telling_loop = threads.delivery.spawn(rules::tell(alerts, alerting.clone(), outside.clone()));
+        let telling_loop = threads.delivery.spawn(rules::hand_on(alerts, scraper.clone(), alerting.clone(), outside.clone()));
         rules.reload(config.groups, settings, started_at).await?;
         rules.restore(started_at).await?;
         let (web, config_text) = (Arc::new(RwLock::new(config.web)), Arc::new(RwLock::new(config.text)));

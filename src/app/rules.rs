@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::alerting;
 use crate::config::glob;
+use crate::model::evidence::Clue;
 use crate::model::{Alert, HistogramSample, LabelSets, Sample, Timestamp};
 use crate::promql::{self, Engine, Expr, Sharing, Value};
 use crate::remote::alertmanager::{Known, Metrics, Sender};
@@ -17,7 +18,7 @@ use crate::rules::RuleGroup;
 use crate::rules::backend::{Backend, Hits, RangeSeries, hits};
 use crate::rules::feed;
 use crate::rules::file::{parse_text, read};
-use crate::scrape::{RelabelRule, apply_relabelling};
+use crate::scrape::{RelabelRule, Scraper, apply_relabelling};
 use crate::store::Store;
 
 use super::config::{Config, ShippedConfig};
@@ -181,14 +182,37 @@ impl Outside {
     }
 }
 
-/// The queue into [`tell`].
+/// The queue into [`hand_on`].
 pub fn queue() -> (mpsc::Sender<Vec<Alert>>, mpsc::Receiver<Vec<Alert>>) {
     mpsc::channel(QUEUE)
 }
 
+/// Lines of a target's log that an alert brings at most.
+const MAX_LINES: usize = 5;
+
+/// Adds what the alert's target has to say about it, where it has just begun to fire: only then has it evidence.
+fn add_lines(alert: &mut Alert, scraper: &Scraper) {
+    let parts: Vec<&str> = alert.evidence.iter().filter_map(Clue::expression).collect();
+    if alert.ends_at.is_some() || parts.is_empty() {
+        return;
+    }
+    let notes = scraper.notes(&alert.labels);
+    let about = notes.into_iter().filter(|note| note.is_about(&alert.labels, parts.iter().copied()));
+    let lines: Vec<String> = about.flat_map(|note| note.lines.into_iter().rev()).take(MAX_LINES).collect();
+    if !lines.is_empty() {
+        alert.evidence.push(Clue::Lines { lines: lines.into_iter().rev().collect() });
+    }
+}
+
 /// Hands what the rules found to the dispatcher and to Alertmanagers elsewhere, until the rules end.
-pub async fn tell(mut alerts: mpsc::Receiver<Vec<Alert>>, alerting: alerting::Handle, outside: Arc<Outside>) -> Result<(), String> {
-    while let Some(batch) = alerts.recv().await {
+pub async fn hand_on(
+    mut alerts: mpsc::Receiver<Vec<Alert>>,
+    scraper: Arc<Scraper>,
+    alerting: alerting::Handle,
+    outside: Arc<Outside>,
+) -> Result<(), String> {
+    while let Some(mut batch) = alerts.recv().await {
+        batch.iter_mut().for_each(|alert| add_lines(alert, &scraper));
         outside.send(&batch, Timestamp::now());
         alerting.put(batch).await;
     }

@@ -91,6 +91,11 @@ pub enum Clue {
         /// Whether the alert was over some time after; `None`: that time has not come.
         helped: Option<bool>,
     },
+    /// Lines of a log that it is about, the oldest first.
+    Lines {
+        /// The lines, without secrets.
+        lines: Vec<String>,
+    },
     /// What used most of something.
     Top {
         /// Of what.
@@ -113,6 +118,14 @@ pub enum Top {
 }
 
 impl Clue {
+    /// The part of the rule's expression that it is about.
+    pub fn expression(&self) -> Option<&str> {
+        match self {
+            Clue::Part { expression, .. } => Some(expression),
+            _ => None,
+        }
+    }
+
     /// A sighting, from what the database counted.
     pub fn seen(count: i64, last: Option<Timestamp>) -> Self {
         Clue::Seen { count, last_ms: last.map(|t| t.0) }

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use super::labels::{Labels, LabelsBuilder, METRIC_NAME};
 use super::metric::{MetricDesc, MetricKind};
 use super::native_histogram::NativeHistogram;
+use super::note::Note;
 use super::text::format_float_g;
 use super::time::Timestamp;
 
@@ -62,6 +63,8 @@ pub struct Family {
 pub struct Batch {
     /// Families by name.
     pub families: IndexMap<Cow<'static, str>, Family, ahash::RandomState>,
+    /// What is to be said in alerts about them.
+    pub notes: Vec<Note>,
 }
 
 /// The state of a classic histogram: cumulative counts are made when it is pushed.
@@ -141,7 +144,8 @@ impl Batch {
     }
 
     /// Moves everything of `other` into this batch.
-    pub fn append(&mut self, other: Batch) {
+    pub fn append(&mut self, mut other: Batch) {
+        self.notes.append(&mut other.notes);
         for (name, mut family) in other.families {
             match self.families.get_mut(&name) {
                 Some(mine) => mine.samples.append(&mut family.samples),

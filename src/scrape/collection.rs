@@ -119,6 +119,7 @@ impl Collection {
                     collector.missed();
                     return self.miss(at, start, stood_still);
                 }
+                self.shared.set_notes(std::mem::take(&mut batch.notes));
                 self.take_batch(&batch, error, at)
             }
             Source::Http(fetch, cache) => {

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::exposition::{Metadata, Page};
-use crate::model::{Labels, clock};
+use crate::model::{Labels, Note, clock};
 use crate::store::Store;
 use crate::telemetry::Telemetry;
 
@@ -201,6 +201,18 @@ impl Scraper {
     pub fn target_pages(&self) -> Vec<(Arc<TargetInfo>, Arc<Page>)> {
         let shared: Vec<Arc<Shared>> = self.state.lock().running.iter().map(|r| r.shared.clone()).collect();
         shared.iter().map(|s| (s.info.clone(), s.page())).collect()
+    }
+
+    /// What the collector of a target has to say in alerts with the target's labels `job` and `instance`.
+    pub fn notes(&self, labels: &Labels) -> Vec<Note> {
+        let is_meant = |info: &TargetInfo| ["job", "instance"].iter().all(|name| info.labels.value(name) == labels.value(name));
+        self.state
+            .lock()
+            .running
+            .iter()
+            .filter(|running| is_meant(&running.shared.info))
+            .flat_map(|running| running.shared.notes())
+            .collect()
     }
 
     /// What is declared of every family that is exposed now, for the metadata API.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::exposition::{Format, Page};
-use crate::model::{Labels, Timestamp};
+use crate::model::{Labels, Note, Timestamp};
 
 use super::body::Body;
 use super::labelling::Labelling;
@@ -104,12 +104,15 @@ pub(super) struct Shared {
     /// Until when it should have been collected, by the monotonic clock in milliseconds.
     due_by: AtomicI64,
     page: Mutex<Arc<LastPage>>,
+    /// What its collector has to say in alerts.
+    notes: Mutex<Vec<Note>>,
 }
 
 impl Shared {
     pub(super) fn new(info: TargetInfo) -> Self {
         let empty = LastPage::Encoded(Arc::new(Page::default()));
-        Shared { info: Arc::new(info), status: Mutex::default(), due_by: AtomicI64::new(i64::MAX), page: Mutex::new(Arc::new(empty)) }
+        let page = Mutex::new(Arc::new(empty));
+        Shared { info: Arc::new(info), status: Mutex::default(), due_by: AtomicI64::new(i64::MAX), page, notes: Mutex::default() }
     }
 
     /// It should have been collected by this monotonic time.
@@ -124,6 +127,15 @@ impl Shared {
 
     pub(super) fn snapshot(&self) -> TargetSnapshot {
         TargetSnapshot { info: self.info.clone(), status: self.status.lock().clone() }
+    }
+
+    /// What its collector says in alerts from now on.
+    pub(super) fn set_notes(&self, notes: Vec<Note>) {
+        *self.notes.lock() = notes;
+    }
+
+    pub(super) fn notes(&self) -> Vec<Note> {
+        self.notes.lock().clone()
     }
 
     /// Sets the outcome and returns the one before.

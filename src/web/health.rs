@@ -62,7 +62,7 @@ pub fn life() -> Router<Context> {
     Router::new().route("/-/healthy", get(alive)).route("/-/ready", get(ready))
 }
 
-/// The process lives, whatever the clock does; that its times are in doubt is said for whoever reads the text.
+/// The process lives, whatever the clock does; that its times are in doubt is said in the text.
 async fn alive() -> String {
     clock_text().map_or_else(|| "nightbell is healthy.\n".to_owned(), |doubt| format!("nightbell is alive; {doubt}.\n"))
 }

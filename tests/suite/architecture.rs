@@ -144,7 +144,7 @@ fn texts_use_the_words_of_the_field() {
     for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
         texts.push((PathBuf::from(name), fs::read_to_string(root().join(name)).expect("UTF-8")));
     }
-    for folder in ["rules", "deploy"] {
+    for folder in ["rules", "deploy", "docs"] {
         for entry in fs::read_dir(root().join(folder)).expect("the folder can be read") {
             let path = entry.expect("the entry can be read").path();
             if path.is_file() {
@@ -164,6 +164,35 @@ fn texts_use_the_words_of_the_field() {
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Documents name files that exist, and each page of `docs/` can be reached from the README.
+#[test]
+fn links_of_documents_lead_to_files() {
+    let link = regex::Regex::new(r"\]\(([^)#]+)(?:#[^)]*)?\)").expect("a pattern");
+    let mut pages: Vec<PathBuf> =
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(PathBuf::from).into();
+    let docs: Vec<PathBuf> = fs::read_dir(root().join("docs"))
+        .expect("the folder can be read")
+        .map(|entry| PathBuf::from("docs").join(entry.expect("the entry can be read").file_name()))
+        .collect();
+    let readme = fs::read_to_string(root().join("README.md")).expect("UTF-8");
+    let mut wrong: Vec<String> = docs
+        .iter()
+        .filter(|page| !readme.contains(&format!("({})", page.display())))
+        .map(|page| format!("README.md leads not to {}", page.display()))
+        .collect();
+    pages.extend(docs);
+    for page in pages {
+        let text = fs::read_to_string(root().join(&page)).expect("UTF-8");
+        for found in link.captures_iter(&text).filter(|found| !found[1].contains("://")) {
+            if !root().join(&page).parent().expect("a folder").join(&found[1]).exists() {
+                wrong.push(format!("{}: {}", page.display(), &found[1]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(readme.lines().count() <= 120, "README is for the first five minutes; the rest belongs to docs/");
 }
 
 /// Rules are cited as `SEMANTICS 17`, `SEMANTICS 33 to 38` or `SEMANTICS 125-128, 154`: each is in docs/semantics.md, and each there is cited.
@@ -276,22 +305,35 @@ fn time_is_an_argument_below_floor_4() {
     assert!(wrong.is_empty(), "take `now` as an argument:\n{}", wrong.join("\n"));
 }
 
-/// The tree in ARCHITECTURE.md is true: every file that it names without the mark of a plan is there.
+/// ARCHITECTURE.md is true: the files and tests that it names exist, every folder of `src/` is on a floor, and it stays short.
 #[test]
-fn the_tree_names_files_that_exist() {
+fn the_architecture_names_what_exists() {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("readable");
-    let tree = text.split("## The tree").nth(1).and_then(|t| t.split("## ").next()).expect("a section on the tree");
-    let (mut folder, mut missing) = (PathBuf::new(), Vec::new());
-    for line in tree.lines().filter(|l| !l.starts_with("src/main.rs") && !l.starts_with("src/lib.rs")) {
-        if line.starts_with("src/") {
-            folder = root().join(line.split_whitespace().next().unwrap_or(""));
-        }
-        let Some(files) = folder.is_dir().then(|| rust_files(&folder)) else { continue };
-        for name in line.split(|c: char| !(c.is_ascii_alphanumeric() || "._°".contains(c))).filter(|n| n.ends_with(".rs")) {
-            if !files.iter().any(|f| f.file_name().is_some_and(|f| f.to_string_lossy() == name)) {
-                missing.push(format!("{}{name}", folder.display()));
-            }
-        }
-    }
-    assert!(missing.is_empty(), "ARCHITECTURE.md names what is not there (mark plans with °): {}", missing.join(", "));
+    let code: Vec<String> = ["src", "tests/suite"]
+        .iter()
+        .flat_map(|folder| rust_files(&root().join(folder)))
+        .map(|file| fs::read_to_string(file).expect("UTF-8"))
+        .collect();
+    let mut missing: Vec<&str> = text
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| {
+            let is_path = ["src/", "tests/", "rules/", "dashboards/", "deploy/"].iter().any(|folder| name.starts_with(folder));
+            let is_test =
+                name.matches('_').count() > 4 && !name.contains(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'));
+            (is_path && !root().join(name).exists()) || (is_test && !code.iter().any(|code| code.contains(&format!("fn {name}("))))
+        })
+        .collect();
+    let floors = FLOORS.concat();
+    let folders: Vec<String> = fs::read_dir(root().join("src"))
+        .expect("the folder can be read")
+        .filter_map(|entry| {
+            let entry = entry.expect("the entry can be read");
+            entry.path().is_dir().then(|| entry.file_name().to_string_lossy().into_owned())
+        })
+        .collect();
+    missing.extend(folders.iter().map(String::as_str).filter(|folder| !floors.contains(folder) || !text.contains(&format!("`{folder}`"))));
+    assert!(missing.is_empty(), "ARCHITECTURE.md names what is not there, or a folder is missing: {}", missing.join(", "));
+    assert!(text.len() <= 10_000, "{} bytes: what changes often belongs to the files themselves", text.len());
 }

@@ -174,6 +174,47 @@ fn the_first_message_carries_the_evidence() {
     }
 }
 
+/// An alert about a log brings the newest lines of the errors that it is about, without secrets; one about slow lines brings the slowest.
+#[test]
+fn an_alert_about_a_log_brings_its_lines() {
+    let sink = HttpSink::start([Reply::Answer(200, "", "{}")]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, log) = (folder.path().join("rules.yml"), folder.path().join("app.log"));
+    let rule = "groups:\n- name: g\n  rules:\n\
+                \x20 - {alert: Errors, expr: 'sum by (job, instance) (log_lines_total{level=\"error\"}) > 1'}\n\
+                \x20 - {alert: OneType, expr: 'log_errors_total{type=~\"disk.*\"} > 0'}\n\
+                \x20 - {alert: Slow, expr: 'log_slow_lines_total > 0'}\n\
+                \x20 - {alert: Readable, expr: 'log_readable > 0'}\n";
+    std::fs::write(&file, rule).expect("written");
+    let error = |message: &str| format!("{{\"level\":\"error\",\"message\":\"{message}\"}}\n");
+    let slow = "{\"level\":\"info\",\"message\":\"asked\",\"took\":7.5,\"url\":\"/slow\"}\n";
+    let text = error("disk full on sda") + &error("Bearer sk-abcdefghijklmnopqrstuvwxyz012345 was refused") + slow;
+    std::fs::write(&log, text).expect("written");
+    let nightbell = Nightbell::start(&format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 200ms}}\nrules: {{shipped: false}}\nrule_files: ['{}']\n\
+         collectors: {{log_file: {{name: app, path: '{}', format: json, level: level, type: message, start: beginning,\n\
+         slow: {{field: took, above: 5, show: [url]}}}}}}\n\
+         route: {{receiver: room, group_by: [alertname], group_wait: 0s}}\n\
+         receivers: [{{name: room, discord_configs: [{{webhook_url: '{}/room'}}]}}]\n",
+        file.display(),
+        log.display(),
+        sink.url
+    ));
+    wait_until("a message for each", Duration::from_secs(20), || sink.requests().len() >= 4);
+    let of = |alert: &str| {
+        let texts = sink.requests().into_iter().map(|request| request.body.replace('\\', ""));
+        texts.into_iter().find(|text| text.contains(alert)).unwrap_or_else(|| panic!("{alert}: {}", nightbell.log()))
+    };
+    let errors = of("Errors");
+    assert!(errors.contains("disk full on sda") && errors.contains("was refused"), "{errors}");
+    assert!(!errors.contains("abcdefghijklmnop"), "{errors}");
+    let one = of("OneType");
+    assert!(one.contains("disk full on sda") && !one.contains("was refused"), "{one}");
+    let slow = of("Slow");
+    assert!(slow.contains("7.5 url=/slow") && !slow.contains("disk full"), "{slow}");
+    assert!(!of("Readable").contains("disk full"));
+}
+
 /// An alert that fires on, because it has not recovered or because its target fails, says so; nobody was notified of an end.
 #[test]
 fn an_alert_that_is_held_says_what_holds_it() {

@@ -20,11 +20,11 @@ mod siblings;
 use std::time::Duration;
 
 use crate::config::Section;
-use crate::model::{Batch, Timestamp};
+use crate::model::{Batch, Note, Timestamp};
 
 use super::{Collector, CollectorKind, Target};
 use collector::{LogCollector, Looked};
-use counts::{Counter, Counts, OTHER};
+use counts::{Counter, Counts, ErrorType, OTHER, Slow};
 use level::LEVELS;
 use metrics::{CONTINUATIONS, ERRORS, FIELD, FIELD_ODD, FIELD_SECONDS, FIELD_TOTAL, LINES, MATCHES, METRICS, SLOW};
 use reader::{Reader, Seen};
@@ -87,5 +87,31 @@ fn show(counts: &Counts, settings: &Settings, seen: &Seen, batch: &mut Batch) {
     if settings.slow.is_some() {
         batch.push(&SLOW, &[], counts.slow as f64);
     }
+    note(counts, batch);
     reading::show(&counts.totals, seen, batch);
+}
+
+/// Slow lines that are named in an alert.
+const SLOWEST: usize = 3;
+
+/// What alerts about the log say beside numbers: the newest lines of each type of error, the newest type first, and the slowest lines.
+fn note(counts: &Counts, batch: &mut Batch) {
+    let mut types: Vec<&ErrorType> = counts.types.iter().filter(|kind| !kind.newest.is_empty()).collect();
+    types.sort_by_key(|kind| std::cmp::Reverse(kind.at_ms));
+    for kind in types {
+        let labels = vec![("type", kind.name.clone())];
+        batch.notes.push(Note {
+            metrics: &["log_lines_total", "log_errors_total", "log_matches_total"],
+            labels,
+            lines: kind.newest.clone(),
+        });
+    }
+    let shown = |slow: &Slow| {
+        let fields: Vec<String> = slow.shown.iter().map(|(name, text)| format!("{name}={text}")).collect();
+        format!("{} {}", slow.value, fields.join(" ")).trim_end().to_owned()
+    };
+    if !counts.slowest.is_empty() {
+        let lines = counts.slowest.iter().take(SLOWEST).map(shown).collect();
+        batch.notes.push(Note { metrics: &["log_slow_lines_total", "log_field_seconds"], labels: Vec::new(), lines });
+    }
 }

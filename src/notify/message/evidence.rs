@@ -7,6 +7,7 @@ use crate::model::Timestamp;
 use crate::model::evidence::{Clue, Top};
 
 use super::super::notification::{AlertStatus, Notification, NotifiedAlert};
+use super::shorten::cut_chars;
 use super::words::{Done, Language};
 use super::{Style, elapsed, format_value, gravest_first};
 
@@ -26,6 +27,8 @@ pub(super) fn unanswered(alert: &NotifiedAlert) -> Option<(&str, i64)> {
     })
 }
 
+/// Longest part of a line of a log that is shown, in characters.
+const MAX_LINE: usize = 300;
 /// Most pictures of a message.
 const MAX_PICTURES: usize = 3;
 
@@ -119,6 +122,7 @@ pub(super) fn facts(alert: &NotifiedAlert, style: &Style) -> Vec<(&'static str, 
                 let age = elapsed(0, (seconds * 1000.0) as i64);
                 facts.push((words.newest_sample, style.language.old(&style.language.duration(age))));
             }
+            Clue::Lines { lines } => facts.extend(lines.iter().map(|line| (words.log, cut_chars(line, MAX_LINE).into_owned()))),
             Clue::Top { of, items } => {
                 let word = if *of == Top::Statements { words.top_statements } else { words.top_processes };
                 // What would be shown as 0 uses nothing to speak of.

@@ -240,6 +240,7 @@ fn evidence_stands_among_the_facts_in_both_languages() {
         Clue::SampleAge { seconds: 3.2 },
         Clue::Seen { count: 2, last_ms: Some(0) },
         Clue::Top { of: Top::ProcessCpu, items: vec![("python".into(), 0.934), ("nginx".into(), 0.1)] },
+        Clue::Lines { lines: vec!["ERROR one".into(), format!("ERROR {}", "x".repeat(1000))] },
     ];
     let text = body(&notification(vec![hot.clone()]), &style(Language::En), &PLAIN, 2000);
     for line in [
@@ -249,6 +250,7 @@ fn evidence_stands_among_the_facts_in_both_languages() {
         "  Newest sample: 3s old when it fired\n",
         "  Seen before: 2 times in 30 days, last at 1970-01-01 00:00:00 UTC\n",
         "  Top processes: python 93.4% CPU; nginx 10% CPU\n",
+        "  Log: ERROR one\n  Log: ERROR xxx",
     ] {
         assert!(text.contains(line), "{line}{text}");
     }

@@ -34,7 +34,8 @@ fn certificates(folder: &Path) {
 }
 
 impl Encrypted {
-    fn start(web: &str) -> Self {
+    /// Starts it; `as_one` is how curl comes in.
+    fn start(web: &str, as_one: &[&str]) -> Self {
         let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
         certificates(folder.path());
         write(folder.path(), "web.yml", web);
@@ -51,7 +52,8 @@ impl Encrypted {
             .spawn()
             .expect("it starts");
         let encrypted = Encrypted { port, folder, _server: Server(child) };
-        wait_until("it listens", Duration::from_secs(30), || crate::servers::listens(port));
+        // Until it is ready it says so, by TLS too.
+        wait_until("it is ready", Duration::from_secs(30), || encrypted.curl(as_one, "/-/ready") == 200);
         encrypted
     }
 
@@ -69,13 +71,19 @@ impl Encrypted {
 
 const TLS: &str = "tls_server_config: {cert_file: server.pem, key_file: server.key";
 
+/// How curl shows the client's certificate.
+const WITH_CERTIFICATE: [&str; 4] = ["--cert", "client.pem", "--key", "client.key"];
+
 #[test]
 fn the_server_speaks_tls_and_asks_for_a_password() {
     let hash = bcrypt::hash("w0rd", 4).expect("a hash");
-    let server = Encrypted::start(&format!(
-        "{TLS}, min_version: TLS12}}\nbasic_auth_users: {{alice: '{hash}'}}\n\
+    let server = Encrypted::start(
+        &format!(
+            "{TLS}, min_version: TLS12}}\nbasic_auth_users: {{alice: '{hash}'}}\n\
          http_server_config: {{headers: {{Strict-Transport-Security: 'max-age=63072000'}}}}\n"
-    ));
+        ),
+        &["-u", "alice:w0rd"],
+    );
     for path in ["/", "/-/healthy", "/metrics", "/api/v2/status", "/nothing"] {
         assert_eq!(server.curl(&[], path), 401, "{path}");
         assert_eq!(server.curl(&["-u", "alice:wrong"], path), 401, "{path}");
@@ -112,13 +120,15 @@ fn the_server_speaks_tls_and_asks_for_a_password() {
 
 #[test]
 fn a_client_certificate_is_asked_for() {
-    let server = Encrypted::start(&format!("{TLS}, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem}}\n"));
+    let server =
+        Encrypted::start(&format!("{TLS}, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem}}\n"), &WITH_CERTIFICATE);
     assert_eq!(server.curl(&[], "/-/healthy"), 0, "no handshake without one");
     assert_eq!(server.curl(&["--cert", "server.pem", "--key", "server.key"], "/-/healthy"), 200);
     assert_eq!(server.curl(&["--cert", "client.pem", "--key", "client.key"], "/-/healthy"), 200);
-    let server = Encrypted::start(&format!(
-        "{TLS}, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem, client_allowed_sans: [client.example]}}\n"
-    ));
+    let server = Encrypted::start(
+        &format!("{TLS}, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem, client_allowed_sans: [client.example]}}\n"),
+        &WITH_CERTIFICATE,
+    );
     assert_eq!(server.curl(&["--cert", "server.pem", "--key", "server.key"], "/-/healthy"), 0, "another name");
     assert_eq!(server.curl(&["--cert", "client.pem", "--key", "client.key"], "/-/healthy"), 200);
 }
