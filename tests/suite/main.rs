@@ -15,6 +15,7 @@ mod collectors_log_file;
 mod collectors_postgres;
 mod collectors_postgres_harmless;
 mod collectors_probe;
+mod collectors_probe_kinds;
 mod collectors_redis;
 mod collectors_sqlite;
 mod collectors_vector_store;

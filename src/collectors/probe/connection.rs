@@ -31,6 +31,10 @@ pub enum Family {
     V4,
     /// IPv6 only.
     V6,
+    /// IPv4 where there is such an address, else IPv6.
+    PreferV4,
+    /// IPv6 where there is such an address, else IPv4.
+    PreferV6,
 }
 
 /// How long to wait for the second look at a certificate that was refused.
@@ -122,7 +126,8 @@ impl Connector {
         self.encrypt(stream, address, host, report).await
     }
 
-    async fn resolve(&self, host: &str, port: u16, report: &mut Report) -> Result<Vec<SocketAddr>, Failure> {
+    /// The addresses of the wanted family.
+    pub async fn resolve(&self, host: &str, port: u16, report: &mut Report) -> Result<Vec<SocketAddr>, Failure> {
         let start = Instant::now();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let found = match net::resolve_now(bare).await {
@@ -132,10 +137,13 @@ impl Connector {
         let took = start.elapsed();
         report.phases.resolve += took;
         report.lookup.get_or_insert(took);
+        let has = |is_wanted: fn(&std::net::IpAddr) -> bool| found.iter().any(is_wanted);
         let fits = |address: &SocketAddr| match self.family {
             Family::Any => true,
             Family::V4 => address.is_ipv4(),
             Family::V6 => address.is_ipv6(),
+            Family::PreferV4 => address.is_ipv4() == has(std::net::IpAddr::is_ipv4),
+            Family::PreferV6 => address.is_ipv6() == has(std::net::IpAddr::is_ipv6),
         };
         let wanted: Vec<SocketAddr> = found.iter().map(|ip| SocketAddr::new(*ip, port)).filter(fits).collect();
         let first = wanted.first().ok_or_else(|| Failure::new(Reason::Dns, format!("`{bare}` has no address of the wanted family")))?;

@@ -25,6 +25,7 @@ const MAX_REDIRECTS: u32 = 10;
 const MAX_READ: usize = 8 << 20;
 
 /// What to send and what to expect.
+#[derive(Clone)]
 pub struct HttpProbe {
     /// Where.
     pub url: Url,
@@ -59,7 +60,7 @@ impl HttpProbe {
             let (response, body) = self.exchange(&url, &method, connector, report).await?;
             let target = response.headers().get(LOCATION).filter(|_| self.follow_redirects && response.status().is_redirection());
             let Some(target) = target.cloned() else {
-                return self.expectation.judge(response.status().as_u16(), &body);
+                return self.expectation.judge_all(&response, &body, url.scheme() == "https");
             };
             let redirects = report.answer.as_mut().map_or(0, |answer| {
                 answer.redirects += 1;
