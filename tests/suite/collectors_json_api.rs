@@ -227,11 +227,12 @@ async fn a_failure_says_why_and_shows_no_secret() {
             !batch.families.contains_key("app_a") && !format!("{batch:?}").contains("s3cret") && !format!("{batch:?}").contains("hunter22")
         );
     }
-    let yaml = format!("url: http://127.0.0.1:{}/\nmetrics: [{{name: app_a, path: a}}]\n", free_port());
+    let yaml = format!("url: http://127.0.0.1:{}/\nprobe: true\nmetrics: [{{name: app_a, path: a}}]\n", free_port());
     let (batch, result) = collect("json_api", &mut build("json_api", &yaml)).await;
     assert_eq!(reason(&batch), "connect");
     result.expect_err("refused");
-    assert_eq!(of(&batch, "json_api_http_status_code"), Some(0.0));
+    assert_eq!(["json_api_http_status_code", "probe_success"].map(|name| of(&batch, name)), [Some(0.0); 2]);
+    assert_eq!(batch.families["probe_failure_info"].samples[0].labels.value("reason"), "connect");
     assert_eq!(of(&batch, "json_api_series"), None);
 }
 

@@ -1,4 +1,4 @@
-//! The `probe` collector beyond HTTP: DNS, dialogues over TCP, ICMP, modules of blackbox_exporter's file, and `/probe`.
+//! The `probe` collector beyond HTTP: DNS, dialogues over TCP, ICMP, gRPC, modules of blackbox_exporter's file, and `/probe`.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -9,6 +9,7 @@ use nightbell::model::Batch;
 use crate::collecting::{build, collect, try_build, value};
 use crate::servers::dns::{Manner, name_server};
 use crate::servers::free_port;
+use crate::servers::grpc::health_server;
 use crate::servers::http::{Authority, HttpServer};
 use crate::servers::nightbell::Nightbell;
 
@@ -190,6 +191,53 @@ async fn a_dialogue_gives_labels_compares_bytes_and_takes_prompts() {
     assert_eq!(failure(&batch).0, "timeout");
 }
 
+/// What blackbox_exporter shows of a health check over gRPC, with TLS and without.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_says_over_grpc_whether_it_serves() {
+    let plain = health_server(None).await;
+    let authority = Authority::new();
+    let encrypted = health_server(Some(authority.server("localhost", 2050))).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, &authority.pem).expect("written");
+    let of_service = |service: &str| format!("url: grpc://127.0.0.1:{plain}\ngrpc: {{service: '{service}'}}\n");
+    let with_tls = format!("url: grpcs://localhost:{encrypted}\nip_protocol: ip4\n");
+    let trusted = format!("{with_tls}tls_config: {{ca_file: '{}'}}\n", ca.display());
+    for (yaml, reason, message, code, serving, ssl) in [
+        (of_service(""), "", "", 0.0, "SERVING", 0.0),
+        (of_service("up"), "", "", 0.0, "SERVING", 0.0),
+        (of_service("down"), "health", "the service is NOT_SERVING", 0.0, "NOT_SERVING", 0.0),
+        (of_service("other"), "status", "gRPC status 5", 5.0, "", 0.0),
+        (of_service("odd"), "protocol", "the answer is not gRPC", 13.0, "", 0.0),
+        (of_service("html"), "status", "status 503", 14.0, "", 0.0),
+        (trusted, "", "", 0.0, "SERVING", 1.0),
+        (with_tls, "certificate_untrusted", "the certificate is not trusted", 14.0, "", 0.0),
+        (format!("url: grpc://127.0.0.1:{}\n", free_port()), "connect", "connection refused", 14.0, "", 0.0),
+        (
+            format!("url: grpc://127.0.0.1:{}\n", HttpServer::start(None).port),
+            "protocol",
+            "the answer is not HTTP/2, or broke off",
+            14.0,
+            "",
+            0.0,
+        ),
+    ] {
+        let batch = probe(&yaml).await;
+        assert_eq!(failure(&batch), (reason.to_owned(), message.to_owned()), "{yaml}");
+        assert_eq!((of(&batch, "probe_grpc_status_code"), of(&batch, "probe_grpc_ssl")), (Some(code), Some(ssl)), "{yaml}");
+        for status in ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"] {
+            let shown = value(&batch, "probe_grpc_healthcheck_response", &[("serving_status", status)]);
+            assert_eq!(shown, Some(f64::from(u8::from(status == serving))), "{yaml} {status}");
+        }
+        for phase in ["resolve", "check"] {
+            assert!(value(&batch, "probe_grpc_duration_seconds", &[("phase", phase)]).is_some(), "{phase}");
+        }
+        assert_eq!(of(&batch, "probe_ssl_earliest_cert_expiry").is_some(), yaml.contains("grpcs"), "{yaml}");
+    }
+    let batch = probe(&of_service("hangs")).await;
+    assert_eq!((failure(&batch).0.as_str(), of(&batch, "probe_grpc_status_code")), ("timeout", Some(4.0)));
+}
+
 /// This machine answers its own echo where the kernel lets us ask; where it does not, that is said, with what would help.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_echo_is_answered_or_its_refusal_names_the_remedy() {
@@ -233,11 +281,12 @@ modules:
   http_tls: {prober: http, http: {fail_if_not_ssl: true}}
   http_version: {prober: http, http: {valid_http_versions: ["HTTP/2.0"]}}
   http_small: {prober: http, http: {body_size_limit: 10B}}
-  http_post: {prober: http, http: {method: POST, headers: {X-A: b}, body: '{"a": 1}', basic_auth: {username: u, password: p}}}
+  http_post: {prober: http, http: {method: POST, headers: {X-A: b, Host: example.test}, body: '{"a": 1}', basic_auth: {username: u, password: p}}}
   tcp: {prober: tcp}
   ssh: {prober: tcp, timeout: 5s, tcp: {query_response: [{expect: '^SSH-2.0-', send: hello}]}}
   dns_a: {prober: dns, dns: {query_name: example.org, query_type: A, preferred_ip_protocol: ip4}}
   icmp: {prober: icmp}
+  grpc: {prober: grpc, grpc: {service: up, preferred_ip_protocol: ip4}}
 "#;
 
 fn modules(text: &str) -> (tempfile::TempDir, String) {
@@ -268,17 +317,23 @@ async fn a_module_of_blackbox_exporter_says_how_a_target_is_probed() {
         ("tcp", format!("localhost:{}", free_port()), "connect"),
         ("ssh", format!("127.0.0.1:{}", prompting()), ""),
         ("dns_a", format!("127.0.0.1:{}", name_server(Manner::Zone, None)), ""),
+        ("grpc", format!("localhost:{}", health_server(None).await), ""),
+        ("grpc", format!("http://127.0.0.1:{}", health_server(None).await), ""),
     ] {
         let batch = probe(&of_module(module, &target)).await;
         assert_eq!(failure(&batch).0, wanted, "{module} {target}");
     }
     let posted = server.requests().into_iter().find(|request| request.starts_with("POST")).expect("a POST").to_lowercase();
     assert!(
-        posted.contains("x-a: b\r\n") && posted.contains("authorization: basic dtpw\r\n") && posted.ends_with(r#"{"a": 1}"#),
+        posted.contains("x-a: b\r\n")
+            && posted.matches("host:").count() == 1
+            && posted.contains("host: example.test\r\n")
+            && posted.contains("authorization: basic dtpw\r\n")
+            && posted.ends_with(r#"{"a": 1}"#),
         "{posted}"
     );
     let errors = |module: &str, target: &str| try_build("probe", &of_module(module, target)).err().expect("a mistake").to_string();
-    assert!(errors("other", "h").contains("has no module \"other\"; known there: dns_a, http_2xx"));
+    assert!(errors("other", "h").contains("has no module \"other\"; known there: dns_a, grpc, http_2xx"));
     assert!(errors("tcp", "h").contains("target: has no port: give HOST:PORT"));
     assert!(errors("icmp", "h:1").contains("target: is not a host"));
 }
@@ -302,7 +357,7 @@ fn a_module_with_what_is_not_known_is_refused() {
         "modules.a.http.fail_if_body_json_matches_cel: is not known here; use fail_if_body_matches_regexp",
         "modules.a.http.proxy_url: a probe goes straight to its target; remove it",
         "modules.a.http.valid_codes: unknown key",
-        "blackbox.yml:3:15: modules.b.prober: \"unix\" is not known here",
+        "blackbox.yml:3:15: modules.b.prober: \"unix\" is not known here; give http, tcp, dns, icmp or grpc",
         "modules.c.tcp.source_ip_address: is not known here",
         "\"(\" is not a regular expression",
         "modules.d.dns: key \"dns\" is missing",
@@ -340,7 +395,7 @@ fn a_target_that_a_client_names_is_probed_by_a_configured_module() {
         ("module=tcp", 400, "Target parameter is missing"),
         ("module=tcp&target=h", 400, "has no port"),
         ("module=tcp&target=h:1%0d%0aHost", 400, "is not a target"),
-        ("module=http_2xx&target=file:///etc/passwd", 400, "is not a URL"),
+        ("module=http_2xx&target=file:///etc/passwd", 400, "is not a URL of http or https"),
         ("module=http_2xx&target=h&hostname=x", 400, "hostname"),
     ] {
         let (status, text) = nightbell.get(&format!("/probe?{query}"));

@@ -242,6 +242,20 @@ mod tests {
         assert_eq!(entries[0].1, Json::List(numbers));
     }
 
+    /// Whatever stands at any place of a document, it is read or refused.
+    #[test]
+    fn no_document_makes_the_reader_panic() {
+        let text = "{\"a\": [1.5e3, \"\\u00e9\\ud83d\\ude00\u{952e}\", null, {\"b\": -0}], \"c\": true}";
+        let places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+        for at in places {
+            for other in ["", "\"", "\\", "\\u", "\\ud800", "{", "[", "}", "]", ",", ":", "e", "-", "9", "\u{1f600}", "\0"] {
+                let end = at + text[at..].chars().next().map_or(0, char::len_utf8);
+                let _result = parse(format!("{}{other}{}", &text[..at], &text[end..]).as_bytes());
+                let _result = parse(format!("{}{other}", &text[..at]).as_bytes());
+            }
+        }
+    }
+
     #[test]
     fn numbers_that_are_not_finite_do_not_cost_the_document() {
         let json = parse(b"[NaN, Infinity, -Infinity, 1e999]").expect("JSON");

@@ -17,5 +17,6 @@ metrics! {
     TOKEN_END "json_api_token_expiry_timestamp_seconds" Gauge "seconds" &[], "When the token expires, Unix time; absent where that is not known.", "the login";
     PROBE_SUCCESS "probe_success" Gauge "" &[], "1 when the endpoint answered as json_api_up wants it; with probe: true.", "the request";
     PROBE_STATUS "probe_http_status_code" Gauge "" &[], "Status code of the answer, 0 without one; with probe: true.", "the request";
+    PROBE_FAILURE "probe_failure_info" Gauge "" &["reason", "url", "message"], "Why the endpoint is not up, always 1; absent while it is; with probe: true.", "the request";
     PROBE_DURATION "probe_duration_seconds" Gauge "seconds" &[], "Time that the collection took; with probe: true.", "the request";
 }

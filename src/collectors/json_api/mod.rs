@@ -149,12 +149,14 @@ impl Collector for JsonApi {
                 }
             }
             self.report(&answer, failure.as_ref(), took, series, batch);
-            let result = match (&failure, series) {
-                (Some(failure), None) => Err(CollectError::new(failure.message.clone())),
-                _ => Ok(()),
-            };
-            self.log(failure);
-            result
+            match (failure, series) {
+                // The loop logs it.
+                (Some(failure), None) => Err(CollectError::new(failure.message)),
+                (failure, _) => {
+                    self.log(failure);
+                    Ok(())
+                }
+            }
         }
         .boxed()
     }
@@ -303,6 +305,9 @@ impl JsonApi {
         if let Some(failure) = failure {
             let labels = [("reason", failure.reason), ("url", &self.address()), ("message", &failure.message)];
             batch.push(&metrics::FAILURE, &labels, 1.0);
+            if self.settings.probe {
+                batch.push(&metrics::PROBE_FAILURE, &labels, 1.0);
+            }
         }
         if let Some(series) = series {
             batch.push(&metrics::SERIES, &[], series as f64);
@@ -332,7 +337,7 @@ impl JsonApi {
         }
     }
 
-    /// Says once when the endpoint begins to fail, fails for another reason, and is well again.
+    /// Says once when an endpoint whose answer is read begins to fail, and when it is well again.
     fn log(&mut self, failure: Option<Failure>) {
         let target = &self.target;
         match (&failure, &self.failing) {

@@ -384,6 +384,13 @@ mod tests {
             wrong[at] = byte;
             assert_eq!(read(&wrong), None, "{at}");
         }
+        for at in 0..whole.len() {
+            for byte in 0..=255 {
+                let mut other = whole.clone();
+                other[at] = byte;
+                let _result = read(&other);
+            }
+        }
         for name in ["a..b", &"x".repeat(64), &"abc.".repeat(70), "ü"] {
             assert!(Question::new(name, 1, 1, true).is_none(), "{name}");
         }

@@ -92,6 +92,16 @@ pub const DNS_SERIAL: MetricDesc = gauge("probe_dns_serial", "", "Serial number 
 pub const ICMP_PHASE: MetricDesc = gauge("probe_icmp_duration_seconds", "seconds", "Time in each phase of an echo.", &["phase"]);
 /// The reply's hop limit.
 pub const HOP_LIMIT: MetricDesc = gauge("probe_icmp_reply_hop_limit", "", "Hop limit of the reply (TTL with IPv4).", &[]);
+/// Phases of gRPC.
+pub const GRPC_PHASE: MetricDesc = gauge("probe_grpc_duration_seconds", "seconds", "Time in each phase of a health check.", &["phase"]);
+/// Whether TLS was used.
+pub const GRPC_SSL: MetricDesc = gauge("probe_grpc_ssl", "", "1 when the health check used TLS.", &[]);
+/// The call's status.
+pub const GRPC_STATUS: MetricDesc =
+    gauge("probe_grpc_status_code", "", "gRPC status of the health check: 4 at the deadline, 14 without an answer.", &[]);
+/// What the service says.
+pub const GRPC_SERVING: MetricDesc =
+    gauge("probe_grpc_healthcheck_response", "", "1 for what the service says of itself, 0 for the others.", &["serving_status"]);
 
 /// All of them.
 pub const METRICS: &[MetricDesc] = &[
@@ -127,4 +137,8 @@ pub const METRICS: &[MetricDesc] = &[
     DNS_SERIAL,
     ICMP_PHASE,
     HOP_LIMIT,
+    GRPC_PHASE,
+    GRPC_SSL,
+    GRPC_STATUS,
+    GRPC_SERVING,
 ];

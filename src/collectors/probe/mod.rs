@@ -7,6 +7,7 @@ mod connection;
 mod dns;
 mod dns_message;
 mod expectation;
+mod grpc;
 mod http;
 mod icmp;
 mod metrics;
@@ -32,7 +33,7 @@ pub use modules::{Module, Modules};
 /// The kind's row in the table of collectors.
 pub const KIND: CollectorKind = CollectorKind {
     name: "probe",
-    about: "endpoints seen from outside: HTTP status, body, JSON, phases, TLS certificates; TCP ports and dialogues; DNS; ICMP",
+    about: "endpoints seen from outside: HTTP status, body, JSON, phases, TLS certificates; TCP ports and dialogues; DNS; ICMP; gRPC health",
     metrics: &[metrics::METRICS],
     build,
 };
@@ -44,6 +45,7 @@ enum Prober {
     Tcp(tcp::TcpProbe),
     Dns(Box<dns::DnsProbe>),
     Icmp(icmp::IcmpProbe),
+    Grpc(grpc::GrpcProbe),
 }
 
 impl Prober {
@@ -57,6 +59,7 @@ impl Prober {
                 Prober::Tcp(probe) => probe.run(connector, &mut report).await,
                 Prober::Dns(probe) => probe.run(connector, &mut report).await,
                 Prober::Icmp(probe) => probe.run(connector, &mut report).await,
+                Prober::Grpc(probe) => probe.run(connector, &mut report).await,
             }
         };
         let late = || Failure::new(Reason::Timeout, "no answer in time");

@@ -14,8 +14,9 @@ use crate::model::Batch;
 
 use super::Prober;
 use super::connection::{Connector, Family};
+use super::grpc::GrpcProbe;
 use super::http::HttpProbe;
-use super::settings::{dns_probe, exchange, http_probe, icmp_probe, no_detours};
+use super::settings::{H2, dns_probe, exchange, http_probe, icmp_probe, no_detours};
 use super::tcp::TcpProbe;
 
 /// Most characters of a target.
@@ -140,6 +141,11 @@ impl Module {
                 let (host, port) = host_and_port(target).ok_or("is not a name server: give HOST or HOST:PORT")?;
                 (probe.host, probe.port) = (host, port.unwrap_or(probe.port));
             }
+            Prober::Grpc(probe) => {
+                let bare = target.strip_prefix("http://").or_else(|| target.strip_prefix("https://")).unwrap_or(target);
+                let (host, port) = host_and_port(bare.trim_end_matches('/')).ok_or("is not a server: give HOST or HOST:PORT")?;
+                (probe.host, probe.port) = (host, port.unwrap_or(probe.port));
+            }
             Prober::Icmp(probe) => {
                 let host = host_and_port(target).filter(|(_, port)| port.is_none()).ok_or("is not a host")?;
                 probe.host = host.0;
@@ -177,9 +183,9 @@ fn read_module(section: &Section<'_>) -> Option<Module> {
         section.node(key);
     }
     let block = section.section(&kind);
-    let known = matches!(kind.as_str(), "http" | "tcp" | "dns" | "icmp");
+    let known = matches!(kind.as_str(), "http" | "tcp" | "dns" | "icmp" | "grpc");
     if !known && !kind.is_empty() {
-        section.error("prober", format!("{kind:?} is not known here"), "give http, tcp, dns or icmp, or remove the module");
+        section.error("prober", format!("{kind:?} is not known here"), "give http, tcp, dns, icmp or grpc, or remove the module");
     }
     section.finish();
     if !known {
@@ -205,7 +211,8 @@ fn read_module(section: &Section<'_>) -> Option<Module> {
             (read.0, read.1, read.2, section)
         }
     };
-    let connector = Connector::new(tls, family).map_err(|problem| at.error("tls_config", problem, "check the TLS settings of this module"));
+    let connector = Connector::new(tls, family, if kind == "grpc" { H2 } else { &[] })
+        .map_err(|problem| at.error("tls_config", problem, "check the TLS settings of this module"));
     Some(Module { prober, connector: Arc::new(connector.ok()?), timeout })
 }
 
@@ -250,6 +257,11 @@ fn read_block(block: &Section<'_>, kind: &str) -> (Prober, TlsConfig, Family) {
         "dns" => {
             let tls = tls(block);
             (Prober::Dns(Box::new(dns_probe(block, String::new(), None))), tls, family)
+        }
+        "grpc" => {
+            let encrypted = block.or("tls", false);
+            let (service, port) = (block.or("service", String::new()), if encrypted { 443 } else { 80 });
+            (Prober::Grpc(GrpcProbe { host: String::new(), port, encrypted, service }), tls(block), family)
         }
         _ => (Prober::Icmp(icmp_probe(Some(block))), TlsConfig::default(), family),
     }

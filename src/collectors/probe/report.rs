@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::model::{Batch, MetricKind};
 
 use super::certificate::Chain;
+use super::grpc::SERVING;
 use super::metrics;
 
 /// Why a probe failed: a closed set, the values of the `reason` label.
@@ -45,6 +46,8 @@ pub enum Reason {
     Records,
     /// The kernel does not let us.
     Permission,
+    /// A service says that it does not serve.
+    Health,
 }
 
 impl Reason {
@@ -68,6 +71,7 @@ impl Reason {
             Reason::Bytes => "bytes",
             Reason::Records => "records",
             Reason::Permission => "permission",
+            Reason::Health => "health",
         }
     }
 }
@@ -123,6 +127,7 @@ impl Failure {
             Reason::Bytes => "other bytes came than expected",
             Reason::Records => "the records are not as they should be",
             Reason::Permission => "nightbell may not do this",
+            Reason::Health => "the service does not serve",
         };
         self.brief.as_deref().unwrap_or(of_reason)
     }
@@ -180,14 +185,14 @@ pub struct Report {
     pub ip: Option<IpAddr>,
     /// Whether a text is read and compared over TCP.
     pub reads_text: bool,
-    /// Whether bytes are read and compared over TCP.
-    pub reads_bytes: bool,
     /// Labels of what lines over TCP said.
     pub expected: Vec<Vec<(String, String)>>,
     /// Present for DNS probes.
     pub dns: Option<super::dns::Found>,
     /// Present for ICMP probes.
     pub icmp: Option<super::icmp::Found>,
+    /// Present for gRPC probes.
+    pub grpc: Option<super::grpc::Found>,
     /// Present for HTTP probes.
     pub answer: Option<Answer>,
     /// TLS, when the handshake was done.
@@ -235,8 +240,6 @@ impl Report {
         }
         if self.reads_text {
             batch.push(&metrics::REGEX, &[], failed_for(Reason::Body));
-        }
-        if self.reads_bytes {
             batch.push(&metrics::BYTES, &[], failed_for(Reason::Bytes));
         }
         for labels in &self.expected {
@@ -253,6 +256,16 @@ impl Report {
             batch.push(&metrics::DNS_SUCCEEDED, &[], flag(dns.succeeded));
             if let Some(serial) = dns.serial {
                 batch.push(&metrics::DNS_SERIAL, &[], f64::from(serial));
+            }
+        }
+        if let Some(grpc) = &self.grpc {
+            for (phase, time) in [("resolve", self.phases.resolve), ("check", grpc.check)] {
+                batch.push(&metrics::GRPC_PHASE, &[("phase", phase)], time.as_secs_f64());
+            }
+            batch.push(&metrics::GRPC_SSL, &[], flag(grpc.ssl));
+            batch.push(&metrics::GRPC_STATUS, &[], f64::from(grpc.code));
+            for (number, name) in SERVING.into_iter().enumerate() {
+                batch.push(&metrics::GRPC_SERVING, &[("serving_status", name)], flag(grpc.serving == Some(number)));
             }
         }
         if let Some(icmp) = &self.icmp {

@@ -16,11 +16,15 @@ use super::connection::{Connector, Family};
 use super::dns::{DnsProbe, RecordRules, Transport};
 use super::dns_message::{self, Question};
 use super::expectation::{Expectation, HeaderRule, JsonRule};
+use super::grpc::GrpcProbe;
 use super::http::HttpProbe;
 use super::icmp::{IcmpProbe, MAX_PAYLOAD};
 use super::modules::Modules;
 use super::tcp::{Exchange, TcpProbe};
 use super::{Probe, Prober};
+
+/// What a TLS connection of gRPC asks for.
+pub const H2: &[&[u8]] = &[b"h2"];
 
 /// Reads a probe; after a mistake the result is used by nobody.
 pub fn read(section: &Section<'_>, deadline: std::time::Duration) -> Probe {
@@ -40,7 +44,8 @@ pub fn read(section: &Section<'_>, deadline: std::time::Duration) -> Probe {
             Family::Any
         }
     };
-    let connector = Connector::new(http.tls.clone(), family).map_err(|problem| {
+    let protocols: &[&[u8]] = if url.scheme() == "grpcs" { H2 } else { &[] };
+    let connector = Connector::new(http.tls.clone(), family, protocols).map_err(|problem| {
         section.error("tls_config", problem, "check the TLS settings of this probe");
     });
     let host = url.host_str().unwrap_or_default().to_owned();
@@ -64,6 +69,15 @@ pub fn read(section: &Section<'_>, deadline: std::time::Duration) -> Probe {
                 block.finish();
             }
             Prober::Icmp(probe)
+        }
+        scheme @ ("grpc" | "grpcs") => {
+            let block = section.section("grpc");
+            let service = block.as_ref().map(|block| block.or("service", String::new())).unwrap_or_default();
+            if let Some(block) = block {
+                block.finish();
+            }
+            let encrypted = scheme == "grpcs";
+            Prober::Grpc(GrpcProbe { host, port: url.port().unwrap_or(if encrypted { 443 } else { 80 }), encrypted, service })
         }
         scheme => Prober::Tcp(TcpProbe {
             host,
@@ -102,7 +116,7 @@ fn of_module(section: &Section<'_>, file: &Path, deadline: std::time::Duration) 
     probe
 }
 
-/// Whoever measures a server goes straight to it, as who they are.
+/// A probe goes straight to its target, with fixed credentials.
 pub fn no_detours(section: &Section<'_>, http: &HttpConfig) {
     if http.proxy_url.is_some() || http.proxy_from_environment {
         section.error("proxy_url", "a probe goes straight to its target", "remove it");
@@ -163,7 +177,7 @@ fn target(section: &Section<'_>) -> Url {
         return nowhere();
     }
     let usable = |url: &Url| match url.scheme() {
-        "http" | "https" | "dns" | "icmp" => url.has_host(),
+        "http" | "https" | "dns" | "icmp" | "grpc" | "grpcs" => url.has_host(),
         "tcp" | "tls" => url.has_host() && url.port().is_some(),
         _ => false,
     };
@@ -172,7 +186,7 @@ fn target(section: &Section<'_>) -> Url {
         section.error(
             key,
             "is not a URL that can be probed",
-            "give https://HOST/health, tcp://HOST:PORT, tls://HOST:PORT, dns://SERVER or icmp://HOST",
+            "give https://HOST/health, tcp://HOST:PORT, tls://HOST:PORT, dns://SERVER, icmp://HOST or grpc://HOST:PORT",
         );
         nowhere()
     })

@@ -52,7 +52,6 @@ impl TcpProbe {
     /// Opens the connection, holds the dialogue, and closes it.
     pub async fn run(&self, connector: &Connector, report: &mut Report) -> Result<(), Failure> {
         report.reads_text = true;
-        report.reads_bytes = self.dialogue.iter().any(|exchange| exchange.expect_bytes.is_some());
         let mut stream = connector.open(&self.host, self.port, self.encrypted, report).await?;
         let mut unread = Vec::new();
         for exchange in &self.dialogue {
