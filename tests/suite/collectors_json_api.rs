@@ -127,8 +127,8 @@ async fn what_is_not_there_is_absent_and_counted() {
     let server = serving(
         r#"{"a":null,"b":[],"c":"many","d":NaN,"e":1e999,"f":"Infinity","g":"1e3","h":{"status":"sleeping"},"items":[{"v":1},{"v":2,"n":"x"}]}"#,
     );
-    let mut yaml =
-        url(&server) + "metrics:\n- {name: app_none, path: x.y.z}\n- {name: app_item, for_each: items, value: v, labels: {n: n}}\n";
+    let mut yaml = url(&server)
+        + "metrics:\n- {name: app_none, path: x.y.z}\n- {name: app_optional, path: x.y.z, optional: true}\n- {name: app_item, for_each: items, value: v, labels: {n: n}}\n";
     for key in ["a", "b", "c", "d", "e", "f", "g"] {
         yaml += &format!("- {{name: app_{key}, path: {key}}}\n");
     }
@@ -144,6 +144,7 @@ async fn what_is_not_there_is_absent_and_counted() {
         };
         for (name, missing, invalid) in [
             ("app_none", 1, 0),
+            ("app_optional", 0, 0),
             ("app_a", 1, 0),
             ("app_b", 0, 1),
             ("app_c", 0, 1),
@@ -429,6 +430,8 @@ modules:
       path: '{.values[?(@.state == "ACTIVE")]}'
       labels: {environment: beta, id: '{.id}'}
       values: {active: 1, count: '{.count}', boolean: '{.some_boolean}'}
+    - {name: app_single, path: '{ .values[?(@.state == "INACTIVE")].count }', epochTimestamp: '{ .timestamp }', labels: {environment: beta}}
+    - {name: app_missing_key, path: '{ .missing_key }', allow_missing_key: true}
 "#;
 
 /// The sample that json_exporter ships, with its own configuration: the same names and values.
@@ -464,6 +467,8 @@ async fn a_module_of_json_exporter_gives_the_same_metrics() {
     ] {
         assert_eq!(series(&batch, name), wanted, "{name}");
     }
+    assert_eq!(series(&batch, "app_single"), [r#"app_single{environment="beta"} 2"#]);
+    assert_eq!(value(&batch, "json_api_missing_total", &[("metric", "app_missing_key")]), Some(0.0));
     let kinds = ["app_global", "app_value_count"].map(|name| batch.families[name].kind);
     assert_eq!(kinds, [MetricKind::Counter, MetricKind::Untyped]);
     assert_eq!(batch.families["app_stamped_count"].samples[0].timestamp.map(|at| at.0), Some(1_657_568_506_000));

@@ -279,8 +279,9 @@ modules:
       fail_if_header_matches: [{header: Content-Type, regexp: html, allow_missing: true}]
       fail_if_header_not_matches: [{header: Last-Modified, regexp: ^Wed}]
   http_tls: {prober: http, http: {fail_if_not_ssl: true}}
-  http_version: {prober: http, http: {valid_http_versions: ["HTTP/2.0"]}}
+  http_version: {prober: http, http: {valid_http_versions: ["HTTP/1.0", "HTTP/2.0"]}}
   http_small: {prober: http, http: {body_size_limit: 10B}}
+  http_any: {prober: http, http: {accept_any_response: true}}
   http_post: {prober: http, http: {method: POST, headers: {X-A: b, Host: example.test}, body: '{"a": 1}', basic_auth: {username: u, password: p}}}
   tcp: {prober: tcp}
   ssh: {prober: tcp, timeout: 5s, tcp: {query_response: [{expect: '^SSH-2.0-', send: hello}]}}
@@ -307,6 +308,7 @@ async fn a_module_of_blackbox_exporter_says_how_a_target_is_probed() {
     for (module, target, wanted) in [
         ("http_2xx", format!("127.0.0.1:{port}/health"), ""),
         ("http_2xx", format!("http://127.0.0.1:{port}/down"), "status"),
+        ("http_any", format!("http://127.0.0.1:{port}/down"), ""),
         ("http_header", format!("http://127.0.0.1:{port}/health"), ""),
         ("http_header", format!("http://127.0.0.1:{port}/chunked"), "header"),
         ("http_tls", format!("http://127.0.0.1:{port}/health"), "tls"),
@@ -349,6 +351,7 @@ fn a_module_with_what_is_not_known_is_refused() {
   d: {prober: dns}
   e: {prober: icmp, icmp: {dont_fragment: true, preferred_ip_protocol: ip5}, speed: 1}
   f: {timeout: 5s}
+  g: {prober: http, http: {valid_http_versions: ['HTTP/2.0']}}
 ",
     );
     let errors = try_build("probe", &format!("target: h\nmodules_file: {file}\nmodule: a\n")).err().expect("mistakes").to_string();
@@ -364,6 +367,7 @@ fn a_module_with_what_is_not_known_is_refused() {
         "modules.e.icmp.dont_fragment: is not known here",
         "modules.e.icmp.preferred_ip_protocol: \"ip5\" is not an address family; give ip4 or ip6",
         "modules.e.speed: unknown key",
+        "modules.g.http.valid_http_versions: names no version that is spoken here; add HTTP/1.1",
         "modules.f: key \"prober\" is missing",
     ] {
         assert!(errors.contains(wanted), "{wanted}\n{errors}");

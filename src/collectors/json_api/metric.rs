@@ -51,6 +51,8 @@ pub struct Metric {
     pub labels: Vec<(String, Vec<Part>)>,
     /// What words mean.
     pub words: Words,
+    /// Whether it may be missing without being counted.
+    pub is_optional: bool,
     /// Where the time of the value is, in milliseconds since 1970, from the element.
     pub time: Option<Path>,
 }

@@ -251,6 +251,7 @@ impl JsonApi {
                 count(&mut counts.missing, series.missing, "a label is not in the answer");
                 let value = match series.value {
                     Ok(value) => value,
+                    Err(Odd::Missing) if metric.is_optional => return true,
                     Err(Odd::Missing) => {
                         count(&mut counts.missing, 1, "its value is not in the answer");
                         return true;

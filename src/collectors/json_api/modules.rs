@@ -92,6 +92,7 @@ fn read_metric(section: &Section<'_>) -> Vec<Metric> {
         }
     };
     let help = section.or("help", name.clone());
+    let is_optional = section.or("allow_missing_key", false);
     let place: String = section.require("path");
     let path = template_path(section, "path", &place);
     let time = section.get::<String>("epochTimestamp").map(|text| template_path(section, "epochTimestamp", &text));
@@ -106,6 +107,7 @@ fn read_metric(section: &Section<'_>) -> Vec<Metric> {
         value,
         labels: labels.clone().unwrap_or_default(),
         words: Words::Usual,
+        is_optional,
         time: time.clone(),
     };
     let values = section.section("values");

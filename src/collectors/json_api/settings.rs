@@ -302,6 +302,7 @@ fn read_metric(section: &Section<'_>) -> Metric {
         value,
         labels,
         words,
+        is_optional: section.or("optional", false),
         time: None,
     };
     section.finish();

@@ -23,6 +23,8 @@ pub struct HeaderRule {
 pub struct Expectation {
     /// Allowed status codes; empty for 200 to 299.
     pub statuses: Vec<u16>,
+    /// Whether every status code will do.
+    pub any_status: bool,
     /// Wanted versions of HTTP, such as `HTTP/1.1`; empty for all.
     pub versions: Vec<String>,
     /// None of them may match a header.
@@ -137,7 +139,7 @@ impl Expectation {
 
     /// Judges status and body.
     pub fn judge(&self, status: u16, body: &[u8]) -> Result<(), Failure> {
-        let fine = if self.statuses.is_empty() { (200..300).contains(&status) } else { self.statuses.contains(&status) };
+        let fine = self.any_status || if self.statuses.is_empty() { (200..300).contains(&status) } else { self.statuses.contains(&status) };
         if !fine {
             return Err(Failure::new(Reason::Status, format!("status {status}")).brief_as(format!("status {status}")));
         }

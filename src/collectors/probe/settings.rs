@@ -214,6 +214,10 @@ pub fn http_probe(section: &Section<'_>, url: &Url, http: &HttpConfig) -> HttpPr
         section.error("http_headers", error.to_string(), "use printable ASCII characters");
         Login::build(&HttpConfig::default()).expect("the default settings are usable")
     });
+    let versions: Vec<String> = section.or("valid_http_versions", Vec::new());
+    if !versions.is_empty() && !versions.iter().any(|version| matches!(version.as_str(), "HTTP/1.0" | "HTTP/1.1")) {
+        section.error("valid_http_versions", "names no version that is spoken here", "add HTTP/1.1");
+    }
     HttpProbe {
         url: url.clone(),
         method,
@@ -223,11 +227,12 @@ pub fn http_probe(section: &Section<'_>, url: &Url, http: &HttpConfig) -> HttpPr
         follow_redirects: http.follow_redirects,
         expectation: Expectation {
             statuses: section.or("valid_status_codes", Vec::new()),
+            any_status: section.or("accept_any_response", false),
             forbidden: patterns(section, "fail_if_body_matches_regexp"),
             required: patterns(section, "fail_if_body_not_matches_regexp"),
             json: section.one_or_many("json").iter().map(json_rule).collect(),
             max_body: section.get("max_body"),
-            versions: section.or("valid_http_versions", Vec::new()),
+            versions,
             forbidden_headers: section.sections("fail_if_header_matches").iter().filter_map(header_rule).collect(),
             required_headers: section.sections("fail_if_header_not_matches").iter().filter_map(header_rule).collect(),
             encrypted: match (section.or("fail_if_ssl", false), section.or("fail_if_not_ssl", false)) {
