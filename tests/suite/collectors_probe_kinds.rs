@@ -187,6 +187,8 @@ async fn a_dialogue_gives_labels_compares_bytes_and_takes_prompts() {
     let batch = probe(&yaml("{expect_bytes: \"\\x00\\x02\"}")).await;
     assert_eq!(failure(&batch).0, "bytes");
     assert_eq!((of(&batch, "probe_failed_due_to_bytes"), of(&batch, "probe_failed_due_to_regex")), (Some(1.0), Some(0.0)));
+    let batch = probe(&yaml("{expect_bytes: !!binary AAH/}")).await;
+    assert_eq!(failure(&batch).0, "", "bytes that are no text");
     let batch = probe(&yaml("{expect: '^never$'}")).await;
     assert_eq!(failure(&batch).0, "timeout");
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use url::Url;
 
-use crate::config::{ENCODE, Secret, SecretSource, Section, splits_its_password};
+use crate::config::{ENCODE, ScalarStyle, Secret, SecretSource, Section, Value, splits_its_password};
 use crate::http::{HttpConfig, Login};
 use crate::model::text::is_legacy_label_name;
 
@@ -343,6 +343,17 @@ pub fn icmp_probe(section: Option<&Section<'_>>) -> IcmpProbe {
     IcmpProbe { payload: if payload == 0 { default.payload } else { payload }, ttl, ..default }
 }
 
+/// A text, which may be secret, or bytes that are written as `!!binary`.
+fn bytes(section: &Section<'_>, key: &str) -> Option<Vec<u8>> {
+    if let Some(node) = section.node(key)
+        && let Value::Scalar { text, style: ScalarStyle::Binary } = &node.value
+    {
+        section.conceal(node);
+        return Some(text.chars().filter_map(|c| u8::try_from(u32::from(c)).ok()).collect());
+    }
+    section.secret(key).map(|text| text.expose().as_bytes().to_vec())
+}
+
 /// One step of a dialogue.
 pub fn exchange(section: &Section<'_>) -> Exchange {
     let labels = section.sections("labels").into_iter().map(|label| {
@@ -359,9 +370,9 @@ pub fn exchange(section: &Section<'_>) -> Exchange {
     });
     let exchange = Exchange {
         labels: labels.collect(),
-        expect_bytes: section.get::<String>("expect_bytes").map(String::into_bytes).filter(|bytes| !bytes.is_empty()),
+        expect_bytes: bytes(section, "expect_bytes"),
         expect: patterns(section, "expect").into_iter().next(),
-        send: section.secret("send"),
+        send: bytes(section, "send"),
         starttls: section.or("starttls", false),
     };
     if !exchange.labels.is_empty() && exchange.expect.is_none() {
@@ -390,7 +401,7 @@ fn json_rule(section: &Section<'_>) -> JsonRule {
 
 /// One pattern or a list of them.
 fn patterns(section: &Section<'_>, key: &str) -> Vec<Regex> {
-    let single = section.node(key).is_some_and(|node| matches!(node.value, crate::config::Value::Scalar { .. }));
+    let single = section.node(key).is_some_and(|node| matches!(node.value, Value::Scalar { .. }));
     let texts = if single { section.get::<String>(key).into_iter().collect() } else { section.or(key, Vec::new()) };
     let compiled = |text: &String| {
         let pattern = Regex::new(text);

@@ -7,8 +7,6 @@ use regex::bytes::Regex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use crate::config::Secret;
-
 use super::connection::{Connector, Stream};
 use super::report::{Failure, Reason, Report};
 
@@ -43,7 +41,7 @@ pub struct Exchange {
     /// The next bytes must be these.
     pub expect_bytes: Option<Vec<u8>>,
     /// Sent with a line feed; `${1}` stands for what a group of `expect` found.
-    pub send: Option<Secret>,
+    pub send: Option<Vec<u8>>,
     /// Whether TLS begins after that.
     pub starttls: bool,
 }
@@ -59,7 +57,7 @@ impl TcpProbe {
             if let Some(pattern) = &exchange.expect {
                 let line = matching(pattern, &mut stream, &mut unread).await?;
                 let groups = pattern.captures(&line);
-                found = groups.as_ref().map(|groups| expanded(groups, exchange.send.as_ref()));
+                found = groups.as_ref().map(|groups| expanded(groups, exchange.send.as_deref().unwrap_or_default()));
                 if let Some(groups) = groups.filter(|_| !exchange.labels.is_empty()) {
                     report.expected.push(labels(&groups, &exchange.labels));
                 }
@@ -67,7 +65,7 @@ impl TcpProbe {
             if let Some(bytes) = &exchange.expect_bytes {
                 same(bytes, &mut stream, &mut unread).await?;
             }
-            let text = found.or_else(|| exchange.send.as_ref().map(|send| send.expose().as_bytes().to_vec()));
+            let text = found.or_else(|| exchange.send.clone());
             if let Some(mut text) = text.filter(|_| exchange.send.is_some()) {
                 text.push(b'\n');
                 stream.write_all(&text).await.map_err(|error| broken(&error))?;
@@ -83,9 +81,9 @@ impl TcpProbe {
     }
 }
 
-fn expanded(groups: &regex::bytes::Captures<'_>, send: Option<&Secret>) -> Vec<u8> {
+fn expanded(groups: &regex::bytes::Captures<'_>, send: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
-    groups.expand(send.map(|send| send.expose().as_bytes()).unwrap_or_default(), &mut text);
+    groups.expand(send, &mut text);
     text
 }
 
