@@ -17,6 +17,7 @@ use crate::rules::RuleGroup;
 use crate::rules::group::Settings;
 use crate::scrape::{self, CollectorTarget, Global, Job, Plan};
 use crate::store::{SeriesLimits, StorageConfig};
+use crate::web::probe::ProbeConfig;
 use crate::web::{MemoryLimit, WebConfig};
 
 use super::environment::{EnvironmentTargets, discover};
@@ -124,7 +125,8 @@ impl Config {
     fn read(root: &Section<'_>, environment: &Environment) -> Self {
         let global_section = root.section("global");
         let global = Global::read(global_section.as_ref());
-        let web = root.section("web").map(|s| WebConfig::read(&s)).unwrap_or_default();
+        let mut web = root.section("web").map(|s| WebConfig::read(&s)).unwrap_or_default();
+        web.probe = root.section("probe").map(|s| ProbeConfig::read(&s));
         let mut alerting = read_notification(root, global_section.as_ref(), environment);
         alerting.read_recovery(root, global_section.as_ref());
         alerting.posted_alerts = web.posted_alerts;

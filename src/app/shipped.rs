@@ -23,6 +23,7 @@ pub const RULES: &[ShippedRules] = shipped!(
     "app_metrics",
     "backup",
     "host",
+    "json_api",
     "llm_provider",
     "log_file",
     "nightbell",
@@ -57,7 +58,7 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     // A host that cannot be measured and services on it that cannot be reached: the host it is. What can still be reached is notified.
     hides(
         r#"alertname="TargetDown", job=~"host|node|node[-_]?exporter""#,
-        r#"alertname=~"TargetDown|PostgresDown|RedisDown|VectorStoreDown|LLMDown|EndpointDown", job!~"host|node|node[-_]?exporter""#,
+        r#"alertname=~"TargetDown|PostgresDown|RedisDown|VectorStoreDown|LLMDown|EndpointDown|JsonApiDown", job!~"host|node|node[-_]?exporter""#,
         &["host"],
     ),
     hides(r#"alertname="TargetDown""#, r#"alertname!="TargetDown""#, TARGET),

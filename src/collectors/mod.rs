@@ -15,6 +15,7 @@ macro_rules! metrics {
 mod access_log;
 mod backup;
 mod host;
+mod json_api;
 mod llm_provider;
 mod log_file;
 mod memory;
@@ -32,6 +33,7 @@ use crate::config::Section;
 use crate::model::{Batch, MetricDesc};
 
 pub use memory::{Memory, StateFolder};
+pub use probe::{Module as ProbeModule, Modules as ProbeModules};
 
 /// A kind of collector: data plus one function. `build` does no I/O beyond reading files that the section names.
 pub struct CollectorKind {
@@ -74,7 +76,7 @@ pub trait Collector: Send {
 }
 
 /// What collectors say of their target: 0 when it is down.
-const UP: [&str; 7] = ["llm_up", "log_readable", "pg_up", "probe_success", "redis_up", "sqlite_up", "vectorstore_up"];
+const UP: [&str; 8] = ["json_api_up", "llm_up", "log_readable", "pg_up", "probe_success", "redis_up", "sqlite_up", "vectorstore_up"];
 
 /// Whether a collection found its target down.
 pub fn found_down(batch: &Batch) -> bool {
@@ -96,11 +98,15 @@ impl CollectError {
     }
 }
 
+/// Kinds of which the configuration names metrics, beside those that they declare.
+pub const NAMED_BY_CONFIGURATION: &[&str] = &["json_api"];
+
 /// Every kind there is, in the order of the reference.
 pub const COLLECTORS: &[CollectorKind] = &[
     access_log::KIND,
     backup::KIND,
     host::KIND,
+    json_api::KIND,
     llm_provider::KIND,
     log_file::KIND,
     postgres::KIND,

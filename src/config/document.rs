@@ -10,6 +10,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine as _;
 use granit_parser::{Event, Parser, Span};
 
 use super::error::ConfigError;
@@ -45,6 +46,8 @@ pub enum ScalarStyle {
     Literal,
     /// A `>` block: line breaks folded.
     Folded,
+    /// Tagged `!!binary`: the characters stand for bytes, U+0000 to U+00FF.
+    Binary,
 }
 
 /// A node of the tree.
@@ -296,6 +299,15 @@ impl<'a> Composer<'a> {
             ));
         }
         let (anchor, value) = match event {
+            Event::Scalar(text, _, anchor, Some(tag))
+                if tag.suffix_in_namespace("tag:yaml.org,2002:").is_some_and(|kind| kind == "binary") =>
+            {
+                let packed: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+                let bytes = base64::engine::general_purpose::STANDARD.decode(packed);
+                let bytes =
+                    bytes.map_err(|_| self.error(position, "!!binary is not followed by base64".into(), "check it with base64 -d"))?;
+                (anchor, Value::Scalar { text: bytes.into_iter().map(char::from).collect(), style: ScalarStyle::Binary })
+            }
             Event::Scalar(text, style, anchor, tag) => {
                 let style = match style {
                     granit_parser::ScalarStyle::Plain if tag.is_some() => ScalarStyle::Quoted,
@@ -464,6 +476,16 @@ mod tests {
         assert_eq!((last.position, &text[last.offset..]), (Position { line: 10, column: 4 }, "d\n"));
         let open = Document::parse("t.yml", "a: 'x\ny\nb: 1\n").expect_err("never closed");
         assert!(open.to_string().contains("quote"), "{open}");
+    }
+
+    #[test]
+    fn a_binary_value_is_its_bytes() {
+        let root = parse("a: !!binary AAH/\nb: !!str 1\n");
+        let text = String::from("\u{0}\u{1}\u{ff}");
+        assert!(matches!(&root.get("a").expect("there").value, Value::Scalar { text: t, style: ScalarStyle::Binary } if *t == text));
+        assert!(matches!(&root.get("b").expect("there").value, Value::Scalar { text, style: ScalarStyle::Quoted } if text == "1"));
+        let error = Document::parse("t.yml", "a: !!binary '=x'\n").expect_err("no base64");
+        assert_eq!(error.to_string(), "t.yml:1:13: !!binary is not followed by base64; check it with base64 -d");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::model::{Labels, parse_duration};
 
-use super::document::{Node, Value};
+use super::document::{Node, ScalarStyle, Value};
 use super::redacted::{ENCODE, splits_its_password};
 use super::secret::Secret;
 use super::section::Section;
@@ -22,6 +22,10 @@ pub trait FromNode: Sized {
 /// The text of a scalar with `${NAME}` replaced; records an error for a list, a mapping or an unset variable.
 fn text(section: &Section<'_>, key: &str, node: &Node, wanted: &str) -> Option<String> {
     match &node.value {
+        Value::Scalar { text, style: ScalarStyle::Binary } if !text.is_ascii() => {
+            section.error_at(node.position, key, "is !!binary".into(), format!("give {wanted}"));
+            None
+        }
         Value::Scalar { text, .. } if !node.is_null() => match section.environment().expand(text) {
             Ok(text) => Some(text),
             Err(name) => {

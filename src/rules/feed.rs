@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{Rule, RuleGroup};
-use crate::collectors::COLLECTORS;
+use crate::collectors::{COLLECTORS, NAMED_BY_CONFIGURATION};
 use crate::model::{METRIC_NAME, MatchOp};
 use crate::promql::ast::VectorSelector;
 
@@ -97,7 +97,8 @@ impl<'a> Recorded<'a> {
 
 /// Who brings the series of a name that no rule records.
 fn brought_by(name: &str) -> String {
-    match COLLECTORS.iter().find(|kind| kind.metrics.iter().copied().flatten().any(|metric| is_series_of(name, metric.name))) {
+    // From the end: of the names that several have, the last kind is the one that is named for them (probe, not json_api).
+    match COLLECTORS.iter().rev().find(|kind| kind.metrics.iter().copied().flatten().any(|metric| is_series_of(name, metric.name))) {
         // Applications expose these themselves, as a rule.
         Some(kind) if kind.name == "access_log" && name.starts_with("http_") => {
             format!("a target of scrape_configs that exposes {name} would bring it, and so would collectors.access_log")
@@ -114,7 +115,7 @@ fn is_series_of(series: &str, metric: &str) -> bool {
 /// The wanted rules that nothing in a configuration can feed, each with what would; empty where anything may come, because targets are scraped.
 pub fn without_input(groups: &[RuleGroup], collectors: &[&str]) -> Vec<String> {
     let kinds: Vec<_> = COLLECTORS.iter().filter(|kind| collectors.contains(&kind.name)).collect();
-    if kinds.iter().any(|kind| kind.metrics.is_empty()) {
+    if kinds.iter().any(|kind| kind.metrics.is_empty() || NAMED_BY_CONFIGURATION.contains(&kind.name)) {
         return Vec::new();
     }
     let brought: HashSet<&str> = kinds.iter().flat_map(|kind| kind.metrics.iter().copied().flatten()).map(|metric| metric.name).collect();

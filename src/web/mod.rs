@@ -14,6 +14,7 @@ mod heartbeat;
 pub mod limits;
 mod metrics;
 mod picture;
+pub mod probe;
 mod prometheus;
 mod seats;
 pub mod serve;
@@ -74,6 +75,8 @@ pub struct WebConfig {
     pub logs_in: bool,
     /// How many alerts that were posted are kept.
     pub posted_alerts: usize,
+    /// The block `probe`: how targets are probed that a client names.
+    pub probe: Option<probe::ProbeConfig>,
 }
 
 impl Default for WebConfig {
@@ -85,6 +88,7 @@ impl Default for WebConfig {
             config_file: None,
             logs_in: false,
             posted_alerts: alerting::alerts::MAX_POSTED,
+            probe: None,
         }
     }
 }
@@ -99,6 +103,7 @@ impl WebConfig {
             config_file: section.get("config_file"),
             logs_in: false,
             posted_alerts: section.or("posted_alerts", alerting::alerts::MAX_POSTED),
+            probe: None,
         };
         if let Some(listen) = &config.listen
             && listen.parse::<std::net::SocketAddr>().is_err()
@@ -207,6 +212,7 @@ pub fn router(context: Context, gate: Arc<tls::Gate>, refused: Counter) -> Route
         .merge(seats.over(Class::Operator, known().nest("/api/nightbell", own())))
         .merge(seats.over(Class::Change, acknowledge::routes()))
         .merge(plain())
+        .merge(probe::routes(refused.clone()))
         .nest("/api/nightbell", heartbeat::routes())
         .nest("/api/v1", prometheus::routes(&seats))
         .nest("/api/v2", alertmanager::routes(&seats, refused))

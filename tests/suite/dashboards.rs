@@ -14,8 +14,9 @@ use regex::Regex;
 use serde_json::Value;
 
 /// Series that Prometheus semantics make beside those of targets, and metrics that applications expose: see the profiles of `rules/`.
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 9] = [
     "up",
+    "app_component_up",
     "ALERTS",
     "ALERTS_FOR_STATE",
     "scrape_duration_seconds",

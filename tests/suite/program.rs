@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::servers::chroma::Chroma;
 use crate::servers::hostile::{Hostile, Manner};
+use crate::servers::http::HttpServer;
 use crate::servers::llm::{FakeLlm, Script};
 use crate::servers::nightbell::Nightbell;
 use crate::servers::postgres::Postgres;
@@ -470,6 +471,16 @@ impl Everything {
             llm.url(""),
             llm.url("/bad"),
             application.address
+        );
+        let json = r#"{"token":"t","seconds":3600,"services":{"db":"up"},"odd":"neither"}"#;
+        let json = HttpServer::answering(move |_| ("200 OK", json.into())).port;
+        let config = config.replace(
+            "\x20 probe:\n",
+            &format!(
+                "\x20 json_api: [{{name: json, url: 'http://127.0.0.1:{json}/', login: {{url: 'http://127.0.0.1:{json}/', token: token, expires: seconds}}, \
+                 metrics: [{{name: app_component_up, for_each: services, labels: {{component: $key}}}}, {{name: app_odd, path: odd}}, \
+                 {{name: app_gone, path: gone}}]}}]\n  probe:\n"
+            ),
         );
         let nightbell = Nightbell::start(&config);
         // Counters must move for a rate to be above zero.

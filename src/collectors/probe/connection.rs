@@ -31,6 +31,10 @@ pub enum Family {
     V4,
     /// IPv6 only.
     V6,
+    /// IPv4 where there is such an address, else IPv6.
+    PreferV4,
+    /// IPv6 where there is such an address, else IPv4.
+    PreferV6,
 }
 
 /// How long to wait for the second look at a certificate that was refused.
@@ -42,6 +46,8 @@ pub struct Connector {
     followed: Arc<Mutex<Followed>>,
     has_files: bool,
     family: Family,
+    /// What TLS asks for beside it: `h2` for gRPC.
+    protocols: &'static [&'static [u8]],
 }
 
 /// A TLS configuration that is ready for use.
@@ -55,8 +61,9 @@ struct Tls {
 }
 
 impl Tls {
-    fn new(settings: &TlsConfig) -> Result<Self, String> {
-        let config = client_config(settings).map_err(|e| e.to_string())?;
+    fn new(settings: &TlsConfig, protocols: &[&[u8]]) -> Result<Self, String> {
+        let mut config = client_config(settings).map_err(|e| e.to_string())?;
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         let lenient = client_config(&TlsConfig { insecure_skip_verify: true, ..settings.clone() }).map_err(|e| e.to_string())?;
         Ok(Tls { settings: settings.clone(), config: config.into(), lenient: lenient.into(), anchors: OnceLock::new() })
     }
@@ -81,17 +88,20 @@ impl Tls {
 
 impl Connector {
     /// Errs, in words, when the TLS settings cannot be used.
-    pub fn new(tls: TlsConfig, family: Family) -> Result<Self, String> {
+    pub fn new(tls: TlsConfig, family: Family, protocols: &'static [&'static [u8]]) -> Result<Self, String> {
         let followed = Followed::new(tls.clone());
         let has_files = followed.has_files();
-        Ok(Connector { tls: Mutex::new(Arc::new(Tls::new(&tls)?)), followed: Arc::new(Mutex::new(followed)), has_files, family })
+        let tls = Mutex::new(Arc::new(Tls::new(&tls, protocols)?));
+        Ok(Connector { tls, followed: Arc::new(Mutex::new(followed)), has_files, family, protocols })
     }
 
     /// What its files make of it now.
     async fn tls(&self) -> Arc<Tls> {
         if self.has_files {
             let followed = Arc::clone(&self.followed);
-            let looked = tokio::task::spawn_blocking(move || followed.lock().look(Tls::new)).await;
+            let protocols = self.protocols;
+            let look = move || followed.lock().look(|settings| Tls::new(settings, protocols));
+            let looked = tokio::task::spawn_blocking(look).await;
             if let Ok(Some(renewed)) = looked {
                 *self.tls.lock() = Arc::new(renewed);
             }
@@ -101,13 +111,25 @@ impl Connector {
 
     /// Resolves and connects, with TLS when `encrypted`.
     pub async fn open(&self, host: &str, port: u16, encrypted: bool, report: &mut Report) -> Result<Box<dyn Stream>, Failure> {
+        self.open_as(None, host, port, encrypted, report).await
+    }
+
+    /// The same, with the name that the certificate must be for, where that is not the host.
+    pub async fn open_as(
+        &self,
+        name: Option<&str>,
+        host: &str,
+        port: u16,
+        encrypted: bool,
+        report: &mut Report,
+    ) -> Result<Box<dyn Stream>, Failure> {
         let addresses = self.resolve(host, port, report).await?;
         let start = Instant::now();
         let connected = net::connect_any(&addresses).await;
         report.phases.connect += start.elapsed();
         let (stream, address) = connected.map_err(|error| not_connected(&error))?;
         report.ip = Some(address.ip());
-        if encrypted { self.encrypt(stream, address, host, report).await } else { Ok(Box::new(stream)) }
+        if encrypted { self.encrypt(stream, address, name.unwrap_or(host), report).await } else { Ok(Box::new(stream)) }
     }
 
     /// Begins TLS on a connection that is open.
@@ -122,7 +144,8 @@ impl Connector {
         self.encrypt(stream, address, host, report).await
     }
 
-    async fn resolve(&self, host: &str, port: u16, report: &mut Report) -> Result<Vec<SocketAddr>, Failure> {
+    /// The addresses of the wanted family.
+    pub async fn resolve(&self, host: &str, port: u16, report: &mut Report) -> Result<Vec<SocketAddr>, Failure> {
         let start = Instant::now();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let found = match net::resolve_now(bare).await {
@@ -132,10 +155,13 @@ impl Connector {
         let took = start.elapsed();
         report.phases.resolve += took;
         report.lookup.get_or_insert(took);
+        let has = |is_wanted: fn(&std::net::IpAddr) -> bool| found.iter().any(is_wanted);
         let fits = |address: &SocketAddr| match self.family {
             Family::Any => true,
             Family::V4 => address.is_ipv4(),
             Family::V6 => address.is_ipv6(),
+            Family::PreferV4 => address.is_ipv4() == has(std::net::IpAddr::is_ipv4),
+            Family::PreferV6 => address.is_ipv6() == has(std::net::IpAddr::is_ipv6),
         };
         let wanted: Vec<SocketAddr> = found.iter().map(|ip| SocketAddr::new(*ip, port)).filter(fits).collect();
         let first = wanted.first().ok_or_else(|| Failure::new(Reason::Dns, format!("`{bare}` has no address of the wanted family")))?;

@@ -25,6 +25,7 @@ const MAX_REDIRECTS: u32 = 10;
 const MAX_READ: usize = 8 << 20;
 
 /// What to send and what to expect.
+#[derive(Clone)]
 pub struct HttpProbe {
     /// Where.
     pub url: Url,
@@ -59,7 +60,7 @@ impl HttpProbe {
             let (response, body) = self.exchange(&url, &method, connector, report).await?;
             let target = response.headers().get(LOCATION).filter(|_| self.follow_redirects && response.status().is_redirection());
             let Some(target) = target.cloned() else {
-                return self.expectation.judge(response.status().as_u16(), &body);
+                return self.expectation.judge_all(&response, &body, url.scheme() == "https");
             };
             let redirects = report.answer.as_mut().map_or(0, |answer| {
                 answer.redirects += 1;
@@ -91,7 +92,8 @@ impl HttpProbe {
             answer.ssl = encrypted;
         }
         let port = url.port_or_known_default().unwrap_or(80);
-        let stream = connector.open(url.host_str().unwrap_or_default(), port, encrypted, report).await?;
+        let name = self.own_host(url).and_then(|host| host.to_str().ok()).map(|host| host.split(':').next().unwrap_or(host));
+        let stream = connector.open_as(name, url.host_str().unwrap_or_default(), port, encrypted, report).await?;
         let said = self.credentials.now().await.map_err(|error| Failure::new(Reason::Protocol, error.message))?;
         let request = self.request(url, method, said)?;
         let start = Instant::now();
@@ -135,6 +137,11 @@ impl HttpProbe {
         result.map(|()| (head, body))
     }
 
+    /// The header `Host` of the settings, for the first host only. It is the name that a certificate is for, too.
+    fn own_host(&self, url: &Url) -> Option<&HeaderValue> {
+        self.headers.get(HOST).filter(|_| url.origin() == self.url.origin())
+    }
+
     fn request(&self, url: &Url, method: &Method, said: Said) -> Result<Request<Full<Bytes>>, Failure> {
         let invalid = |_| Failure::new(Reason::Protocol, "the request cannot be written");
         let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
@@ -142,8 +149,10 @@ impl HttpProbe {
         let mut request = Request::builder().method(method.clone()).uri(path).body(Full::new(body)).map_err(invalid)?;
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("nightbell/", env!("CARGO_PKG_VERSION"))));
-        let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
-        headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| Failure::new(Reason::Protocol, "the host cannot be written"))?);
+        if self.own_host(url).is_none() {
+            let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
+            headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| Failure::new(Reason::Protocol, "the host cannot be written"))?);
+        }
         if url.origin() == self.url.origin() {
             let more = self.headers.iter().chain(said.headers.iter());
             headers.extend(more.map(|(name, value)| (name.clone(), value.clone())));

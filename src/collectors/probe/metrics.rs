@@ -74,6 +74,34 @@ pub const TRUSTED: MetricDesc = gauge("probe_ssl_chain_valid", "", "1 when the c
 pub const TLS_VERSION: MetricDesc = gauge("probe_tls_version_info", "", "TLS version spoken, always 1.", &["version"]);
 /// TLS cipher.
 pub const CIPHER: MetricDesc = gauge("probe_tls_cipher_info", "", "TLS cipher suite, always 1.", &["cipher"]);
+/// The bytes were wrong.
+pub const BYTES: MetricDesc = gauge("probe_failed_due_to_bytes", "", "1 when the probe failed for bytes that were expected.", &[]);
+/// Phases of DNS.
+pub const DNS_PHASE: MetricDesc = gauge("probe_dns_duration_seconds", "seconds", "Time in each phase of a DNS question.", &["phase"]);
+/// Records of the answer.
+pub const DNS_ANSWERS: MetricDesc = gauge("probe_dns_answer_rrs", "", "Records in the answer section.", &[]);
+/// Records of the authority.
+pub const DNS_AUTHORITY: MetricDesc = gauge("probe_dns_authority_rrs", "", "Records in the authority section.", &[]);
+/// Further records.
+pub const DNS_ADDITIONAL: MetricDesc = gauge("probe_dns_additional_rrs", "", "Records in the additional section.", &[]);
+/// Whether an answer came.
+pub const DNS_SUCCEEDED: MetricDesc = gauge("probe_dns_query_succeeded", "", "1 when an answer came, whatever it says.", &[]);
+/// The zone's serial number.
+pub const DNS_SERIAL: MetricDesc = gauge("probe_dns_serial", "", "Serial number of the zone, where SOA was asked for.", &[]);
+/// Phases of ICMP.
+pub const ICMP_PHASE: MetricDesc = gauge("probe_icmp_duration_seconds", "seconds", "Time in each phase of an echo.", &["phase"]);
+/// The reply's hop limit.
+pub const HOP_LIMIT: MetricDesc = gauge("probe_icmp_reply_hop_limit", "", "Hop limit of the reply (TTL with IPv4).", &[]);
+/// Phases of gRPC.
+pub const GRPC_PHASE: MetricDesc = gauge("probe_grpc_duration_seconds", "seconds", "Time in each phase of a health check.", &["phase"]);
+/// Whether TLS was used.
+pub const GRPC_SSL: MetricDesc = gauge("probe_grpc_ssl", "", "1 when the health check used TLS.", &[]);
+/// The call's status.
+pub const GRPC_STATUS: MetricDesc =
+    gauge("probe_grpc_status_code", "", "gRPC status of the health check: 4 at the deadline, 14 without an answer.", &[]);
+/// What the service says.
+pub const GRPC_SERVING: MetricDesc =
+    gauge("probe_grpc_healthcheck_response", "", "1 for what the service says of itself, 0 for the others.", &["serving_status"]);
 
 /// All of them.
 pub const METRICS: &[MetricDesc] = &[
@@ -100,4 +128,17 @@ pub const METRICS: &[MetricDesc] = &[
     TRUSTED,
     TLS_VERSION,
     CIPHER,
+    BYTES,
+    DNS_PHASE,
+    DNS_ANSWERS,
+    DNS_AUTHORITY,
+    DNS_ADDITIONAL,
+    DNS_SUCCEEDED,
+    DNS_SERIAL,
+    ICMP_PHASE,
+    HOP_LIMIT,
+    GRPC_PHASE,
+    GRPC_SSL,
+    GRPC_STATUS,
+    GRPC_SERVING,
 ];

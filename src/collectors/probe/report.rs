@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::model::Batch;
+use crate::model::{Batch, MetricKind};
 
 use super::certificate::Chain;
+use super::grpc::SERVING;
 use super::metrics;
 
 /// Why a probe failed: a closed set, the values of the `reason` label.
@@ -37,6 +38,16 @@ pub enum Reason {
     Json,
     /// The body is larger than allowed.
     TooLarge,
+    /// A header matches, or does not match, a pattern.
+    Header,
+    /// Other bytes came than expected.
+    Bytes,
+    /// DNS records are not as they should be.
+    Records,
+    /// The kernel does not let us.
+    Permission,
+    /// A service says that it does not serve.
+    Health,
 }
 
 impl Reason {
@@ -56,6 +67,11 @@ impl Reason {
             Reason::Body => "body",
             Reason::Json => "json",
             Reason::TooLarge => "too_large",
+            Reason::Header => "header",
+            Reason::Bytes => "bytes",
+            Reason::Records => "records",
+            Reason::Permission => "permission",
+            Reason::Health => "health",
         }
     }
 }
@@ -107,6 +123,11 @@ impl Failure {
             Reason::Body => "the body is not as it should be",
             Reason::Json => "the JSON is not as it should be",
             Reason::TooLarge => "the body is too large",
+            Reason::Header => "a header is not as it should be",
+            Reason::Bytes => "other bytes came than expected",
+            Reason::Records => "the records are not as they should be",
+            Reason::Permission => "nightbell may not do this",
+            Reason::Health => "the service does not serve",
         };
         self.brief.as_deref().unwrap_or(of_reason)
     }
@@ -164,6 +185,14 @@ pub struct Report {
     pub ip: Option<IpAddr>,
     /// Whether a text is read and compared over TCP.
     pub reads_text: bool,
+    /// Labels of what lines over TCP said.
+    pub expected: Vec<Vec<(String, String)>>,
+    /// Present for DNS probes.
+    pub dns: Option<super::dns::Found>,
+    /// Present for ICMP probes.
+    pub icmp: Option<super::icmp::Found>,
+    /// Present for gRPC probes.
+    pub grpc: Option<super::grpc::Found>,
     /// Present for HTTP probes.
     pub answer: Option<Answer>,
     /// TLS, when the handshake was done.
@@ -206,11 +235,46 @@ impl Report {
             if let Some(modified) = answer.modified {
                 batch.push(&metrics::LAST_MODIFIED, &[], modified);
             }
-            batch.push(&metrics::REGEX, &[], failed_for(Reason::Body));
+            batch.push(&metrics::REGEX, &[], failed_for(Reason::Body).max(failed_for(Reason::Header)));
             batch.push(&metrics::JSON, &[], failed_for(Reason::Json));
         }
         if self.reads_text {
             batch.push(&metrics::REGEX, &[], failed_for(Reason::Body));
+            batch.push(&metrics::BYTES, &[], failed_for(Reason::Bytes));
+        }
+        for labels in &self.expected {
+            let labels: Vec<(&str, &str)> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            batch.push_named("probe_expect_info", MetricKind::Gauge, "What lines of the dialogue said, always 1.", &labels, 1.0);
+        }
+        if let Some(dns) = &self.dns {
+            for (phase, time) in [("resolve", self.phases.resolve), ("connect", dns.connect), ("request", dns.request)] {
+                batch.push(&metrics::DNS_PHASE, &[("phase", phase)], time.as_secs_f64());
+            }
+            for (desc, count) in [&metrics::DNS_ANSWERS, &metrics::DNS_AUTHORITY, &metrics::DNS_ADDITIONAL].into_iter().zip(dns.records) {
+                batch.push(desc, &[], count as f64);
+            }
+            batch.push(&metrics::DNS_SUCCEEDED, &[], flag(dns.succeeded));
+            if let Some(serial) = dns.serial {
+                batch.push(&metrics::DNS_SERIAL, &[], f64::from(serial));
+            }
+        }
+        if let Some(grpc) = &self.grpc {
+            for (phase, time) in [("resolve", self.phases.resolve), ("check", grpc.check)] {
+                batch.push(&metrics::GRPC_PHASE, &[("phase", phase)], time.as_secs_f64());
+            }
+            batch.push(&metrics::GRPC_SSL, &[], flag(grpc.ssl));
+            batch.push(&metrics::GRPC_STATUS, &[], f64::from(grpc.code));
+            for (number, name) in SERVING.into_iter().enumerate() {
+                batch.push(&metrics::GRPC_SERVING, &[("serving_status", name)], flag(grpc.serving == Some(number)));
+            }
+        }
+        if let Some(icmp) = &self.icmp {
+            for (phase, time) in [("resolve", self.phases.resolve), ("setup", icmp.setup), ("rtt", icmp.rtt)] {
+                batch.push(&metrics::ICMP_PHASE, &[("phase", phase)], time.as_secs_f64());
+            }
+            if let Some(limit) = icmp.hop_limit {
+                batch.push(&metrics::HOP_LIMIT, &[], f64::from(limit));
+            }
         }
         if let Some(tls) = &self.tls {
             batch.push(&metrics::TLS_VERSION, &[("version", tls.version)], 1.0);

@@ -1,18 +1,25 @@
 //! The TCP and TLS prober: whether something accepts a connection, with TLS what certificate it shows, and whether it says what is expected
 //! (`query_response`, as blackbox_exporter has it).
 
+use std::time::Duration;
+
 use regex::bytes::Regex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-use crate::config::Secret;
+use tokio::time::timeout;
 
 use super::connection::{Connector, Stream};
 use super::report::{Failure, Reason, Report};
 
 /// Most bytes that are read for one expectation.
 const MAX_READ: usize = 1 << 20;
+/// A line that has not ended counts as it is when nothing more came for so long: a prompt.
+const PROMPT: Duration = Duration::from_millis(200);
+
+/// Most characters of a label's value.
+const MAX_LABEL: usize = 256;
 
 /// What to connect to.
+#[derive(Clone)]
 pub struct TcpProbe {
     /// Host name or address.
     pub host: String,
@@ -25,11 +32,16 @@ pub struct TcpProbe {
 }
 
 /// One step of a dialogue: what is waited for, then what is sent, then TLS.
+#[derive(Clone)]
 pub struct Exchange {
     /// Lines are read until one matches.
     pub expect: Option<Regex>,
+    /// Labels of `probe_expect_info`, with what groups of `expect` found in place of `${1}`.
+    pub labels: Vec<(String, String)>,
+    /// The next bytes must be these.
+    pub expect_bytes: Option<Vec<u8>>,
     /// Sent with a line feed; `${1}` stands for what a group of `expect` found.
-    pub send: Option<Secret>,
+    pub send: Option<Vec<u8>>,
     /// Whether TLS begins after that.
     pub starttls: bool,
 }
@@ -44,9 +56,16 @@ impl TcpProbe {
             let mut found = None;
             if let Some(pattern) = &exchange.expect {
                 let line = matching(pattern, &mut stream, &mut unread).await?;
-                found = pattern.captures(&line).map(|groups| expanded(&groups, exchange.send.as_ref()));
+                let groups = pattern.captures(&line);
+                found = groups.as_ref().map(|groups| expanded(groups, exchange.send.as_deref().unwrap_or_default()));
+                if let Some(groups) = groups.filter(|_| !exchange.labels.is_empty()) {
+                    report.expected.push(labels(&groups, &exchange.labels));
+                }
             }
-            let text = found.or_else(|| exchange.send.as_ref().map(|send| send.expose().as_bytes().to_vec()));
+            if let Some(bytes) = &exchange.expect_bytes {
+                same(bytes, &mut stream, &mut unread).await?;
+            }
+            let text = found.or_else(|| exchange.send.clone());
             if let Some(mut text) = text.filter(|_| exchange.send.is_some()) {
                 text.push(b'\n');
                 stream.write_all(&text).await.map_err(|error| broken(&error))?;
@@ -62,10 +81,36 @@ impl TcpProbe {
     }
 }
 
-fn expanded(groups: &regex::bytes::Captures<'_>, send: Option<&Secret>) -> Vec<u8> {
+fn expanded(groups: &regex::bytes::Captures<'_>, send: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
-    groups.expand(send.map(|send| send.expose().as_bytes()).unwrap_or_default(), &mut text);
+    groups.expand(send, &mut text);
     text
+}
+
+fn labels(groups: &regex::bytes::Captures<'_>, wanted: &[(String, String)]) -> Vec<(String, String)> {
+    let value = |template: &String| {
+        let mut text = Vec::new();
+        groups.expand(template.as_bytes(), &mut text);
+        String::from_utf8_lossy(&text).chars().take(MAX_LABEL).collect()
+    };
+    wanted.iter().map(|(name, template)| (name.clone(), value(template))).collect()
+}
+
+/// Reads as many bytes as are wanted, and compares them.
+async fn same(wanted: &[u8], stream: &mut Box<dyn Stream>, unread: &mut Vec<u8>) -> Result<(), Failure> {
+    let mut room = [0; 4096];
+    while unread.len() < wanted.len() {
+        let came = stream.read(&mut room).await.map_err(|error| broken(&error))?;
+        if came == 0 {
+            return Err(Failure::new(Reason::Protocol, "the connection ended early").brief_as("the connection ended early"));
+        }
+        unread.extend_from_slice(&room[..came]);
+    }
+    let came: Vec<u8> = unread.drain(..wanted.len()).collect();
+    if came == wanted {
+        return Ok(());
+    }
+    Err(Failure::new(Reason::Bytes, "other bytes came than expected").brief_as("other bytes came than expected"))
 }
 
 /// The first line that matches; `unread` is what came after the line before.
@@ -81,7 +126,11 @@ async fn matching(pattern: &Regex, stream: &mut Box<dyn Stream>, unread: &mut Ve
             }
         }
         let mut room = [0; 4096];
-        let came = stream.read(&mut room).await.map_err(|error| broken(&error))?;
+        let came = match timeout(PROMPT, stream.read(&mut room)).await {
+            Ok(came) => came.map_err(|error| broken(&error))?,
+            Err(_) if !unread.is_empty() && pattern.is_match(unread) => return Ok(std::mem::take(unread)),
+            Err(_) => continue,
+        };
         read += came;
         if came == 0 && pattern.is_match(unread) {
             return Ok(std::mem::take(unread));

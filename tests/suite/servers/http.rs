@@ -127,21 +127,33 @@ fn chain_config(chain: Vec<rustls::pki_types::CertificateDer<'static>>, key: &Ke
     Arc::new(config.expect("a pair"))
 }
 
+/// What a server of a test's own answers to a request, head and body: a status line's end such as `200 OK`, and a body.
+type Handler = dyn Fn(&str) -> (&'static str, String) + Send + Sync;
+
 impl HttpServer {
+    /// A server that answers as `handler` says.
+    pub fn answering(handler: impl Fn(&str) -> (&'static str, String) + Send + Sync + 'static) -> Self {
+        Self::serving(None, Some(Arc::new(handler)))
+    }
+
     pub fn start(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        Self::serving(tls, None)
+    }
+
+    fn serving(tls: Option<Arc<rustls::ServerConfig>>, handler: Option<Arc<Handler>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
         let port = listener.local_addr().expect("its address").port();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let log = requests.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (tls, log) = (tls.clone(), log.clone());
+                let (tls, log, handler) = (tls.clone(), log.clone(), handler.clone());
                 // A client that goes away in the middle is part of some tests.
                 thread::spawn(move || match tls {
-                    None => drop(serve(stream, &log)),
+                    None => drop(serve(stream, &log, handler.as_deref())),
                     Some(config) => {
                         let connection = rustls::ServerConnection::new(config).expect("a connection");
-                        drop(serve(rustls::StreamOwned::new(connection, stream), &log));
+                        drop(serve(rustls::StreamOwned::new(connection, stream), &log, handler.as_deref()));
                     }
                 });
             }
@@ -155,7 +167,7 @@ impl HttpServer {
     }
 }
 
-fn serve(mut stream: impl Read + Write, log: &Mutex<Vec<String>>) -> std::io::Result<()> {
+fn serve(mut stream: impl Read + Write, log: &Mutex<Vec<String>>, handler: Option<&Handler>) -> std::io::Result<()> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -168,10 +180,15 @@ fn serve(mut stream: impl Read + Write, log: &Mutex<Vec<String>>) -> std::io::Re
     stream.read_exact(&mut body)?;
     text.push_str(&String::from_utf8_lossy(&body));
     let path = text.split(' ').nth(1).unwrap_or("/").to_owned();
-    log.lock().expect("not poisoned").push(text);
+    log.lock().expect("not poisoned").push(text.clone());
     let answer = |status: &str, headers: &str, body: &str| {
         format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n{body}", body.len())
     };
+    if let Some(handler) = handler {
+        let (status, body) = handler(&text);
+        stream.write_all(answer(status, "Content-Type: application/json\r\n", &body).as_bytes())?;
+        return stream.flush();
+    }
     let json = r#"{"status":"healthy","checks":{"db":true},"items":[1,2]}"#;
     match path.as_str() {
         "/health" => stream.write_all(answer("200 OK", "Last-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\n", json).as_bytes())?,

@@ -2,6 +2,8 @@
 
 pub mod bus;
 pub mod chroma;
+pub mod dns;
+pub mod grpc;
 pub mod hostile;
 pub mod http;
 pub mod http_sink;
