@@ -18,9 +18,11 @@ mod host;
 mod llm_provider;
 mod log_file;
 mod memory;
+mod mysql;
 mod postgres;
 mod probe;
 mod redis;
+mod sql;
 mod sqlite;
 mod vector_store;
 
@@ -71,10 +73,33 @@ pub trait Collector: Send {
     fn address(&self) -> String {
         String::new()
     }
+
+    /// What the last collection found, for people who try the configuration.
+    fn report(&self) -> Report {
+        Report::default()
+    }
+}
+
+/// What one collection found beside its samples.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What could not be read, or not as the configuration's author may expect.
+    pub findings: Vec<Finding>,
+    /// What the configuration alone asked for: a query's rows.
+    pub results: Batch,
+}
+
+/// One line about a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether something was not measured that the configuration asks for.
+    pub failed: bool,
+    /// What, and what helps. One line without secrets.
+    pub text: String,
 }
 
 /// What collectors say of their target: 0 when it is down.
-const UP: [&str; 7] = ["llm_up", "log_readable", "pg_up", "probe_success", "redis_up", "sqlite_up", "vectorstore_up"];
+const UP: [&str; 8] = ["llm_up", "log_readable", "mysql_up", "pg_up", "probe_success", "redis_up", "sqlite_up", "vectorstore_up"];
 
 /// Whether a collection found its target down.
 pub fn found_down(batch: &Batch) -> bool {
@@ -103,6 +128,7 @@ pub const COLLECTORS: &[CollectorKind] = &[
     host::KIND,
     llm_provider::KIND,
     log_file::KIND,
+    mysql::KIND,
     postgres::KIND,
     probe::KIND,
     redis::KIND,

@@ -7,8 +7,8 @@ use nightbell::collectors::{COLLECTORS, CollectError, Collector, CollectorKind, 
 use nightbell::config::{ConfigErrors, Document, Environment, Loader};
 use nightbell::model::{Batch, Labels, MetricDesc};
 
-/// Names that the server's, the kernel's or a driver's own list makes, where they are not declared.
-const DYNAMIC: &[&str] = &["pg_settings_", "node_hwmon_", "node_memory_"];
+/// Names that the server's, the kernel's or a driver's own list, or a query of the configuration makes, where they are not declared.
+const DYNAMIC: &[&str] = &["pg_settings_", "node_hwmon_", "node_memory_", "sql_", "file_"];
 
 pub fn kind(name: &str) -> &'static CollectorKind {
     COLLECTORS.iter().find(|k| k.name == name).unwrap_or_else(|| panic!("no collector {name}"))
