@@ -5,6 +5,7 @@ mod alertmanager_files;
 mod amtool;
 mod architecture;
 mod backtest;
+mod check_connect;
 mod collecting;
 mod collectors_access_log;
 mod collectors_backup;

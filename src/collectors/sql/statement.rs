@@ -296,7 +296,8 @@ mod tests {
             }
         }
         assert_eq!(text("SELECT 1 ;; -- the end\n", Postgres), "SELECT 1");
-        assert_eq!(text("SELECT $$;$$, $a$ $$;$b$ $a$, E'\\';', 1 /* /* ; */ ; */", Postgres).len(), 54);
+        let sql = "SELECT $$;$$, $a$ $$;$b$ $a$, E'\\';', 1 /* /* ; */ ; */";
+        assert_eq!(text(sql, Postgres), sql);
         assert_eq!(text("SELECT [a;b], `c;d` FROM t", Sqlite), "SELECT [a;b], `c;d` FROM t");
         assert_eq!(text("SELECT 'a\\';', \"b;\" # c;\n", Mysql), "SELECT 'a\\';', \"b;\" # c;");
     }
