@@ -74,6 +74,11 @@ pub trait Collector: Send {
         String::new()
     }
 
+    /// Beginnings of the names of metrics that the configuration, or the target itself, chooses.
+    fn chosen(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What the last collection found, for people who try the configuration.
     fn report(&self) -> Report {
         Report::default()

@@ -47,6 +47,21 @@ async fn targets_that_answer_are_shown_with_what_queries_give() {
     assert!(!folder.path().join("home").exists(), "a trial remembers nothing");
 }
 
+/// Rules on what queries give have something to read; those on what none gives are named, without `--connect` too.
+#[test]
+fn a_rule_on_a_query_s_metric_has_something_to_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rules = "groups: [{name: g, rules: [{alert: Good, expr: sql_results_n > 1}, {alert: Lost, expr: sql_result_n > 1}]}]\n";
+    std::fs::write(folder.path().join("rules.yml"), rules).expect("written");
+    let file = folder.path().join("nightbell.yml");
+    let yaml = "rule_files: [rules.yml]\ncollectors: {sqlite: {path: app.db, queries: [{name: results, sql: SELECT 1 AS n}]}}\n";
+    std::fs::write(&file, yaml).expect("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_nightbell")).args(["check", "config"]).arg(&file).output().expect("it runs");
+    let out = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(out.contains("rule \"Lost\" has nothing to read: a query of that name under queries of postgres, mysql or sqlite"), "{out}");
+    assert!(!out.contains("Good"), "{out}");
+}
+
 /// One of each kind of trouble: each is named with its reason, the exit status says that there is one, and no line holds a secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn targets_that_do_not_answer_say_why_and_the_exit_status_says_so() {

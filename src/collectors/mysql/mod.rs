@@ -78,6 +78,10 @@ impl Collector for Mysql {
         self.config.as_ref().map(|config| config.address.clone()).unwrap_or_default()
     }
 
+    fn chosen(&self) -> Vec<String> {
+        self.queries.chosen()
+    }
+
     fn report(&self) -> Report {
         let of = |(part, error): (&&str, &String)| Finding { failed: *part != REPLICAS, text: format!("part {part}: {error}") };
         let mut report = Report { findings: self.troubles.iter().map(of).collect(), results: Batch::new() };

@@ -224,6 +224,10 @@ impl Collector for Postgres {
         self.config.as_ref().map(|c| c.address.clone()).unwrap_or_default()
     }
 
+    fn chosen(&self) -> Vec<String> {
+        [vec!["pg_settings_".to_owned()], self.queries.chosen()].concat()
+    }
+
     fn report(&self) -> Report {
         let mut report = Report::default();
         if let Some((grant, cost)) = &self.warned {

@@ -144,6 +144,15 @@ impl Queries {
         }
     }
 
+    /// Beginnings of the names of their metrics.
+    pub fn chosen(&self) -> Vec<String> {
+        let queries = self.list.iter().map(|state| &state.query);
+        queries
+            .flat_map(|query| query.columns.iter().filter_map(|column| column.metric.clone()).chain([query.prefix.clone()]))
+            .filter(|name| !name.is_empty())
+            .collect()
+    }
+
     /// What people who try the configuration want to know.
     pub fn report(&self, report: &mut Report) {
         for state in &self.list {

@@ -170,6 +170,10 @@ impl Collector for Sqlite {
         format!("sqlite://{}", self.path.display())
     }
 
+    fn chosen(&self) -> Vec<String> {
+        self.queries.chosen()
+    }
+
     fn report(&self) -> Report {
         let mut report = Report::default();
         self.queries.report(&mut report);
