@@ -111,6 +111,12 @@ pub fn found_down(batch: &Batch) -> bool {
     UP.iter().any(|up| batch.families.get(*up).is_some_and(|family| family.samples.iter().any(|sample| sample.value == 0.0)))
 }
 
+/// Why a target is down, as its collector's `*_failure_info` has it.
+pub fn why_down(batch: &Batch) -> Option<&str> {
+    let info = batch.families.iter().find(|(name, _)| name.ends_with("_failure_info")).map(|(_, family)| family)?;
+    info.samples.first().map(|sample| sample.labels.value("message"))
+}
+
 /// Why a collection failed. The text is one line without secrets.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{reason}")]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 
-use crate::collectors::{Collector, Report, found_down};
+use crate::collectors::{Collector, Report, found_down, why_down};
 use crate::model::{Batch, format_duration};
 
 use super::discovery::targets_of;
@@ -110,7 +110,7 @@ async fn try_collector(mut collector: Box<dyn Collector>, timeout: Duration) -> 
     let mut batch = Batch::new();
     let measured = AssertUnwindSafe(collector.collect(&mut batch)).catch_unwind();
     let error = match tokio::time::timeout(timeout, measured).await {
-        Ok(Ok(Ok(()))) if found_down(&batch) => "it is down".to_owned(),
+        Ok(Ok(Ok(()))) if found_down(&batch) => why_down(&batch).unwrap_or("it is down").to_owned(),
         Ok(Ok(Ok(()))) => String::new(),
         Ok(Ok(Err(error))) => error.to_string(),
         Ok(Err(_)) => "the collector panicked".to_owned(),

@@ -143,13 +143,14 @@ async fn a_query_that_would_write_or_takes_too_long_changes_nothing() {
     let server = server();
     // The client ends a statement at its delimiter, which the body of a function may not hold.
     server.sql("DELIMITER //\nCREATE FUNCTION app.sneaky() RETURNS INT MODIFIES SQL DATA BEGIN DELETE FROM app.results; RETURN 1; END//\n");
-    server.sql("GRANT ALL ON app.* TO mon@'%'; GRANT FILE ON *.* TO mon@'%'");
+    server.sql("GRANT ALL ON app.* TO mon@'%'; GRANT FILE ON *.* TO mon@'%'; CREATE SEQUENCE app.s");
     let file = tempfile::tempdir().expect("a folder").path().join("out.txt");
     let mut collector = mysql(
         &server,
         "mon",
         &format!(
             "- {{name: function, sql: SELECT app.sneaky() AS n}}
+- {{name: sequence, sql: SELECT NEXTVAL(app.s) AS n}}
 - {{name: file, sql: \"SELECT 1 AS n INTO OUTFILE '{}'\"}}
 - {{name: sleeps, sql: SELECT SLEEP(60) AS n, timeout: 200ms}}
 - {{name: slow, sql: \"SELECT sum(SHA1(CONCAT(a.seq, b.seq)) = 'x') AS n FROM seq_1_to_100000 a, seq_1_to_100000 b\", timeout: 300ms}}
@@ -164,7 +165,7 @@ async fn a_query_that_would_write_or_takes_too_long_changes_nothing() {
     result.expect("a query costs only itself");
     assert!(started.elapsed() < Duration::from_secs(60));
     let said = findings(&*collector);
-    for query in ["function", "file", "slow", "syntax"] {
+    for query in ["function", "sequence", "file", "slow", "syntax"] {
         assert_eq!(success(&batch, query), Some(0.0), "{query}: {said}");
     }
     assert!(said.contains("query function: Cannot execute statement in a READ ONLY transaction"), "{said}");
@@ -172,6 +173,7 @@ async fn a_query_that_would_write_or_takes_too_long_changes_nothing() {
     assert!(said.contains("query syntax: its syntax is wrong at line 1") && !said.contains("hunter2"), "{said}");
     assert_eq!(batch.families["sql_many_n"].samples.len(), 100);
     assert_eq!((value(&batch, "sql_well_n", &[]), value(&batch, "sql_query_truncated", &[("query", "many")])), (Some(7.0), Some(1.0)));
+    assert_eq!(server.sql("SELECT next_not_cached_value FROM app.s"), "1");
     assert_eq!((server.sql("SELECT count(*) FROM app.results").as_str(), file.exists()), ("2", false));
     for sql in
         ["SELECT 1; DROP TABLE results", "SELECT id FROM results FOR UPDATE", "SELECT GET_LOCK('a', 1)", "SELECT 1 /*! ; */", "CALL p()"]
@@ -179,6 +181,29 @@ async fn a_query_that_would_write_or_takes_too_long_changes_nothing() {
         let yaml = format!("dsn: mysql://u@h/d\nqueries: [{{name: a, sql: {sql:?}}}]\n");
         assert!(try_build("mysql", &yaml).is_err(), "{sql}");
     }
+}
+
+/// TLS by the DSN: with what nobody vouches for where that is not asked for, and refused where it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_secured_as_the_dsn_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=db.example"]);
+    openssl.args(["-addext", "basicConstraints=critical,CA:TRUE", "-keyout", &path("key"), "-out", &path("cert")]);
+    assert!(openssl.output().expect("openssl runs").status.success());
+    let server = MariaDb::start(&[&format!("--ssl-cert={}", path("cert")), &format!("--ssl-key={}", path("key"))]);
+    let query = "queries: [{name: tls, sql: \"SELECT variable_value AS cipher, 1 AS n FROM information_schema.session_status WHERE variable_name = 'Ssl_cipher'\", labels: [cipher]}]";
+    let dsn = |parameters: &str| format!("dsn: 'mysql://root@127.0.0.1:{}/mysql?{parameters}'\n{query}\n", server.port);
+    for (parameters, is_secured) in [("ssl-mode=REQUIRED", true), ("tls=skip-verify", true), ("", true), ("ssl-mode=DISABLED", false)] {
+        let (batch, result) = collect("mysql", &mut build("mysql", &dsn(parameters))).await;
+        result.unwrap_or_else(|error| panic!("{parameters}: {error}"));
+        let cipher = batch.families["sql_tls_n"].samples[0].labels.value("cipher").to_owned();
+        assert_eq!(!cipher.is_empty(), is_secured, "{parameters}: {cipher}");
+    }
+    let (_, result) = collect("mysql", &mut build("mysql", &dsn("ssl-mode=VERIFY_IDENTITY"))).await;
+    let error = result.expect_err("nobody vouches for it").reason;
+    assert!(error.contains("certificate"), "{error}");
 }
 
 /// Wrong password, refused, hanging, a privilege that is taken away: each says so, within its time, and holds no secret.

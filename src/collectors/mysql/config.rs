@@ -46,7 +46,7 @@ impl Config {
     /// Reads the section; `None` when its `dsn` is missing or wrong, which is then recorded.
     pub fn read(section: &Section<'_>) -> Option<Self> {
         let Some(dsn) = section.secret("dsn") else {
-            if section.node("dsn").is_none() && section.node("dsn_file").is_none() {
+            if section.node("dsn_file").is_none() {
                 section.error("dsn", "is missing", "add dsn: mysql://user:password@host:3306/database, or dsn_file: with a path");
             }
             return None;

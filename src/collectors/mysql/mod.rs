@@ -82,6 +82,10 @@ impl Collector for Mysql {
         self.queries.chosen()
     }
 
+    fn missed(&mut self) {
+        self.queries.missed();
+    }
+
     fn report(&self) -> Report {
         let of = |(part, error): (&&str, &String)| Finding { failed: *part != REPLICAS, text: format!("part {part}: {error}") };
         let mut report = Report { findings: self.troubles.iter().map(of).collect(), results: Batch::new() };

@@ -220,6 +220,10 @@ fn late(timeout: Duration) -> Failure {
 fn text(error: &sqlx::Error, config: &Config) -> String {
     let message = match error {
         sqlx::Error::Database(db) => db.message().to_owned(),
+        // The plugins sha256_password and caching_sha2_password hand a password over only so, or with RSA, which is not built in.
+        sqlx::Error::Configuration(error) if error.to_string().contains("RSA") => {
+            "the server takes this user's password over TLS only: set up TLS, or use a socket".to_owned()
+        }
         sqlx::Error::Configuration(_) => "invalid connection options".to_owned(),
         other => other.to_string(),
     };

@@ -228,6 +228,10 @@ impl Collector for Postgres {
         [vec!["pg_settings_".to_owned()], self.queries.chosen()].concat()
     }
 
+    fn missed(&mut self) {
+        self.queries.missed();
+    }
+
     fn report(&self) -> Report {
         let mut report = Report::default();
         if let Some((grant, cost)) = &self.warned {

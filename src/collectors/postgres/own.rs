@@ -66,7 +66,7 @@ async fn run_here(
         }
         let mut open = match session.take() {
             Some(session) => session,
-            None => match Session::open(config, database, true, if database.is_none() { super::PARTS } else { &[] }, deadline).await {
+            None => match open(config, database, deadline).await {
                 Ok(session) => session,
                 Err(error) => {
                     let failure = database_failure(&error, database, config);
@@ -98,6 +98,19 @@ async fn run_here(
         runs.push(Run { query: Arc::clone(query), took: started.elapsed(), result });
     }
     session
+}
+
+async fn open(config: &Config, database: Option<&str>, deadline: Instant) -> Result<Session, Error> {
+    let parts = if database.is_none() { super::PARTS } else { &[] };
+    loop {
+        match Session::open(config, database, true, parts, deadline).await {
+            // The server counts a session for a moment after it has said goodbye.
+            Err(Error::Refused(text)) if text.contains("too many connections for role") && Instant::now() + GRACE < deadline => {
+                tokio::time::sleep(super::FAREWELL).await;
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Why a run gave nothing.
@@ -159,6 +172,7 @@ async fn ask(session: &mut Session, query: &Query, timeout: Duration) -> Result<
             "BEGIN /* nightbell */ TRANSACTION ISOLATION LEVEL READ COMMITTED, READ ONLY;
              SET /* nightbell */ LOCAL statement_timeout = {milliseconds};
              SET /* nightbell */ LOCAL lock_timeout = {};
+             SET /* nightbell */ LOCAL client_min_messages = error;
              SET /* nightbell */ LOCAL idle_in_transaction_session_timeout = {};
              {}",
             (milliseconds / 2).max(25),

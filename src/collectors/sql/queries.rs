@@ -11,8 +11,10 @@ use super::super::{Finding, Report};
 use super::answer::Results;
 use super::{Answer, METRICS, Query};
 
-/// How long a query that failed waits at most until it is run again.
+/// How long a query that failed waits at most until it is run again; each failure is a line in the server's log, and a timeout costs it.
 const AGAIN: Duration = Duration::from_secs(60);
+/// Failures in a row from which on it waits for that long at least, and ever longer up to its interval.
+const STUBBORN: u32 = 4;
 
 /// Why a query gave nothing. Both are one line without secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ struct State {
     due: Option<Instant>,
     /// When it was last run, in the order of running.
     turn: u64,
+    /// Failures in a row.
+    failures: u32,
     outcome: Option<Outcome>,
     /// What was last logged about it.
     logged: Option<String>,
@@ -63,7 +67,8 @@ struct State {
 /// The last run.
 struct Outcome {
     took: Duration,
-    at: Timestamp,
+    /// `None` where it was not run.
+    at: Option<Timestamp>,
     /// `Err(None)` while the target is away, which is logged elsewhere.
     result: Result<Results, Option<Failure>>,
 }
@@ -71,7 +76,7 @@ struct Outcome {
 impl Queries {
     /// Those of the target of this name.
     pub fn new(collector: &'static str, target: &str, queries: Vec<Query>) -> Self {
-        let state = |query| State { query: Arc::new(query), due: None, turn: 0, outcome: None, logged: None, noted: false };
+        let state = |query| State { query: Arc::new(query), due: None, turn: 0, failures: 0, outcome: None, logged: None, noted: false };
         Queries { collector, target: target.to_owned(), list: queries.into_iter().map(state).collect() }
     }
 
@@ -91,15 +96,17 @@ impl Queries {
             let result = run.result.and_then(|answer| run.query.results(answer).map_err(Failure::new));
             let result = result.and_then(|results| self.alone(&run.query, results));
             let Some(state) = self.list.iter_mut().find(|state| Arc::ptr_eq(&state.query, &run.query)) else { continue };
-            let wait = if result.is_ok() { state.query.interval } else { state.query.interval.min(AGAIN) };
+            state.failures = if result.is_ok() { 0 } else { state.failures.saturating_add(1) };
+            let wait = pause(state.query.interval, state.failures);
             // A collection is a little early or late: what is due in the middle of two is due in the first.
             (state.due, state.turn) = (Some(now + wait.mul_f64(0.95)), number);
-            state.outcome = Some(Outcome { took: run.took, at: Timestamp::now(), result: result.map_err(Some) });
+            state.outcome = Some(Outcome { took: run.took, at: Some(Timestamp::now()), result: result.map_err(Some) });
         }
         for state in &mut self.list {
             if due.iter().any(|query| Arc::ptr_eq(query, &state.query)) && state.turn <= last {
-                let late = Failure::new("the collection's time was over before its turn");
-                state.outcome = Some(Outcome { took: Duration::ZERO, at: Timestamp::now(), result: Err(Some(late)) });
+                let remedy = Some("raise the collector's timeout:, or give slow queries an interval:".to_owned());
+                let late = Failure { reason: "the collection's time was over before its turn".to_owned(), remedy };
+                state.outcome = Some(Outcome { took: Duration::ZERO, at: None, result: Err(Some(late)) });
                 state.due = None;
             }
             state.log(self.collector, &self.target);
@@ -122,7 +129,14 @@ impl Queries {
     pub fn lose(&mut self) {
         for state in &mut self.list {
             state.due = None;
-            state.outcome = Some(Outcome { took: Duration::ZERO, at: Timestamp::now(), result: Err(None) });
+            state.outcome = Some(Outcome { took: Duration::ZERO, at: None, result: Err(None) });
+        }
+    }
+
+    /// nightbell stood still during the last collection: what failed in it says nothing, and is run again.
+    pub fn missed(&mut self) {
+        for state in self.list.iter_mut().filter(|state| state.outcome.as_ref().is_some_and(|outcome| outcome.result.is_err())) {
+            (state.due, state.failures, state.outcome) = (None, 0, None);
         }
     }
 
@@ -132,9 +146,9 @@ impl Queries {
         for (state, outcome) in self.list.iter().filter_map(|state| Some((state, state.outcome.as_ref()?))) {
             let labels = [("query", state.query.name.as_str())];
             batch.push(success, &labels, f64::from(u8::from(outcome.result.is_ok())));
-            if !matches!(outcome.result, Err(None)) {
+            if let Some(at) = outcome.at {
                 batch.push(duration, &labels, outcome.took.as_secs_f64());
-                batch.push(last_run, &labels, outcome.at.seconds());
+                batch.push(last_run, &labels, at.seconds());
             }
             if let Ok(results) = &outcome.result {
                 batch.push(rows, &labels, results.rows as f64);
@@ -182,6 +196,15 @@ impl Queries {
     }
 }
 
+/// How long until the next run, after so many failures in a row.
+fn pause(interval: Duration, failures: u32) -> Duration {
+    match failures {
+        0 => interval,
+        1..STUBBORN => interval.min(AGAIN),
+        _ => interval.min(AGAIN * 2_u32.saturating_pow((failures - STUBBORN + 1).min(10))).max(AGAIN),
+    }
+}
+
 impl State {
     /// One line when something begins, changes or ends.
     fn log(&mut self, collector: &'static str, target: &str) {
@@ -211,5 +234,18 @@ impl State {
             }
             Some(Err(None)) | None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_again_and_again_is_run_ever_more_seldom() {
+        let of = |interval, failures| pause(Duration::from_secs(interval), failures).as_secs();
+        assert_eq!([0, 1, 3, 4, 9, 99].map(|failures| of(0, failures)), [0, 0, 0, 60, 60, 60]);
+        assert_eq!([0, 1, 3, 4, 5, 9, u32::MAX].map(|failures| of(3600, failures)), [3600, 60, 60, 120, 240, 3600, 3600]);
+        assert_eq!([0, 1, 4].map(|failures| of(20, failures)), [20, 20, 60]);
     }
 }

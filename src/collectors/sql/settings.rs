@@ -63,8 +63,8 @@ impl Reader<'_> {
             section.error("name", problem, "use letters, digits and _, such as results_expired");
         }
         let secret = section.secret("sql");
-        let key = if section.node("sql").is_some() { "sql" } else { "sql_file" };
-        if secret.is_none() && section.node(key).is_none_or(|node| node.is_null()) {
+        let key = if section.node("sql_file").is_some() { "sql_file" } else { "sql" };
+        if secret.is_none() && key == "sql" {
             section.error("sql", "is missing", "add sql: SELECT …");
         }
         let labels: Vec<String> = section.or("labels", Vec::new());

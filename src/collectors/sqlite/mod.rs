@@ -174,6 +174,10 @@ impl Collector for Sqlite {
         self.queries.chosen()
     }
 
+    fn missed(&mut self) {
+        self.queries.missed();
+    }
+
     fn report(&self) -> Report {
         let mut report = Report::default();
         self.queries.report(&mut report);

@@ -104,7 +104,7 @@ async fn run(connection: &mut SqliteConnection, query: &Query, timeout: Duration
     let shape = query.shape(columns).map_err(|reason| Failure::new(query.redact(&reason)))?;
     let expressions: Vec<String> = shape.used.iter().map(|(index, role)| expression(*index, *role)).collect();
     let text = format!(
-        "WITH nightbell ({}) AS (\n{sql}\n) SELECT {} FROM nightbell LIMIT {}",
+        "WITH nightbell_rows ({}) AS (\n{sql}\n) SELECT {} FROM nightbell_rows LIMIT {}",
         names.join(", "),
         expressions.join(", "),
         query.max_rows + 1
