@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nightbell::collectors::Collector;
+use nightbell::collectors::{Collector, Memory, Target};
+use nightbell::config::{Document, Environment, Loader};
 use nightbell::model::{Batch, MetricKind};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{Connection as _, Executor as _};
 
-use crate::collecting::{build, collect, try_build, value};
+use crate::collecting::{build, collect, kind, try_build, value};
+use crate::servers::nightbell::Nightbell;
 use crate::servers::postgres::Postgres;
 use crate::servers::wait_until;
 
@@ -125,6 +127,50 @@ async fn a_query_that_would_write_or_lock_changes_nothing() {
     );
     let (batch, _) = collect("postgres", &mut collector).await;
     assert_eq!(value(&batch, "sql_get_n", &[]), Some(0.0));
+}
+
+/// The same on every version that there is. What functions say on the way is not heard: it would be a line in the log each.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_version_of_the_server_gives_the_same() {
+    for server in Postgres::each(&[]) {
+        server.sql("postgres", SCHEMA);
+        server.sql("postgres", "CREATE DOMAIN price AS numeric; CREATE TYPE mood AS ENUM ('sad', 'glad')");
+        server.sql("postgres", "CREATE FUNCTION loud() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'hear me'; RETURN 1; END $$");
+        let mut collector = postgres(
+            &server,
+            "postgres",
+            "- {name: all, sql: \"SELECT 'glad'::mood AS mood, 2.5::price AS price, took, ok, loud() AS loud FROM results WHERE ok\", labels: [mood]}
+- {name: writes, sql: WITH gone AS (DELETE FROM results RETURNING id) SELECT count(*) AS n FROM gone}
+- {name: locks, sql: SELECT id FROM results FOR SHARE}
+- {name: counts, sql: SELECT count(*) AS n FROM results}\n",
+        );
+        let (batch, result) = collect("postgres", &mut collector).await;
+        result.expect("all is well");
+        let of = |metric: &str| value(&batch, metric, &[("mood", "glad")]);
+        assert_eq!(
+            (of("sql_all_price"), of("sql_all_took"), of("sql_all_ok"), of("sql_all_loud")),
+            (Some(2.5), Some(93_600.0), Some(1.0), Some(1.0))
+        );
+        assert_eq!(
+            (success(&batch, "writes"), success(&batch, "locks"), value(&batch, "sql_counts_n", &[])),
+            (Some(0.0), Some(0.0), Some(2.0))
+        );
+    }
+}
+
+/// Neither the configuration as others may see it nor a mistake's message holds a statement.
+#[test]
+fn a_statement_is_shown_nowhere() {
+    let yaml = "dsn: postgres://u@h/d\nqueries:\n- {name: a, sql: \"SELECT f('hunter2-hunter2') AS n\"}\n";
+    let (environment, document) = (Environment::default(), Document::parse("nightbell.yml", yaml).expect("YAML"));
+    let loader = Loader::new(&document, &environment, Path::new("."));
+    let root = loader.root();
+    let target = Target { name: "t".into(), interval: Duration::from_secs(15), timeout: Duration::from_secs(5), memory: Memory::none() };
+    drop((kind("postgres").build)(&root, &target));
+    let shown = root.redacted();
+    assert!(shown.contains("name: a") && !shown.contains("hunter2") && !shown.contains("SELECT"), "{shown}");
+    let error = try_build("postgres", &yaml.replace("AS n", "AS n; DELETE")).err().expect("refused").to_string();
+    assert!(!error.contains("hunter2"), "{error}");
 }
 
 #[test]
@@ -394,6 +440,30 @@ async fn a_file_that_cannot_be_read_without_a_trace_is_not_read() {
     assert_eq!((success(&batch, "t"), value(&batch, "sqlite_up", &[])), (Some(0.0), Some(1.0)));
     assert!(said(&*collector, "t").contains("would have to make the files -wal or -shm beside it"));
     assert!(!copy.with_extension("db-shm").exists());
+}
+
+/// In the running program: a query that fails is one line in the log and costs nothing else; the target is up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_fails_is_logged_once_and_the_target_is_up() {
+    let (_folder, path) = folder();
+    file(&path, SqliteJournalMode::Delete).await.close().await.expect("closed");
+    let config = format!(
+        "rules: {{shipped: false}}\ncollectors: {{sqlite: [{{name: a, path: '{}', interval: 1s, timeout: 900ms, queries: [{{name: t, sql: SELECT \
+         count(*) AS n FROM t}}, {{name: lost, sql: SELECT n FROM missing WHERE v = 'hunter2-hunter2'}}]}}]}}\n",
+        path.display()
+    );
+    let nightbell = Nightbell::start(&config);
+    let number = |query: &str| {
+        let answer = nightbell.json(&format!("/api/v1/query?query={query}"));
+        answer["data"]["result"][0]["value"][1].as_str().and_then(|number| number.parse::<f64>().ok())
+    };
+    wait_until("four collections", Duration::from_secs(30), || {
+        number("count_over_time(sql_t_n%5B5m%5D)").is_some_and(|count| count >= 4.0)
+    });
+    assert_eq!((number("sql_t_n"), number("up"), number("sql_query_success%7Bquery=%22lost%22%7D")), (Some(5.0), Some(1.0), Some(0.0)));
+    let log = nightbell.log();
+    assert_eq!(log.matches("A query of the configuration failed.").count(), 1, "{log}");
+    assert!(log.contains("no such table: missing") && !log.contains("hunter2"), "{log}");
 }
 
 /// Files of the exporters, with the names that they give.

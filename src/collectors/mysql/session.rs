@@ -19,7 +19,7 @@ use super::config::Config;
 use super::metrics::Values;
 
 /// How long the server is waited for beyond the time that it was given.
-const GRACE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_millis(250);
 /// Addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 8;
 

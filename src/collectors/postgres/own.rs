@@ -19,7 +19,7 @@ use super::part;
 use super::session::{Error, Session};
 
 /// How long the server is waited for beyond the time that it was given.
-const GRACE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_millis(250);
 
 /// Runs what is due, until the deadline. A session whose state is not known afterwards is not handed back.
 pub async fn run_all(due: &[Arc<Query>], mut main: Option<Session>, config: &Config, deadline: Instant) -> (Option<Session>, Vec<Run>) {

@@ -142,7 +142,7 @@ fn check(words: &[&str], code: &str, dialect: Dialect) -> Result<(), Refusal> {
 struct Scan<'a> {
     dialect: Dialect,
     rest: &'a str,
-    /// The text with a space in the place of each comment and quoted part.
+    /// The text with a space in the place of each comment, and the quote alone of each quoted part.
     code: String,
     literals: Vec<String>,
 }
@@ -166,7 +166,7 @@ impl Scan<'_> {
             }
             '#' if dialect == Mysql => self.line(),
             '/' if rest.starts_with("/*") => {
-                if dialect == Mysql && (rest.starts_with("/*!") || rest.to_ascii_uppercase().starts_with("/*M!")) {
+                if dialect == Mysql && (rest.starts_with("/*!") || rest.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("/*M!"))) {
                     let problem = "holds a comment /*! */ that is run".into();
                     return Err(Refusal { problem, remedy: "write its content without the comment, or leave it out" });
                 }
@@ -201,7 +201,8 @@ impl Scan<'_> {
                     if is_text {
                         self.literals.push(text);
                     }
-                    self.code.push(' ');
+                    // A sign in its place: what follows a semicolon is not nothing.
+                    self.code.push(quote);
                     self.rest = &self.rest[at + 1..];
                     return Ok(());
                 }
@@ -261,7 +262,7 @@ impl Scan<'_> {
             return Err(Refusal { problem: "has a quote $ that is not closed".into(), remedy: CLOSE });
         };
         self.literals.push(self.rest[tag.len()..tag.len() + at].to_owned());
-        self.code.push(' ');
+        self.code.push('$');
         self.rest = &self.rest[at + 2 * tag.len()..];
         Ok(())
     }
@@ -308,7 +309,14 @@ mod tests {
             Ok(_) => panic!("{sql}"),
             Err(refusal) => refusal.problem,
         };
-        for sql in ["SELECT 1; COMMIT", "SELECT 1; COMMIT; DROP TABLE t", "SELECT '\\'; DROP TABLE t; --'", "SELECT 1;; x"] {
+        for sql in [
+            "SELECT 1; COMMIT",
+            "SELECT 1; COMMIT; DROP TABLE t",
+            "SELECT '\\'; DROP TABLE t; --'",
+            "SELECT 1;; x",
+            "SELECT 1; 'x'",
+            "SELECT 1; $$x$$",
+        ] {
             assert_eq!(refused(sql, Postgres), "holds several statements", "{sql}");
         }
         assert_eq!(refused("SELECT \"\\\"; DROP TABLE t", Sqlite), "holds several statements");
@@ -333,5 +341,18 @@ mod tests {
     fn what_stands_between_quotes_is_known() {
         let literals = Statement::read("SELECT 'key', $$longer key$$, \"name\" FROM t", Postgres).map(|s| s.literals).expect("valid");
         assert_eq!(literals, ["longer key", "key"]);
+    }
+
+    proptest::proptest! {
+        /// Whatever is written, nothing panics, and what is taken has no semicolon that the server would see as the end of a statement.
+        #[test]
+        fn any_text_is_read_or_refused(text in "(SELECT |WITH )?([ a\u{e9};'\"`$#/*\\\\!Ee\n\\[\\](-]|--|/\\*|\\*/|\\$a\\$){0,24}") {
+            for dialect in [Postgres, Sqlite, Mysql] {
+                if let Ok(statement) = Statement::read(&text, dialect) {
+                    let again = Statement::read(&statement.text, dialect);
+                    proptest::prop_assert!(again.is_ok_and(|again| again.text == statement.text), "{text:?}");
+                }
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ use super::look::{Access, Look};
 use super::{Problem, open};
 
 /// How long SQLite is waited for beyond the time that it was given.
-const GRACE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_millis(250);
 /// How many of SQLite's steps pass between two looks at the clock.
 const STEPS: i32 = 10_000;
 
