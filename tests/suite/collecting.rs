@@ -21,17 +21,26 @@ pub fn try_build(name: &str, yaml: &str) -> Result<Box<dyn Collector>, ConfigErr
 
 /// As [`try_build`], for a collector that remembers.
 pub fn try_build_with(name: &str, yaml: &str, memory: Memory) -> Result<Box<dyn Collector>, ConfigErrors> {
+    let target = Target { name: "t".into(), interval: Duration::from_secs(15), timeout: Duration::from_secs(5), memory };
+    try_build_for(name, yaml, &target)
+}
+
+fn try_build_for(name: &str, yaml: &str, target: &Target) -> Result<Box<dyn Collector>, ConfigErrors> {
     let document = Document::parse("nightbell.yml", yaml).expect("YAML");
     let environment = Environment::default();
     let loader = Loader::new(&document, &environment, Path::new("."));
-    let target = Target { name: "t".into(), interval: Duration::from_secs(15), timeout: Duration::from_secs(5), memory };
     let collector = {
         let section = loader.root();
-        let collector = (kind(name).build)(&section, &target);
+        let collector = (kind(name).build)(&section, target);
         section.finish();
         collector
     };
     loader.finish(collector)
+}
+
+/// As [`build`], with the loop's own keys.
+pub fn build_for(name: &str, yaml: &str, target: &Target) -> Box<dyn Collector> {
+    try_build_for(name, yaml, target).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 pub fn build(name: &str, yaml: &str) -> Box<dyn Collector> {

@@ -1,12 +1,14 @@
 //! The `mysql` collector and its queries against a real MariaDB, with its own client as the second opinion.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nightbell::collectors::Collector;
+use nightbell::collectors::{Collector, Memory, Target};
 use nightbell::model::{Batch, MetricKind};
 
-use crate::collecting::{build, collect, try_build, value};
+use crate::collecting::{build, build_for, collect, try_build, value};
 use crate::servers::mariadb::MariaDb;
 use crate::servers::wait_until;
 
@@ -221,6 +223,15 @@ async fn a_server_that_does_not_answer_is_down_and_says_why() {
     let error = result.expect_err("refused").reason;
     assert!(error.starts_with("connect: Access denied for user 'mon'") && !error.contains("wrong-wrong"), "{error}");
     assert_eq!((value(&batch, "mysql_up", &[]), success(&batch, "n")), (Some(0.0), Some(0.0)));
+    // It was looked at once before, and then only let in or not: looks without a login would make the server refuse this host.
+    let mut collector = build("mysql", &dsn("wrong-wrong"));
+    let aborted = || server.sql("SELECT variable_value FROM information_schema.global_status WHERE variable_name = 'aborted_connects'");
+    collect("mysql", &mut collector).await.1.expect_err("refused");
+    let before: u32 = aborted().parse().expect("a number");
+    for _ in 0..3 {
+        collect("mysql", &mut collector).await.1.expect_err("refused");
+    }
+    assert_eq!(aborted().parse(), Ok(before + 3));
     let mut collector = build("mysql", &dsn("s3cret-s3cret"));
     assert_eq!(value(&collect("mysql", &mut collector).await.0, "sql_n_n", &[]), Some(2.0));
     server.sql("REVOKE SELECT ON app.* FROM mon@'%'; GRANT INSERT ON app.* TO mon@'%'");
@@ -244,4 +255,40 @@ async fn a_server_that_does_not_answer_is_down_and_says_why() {
     assert_eq!(value(&batch, "mysql_up", &[]), Some(0.0));
     server.resume();
     assert_eq!(value(&collect("mysql", &mut collector).await.0, "mysql_up", &[]), Some(1.0));
+}
+
+/// Whatever else listens on the port: an error within the time, no panic.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_mysql_server_is_refused() {
+    let greeting = b"\x4a\0\0\0\x0a8.0.0\0\x01\0\0\0abcdefgh\0\xff\xff\x21\x02\0\xff\xff\x15";
+    let answers: [&'static [u8]; 9] = [
+        b"",
+        b"\0\0\0\0",
+        b"\x01\0\0\0\x0a",
+        b"\x01\0\0\0\xff",
+        b"\xff\xff\xff\0\x0a",
+        b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n",
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+        b"N",
+        greeting,
+    ];
+    for answer in answers {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { continue };
+                if stream.write_all(answer).is_ok() && !answer.is_empty() {
+                    // Then silence, until the other side has had enough.
+                    while stream.read(&mut [0; 512]).is_ok_and(|count| count > 0) {}
+                }
+            }
+        });
+        let yaml = format!("dsn: mysql://u:hunter2-hunter2@127.0.0.1:{port}/d\nqueries: [{{name: a, sql: SELECT 1 AS n}}]\n");
+        let target = Target { name: "t".into(), interval: Duration::from_secs(1), timeout: Duration::from_secs(1), memory: Memory::none() };
+        let (batch, result) = collect("mysql", &mut build_for("mysql", &yaml, &target)).await;
+        let error = result.expect_err("refused").reason;
+        assert!(error.starts_with("connect: ") && !error.contains("hunter2"), "{answer:?}: {error}");
+        assert_eq!((value(&batch, "mysql_up", &[]), success(&batch, "a")), (Some(0.0), Some(0.0)), "{answer:?}");
+    }
 }

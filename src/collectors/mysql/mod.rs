@@ -9,6 +9,7 @@ mod metrics;
 mod session;
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -42,6 +43,7 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         target: target.clone(),
         queries: Queries::read(section, KIND.name, &Reader { dialect: Dialect::Mysql, target, own: KIND.metrics }),
         troubles: BTreeMap::new(),
+        known: false,
     })
 }
 
@@ -52,6 +54,8 @@ struct Mysql {
     queries: Queries,
     /// Parts that the last collection could not read, and why.
     troubles: BTreeMap<&'static str, String>,
+    /// Whether what answers there speaks MySQL's protocol.
+    known: bool,
 }
 
 impl Collector for Mysql {
@@ -62,7 +66,12 @@ impl Collector for Mysql {
             };
             // A tenth is kept back so that mysql_up can still be said before the loop's own deadline.
             let deadline = Instant::now() + self.target.timeout.mul_f64(0.9);
-            let result = self.measure(&config, batch, deadline).await;
+            // The client library trusts a server to keep to the protocol.
+            let measured = AssertUnwindSafe(self.measure(&config, batch, deadline)).catch_unwind().await;
+            let result = measured.unwrap_or_else(|_| {
+                self.known = false;
+                Err("the server does not keep to MySQL's protocol".to_owned())
+            });
             batch.push(&METRICS[0], &[], f64::from(u8::from(result.is_ok())));
             if result.is_err() {
                 self.queries.lose();
@@ -99,7 +108,7 @@ impl Mysql {
     async fn measure(&mut self, config: &Config, batch: &mut Batch, deadline: Instant) -> Result<(), String> {
         let started = Instant::now();
         let patience = self.target.timeout / 2;
-        let mut session = Session::open(config, patience, deadline).await?;
+        let mut session = Session::open(config, &mut self.known, patience, deadline).await?;
         batch.push(&METRICS[1], &[], started.elapsed().as_secs_f64());
         let replicas = match session.is_mariadb() {
             true => "SHOW ALL SLAVES STATUS",

@@ -1,8 +1,10 @@
 //! One connection, for one collection: connect, read, run the configuration's queries, goodbye.
 //!
-//! The session is read-only and ends with the collection, so that nothing of it stays. Names are resolved apart; a connection that only looks
-//! whether somebody listens would count as a failed one, and a server refuses hosts with too many of those.
+//! The session is read-only and ends with the collection, so that nothing of it stays. Names are resolved apart. What listens is looked at once
+//! before: a connection that only looks counts as a failed one, and a server refuses hosts with too many of those in a row.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use futures_util::TryStreamExt as _;
 use sqlx::mysql::{MySqlConnection, MySqlRow};
 use sqlx::{AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Executor as _, Row as _, SqlSafeStr as _, Statement as _};
 use sqlx::{TypeInfo as _, mysql::MySqlColumn};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::net;
@@ -22,6 +26,10 @@ use super::metrics::Values;
 const GRACE: Duration = Duration::from_millis(250);
 /// Addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 8;
+/// Bytes of a server's first packet at most.
+const MAX_GREETING: usize = 4096;
+/// Bytes of it after its version at least.
+const FIXED: usize = 31;
 
 /// An open connection.
 pub struct Session {
@@ -31,9 +39,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects, and makes the session read-only. Each statement may take `patience`.
-    pub async fn open(config: &Config, patience: Duration, deadline: Instant) -> Result<Self, String> {
-        let connection = timeout_at(deadline, connect(config, deadline)).await.map_err(|_| "connect: timed out".to_owned())??;
+    /// Connects, and makes the session read-only. Each statement may take `patience`. A server that is not `known` to speak MySQL's protocol is
+    /// looked at first, and is known then.
+    pub async fn open(config: &Config, known: &mut bool, patience: Duration, deadline: Instant) -> Result<Self, String> {
+        let connection = timeout_at(deadline, connect(config, known, deadline)).await.map_err(|_| "connect: timed out".to_owned())??;
         let mut session = Session { connection, version: String::new() };
         let rows = session.rows("SELECT /* nightbell */ VERSION() AS version", config, deadline).await?;
         session.version = rows.first().and_then(|row| row.get("version")).cloned().unwrap_or_default();
@@ -98,7 +107,7 @@ impl Session {
             runs.push(Run { query: Arc::clone(query), took: started.elapsed(), result });
             if in_doubt {
                 // The server ends what it still does by its own clock.
-                match Session::open(config, query.timeout, deadline).await {
+                match Session::open(config, &mut true, query.timeout, deadline).await {
                     Ok(session) => self = session,
                     Err(_) => return runs,
                 }
@@ -165,7 +174,7 @@ impl Session {
 }
 
 /// One address after the other, each with its share of the time.
-async fn connect(config: &Config, deadline: Instant) -> Result<MySqlConnection, String> {
+async fn connect(config: &Config, known: &mut bool, deadline: Instant) -> Result<MySqlConnection, String> {
     let failed = |error: &sqlx::Error| format!("connect: {}", text(error, config));
     if config.is_socket {
         return config.options.connect().await.map_err(|error| failed(&error));
@@ -177,15 +186,48 @@ async fn connect(config: &Config, deadline: Instant) -> Result<MySqlConnection, 
     for (index, address) in addresses.enumerate() {
         let options = if config.by_name { config.options.clone() } else { config.options.clone().host(&address.to_string()) };
         let share = deadline.saturating_duration_since(Instant::now()) / u32::try_from(count - index).unwrap_or(1).max(1);
-        problem = match tokio::time::timeout(share, options.connect()).await {
+        let reached = async {
+            if !*known {
+                knock(SocketAddr::new(*address, config.options.get_port())).await.map_err(sqlx::Error::Io)?;
+                *known = true;
+            }
+            options.connect().await
+        };
+        problem = match tokio::time::timeout(share, reached).await {
             Ok(Ok(connection)) => return Ok(connection),
             // The server answers: another address would say the same.
             Ok(Err(error @ sqlx::Error::Database(_))) => return Err(failed(&error)),
-            Ok(Err(error)) => failed(&error),
+            Ok(Err(error)) => {
+                *known &= !matches!(error, sqlx::Error::Io(_) | sqlx::Error::Protocol(_));
+                failed(&error)
+            }
             Err(_) => "connect: timed out".to_owned(),
         };
     }
     Err(problem)
+}
+
+/// Whether what listens greets as a MySQL server does, or refuses as one. The client library believes whatever it is sent.
+///
+/// <https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_packets_protocol_handshake_v10.html>
+async fn knock(address: SocketAddr) -> io::Result<()> {
+    let other = || io::Error::new(io::ErrorKind::InvalidData, "not a MySQL server");
+    let mut stream = TcpStream::connect(address).await?;
+    let mut header = [0; 4];
+    stream.read_exact(&mut header).await.map_err(|_| other())?;
+    let [low, middle, high, number] = header;
+    let length = usize::from(low) | usize::from(middle) << 8 | usize::from(high) << 16;
+    if !(3..=MAX_GREETING).contains(&length) || number != 0 {
+        return Err(other());
+    }
+    let mut greeting = vec![0; length];
+    stream.read_exact(&mut greeting).await.map_err(|_| other())?;
+    match greeting.as_slice() {
+        [0xff, ..] => Ok(()),
+        // What follows the version has a fixed size at least.
+        [10, rest @ ..] if rest.iter().position(|byte| *byte == 0).is_some_and(|end| rest.len() - end > FIXED) => Ok(()),
+        _ => Err(other()),
+    }
 }
 
 fn is_numeric(kind: &str) -> bool {
