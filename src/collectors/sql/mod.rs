@@ -1,7 +1,7 @@
 //! Queries of the configuration: rows that become metrics, for every collector of a database.
 //!
 //! A numeric column is a metric, `sql_<name>_<column>`; a text column is a label if it is listed. The collectors differ in how they ask
-//! ([`Query::select`]'s expressions, the transaction); what is asked when, what becomes of rows and of failures, is here. No message holds
+//! (the transaction, how values become numbers); what is asked when, what becomes of rows and of failures, is here. No message holds
 //! the text of a query or what stands between quotes in it.
 
 mod answer;
