@@ -70,6 +70,7 @@ fn database(environment: &Environment, targets: &mut EnvironmentTargets) {
     let (kind, line) = match scheme.split('+').next().unwrap_or("") {
         "" => return targets.missing.push("DATABASE_URL"),
         "postgres" | "postgresql" => ("postgres", "    - {name: postgres, dsn: \"${DATABASE_URL}\"}\n".to_owned()),
+        "mysql" | "mariadb" => ("mysql", "    - {name: mysql, dsn: \"${DATABASE_URL}\"}\n".to_owned()),
         "sqlite" | "sqlite3" | "file" => match sqlite_path(url) {
             Some(path) => ("sqlite", format!("    - {{name: sqlite, path: {path:?}}}\n")),
             None => return targets.unusable.push(("DATABASE_URL", "names no file: a database in memory cannot be watched".to_owned())),
@@ -166,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_said() {
-        let environment = Environment::from_pairs([("DATABASE_URL", "mysql://h/db"), ("LLM_PROVIDER", "eliza")]);
+        let environment = Environment::from_pairs([("DATABASE_URL", "mssql://h/db"), ("LLM_PROVIDER", "eliza")]);
         let unusable: Vec<_> = discover(&environment).unusable.into_iter().map(|(name, _)| name).collect();
         assert_eq!(unusable, ["DATABASE_URL", "LLM_PROVIDER"]);
     }

@@ -73,6 +73,8 @@ pub struct Options {
     pub rules: Option<PathBuf>,
     /// TLS and logging in, in Prometheus's format; instead of `web.config_file`.
     pub web_config: Option<PathBuf>,
+    /// Collectors remember nothing: targets are only tried.
+    pub is_trial: bool,
 }
 
 /// A nightbell that is built and restored; [`App::run`] sets it going.
@@ -462,8 +464,11 @@ async fn open_file(file: &Path) -> Result<State, crate::state::Error> {
     Ok(state)
 }
 
-/// `--state-dir`, systemd's `$STATE_DIRECTORY`, or the user's state folder, where there is a home.
+/// `--state-dir`, systemd's `$STATE_DIRECTORY`, or the user's state folder, where there is a home; none for a trial.
 fn state_folder(options: &Options) -> Option<PathBuf> {
+    if options.is_trial {
+        return None;
+    }
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let home = || set("HOME").map(|home| home.join(".local/state/nightbell"));
     let state = || set("XDG_STATE_HOME").map(|folder| folder.join("nightbell"));

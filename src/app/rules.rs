@@ -115,7 +115,8 @@ pub fn without_input(config: &Config) -> Vec<String> {
         return Vec::new();
     }
     let kinds: Vec<&str> = config.collectors.iter().map(|collector| collector.kind).collect();
-    feed::without_input(&config.groups, &kinds)
+    let chosen: Vec<String> = config.collectors.iter().flat_map(|collector| collector.collector.chosen()).collect();
+    feed::without_input(&config.groups, &kinds, &chosen)
 }
 
 /// Alertmanagers elsewhere, as the configuration in force names them.

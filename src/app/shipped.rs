@@ -26,10 +26,12 @@ pub const RULES: &[ShippedRules] = shipped!(
     "json_api",
     "llm_provider",
     "log_file",
+    "mysql",
     "nightbell",
     "postgres",
     "probe",
     "redis",
+    "sql",
     "sqlite",
     "vector_store"
 );
@@ -58,13 +60,14 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     // A host that cannot be measured and services on it that cannot be reached: the host it is. What can still be reached is notified.
     hides(
         r#"alertname="TargetDown", job=~"host|node|node[-_]?exporter""#,
-        r#"alertname=~"TargetDown|PostgresDown|RedisDown|VectorStoreDown|LLMDown|EndpointDown|JsonApiDown", job!~"host|node|node[-_]?exporter""#,
+        r#"alertname=~"TargetDown|MysqlDown|PostgresDown|RedisDown|VectorStoreDown|LLMDown|EndpointDown|JsonApiDown", job!~"host|node|node[-_]?exporter""#,
         &["host"],
     ),
     hides(r#"alertname="TargetDown""#, r#"alertname!="TargetDown""#, TARGET),
-    hides(r#"alertname="PostgresDown""#, r#"alertname=~"Postgres.+", alertname!="PostgresDown""#, TARGET),
+    hides(r#"alertname="PostgresDown""#, r#"alertname=~"Postgres.+|SqlQuery.+", alertname!="PostgresDown""#, TARGET),
+    hides(r#"alertname="MysqlDown""#, r#"alertname=~"Mysql.+|SqlQuery.+", alertname!="MysqlDown""#, TARGET),
     hides(r#"alertname="RedisDown""#, r#"alertname=~"Redis.+", alertname!="RedisDown""#, TARGET),
-    hides(r#"alertname="SqliteDown""#, r#"alertname=~"Sqlite.+", alertname!="SqliteDown""#, TARGET),
+    hides(r#"alertname="SqliteDown""#, r#"alertname=~"Sqlite.+|SqlQuery.+", alertname!="SqliteDown""#, TARGET),
     hides(r#"alertname="VectorStoreDown""#, r#"alertname=~"Vector.+", alertname!="VectorStoreDown""#, TARGET),
     hides(r#"alertname="VectorStoreNotReady""#, r#"alertname=~"VectorQuerySlow|VectorCanaryWrong""#, TARGET),
     // A certificate that has expired may be why an endpoint is down: that is notified.
@@ -98,6 +101,8 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     ),
     hides(r#"alertname="AppResponseVerySlow""#, r#"alertname="MultiAgentMeanResponseSlow""#, TARGET),
     hides(r#"alertname="MultiAgentMeanResponseSlow""#, r#"alertname=~"AppResponseSlow|AppResponseBeyondBuckets""#, TARGET),
+    hides(r#"alertname="MysqlReplicationBroken""#, r#"alertname="MysqlReplicationLag""#, TARGET),
+    hides(r#"alertname="MysqlConnectionsRefused""#, r#"alertname="MysqlConnectionsNearLimit""#, TARGET),
     hides(r#"alertname="PostgresReplicaAlone""#, r#"alertname="PostgresReplicationLag""#, TARGET),
     hides(r#"alertname="LogErrorsMany""#, r#"alertname="LogErrors""#, TARGET),
     hides(r#"alertname="LogUnreadable""#, r#"alertname="LogSilent""#, TARGET),

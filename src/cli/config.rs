@@ -1,6 +1,7 @@
 //! `nightbell check config`: reads a configuration and everything it names, and says all that is wrong with it.
 //!
-//! Exit status: 0 when nothing is wrong or only a lint finding was made, 1 for a mistake, 3 for a lint finding with `--lint-fatal`.
+//! Exit status: 0 when nothing is wrong or only a lint finding was made, 1 for a mistake or, with `--connect`, a target that does
+//! not answer, 3 for a lint finding with `--lint-fatal`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::check::duplicate_rules;
+use super::connect::connect;
 use super::terminal::{complain, say};
 use crate::app::{self, Config, Options};
 use crate::model::format_duration;
@@ -26,6 +28,10 @@ pub struct CheckConfigArgs {
     /// Files of NAME=value lines for ${NAME} in the configuration
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
+    /// Collect from every target once as well, and say whether it answers and what queries give. Costs what one collection costs: with
+    /// llm_provider's completion, tokens
+    #[arg(long, conflicts_with = "syntax_only")]
+    connect: bool,
     /// Check the file alone, not the rule files and others that it names
     #[arg(long)]
     syntax_only: bool,
@@ -48,7 +54,7 @@ pub fn check(args: &CheckConfigArgs) -> ExitCode {
     for file in files {
         let name = file.as_ref().map_or("built-in settings".to_owned(), |f| f.display().to_string());
         say!("Checking {name}");
-        let options = Options { config: file, env_files: args.env_file.clone(), ..Options::default() };
+        let options = Options { config: file, env_files: args.env_file.clone(), is_trial: args.connect, ..Options::default() };
         let loaded = if args.syntax_only { app::load_alone(&options) } else { app::load(&options).and_then(complete) };
         match loaded {
             Ok(config) => {
@@ -65,6 +71,12 @@ pub fn check(args: &CheckConfigArgs) -> ExitCode {
                 let findings = findings(&config, &args.lint);
                 found |= !findings.is_empty();
                 findings.iter().for_each(|finding| complain!("  FAILED: {finding}"));
+                if args.connect {
+                    failed |= !connect(config).unwrap_or_else(|error| {
+                        complain!("  FAILED: the runtime cannot be started: {error}");
+                        false
+                    });
+                }
             }
             Err(error) => {
                 say!("  FAILED:");

@@ -7,6 +7,7 @@ mod alertmanager;
 mod backtest;
 pub mod check;
 mod config;
+mod connect;
 mod dead_letters;
 mod health;
 mod junit;

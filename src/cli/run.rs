@@ -72,6 +72,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
         listen: args.listen,
         rules: args.rules.clone(),
         web_config: args.web_config_file.clone(),
+        is_trial: false,
     };
     let ended = start(&runtime, options).and_then(|app| runtime.block_on(app.run()));
     // A thread that hangs in a file system must not keep the process.

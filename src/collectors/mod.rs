@@ -19,9 +19,11 @@ mod json_api;
 mod llm_provider;
 mod log_file;
 mod memory;
+mod mysql;
 mod postgres;
 mod probe;
 mod redis;
+mod sql;
 mod sqlite;
 mod vector_store;
 
@@ -73,14 +75,49 @@ pub trait Collector: Send {
     fn address(&self) -> String {
         String::new()
     }
+
+    /// Beginnings of the names of metrics that the configuration, or the target itself, chooses.
+    fn chosen(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What the last collection found, for people who try the configuration.
+    fn report(&self) -> Report {
+        Report::default()
+    }
+}
+
+/// What one collection found beside its samples.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What could not be read, or not as the configuration's author may expect.
+    pub findings: Vec<Finding>,
+    /// What the configuration alone asked for: a query's rows.
+    pub results: Batch,
+}
+
+/// One line about a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether something was not measured that the configuration asks for.
+    pub failed: bool,
+    /// What, and what helps. One line without secrets.
+    pub text: String,
 }
 
 /// What collectors say of their target: 0 when it is down.
-const UP: [&str; 8] = ["json_api_up", "llm_up", "log_readable", "pg_up", "probe_success", "redis_up", "sqlite_up", "vectorstore_up"];
+const UP: [&str; 9] =
+    ["json_api_up", "llm_up", "log_readable", "mysql_up", "pg_up", "probe_success", "redis_up", "sqlite_up", "vectorstore_up"];
 
 /// Whether a collection found its target down.
 pub fn found_down(batch: &Batch) -> bool {
     UP.iter().any(|up| batch.families.get(*up).is_some_and(|family| family.samples.iter().any(|sample| sample.value == 0.0)))
+}
+
+/// Why a target is down, as its collector's `*_failure_info` has it.
+pub fn why_down(batch: &Batch) -> Option<&str> {
+    let info = batch.families.iter().find(|(name, _)| name.ends_with("_failure_info")).map(|(_, family)| family)?;
+    info.samples.first().map(|sample| sample.labels.value("message"))
 }
 
 /// Why a collection failed. The text is one line without secrets.
@@ -98,9 +135,6 @@ impl CollectError {
     }
 }
 
-/// Kinds of which the configuration names metrics, beside those that they declare.
-pub const NAMED_BY_CONFIGURATION: &[&str] = &["json_api"];
-
 /// Every kind there is, in the order of the reference.
 pub const COLLECTORS: &[CollectorKind] = &[
     access_log::KIND,
@@ -109,6 +143,7 @@ pub const COLLECTORS: &[CollectorKind] = &[
     json_api::KIND,
     llm_provider::KIND,
     log_file::KIND,
+    mysql::KIND,
     postgres::KIND,
     probe::KIND,
     redis::KIND,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{Rule, RuleGroup};
-use crate::collectors::{COLLECTORS, NAMED_BY_CONFIGURATION};
+use crate::collectors::COLLECTORS;
 use crate::model::{METRIC_NAME, MatchOp};
 use crate::promql::ast::VectorSelector;
 
@@ -104,6 +104,7 @@ fn brought_by(name: &str) -> String {
             format!("a target of scrape_configs that exposes {name} would bring it, and so would collectors.access_log")
         }
         Some(kind) => format!("collectors.{} would bring it", kind.name),
+        None if name.starts_with("sql_") => "a query of that name under queries of postgres, mysql or sqlite would bring it".to_owned(),
         None => format!("a target of scrape_configs that exposes {name} would bring it"),
     }
 }
@@ -113,15 +114,17 @@ fn is_series_of(series: &str, metric: &str) -> bool {
 }
 
 /// The wanted rules that nothing in a configuration can feed, each with what would; empty where anything may come, because targets are scraped.
-pub fn without_input(groups: &[RuleGroup], collectors: &[&str]) -> Vec<String> {
+/// `chosen` are beginnings of further names, which the configuration gave.
+pub fn without_input(groups: &[RuleGroup], collectors: &[&str], chosen: &[String]) -> Vec<String> {
     let kinds: Vec<_> = COLLECTORS.iter().filter(|kind| collectors.contains(&kind.name)).collect();
-    if kinds.iter().any(|kind| kind.metrics.is_empty() || NAMED_BY_CONFIGURATION.contains(&kind.name)) {
+    if kinds.iter().any(|kind| kind.metrics.is_empty()) {
         return Vec::new();
     }
     let brought: HashSet<&str> = kinds.iter().flat_map(|kind| kind.metrics.iter().copied().flatten()).map(|metric| metric.name).collect();
     let base = |name: &str| ["", "_bucket", "_sum", "_count"].iter().any(|end| name.strip_suffix(end).is_some_and(|n| brought.contains(n)));
     let mut alive = |selector: &VectorSelector| {
-        name_of(selector).is_none_or(|name| base(name) || name == "up" || OWN.iter().any(|own| name.starts_with(own)))
+        let is_chosen = |name: &str| chosen.iter().any(|beginning| name.starts_with(beginning.as_str()));
+        name_of(selector).is_none_or(|name| base(name) || name == "up" || OWN.iter().any(|own| name.starts_with(own)) || is_chosen(name))
     };
     let recorded = Recorded::new(groups);
     let mut found = Vec::new();

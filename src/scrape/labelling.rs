@@ -7,8 +7,10 @@ use crate::model::text::{is_legacy_label_name, is_legacy_metric_name};
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MetricKind};
 
 use super::global::{Limits, bound_of};
+use super::job::Job;
 use super::native::NativeHistograms;
 use super::relabel::{self, RelabelRule};
+use super::target::TargetInfo;
 
 /// How one target's series are labelled, and what is read of them.
 #[derive(Debug, Clone)]
@@ -37,6 +39,18 @@ impl Labelling {
             limits: Limits::default(),
             native: NativeHistograms::default(),
             legacy_names: false,
+        }
+    }
+
+    /// For a target of a job.
+    pub(super) fn of(job: &Job, info: &TargetInfo) -> Self {
+        Labelling {
+            target: info.labels.clone(),
+            honor_labels: job.honor_labels,
+            rules: job.metric_relabel.clone(),
+            limits: job.limits,
+            native: job.native,
+            legacy_names: job.names.legacy,
         }
     }
 

@@ -23,6 +23,7 @@ mod scan;
 mod schedule;
 mod scraper;
 mod target;
+mod trial;
 
 pub use crate::exposition::Format;
 pub use collecting::{CollectorTarget, read_collectors, read_kinds};
@@ -33,3 +34,4 @@ pub use native::NativeHistograms;
 pub use relabel::{RelabelRule, apply as apply_relabelling, read_rules};
 pub use scraper::{DroppedTarget, Plan, Scraper, TaskEnded};
 pub use target::{Health, Status, TargetInfo, TargetSnapshot};
+pub use trial::{Trial, Tried, trials};

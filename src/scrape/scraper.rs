@@ -269,14 +269,7 @@ impl Scraper {
 
     fn start_http(&self, job: &Job, target: HttpTarget) -> Running {
         let fetch = Fetch::new(job.client.clone(), target.url, job, target.info.timeout);
-        let labelling = Labelling {
-            target: target.info.labels.clone(),
-            honor_labels: job.honor_labels,
-            rules: job.metric_relabel.clone(),
-            limits: job.limits,
-            native: job.native,
-            legacy_names: job.names.legacy,
-        };
+        let labelling = Labelling::of(job, &target.info);
         let stamps = Stamps { honor: job.honor_timestamps, track: job.track_timestamps_staleness };
         self.start(target.key, target.info, Source::Http(Box::new(fetch), PageCache::new()), labelling, stamps, true)
     }

@@ -85,7 +85,7 @@ async fn detailed(State(context): State<Context>, headers: HeaderMap) -> Result<
 }
 
 async fn databases(State(context): State<Context>) -> Result<Response, ApiError> {
-    part(&context, &["postgres", "sqlite"], "DATABASE_URL or collectors.postgres")
+    part(&context, &["mysql", "postgres", "sqlite"], "DATABASE_URL or collectors.postgres")
 }
 
 async fn redis(State(context): State<Context>) -> Result<Response, ApiError> {

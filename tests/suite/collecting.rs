@@ -7,8 +7,8 @@ use nightbell::collectors::{COLLECTORS, CollectError, Collector, CollectorKind, 
 use nightbell::config::{ConfigErrors, Document, Environment, Loader};
 use nightbell::model::{Batch, Labels, MetricDesc};
 
-/// Names that the server's, the kernel's, a driver's own list or a test's configuration makes, where they are not declared.
-const DYNAMIC: &[&str] = &["pg_settings_", "node_hwmon_", "node_memory_", "app_", "probe_expect_info"];
+/// Names that the server's, the kernel's, a driver's own list, a query or a test's configuration makes, where they are not declared.
+const DYNAMIC: &[&str] = &["pg_settings_", "node_hwmon_", "node_memory_", "app_", "probe_expect_info", "sql_", "file_"];
 
 pub fn kind(name: &str) -> &'static CollectorKind {
     COLLECTORS.iter().find(|k| k.name == name).unwrap_or_else(|| panic!("no collector {name}"))
@@ -21,17 +21,26 @@ pub fn try_build(name: &str, yaml: &str) -> Result<Box<dyn Collector>, ConfigErr
 
 /// As [`try_build`], for a collector that remembers.
 pub fn try_build_with(name: &str, yaml: &str, memory: Memory) -> Result<Box<dyn Collector>, ConfigErrors> {
+    let target = Target { name: "t".into(), interval: Duration::from_secs(15), timeout: Duration::from_secs(5), memory };
+    try_build_for(name, yaml, &target)
+}
+
+fn try_build_for(name: &str, yaml: &str, target: &Target) -> Result<Box<dyn Collector>, ConfigErrors> {
     let document = Document::parse("nightbell.yml", yaml).expect("YAML");
     let environment = Environment::default();
     let loader = Loader::new(&document, &environment, Path::new("."));
-    let target = Target { name: "t".into(), interval: Duration::from_secs(15), timeout: Duration::from_secs(5), memory };
     let collector = {
         let section = loader.root();
-        let collector = (kind(name).build)(&section, &target);
+        let collector = (kind(name).build)(&section, target);
         section.finish();
         collector
     };
     loader.finish(collector)
+}
+
+/// As [`build`], with the loop's own keys.
+pub fn build_for(name: &str, yaml: &str, target: &Target) -> Box<dyn Collector> {
+    try_build_for(name, yaml, target).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 pub fn build(name: &str, yaml: &str) -> Box<dyn Collector> {

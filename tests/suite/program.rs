@@ -11,6 +11,7 @@ use crate::servers::chroma::Chroma;
 use crate::servers::hostile::{Hostile, Manner};
 use crate::servers::http::HttpServer;
 use crate::servers::llm::{FakeLlm, Script};
+use crate::servers::mariadb::MariaDb;
 use crate::servers::nightbell::Nightbell;
 use crate::servers::postgres::Postgres;
 use crate::servers::redis::Redis;
@@ -403,13 +404,15 @@ fn collect_expressions(json: &Value, found: &mut BTreeSet<String>) {
 /// A nightbell that watches one of everything, some of it broken.
 struct Everything {
     nightbell: Nightbell,
-    _parts: (Postgres, Redis, Chroma, FakeLlm, Hostile, Server, tempfile::TempDir),
+    _parts: (Postgres, [MariaDb; 2], Redis, Chroma, FakeLlm, Hostile, Server, tempfile::TempDir),
 }
 
 impl Everything {
     fn start() -> Self {
         let (postgres, redis, chroma, llm) =
             (Postgres::start(&[]), Redis::start(&["--maxmemory", "100mb"]), Chroma::start(), FakeLlm::start());
+        let (source, replica) = (MariaDb::start(&["--log-bin", "--server-id=1"]), MariaDb::start(&["--server-id=2"]));
+        replica.sql(&format!("CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={}, MASTER_USER='root'; START SLAVE", source.port));
         tokio::runtime::Runtime::new().expect("a runtime").block_on(chroma.collection("books", 20));
         let word = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
         let end = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":9}}\n\ndata: [DONE]\n\n";
@@ -456,6 +459,7 @@ impl Everything {
             "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\ncollectors:\n  host: {{}}\n\
              \x20 log_file: [{{name: log, path: '{}'}}]\n  access_log: [{{name: logins, path: '{}', format: auth}}]\n\
              \x20 backup: [{{name: backup, files: '{}', kind: any, every: 1d}}]\n  postgres: [{{name: pg, dsn: '{}'}}]\n  redis: [{{name: cache, url: '{}'}}]\n\
+             \x20 mysql: [{{name: replica, dsn: '{}', queries: [{{name: tables, sql: SELECT count(*) AS n FROM innodb_table_stats}}]}}]\n\
              \x20 vector_store:\n  - {{name: chroma, url: '{}', path: '{}'}}\n  - {{name: gone, url: 'http://127.0.0.1:1'}}\n\
              \x20 llm_provider:\n  - {{name: deepseek, provider: deepseek, base_url: '{}', api_key: k, models: [m], completion: {{model: m, interval: 1s, daily_token_budget: 1000000}}}}\n\
              \x20 - {{name: bad, provider: openai, base_url: '{}', api_key: k}}\n\
@@ -466,6 +470,7 @@ impl Everything {
             backup.display(),
             postgres.dsn("postgres", "postgres"),
             redis.url(),
+            replica.dsn("root", "mysql"),
             chroma.url(),
             chroma.data.path().display(),
             llm.url(""),
@@ -509,7 +514,7 @@ impl Everything {
             redis.cli(&["get", "key"]);
             redis.cli(&["get", "missing"]);
         }
-        Everything { nightbell, _parts: (postgres, redis, chroma, llm, application, server, folder) }
+        Everything { nightbell, _parts: (postgres, [source, replica], redis, chroma, llm, application, server, folder) }
     }
 }
 

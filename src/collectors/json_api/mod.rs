@@ -161,6 +161,11 @@ impl Collector for JsonApi {
         .boxed()
     }
 
+    fn chosen(&self) -> Vec<String> {
+        let probes = self.settings.probe.then(|| "probe_".to_owned());
+        self.settings.metrics.iter().map(|metric| metric.name.clone()).chain(probes).collect()
+    }
+
     fn address(&self) -> String {
         let mut url = self.settings.url.clone();
         // What stands in a query or before the host may be secret.

@@ -13,6 +13,7 @@ mod database;
 mod dsn;
 mod health;
 mod locks;
+mod own;
 mod part;
 mod replication;
 mod server;
@@ -35,7 +36,8 @@ use tokio::time::Instant;
 use crate::config::Section;
 use crate::model::Batch;
 
-use super::{CollectError, Collector, CollectorKind, Target};
+use super::sql::{self, Dialect, Queries, Reader};
+use super::{CollectError, Collector, CollectorKind, Finding, Report, Target};
 use config::Config;
 use health::{Health, PartHealth};
 use part::{Cadence, Part, Scope};
@@ -75,6 +77,7 @@ pub const KIND: CollectorKind = CollectorKind {
         &tables::TABLES_METRICS,
         &tables::INDEXES_METRICS,
         &tables::UNUSED_METRICS,
+        &sql::METRICS,
     ],
     build,
 };
@@ -143,6 +146,7 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         collections: 0,
         warned: None,
         troubles: Troubles::new(&target.name),
+        queries: Queries::read(section, KIND.name, &Reader { dialect: Dialect::Postgres, target, own: KIND.metrics }),
     })
 }
 
@@ -163,6 +167,8 @@ struct Postgres {
     /// The missing privileges that were last logged.
     warned: Option<(String, String)>,
     troubles: Troubles,
+    /// Those of the configuration.
+    queries: Queries,
 }
 
 /// What is repeated until it is read again.
@@ -198,6 +204,11 @@ impl Collector for Postgres {
             let started = Instant::now();
             let deadline = started + self.target.timeout.mul_f64(0.9);
             let result = self.measure(&config, batch, deadline).await;
+            match &result {
+                Ok(_) => self.ask_queries(&config, deadline).await,
+                Err(_) => self.queries.lose(),
+            }
+            self.queries.emit(batch);
             batch.push(&health::METRICS[0], &[], f64::from(u8::from(result.is_ok())));
             batch.push(&health::METRICS[8], &[], f64::from(u8::from(!matches!(result, Ok(true)))));
             batch.push(&health::METRICS[9], &[], started.elapsed().as_secs_f64());
@@ -211,6 +222,24 @@ impl Collector for Postgres {
 
     fn address(&self) -> String {
         self.config.as_ref().map(|c| c.address.clone()).unwrap_or_default()
+    }
+
+    fn chosen(&self) -> Vec<String> {
+        [vec!["pg_settings_".to_owned()], self.queries.chosen()].concat()
+    }
+
+    fn missed(&mut self) {
+        self.queries.missed();
+    }
+
+    fn report(&self) -> Report {
+        let mut report = Report::default();
+        if let Some((grant, cost)) = &self.warned {
+            report.findings.push(Finding { failed: false, text: format!("a privilege is missing: {grant}; without it: {cost}") });
+        }
+        report.findings.extend(self.troubles.latest());
+        self.queries.report(&mut report);
+        report
     }
 }
 
@@ -294,6 +323,17 @@ impl Postgres {
                 }
             }
         }
+    }
+
+    /// Runs those of the configuration that are due, last: a slow one costs nothing else.
+    async fn ask_queries(&mut self, config: &Config, deadline: Instant) {
+        let due = self.queries.due();
+        if due.is_empty() {
+            return;
+        }
+        let (main, runs) = own::run_all(&due, self.main.take(), config, deadline).await;
+        self.main = main;
+        self.queries.finish(&due, runs);
     }
 
     /// Nothing old may be repeated once the server has been away.

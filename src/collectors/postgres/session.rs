@@ -93,11 +93,11 @@ impl Server {
 /// An open connection and the queries that it is good for.
 pub struct Session {
     /// There until it is dropped.
-    connection: Option<PgConnection>,
+    pub(super) connection: Option<PgConnection>,
     /// Where the goodbye is sent from.
     runtime: Handle,
     /// Whether text comes as the bytes that are stored: the server cannot turn all of it into UTF-8.
-    raw: bool,
+    pub(super) raw: bool,
     /// What is known about the server.
     pub server: Server,
     /// The queries, ready for this server's version.

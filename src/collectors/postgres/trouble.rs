@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::Finding;
 use super::health::Health;
 
 /// Something that was not read, and why.
@@ -20,10 +21,23 @@ pub enum Trouble {
     Database(String, String),
 }
 
+impl Trouble {
+    fn finding(&self) -> Finding {
+        let text = match self {
+            Trouble::Late(error) => format!("the collection's time was over: {error}"),
+            Trouble::Part(part, error) | Trouble::Unavailable(part, error) => format!("part {part}: {error}"),
+            Trouble::Denied(part, error, grant) => format!("part {part}: {error}; {grant}"),
+            Trouble::Refused(database, error) | Trouble::Database(database, error) => format!("database {database}: {error}"),
+        };
+        Finding { failed: !matches!(self, Trouble::Unavailable(..) | Trouble::Refused(..)), text }
+    }
+}
+
 /// What was logged and has not ended.
 pub struct Troubles {
     target: String,
     logged: BTreeSet<String>,
+    latest: Vec<Finding>,
 }
 
 /// Troubles remembered at most.
@@ -32,13 +46,19 @@ const MAX_LOGGED: usize = 1000;
 impl Troubles {
     /// For the target of this name.
     pub fn new(target: &str) -> Self {
-        Troubles { target: target.to_owned(), logged: BTreeSet::new() }
+        Troubles { target: target.to_owned(), logged: BTreeSet::new(), latest: Vec::new() }
+    }
+
+    /// What the last collection met.
+    pub fn latest(&self) -> impl Iterator<Item = Finding> {
+        self.latest.iter().cloned()
     }
 
     /// Logs what is new in this collection, and what limits leave out. What is asked less often than each time has ended only when a
     /// collection that asked (`is_slow`) did not meet it.
     pub fn log(&mut self, troubles: Vec<Trouble>, health: &Health, beyond: f64, is_slow: bool) {
         let target = self.target.clone();
+        self.latest = troubles.iter().map(Trouble::finding).collect();
         let mut now = BTreeSet::new();
         for trouble in troubles {
             match trouble {

@@ -2,12 +2,14 @@
 //! sound (<https://www.sqlite.org/pragma.html>, <https://www.sqlite.org/fileformat2.html>).
 //!
 //! It opens the file read-only, for the moment of a collection, in the way that creates, checkpoints and keeps no file ([`look`] chooses
-//! it); only `PRAGMA quick_check`, on its own slow schedule, holds a read transaction for longer. It reads no row of any table. One
-//! measurement runs at a time: of a file system that hangs, one thread waits, however long.
+//! it); only `PRAGMA quick_check`, on its own slow schedule, holds a read transaction for longer. It reads no row of any table, but for the
+//! queries of the configuration. One measurement runs at a time: of a file system that hangs, one thread waits, however long.
 
 mod look;
+mod own;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -20,14 +22,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::config::Section;
 use crate::model::{Batch, MetricDesc, MetricKind, Timestamp};
 
-use super::{CollectError, Collector, CollectorKind, Target};
+use super::sql::{self, Dialect, Queries, Query, Reader, Run};
+use super::{CollectError, Collector, CollectorKind, Report, Target};
 use look::{Access, Look};
 
 /// The collector `sqlite`.
 pub const KIND: CollectorKind = CollectorKind {
     name: "sqlite",
     about: "a SQLite file: size, pages, write-ahead log, lock contention, integrity",
-    metrics: &[&METRICS],
+    metrics: &[&METRICS, &sql::METRICS],
     build,
 };
 
@@ -91,6 +94,7 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
         checked: None,
         last_check: None,
         unsure: 0,
+        queries: Queries::read(section, KIND.name, &Reader { dialect: Dialect::Sqlite, target, own: KIND.metrics }),
     })
 }
 
@@ -114,10 +118,17 @@ struct Sqlite {
     last_check: Option<Instant>,
     /// Checks in a row that a writer came in between of.
     unsure: u32,
+    /// Those of the configuration.
+    queries: Queries,
 }
 
 /// What one measurement brought.
-type Measured = (Batch, Option<Look>, Result<(), Problem>);
+struct Measured {
+    batch: Batch,
+    look: Option<Look>,
+    result: Result<(), Problem>,
+    runs: Vec<Run>,
+}
 
 /// What a complete check found.
 #[derive(Clone, Debug)]
@@ -142,6 +153,10 @@ impl Collector for Sqlite {
             // A tenth is kept back so that sqlite_up can still be said before the loop's own deadline.
             let deadline = Instant::now() + self.target.timeout.mul_f64(0.9);
             let result = self.measure_until(deadline, batch).await;
+            if result.is_err() {
+                self.queries.lose();
+            }
+            self.queries.emit(batch);
             self.busy += u64::from(matches!(result, Err(Problem::Busy)));
             batch.push(&METRICS[0], &[], f64::from(u8::from(result.is_ok())));
             batch.push(&METRICS[10], &[], self.busy as f64);
@@ -153,6 +168,20 @@ impl Collector for Sqlite {
 
     fn address(&self) -> String {
         format!("sqlite://{}", self.path.display())
+    }
+
+    fn chosen(&self) -> Vec<String> {
+        self.queries.chosen()
+    }
+
+    fn missed(&mut self) {
+        self.queries.missed();
+    }
+
+    fn report(&self) -> Report {
+        let mut report = Report::default();
+        self.queries.report(&mut report);
+        report
     }
 }
 
@@ -193,11 +222,11 @@ async fn open(path: &Path, access: Access, busy: Duration) -> Result<SqliteConne
 
 /// Everything about the file that is read without SQLite, then what SQLite says. `unlocked` when a check of ours has the file open and
 /// holds no lock on it.
-async fn measure(path: PathBuf, busy: Duration, unlocked: bool, before: Option<Look>) -> Measured {
+async fn measure(path: PathBuf, busy: Duration, unlocked: bool, before: Option<Look>, due: Vec<Arc<Query>>, deadline: Instant) -> Measured {
     let mut batch = Batch::new();
     let (seen, guard) = match look::take(path.clone(), unlocked, before).await {
         Ok(found) => found,
-        Err(error) => return (batch, None, Err(Problem::Other(error.to_string()))),
+        Err(error) => return Measured { batch, look: None, result: Err(Problem::Other(error.to_string())), runs: Vec::new() },
     };
     batch.push(&METRICS[3], &[], seen.size as f64);
     batch.push(&METRICS[4], &[], seen.wal as f64);
@@ -222,8 +251,9 @@ async fn measure(path: PathBuf, busy: Duration, unlocked: bool, before: Option<L
     if seen.access == Access::Header && result.is_ok() {
         batch.push(&METRICS[1], &[], started.elapsed().as_secs_f64());
     }
+    let runs = if result.is_ok() { own::run_all(&path, &seen, &due, deadline).await } else { Vec::new() };
     drop(guard);
-    (batch, Some(seen), result)
+    Measured { batch, look: Some(seen), result, runs }
 }
 
 async fn ask(path: &Path, access: Access, busy: Duration, seen: &Look, batch: &mut Batch) -> Result<(), Problem> {
@@ -259,13 +289,15 @@ impl Sqlite {
             self.running = None;
         }
         let unlocked = self.check.as_ref().is_some_and(|check| !check.is_finished()) && !self.is_check_locked;
-        let measuring = measure(self.path.clone(), self.target.timeout / 2, unlocked, self.look);
+        let due = self.queries.due();
+        let measuring = measure(self.path.clone(), self.target.timeout / 2, unlocked, self.look, due.clone(), deadline);
         let running = self.running.insert(tokio::spawn(measuring));
         let Ok(ended) = timeout_at(deadline, running).await else { return Err(Problem::Other("timed out".into())) };
         self.running = None;
-        let (found, seen, result) = ended.map_err(|_| Problem::Other("ended early".into()))?;
-        batch.append(found);
-        if let Some(seen) = seen {
+        let found = ended.map_err(|_| Problem::Other("ended early".into()))?;
+        batch.append(found.batch);
+        self.queries.finish(&due, found.runs);
+        if let Some(seen) = found.look {
             if self.look.is_some_and(|before| seen.was_rewritten(&before))
                 && let (Some(begun), Some(checked)) = (self.last_check, &self.checked)
                 && begun.elapsed() > (checked.took * CHECK_SHARE).max(Duration::from_secs(1))
@@ -274,7 +306,7 @@ impl Sqlite {
             }
             self.look = Some(seen);
         }
-        result
+        found.result
     }
 
     /// Whether a check that begins now holds a lock.

@@ -9,6 +9,7 @@ pub mod http;
 pub mod http_sink;
 pub mod litellm;
 pub mod llm;
+pub mod mariadb;
 pub mod nightbell;
 pub mod page;
 pub mod postgres;
