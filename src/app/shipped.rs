@@ -23,6 +23,7 @@ pub const RULES: &[ShippedRules] = shipped!(
     "app_metrics",
     "backup",
     "host",
+    "job",
     "llm_provider",
     "log_file",
     "nightbell",
@@ -99,7 +100,7 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     hides(r#"alertname="MultiAgentMeanResponseSlow""#, r#"alertname=~"AppResponseSlow|AppResponseBeyondBuckets""#, TARGET),
     hides(r#"alertname="PostgresReplicaAlone""#, r#"alertname="PostgresReplicationLag""#, TARGET),
     hides(r#"alertname="LogErrorsMany""#, r#"alertname="LogErrors""#, TARGET),
-    hides(r#"alertname="LogUnreadable""#, r#"alertname="LogSilent""#, TARGET),
+    hides(r#"alertname="LogUnreadable""#, r#"alertname=~"LogSilent|JobOverdue""#, TARGET),
     hides(r#"alertname="SqliteWriteLockHeld""#, r#"alertname="SqliteBusy""#, TARGET),
     // An application's own figure and the standard one speak of one fact: its own is told, unless the other is worse.
     hides(r#"alertname="LLMChatMemoryCritical""#, r#"alertname=~"LLMChatMemoryRaised|HostMemoryHigh|HostMemoryCritical""#, TARGET),

@@ -15,12 +15,14 @@ macro_rules! metrics {
 mod access_log;
 mod backup;
 mod host;
+pub mod job;
 mod llm_provider;
 mod log_file;
 mod memory;
 mod postgres;
 mod probe;
 mod redis;
+mod schedule;
 mod sqlite;
 mod vector_store;
 
@@ -67,6 +69,12 @@ pub trait Collector: Send {
     /// The last collection counts for nothing, since nightbell itself stood still meanwhile: what is remembered of its failure is forgotten.
     fn missed(&mut self) {}
 
+    /// Whether samples with a label `job` bring all their labels along, as what was pushed does: then `job` and `instance` of the target do not
+    /// replace theirs.
+    fn honors_labels(&self) -> bool {
+        false
+    }
+
     /// Where the target is, without secrets, for people: `postgres://db1:5432/app`.
     fn address(&self) -> String {
         String::new()
@@ -101,6 +109,7 @@ pub const COLLECTORS: &[CollectorKind] = &[
     access_log::KIND,
     backup::KIND,
     host::KIND,
+    job::KIND,
     llm_provider::KIND,
     log_file::KIND,
     postgres::KIND,

@@ -15,6 +15,7 @@ pub use client::{Client, Incoming, Request, Response, within};
 pub use config::{HttpConfig, TlsConfig, TlsFiles, TlsVersions};
 pub use connections::Followed;
 pub use error::{HttpError, HttpErrorKind};
+pub use gunzip::gunzipped;
 pub use login::{Login, Said};
 pub use oauth2::OAuth2;
 pub use reqwest::Method;

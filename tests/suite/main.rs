@@ -9,6 +9,7 @@ mod collecting;
 mod collectors_access_log;
 mod collectors_backup;
 mod collectors_host;
+mod collectors_job;
 mod collectors_llm_provider;
 mod collectors_log_file;
 mod collectors_postgres;

@@ -454,7 +454,7 @@ impl Everything {
         let config = format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\ncollectors:\n  host: {{}}\n\
              \x20 log_file: [{{name: log, path: '{}'}}]\n  access_log: [{{name: logins, path: '{}', format: auth}}]\n\
-             \x20 backup: [{{name: backup, files: '{}', kind: any, every: 1d}}]\n  postgres: [{{name: pg, dsn: '{}'}}]\n  redis: [{{name: cache, url: '{}'}}]\n\
+             \x20 backup: [{{name: backup, files: '{}', kind: any, every: 1d}}]\n  job: [{{name: nightly, every: 1h}}, {{name: pushes, pushgateway: true}}]\n  postgres: [{{name: pg, dsn: '{}'}}]\n  redis: [{{name: cache, url: '{}'}}]\n\
              \x20 vector_store:\n  - {{name: chroma, url: '{}', path: '{}'}}\n  - {{name: gone, url: 'http://127.0.0.1:1'}}\n\
              \x20 llm_provider:\n  - {{name: deepseek, provider: deepseek, base_url: '{}', api_key: k, models: [m], completion: {{model: m, interval: 1s, daily_token_budget: 1000000}}}}\n\
              \x20 - {{name: bad, provider: openai, base_url: '{}', api_key: k}}\n\
@@ -472,6 +472,8 @@ impl Everything {
             application.address
         );
         let nightbell = Nightbell::start(&config);
+        nightbell.request("POST", "/api/nightbell/job/nightly?duration_seconds=3", "Content-Length: 0\r\n");
+        nightbell.request("PUT", "/metrics/job/batch", "Content-Length: 0\r\n");
         // Counters must move for a rate to be above zero.
         for request in 1..4 {
             std::thread::sleep(Duration::from_millis(1100));
