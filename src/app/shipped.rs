@@ -22,6 +22,7 @@ pub const RULES: &[ShippedRules] = shipped!(
     "access_log",
     "app_metrics",
     "backup",
+    "container",
     "host",
     "job",
     "llm_provider",
@@ -87,6 +88,8 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     // The same, but worse.
     hides(r#"alertname="HostDiskSpaceCritical""#, r#"alertname=~"HostDiskSpaceLow|HostDiskFillsUp""#, &["job", "instance", "mountpoint"]),
     hides(r#"alertname="HostMemoryCritical""#, r#"alertname=~"HostMemoryHigh|HostMemoryForecastHigh""#, TARGET),
+    hides(r#"alertname="ContainerMemoryCritical""#, r#"alertname="ContainerMemoryHigh""#, &["job", "instance", "name"]),
+    hides(r#"alertname="ContainerGone""#, r#"alertname="ContainerUnhealthy""#, &["job", "instance", "name"]),
     hides(r#"alertname="HostCpuHigh""#, r#"alertname="HostCpuForecastHigh""#, TARGET),
     hides(r#"alertname="PostgresConnectionsNearLimit""#, r#"alertname="PostgresConnectionsMany""#, TARGET),
     hides(r#"alertname="AppErrorRateHigh""#, r#"alertname="AppErrorRateRaised""#, TARGET),

@@ -14,6 +14,7 @@ macro_rules! metrics {
 
 mod access_log;
 mod backup;
+mod container;
 mod host;
 pub mod job;
 mod llm_provider;
@@ -108,6 +109,7 @@ impl CollectError {
 pub const COLLECTORS: &[CollectorKind] = &[
     access_log::KIND,
     backup::KIND,
+    container::KIND,
     host::KIND,
     job::KIND,
     llm_provider::KIND,

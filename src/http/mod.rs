@@ -8,6 +8,7 @@ mod error;
 mod gunzip;
 mod login;
 mod oauth2;
+mod socket;
 mod tls;
 
 pub use chain::Anchors;
@@ -20,4 +21,5 @@ pub use login::{Login, Said};
 pub use oauth2::OAuth2;
 pub use reqwest::Method;
 pub use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+pub use socket::get_by_socket;
 pub use tls::{anchors, client_config};

@@ -8,6 +8,7 @@ mod backtest;
 mod collecting;
 mod collectors_access_log;
 mod collectors_backup;
+mod collectors_container;
 mod collectors_host;
 mod collectors_job;
 mod collectors_llm_provider;

@@ -151,7 +151,8 @@ impl Kept {
     pub fn report(&mut self, report: &Report, now: Timestamp) -> bool {
         let id = report.id.clone().unwrap_or_default();
         let is_done = !id.is_empty() && self.done.contains(&id);
-        let time = |seconds: Option<f64>| seconds.filter(|s| s.is_finite()).map(|s| ((s * 1000.0) as i64).clamp(now.0 - OLDEST, now.0));
+        let time =
+            |seconds: Option<f64>| seconds.filter(|s| s.is_finite()).map(|s| ((s * 1000.0).round() as i64).clamp(now.0 - OLDEST, now.0));
         match report.event {
             Event::Start => {
                 if is_done || (!id.is_empty() && self.open.iter().any(|run| run.id == id)) {

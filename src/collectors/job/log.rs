@@ -66,7 +66,7 @@ impl Lines<'_> {
             // A number alone says nothing.
             word.contains(['-', '/']).then(|| parse_time(word, &self.log.zone)).flatten()
         };
-        let at = (read(second).or_else(|| read(first))? * 1000.0) as i64;
+        let at = (read(second).or_else(|| read(first))? * 1000.0).round() as i64;
         Some(at).filter(|at| *at <= self.now + AHEAD).map(|at| at.min(self.now))
     }
 }

@@ -1,6 +1,7 @@
 //! Real servers, and fakes of what cannot be had, each on a loopback port of its own. Every one is stopped when its value is dropped.
 
 pub mod chroma;
+pub mod engine;
 pub mod hostile;
 pub mod http;
 pub mod http_sink;
