@@ -1,10 +1,9 @@
 //! What the kernel counts for one container: the files of cgroup v1 (<https://docs.kernel.org/admin-guide/cgroup-v1/>) and v2
-//! (<https://docs.kernel.org/admin-guide/cgroup-v2.html>), and `/proc/[pid]/net/dev` of its first process.
+//! (<https://docs.kernel.org/admin-guide/cgroup-v2.html>), and `stat` and `net/dev` of its first process below `/proc`.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use super::tree::Version;
 
@@ -36,7 +35,7 @@ pub struct Usage {
     pub oom_kills: Option<f64>,
     /// Processes.
     pub processes: Option<f64>,
-    /// When the cgroup was made, Unix time.
+    /// When its first process began, Unix time.
     pub started: Option<f64>,
     /// By device: bytes read, bytes written, reads, writes.
     pub io: Vec<(String, [f64; 4])>,
@@ -78,10 +77,10 @@ impl Cgroup<'_> {
             Version::Two => self.two()?,
             Version::One => self.one()?,
         };
-        let folder = self.folder("memory");
-        let made = fs::metadata(&folder).and_then(|meta| meta.modified()).ok();
-        usage.started = made.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).map(|since| since.as_secs_f64());
-        usage.network = self.network(&folder);
+        if let Some(pid) = self.first_process() {
+            usage.started = self.started(&pid);
+            usage.network = self.network(&pid);
+        }
         Ok(usage)
     }
 
@@ -190,12 +189,24 @@ impl Cgroup<'_> {
         found
     }
 
+    /// The process that came first, which is the container's own.
+    fn first_process(&self) -> Option<String> {
+        let procs = ["memory", "cpuacct"].into_iter().find_map(|controller| read(&self.folder(controller).join("cgroup.procs")).ok())?;
+        let first = procs.lines().next()?;
+        (!first.is_empty() && first.bytes().all(|b| b.is_ascii_digit()) && first != "0").then(|| first.to_owned())
+    }
+
+    /// When a process began, Unix time: field 22 of `/proc/[pid]/stat`, and `btime` of `/proc/stat`. The times of the cgroup's folder change
+    /// when the kernel needs memory.
+    fn started(&self, pid: &str) -> Option<f64> {
+        let text = read(&self.procfs.join(pid).join("stat")).ok()?;
+        let ticks = number(text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace().nth(19)?)?;
+        let boot = field(&read(&self.procfs.join("stat")).ok()?, "btime")?;
+        Some((boot + ticks / rustix::param::clock_ticks_per_second() as f64).round())
+    }
+
     /// Counters of its own interfaces: those of a container in the host's network are the host's.
-    fn network(&self, folder: &Path) -> Vec<(String, [f64; 8])> {
-        let procs = read(&folder.join("cgroup.procs")).unwrap_or_default();
-        let Some(pid) = procs.lines().next().filter(|pid| pid.bytes().all(|b| b.is_ascii_digit()) && *pid != "0") else {
-            return Vec::new();
-        };
+    fn network(&self, pid: &str) -> Vec<(String, [f64; 8])> {
         let space = |of: &str| fs::read_link(self.procfs.join(of).join("ns/net")).ok();
         if space(pid).is_some_and(|own| Some(own) == space("self")) {
             return Vec::new();

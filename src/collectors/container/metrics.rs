@@ -26,7 +26,7 @@ metrics! {
     LIMIT "container_spec_memory_limit_bytes" Gauge "bytes" labels!(), "Limit of the memory; 0 for none.", "memory.max; memory.limit_in_bytes";
     OOM "container_oom_events_total" Counter "" labels!(), "Processes that were killed because the memory limit was reached.", "memory.events oom_kill; memory.oom_control";
     PROCESSES "container_processes" Gauge "" labels!(), "Processes and threads.", "pids.current";
-    STARTED "container_start_time_seconds" Gauge "seconds" labels!(), "When its cgroup was made, Unix time.", "stat(2)";
+    STARTED "container_start_time_seconds" Gauge "seconds" labels!(), "When its first process began, Unix time.", "/proc/[pid]/stat starttime";
     LAST_SEEN "container_last_seen" Gauge "seconds" labels!(), "When it was last seen running, Unix time; kept for an hour after that, five minutes without a name.", "nightbell";
     READ_BYTES "container_fs_reads_bytes_total" Counter "bytes" labels!("device"), "Bytes read.", "io.stat rbytes; blkio.throttle.io_service_bytes";
     WRITTEN_BYTES "container_fs_writes_bytes_total" Counter "bytes" labels!("device"), "Bytes written.", "io.stat wbytes; blkio.throttle.io_service_bytes";
