@@ -10,6 +10,7 @@ use crate::alerting::Alerting;
 use crate::alerting::flapping::FlappingKeys;
 use crate::alerting::self_test::SelfTest;
 use crate::collectors::StateFolder;
+use crate::collectors::job::Inbox;
 use crate::config::{ConfigError, ConfigErrors, Document, Environment, FromNode, Loader, Node, Section, Value, glob};
 use crate::remote::heartbeat::Heartbeat;
 use crate::remote::peer::Peers;
@@ -103,8 +104,13 @@ pub struct StateConfig {
 impl Config {
     /// Reads a file, or the built-in settings. The configuration may be used only when there are no mistakes beside it; with some, it
     /// serves to look for more of them in the files that it names.
-    /// Collectors remember in the folder `state`.
-    pub fn load(file: Option<&Path>, environment: &Environment, state: Option<PathBuf>) -> Result<(Self, ConfigErrors), ConfigErrors> {
+    /// Collectors remember in the folder `state`, and take from the inbox what reaches the web.
+    pub fn load(
+        file: Option<&Path>,
+        environment: &Environment,
+        state: Option<PathBuf>,
+        inbox: &Inbox,
+    ) -> Result<(Self, ConfigErrors), ConfigErrors> {
         let document = match file {
             Some(path) => Document::read(path)?,
             None => Document::parse("built-in settings", BUILT_IN)?,
@@ -115,6 +121,7 @@ impl Config {
         let config = {
             let root = loader.root();
             root.give(StateFolder(state));
+            root.give(inbox.clone());
             let config = Self::read(&root, environment);
             root.finish();
             config

@@ -28,6 +28,7 @@ use tracing::{error, info, warn};
 
 use crate::alerting;
 use crate::alerting::self_test::{self, SelfTest};
+use crate::collectors::job::Inbox;
 use crate::config::Secret;
 use crate::model::{Budget, Holder, Timestamp, format_duration};
 use crate::net;
@@ -75,6 +76,8 @@ pub struct Options {
     pub web_config: Option<PathBuf>,
     /// Collectors remember nothing: targets are only tried.
     pub is_trial: bool,
+    /// Where reports of jobs and pushed metrics go; the same across reloads.
+    pub inbox: Inbox,
 }
 
 /// A nightbell that is built and restored; [`App::run`] sets it going.
@@ -358,6 +361,7 @@ impl Parts {
     fn context(self: Arc<Self>, ready: &Arc<AtomicBool>, queries: &Handle) -> web::Context {
         let (parts, control) = (self.clone(), Handle::current());
         web::Context {
+            inbox: self.options.inbox.clone(),
             store: self.store.clone(),
             engine: self.engine.clone(),
             budget: self.budget.clone(),

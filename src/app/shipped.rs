@@ -22,7 +22,9 @@ pub const RULES: &[ShippedRules] = shipped!(
     "access_log",
     "app_metrics",
     "backup",
+    "container",
     "host",
+    "job",
     "json_api",
     "llm_provider",
     "log_file",
@@ -90,6 +92,8 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     // The same, but worse.
     hides(r#"alertname="HostDiskSpaceCritical""#, r#"alertname=~"HostDiskSpaceLow|HostDiskFillsUp""#, &["job", "instance", "mountpoint"]),
     hides(r#"alertname="HostMemoryCritical""#, r#"alertname=~"HostMemoryHigh|HostMemoryForecastHigh""#, TARGET),
+    hides(r#"alertname="ContainerMemoryCritical""#, r#"alertname="ContainerMemoryHigh""#, &["job", "instance", "name"]),
+    hides(r#"alertname="ContainerGone""#, r#"alertname="ContainerUnhealthy""#, &["job", "instance", "name"]),
     hides(r#"alertname="HostCpuHigh""#, r#"alertname="HostCpuForecastHigh""#, TARGET),
     hides(r#"alertname="PostgresConnectionsNearLimit""#, r#"alertname="PostgresConnectionsMany""#, TARGET),
     hides(r#"alertname="AppErrorRateHigh""#, r#"alertname="AppErrorRateRaised""#, TARGET),
@@ -105,7 +109,7 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     hides(r#"alertname="MysqlConnectionsRefused""#, r#"alertname="MysqlConnectionsNearLimit""#, TARGET),
     hides(r#"alertname="PostgresReplicaAlone""#, r#"alertname="PostgresReplicationLag""#, TARGET),
     hides(r#"alertname="LogErrorsMany""#, r#"alertname="LogErrors""#, TARGET),
-    hides(r#"alertname="LogUnreadable""#, r#"alertname="LogSilent""#, TARGET),
+    hides(r#"alertname="LogUnreadable""#, r#"alertname=~"LogSilent|JobOverdue""#, TARGET),
     hides(r#"alertname="SqliteWriteLockHeld""#, r#"alertname="SqliteBusy""#, TARGET),
     // An application's own figure and the standard one speak of one fact: its own is notified, unless the other is worse.
     hides(r#"alertname="LLMChatMemoryCritical""#, r#"alertname=~"LLMChatMemoryRaised|HostMemoryHigh|HostMemoryCritical""#, TARGET),

@@ -10,6 +10,7 @@ mod config;
 mod connect;
 mod dead_letters;
 mod health;
+mod job;
 mod junit;
 mod notify;
 mod query;
@@ -102,6 +103,8 @@ enum Command {
     Silence(silence::SilenceArgs),
     /// Show the alerts of a running nightbell, or post one
     Alert(alert::AlertArgs),
+    /// Run the command of a scheduled job, and report how it went
+    Job(job::JobArgs),
     /// Show what recovery actions did
     Actions(actions::ActionsArgs),
     /// Show the messages that could not be delivered, and send them again
@@ -136,6 +139,9 @@ enum Test {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == "job") {
+        return job::main(std::env::args_os().skip(1));
+    }
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let Some(flag) = misplaced(&matches) {
@@ -183,6 +189,7 @@ pub fn main() -> ExitCode {
         Some(Command::Ack(args)) => wait_for(ack::ack(&args)),
         Some(Command::Silence(args)) => wait_for(async { report(silence::silence(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::Alert(args)) => wait_for(async { report(alert::alert(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Job(args)) => job::job(&args),
         Some(Command::Actions(args)) => wait_for(async { report(actions::actions(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::DeadLetters(args)) => wait_for(async { report(dead_letters::dead_letters(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::Routes(args)) => wait_for(async { report(routes::routes(&args).await) }),

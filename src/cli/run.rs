@@ -3,6 +3,7 @@
 use std::process::{Command, ExitCode};
 
 use crate::app::{App, Options};
+use crate::collectors::job::Inbox;
 use crate::telemetry::start_logs;
 
 use super::RunArgs;
@@ -73,6 +74,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
         rules: args.rules.clone(),
         web_config: args.web_config_file.clone(),
         is_trial: false,
+        inbox: Inbox::default(),
     };
     let ended = start(&runtime, options).and_then(|app| runtime.block_on(app.run()));
     // A thread that hangs in a file system must not keep the process.

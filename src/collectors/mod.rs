@@ -14,7 +14,9 @@ macro_rules! metrics {
 
 mod access_log;
 mod backup;
+mod container;
 mod host;
+pub mod job;
 mod json_api;
 mod llm_provider;
 mod log_file;
@@ -23,6 +25,7 @@ mod mysql;
 mod postgres;
 mod probe;
 mod redis;
+mod schedule;
 mod sql;
 mod sqlite;
 mod vector_store;
@@ -70,6 +73,12 @@ pub trait Collector: Send {
 
     /// The last collection counts for nothing, since nightbell itself stood still meanwhile: what is remembered of its failure is forgotten.
     fn missed(&mut self) {}
+
+    /// Whether samples with a label `job` bring all their labels along, as what was pushed does: then `job` and `instance` of the target do not
+    /// replace theirs.
+    fn honors_labels(&self) -> bool {
+        false
+    }
 
     /// Where the target is, without secrets, for people: `postgres://db1:5432/app`.
     fn address(&self) -> String {
@@ -139,7 +148,9 @@ impl CollectError {
 pub const COLLECTORS: &[CollectorKind] = &[
     access_log::KIND,
     backup::KIND,
+    container::KIND,
     host::KIND,
+    job::KIND,
     json_api::KIND,
     llm_provider::KIND,
     log_file::KIND,

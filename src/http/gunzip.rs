@@ -10,6 +10,20 @@ const PART: usize = 64 << 10;
 /// The largest window, of 2^15 bytes, which every gzip body can be read with.
 const WINDOW: u8 = 15;
 
+/// A whole body without its gzip, of so many bytes at most; the error is for its sender.
+pub fn gunzipped(body: &[u8], most: usize) -> Result<Vec<u8>, String> {
+    let (mut gunzip, mut out) = (Gunzip::new(), Vec::new());
+    gunzip.put(Bytes::copy_from_slice(body));
+    while let Some(part) = gunzip.next().map_err(|error| error.to_string())? {
+        if out.len() + part.len() > most {
+            return Err(format!("the body has more than {most} bytes without its gzip"));
+        }
+        out.extend_from_slice(&part);
+    }
+    gunzip.end().map_err(|error| error.to_string())?;
+    Ok(out)
+}
+
 /// Reads one body.
 pub(super) struct Gunzip {
     /// The member that has begun and has not ended.

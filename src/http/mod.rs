@@ -8,6 +8,7 @@ mod error;
 mod gunzip;
 mod login;
 mod oauth2;
+mod socket;
 mod tls;
 
 pub use chain::Anchors;
@@ -15,8 +16,10 @@ pub use client::{Client, Incoming, Request, Response, within};
 pub use config::{HttpConfig, TlsConfig, TlsFiles, TlsVersions};
 pub use connections::Followed;
 pub use error::{HttpError, HttpErrorKind};
+pub use gunzip::gunzipped;
 pub use login::{Login, Said};
 pub use oauth2::OAuth2;
 pub use reqwest::Method;
 pub use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+pub use socket::get_by_socket;
 pub use tls::{anchors, client_config};

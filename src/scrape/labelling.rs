@@ -64,7 +64,15 @@ impl Labelling {
 
     /// The stored labels of a collected series.
     pub(super) fn of_labels(&self, labels: &Labels) -> Result<Option<Labels>, Cow<'static, str>> {
-        self.finish(labels.to_builder())
+        let mut builder = labels.to_builder();
+        if self.honor_labels {
+            // What names its own job was pushed: it has the labels that it was pushed with, and no instance of ours.
+            let is_pushed = labels.get("job").is_some();
+            for (name, value) in self.target.iter().filter(|(name, _)| labels.get(name).is_none() && !(is_pushed && *name == "instance")) {
+                builder.set(name, value);
+            }
+        }
+        self.finish(builder)
     }
 
     fn finish(&self, mut labels: LabelsBuilder) -> Result<Option<Labels>, Cow<'static, str>> {

@@ -263,8 +263,9 @@ impl Scraper {
             interval: target.target.interval,
             timeout: target.target.timeout,
         };
+        let labelling = Labelling { honor_labels: target.collector.honors_labels(), ..Labelling::plain(labels) };
         let source = Source::Collector(target.collector, Cache::new());
-        self.start(target.identity, info, source, Labelling::plain(labels), Stamps { honor: true, track: false }, false)
+        self.start(target.identity, info, source, labelling, Stamps { honor: true, track: false }, false)
     }
 
     fn start_http(&self, job: &Job, target: HttpTarget) -> Running {

@@ -69,6 +69,11 @@ pub fn carries(token: &Secret, headers: &HeaderMap) -> bool {
     bool::from(sent.as_bytes().ct_eq(token.expose().as_bytes()))
 }
 
+/// The token that a request carries.
+pub fn token(headers: &HeaderMap) -> Option<&str> {
+    headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer)
+}
+
 /// The token of `Bearer TOKEN`; the scheme's case does not matter (RFC 9110, 11.1).
 fn bearer(header: &str) -> Option<&str> {
     let (scheme, token) = header.split_once(' ')?;

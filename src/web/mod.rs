@@ -11,6 +11,7 @@ mod error;
 mod guard;
 mod health;
 mod heartbeat;
+mod job;
 pub mod limits;
 mod metrics;
 mod picture;
@@ -43,6 +44,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::alerting;
+use crate::collectors::job::Inbox;
 use crate::config::{Secret, Section};
 use crate::model::{Budget, Timestamp};
 use crate::promql::Engine;
@@ -146,6 +148,8 @@ pub struct LastReload {
 /// What the answers are made of. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {
+    /// Where reports of jobs and pushed metrics go.
+    pub inbox: Inbox,
     /// The targets.
     pub scraper: Arc<Scraper>,
     /// The samples.
@@ -210,7 +214,7 @@ pub fn router(context: Context, gate: Arc<tls::Gate>, refused: Counter) -> Route
     let slashes = slash::redirecting(known().merge(plain()).nest("/api/nightbell", own()), || StatusCode::NOT_FOUND.into_response());
     Router::new()
         .merge(seats.over(Class::Operator, known().nest("/api/nightbell", own())))
-        .merge(seats.over(Class::Change, acknowledge::routes()))
+        .merge(seats.over(Class::Change, acknowledge::routes().merge(job::routes())))
         .merge(plain())
         .merge(probe::routes(refused.clone()))
         .nest("/api/nightbell", heartbeat::routes())

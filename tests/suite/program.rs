@@ -453,12 +453,25 @@ impl Everything {
         append(&log, "INFO begins\n");
         append(&logins, "Dec  1 00:00:00 host sshd[1]: Accepted password for a from 10.0.0.1 port 1 ssh2\n");
         append(&backup, "all of it\n");
+        let cgroups = folder.path().join("cgroup");
+        let container = cgroups.join(format!("docker/{}", "a".repeat(64)));
+        std::fs::create_dir_all(&container).expect("made");
+        for (name, text) in [
+            ("../../cgroup.controllers", "cpu"),
+            ("cpu.stat", "usage_usec 9\nnr_periods 9\nnr_throttled 1"),
+            ("memory.current", "10"),
+            ("memory.max", "100"),
+            ("memory.events", "oom_kill 0"),
+            ("io.stat", "8:0 rbytes=1 wbytes=1"),
+        ] {
+            std::fs::write(container.join(name), text).expect("written");
+        }
         let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
         std::fs::File::options().append(true).open(&backup).and_then(|file| file.set_modified(long_ago)).expect("dated back");
         let config = format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\ncollectors:\n  host: {{}}\n\
              \x20 log_file: [{{name: log, path: '{}'}}]\n  access_log: [{{name: logins, path: '{}', format: auth}}]\n\
-             \x20 backup: [{{name: backup, files: '{}', kind: any, every: 1d}}]\n  postgres: [{{name: pg, dsn: '{}'}}]\n  redis: [{{name: cache, url: '{}'}}]\n\
+             \x20 backup: [{{name: backup, files: '{}', kind: any, every: 1d}}]\n  container: {{root: '{}'}}\n  job: [{{name: nightly, every: 1h}}, {{name: pushes, pushgateway: true}}]\n  postgres: [{{name: pg, dsn: '{}'}}]\n  redis: [{{name: cache, url: '{}'}}]\n\
              \x20 mysql: [{{name: replica, dsn: '{}', queries: [{{name: tables, sql: SELECT count(*) AS n FROM innodb_table_stats}}]}}]\n\
              \x20 vector_store:\n  - {{name: chroma, url: '{}', path: '{}'}}\n  - {{name: gone, url: 'http://127.0.0.1:1'}}\n\
              \x20 llm_provider:\n  - {{name: deepseek, provider: deepseek, base_url: '{}', api_key: k, models: [m], completion: {{model: m, interval: 1s, daily_token_budget: 1000000}}}}\n\
@@ -468,6 +481,7 @@ impl Everything {
             log.display(),
             logins.display(),
             backup.display(),
+            cgroups.display(),
             postgres.dsn("postgres", "postgres"),
             redis.url(),
             replica.dsn("root", "mysql"),
@@ -488,6 +502,8 @@ impl Everything {
             ),
         );
         let nightbell = Nightbell::start(&config);
+        nightbell.request("POST", "/api/nightbell/job/nightly?duration_seconds=3", "Content-Length: 0\r\n");
+        nightbell.request("PUT", "/metrics/job/batch", "Content-Length: 0\r\n");
         // Counters must move for a rate to be above zero.
         for request in 1..4 {
             std::thread::sleep(Duration::from_millis(1100));

@@ -8,7 +8,6 @@ mod archive;
 mod check;
 mod finding;
 mod read;
-mod schedule;
 mod settings;
 mod survey;
 

@@ -3,11 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
-
+use crate::collectors::schedule::{self, Schedule};
 use crate::config::{ByteSize, Section};
-
-use super::schedule::{Cron, Schedule};
 
 /// What a backup is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +108,7 @@ impl Settings {
                 Source::Files(PathBuf::new(), kind)
             }
         };
-        let schedule = schedule(section);
+        let schedule = schedule::read(section, "at");
         let grace = section.get("grace").unwrap_or_else(|| schedule.as_ref().map_or(Duration::ZERO, Schedule::grace));
         let rate = section.or("read_rate", ByteSize(20 << 20)).0;
         if rate < 1024 {
@@ -153,46 +150,4 @@ fn shrink(section: &Section<'_>) -> f64 {
         section.error("shrink", format!("{text:?} is not valid here"), "give a share such as 50%");
         0.5
     })
-}
-
-fn schedule(section: &Section<'_>) -> Option<Schedule> {
-    let (every, at) = (section.get::<Duration>("every"), section.get::<String>("at"));
-    let zone = section.get::<String>("timezone");
-    if zone.is_some() && at.is_none() {
-        section.error("timezone", "belongs to \"at\"", "give at: a time such as \"02:00\", or remove it");
-    }
-    match (every, at) {
-        (Some(_), Some(_)) => {
-            section.error("at", "stands beside \"every\"", "keep one of the two");
-            None
-        }
-        (Some(every), None) if every.is_zero() => {
-            section.error("every", "is zero", "give the time between two backups, such as 1d");
-            None
-        }
-        (Some(every), None) => Some(Schedule::Every(every)),
-        (None, Some(at)) => {
-            let cron = Cron::parse(&at);
-            if cron.is_none() {
-                section.error(
-                    "at",
-                    format!("{at:?} is no time"),
-                    "give \"02:00\", \"Sun 04:00\" or five fields of cron such as \"0 2 * * *\"",
-                );
-            }
-            let zone = match zone.as_deref() {
-                None | Some("Local") => TimeZone::system(),
-                Some(name) => TimeZone::get(name).unwrap_or_else(|_| {
-                    section.error(
-                        "timezone",
-                        format!("{name:?} is not a time zone"),
-                        "give an IANA name such as Asia/Shanghai, UTC or Local",
-                    );
-                    TimeZone::UTC
-                }),
-            };
-            Some(Schedule::At(cron?, zone))
-        }
-        (None, None) => None,
-    }
 }

@@ -51,6 +51,7 @@ impl Config {
         let (user, password) = (section.get::<String>("username"), section.secret("password"));
         let tls_config = section.section("tls_config").map(|s| TlsConfig::read(&s));
         let watched = ["count_keys", "keys", "streams"].map(|key| (key, section.get::<Vec<String>>(key).unwrap_or_default()));
+        let queues = section.section("queues").map(|queues| queue_keys(&queues)).unwrap_or_default();
         let big_keys = section.or("big_keys", 0usize);
         let (config_metrics, client_metrics) = (section.or("config_metrics", false), section.or("client_metrics", false));
         if big_keys > MAX_WATCHED {
@@ -73,6 +74,10 @@ impl Config {
             }
             list.iter().map(|entry| watch(entry, config.database)).collect::<Vec<_>>()
         });
+        if keys.len() + queues.len() > MAX_WATCHED {
+            section.error("queues", "are too many keys, those of keys: included", format!("give at most {MAX_WATCHED}"));
+        }
+        let keys = keys.into_iter().chain(queues.iter().map(|key| watch(key, config.database))).collect();
         (config.count_keys, config.keys, config.streams, config.big_keys) = (count_keys, keys, streams, big_keys);
         (config.config_metrics, config.client_metrics) = (config_metrics, client_metrics);
         config.user = user.or(config.user);
@@ -92,6 +97,23 @@ impl Config {
             Place::Unix(path) => format!("unix://{path}"),
         }
     }
+}
+
+/// The keys in which libraries keep their queues: BullMQ (<https://docs.bullmq.io/guide/architecture>), Celery with kombu's Redis transport, RQ.
+fn queue_keys(section: &Section<'_>) -> Vec<String> {
+    const BULLMQ: [&str; 7] = ["wait", "active", "delayed", "prioritized", "paused", "completed", "failed"];
+    let of = |library: &str| section.get::<Vec<String>>(library).unwrap_or_default();
+    let mut keys: Vec<String> = of("bullmq").iter().flat_map(|queue| BULLMQ.map(|state| format!("bull:{queue}:{state}"))).collect();
+    let celery = of("celery");
+    if !celery.is_empty() {
+        keys.extend(celery.into_iter().chain(["unacked".to_owned()]));
+    }
+    for queue in of("rq") {
+        keys.push(format!("rq:queue:{queue}"));
+        keys.extend(["wip", "failed", "scheduled", "deferred"].map(|registry| format!("rq:{registry}:{queue}")));
+    }
+    section.finish();
+    keys
 }
 
 /// `db3=session:*` is a pattern in database 3; without the prefix it is in `database`.
@@ -179,6 +201,22 @@ mod tests {
         assert!(parse_url("valkeys://x").is_some_and(|c| c.tls.is_some()) && parse_url("valkey://x").is_some_and(|c| c.tls.is_none()));
         assert!(parse_url("rediss://x?ssl_cert_reqs=CERT_NONE").and_then(|c| c.tls).is_some_and(|t| t.insecure_skip_verify));
         assert!(["http://x", "cache:6379", "redis://x/abc", "redis://%zz@x"].iter().all(|url| parse_url(url).is_none()));
+    }
+
+    #[test]
+    fn queues_are_the_keys_in_which_libraries_keep_them() {
+        use crate::config::{Document, Environment, Loader};
+        let yaml = "url: redis://x/2\nkeys: [a]\nqueues: {bullmq: [mail], celery: [celery, slow], rq: [default]}\n";
+        let document = Document::parse("nightbell.yml", yaml).expect("YAML");
+        let environment = Environment::default();
+        let loader = Loader::new(&document, &environment, std::path::Path::new("."));
+        let config = Config::read(&loader.root());
+        let config = loader.finish(config).expect("valid").expect("valid");
+        let keys: Vec<&str> = config.keys.iter().map(|(_, key)| key.as_str()).collect();
+        for key in ["a", "bull:mail:wait", "bull:mail:failed", "celery", "slow", "unacked", "rq:queue:default", "rq:failed:default"] {
+            assert!(keys.contains(&key), "{key}: {keys:?}");
+        }
+        assert!(config.keys.len() == 16 && config.keys.iter().all(|(database, _)| *database == 2), "{keys:?}");
     }
 
     #[test]

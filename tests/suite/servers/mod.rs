@@ -3,6 +3,7 @@
 pub mod bus;
 pub mod chroma;
 pub mod dns;
+pub mod engine;
 pub mod grpc;
 pub mod hostile;
 pub mod http;

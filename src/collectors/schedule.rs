@@ -1,13 +1,16 @@
-//! When a backup must be there: at least so often, or at times of cron (<https://man7.org/linux/man-pages/man5/crontab.5.html>) in a zone.
+//! When a backup, or a run of a job, must be there: at least so often, or at times of cron
+//! (<https://man7.org/linux/man-pages/man5/crontab.5.html>) in a zone.
 //!
-//! A time that the change to summer time leaves out is the moment after the gap; one that comes twice counts the first time.
+//! A time that the change to summer time leaves out is the moment after the gap. One that comes twice counts the first time; where every hour is
+//! meant, both times, as cron does it.
 
 use std::time::Duration;
 
 use jiff::civil::{Date, Time};
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Span, Timestamp as Instant};
 
+use crate::config::Section;
 use crate::model::Timestamp;
 
 /// How far a schedule is looked through: a leap day may be eight years away.
@@ -17,7 +20,7 @@ const SKEW: i64 = 60;
 const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 
-/// Which backups are expected.
+/// Which are expected.
 #[derive(Clone, Debug)]
 pub enum Schedule {
     /// One in each such time.
@@ -29,6 +32,14 @@ pub enum Schedule {
 impl Schedule {
     /// When the backup after the one of `last` ought to be made; `None` when the schedule names no time.
     pub fn next(&self, last: Timestamp) -> Option<Timestamp> {
+        match self {
+            Schedule::Every(_) => self.after(last),
+            Schedule::At(cron, zone) => cron.next(Timestamp(last.0.saturating_add(SKEW * 1000)), zone),
+        }
+    }
+
+    /// The first time after `last`, to the millisecond.
+    pub fn after(&self, last: Timestamp) -> Option<Timestamp> {
         match self {
             Schedule::Every(every) => Some(Timestamp(last.0.saturating_add(i64::try_from(every.as_millis()).ok()?))),
             Schedule::At(cron, zone) => cron.next(last, zone),
@@ -54,6 +65,8 @@ pub struct Cron {
     weekdays: u64,
     /// Days of the month and of the week are both given: either is enough.
     either: bool,
+    /// Every hour is meant, so that one that comes twice counts twice.
+    hourly: bool,
 }
 
 impl Cron {
@@ -78,6 +91,7 @@ impl Cron {
                     months: bits(months, 1, 12, &MONTHS)?,
                     weekdays: (week | week >> 7) & 0x7f,
                     either: !days.starts_with('*') && !weekdays.starts_with('*'),
+                    hourly: hours.starts_with('*'),
                 })
             }
             [time] => Self::of_day("*", time),
@@ -100,24 +114,82 @@ impl Cron {
 
     /// The first time after `last`.
     fn next(&self, last: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-        let after = Instant::from_second(last.0.div_euclid(1000) + SKEW).ok()?;
+        let after = Instant::from_millisecond(last.0).ok()?;
         let mut date = zone.to_datetime(after).date();
         for _ in 0..DAYS {
-            if self.is_on(date) {
-                for (hour, minute) in (0..24i8).flat_map(|hour| (0..60i8).map(move |minute| (hour, minute))) {
-                    if self.hours >> hour & 1 == 0 || self.minutes >> minute & 1 == 0 {
-                        continue;
-                    }
-                    let time = Time::new(hour, minute, 0, 0).ok()?;
-                    let instant = zone.to_ambiguous_zoned(date.to_datetime(time)).compatible().ok()?.timestamp();
-                    if instant > after {
-                        return Some(Timestamp(instant.as_millisecond()));
-                    }
-                }
+            if self.is_on(date)
+                && let Some(found) = self.next_on(date, after, zone)
+            {
+                return Some(Timestamp(found.as_millisecond()));
             }
             date = date.checked_add(Span::new().days(1)).ok()?;
         }
         None
+    }
+
+    /// The first time of a day that lies after an instant.
+    fn next_on(&self, date: Date, after: Instant, zone: &TimeZone) -> Option<Instant> {
+        // No change of the clocks is longer.
+        let from = zone.to_datetime(after).checked_sub(Span::new().hours(3)).ok()?;
+        let mut earliest: Option<Instant> = None;
+        for (hour, minute) in (0..24i8).flat_map(|hour| (0..60i8).map(move |minute| (hour, minute))) {
+            if self.hours >> hour & 1 == 0 || self.minutes >> minute & 1 == 0 {
+                continue;
+            }
+            let time = date.to_datetime(Time::new(hour, minute, 0, 0).ok()?);
+            if time < from {
+                continue;
+            }
+            let ambiguous = zone.to_ambiguous_zoned(time);
+            let comes_twice = matches!(ambiguous.offset(), AmbiguousOffset::Fold { .. });
+            let again = (comes_twice && self.hourly).then(|| ambiguous.clone().later().ok()).flatten();
+            let times = [ambiguous.compatible().ok(), again];
+            let found = times.into_iter().flatten().map(|time| time.timestamp()).filter(|time| *time > after).min();
+            earliest = earliest.into_iter().chain(found).min();
+            // The second round of a time that comes twice begins after later times of the first.
+            if earliest.is_some() && !comes_twice {
+                break;
+            }
+        }
+        earliest
+    }
+}
+
+/// The keys `every`, and `at` (or how else it is called) with `timezone`; mistakes are recorded.
+pub fn read(section: &Section<'_>, at_key: &str) -> Option<Schedule> {
+    let (every, at) = (section.get::<Duration>("every"), section.get::<String>(at_key));
+    let zone = section.get::<String>("timezone");
+    // Times of a log are read in it, too.
+    if zone.is_some() && at.is_none() && section.node("log").is_none() {
+        section.error("timezone", format!("belongs to {at_key:?}"), format!("give {at_key}: a time such as \"02:00\", or remove it"));
+    }
+    match (every, at) {
+        (Some(_), Some(_)) => {
+            section.error(at_key, "stands beside \"every\"", "keep one of the two");
+            None
+        }
+        (Some(every), None) if every.is_zero() => {
+            section.error("every", "is zero", "give the time between two, such as 1d");
+            None
+        }
+        (Some(every), None) => Some(Schedule::Every(every)),
+        (None, Some(at)) => {
+            let cron = Cron::parse(&at);
+            if cron.is_none() {
+                let remedy = "give \"02:00\", \"Sun 04:00\" or five fields of cron such as \"0 2 * * *\"";
+                section.error(at_key, format!("{at:?} is no time"), remedy);
+            }
+            let zone = match zone.as_deref() {
+                None | Some("Local") => TimeZone::system(),
+                Some(name) => TimeZone::get(name).unwrap_or_else(|_| {
+                    let remedy = "give an IANA name such as Asia/Shanghai, UTC or Local";
+                    section.error("timezone", format!("{name:?} is not a time zone"), remedy);
+                    TimeZone::UTC
+                }),
+            };
+            Some(Schedule::At(cron?, zone))
+        }
+        (None, None) => None,
     }
 }
 
@@ -153,7 +225,7 @@ mod tests {
     fn after(cron: &str, zone: &str, last: &str) -> String {
         let zone = TimeZone::get(zone).expect(zone);
         let last = Timestamp(last.parse::<Instant>().expect(last).as_millisecond());
-        let next = Cron::parse(cron).expect(cron).next(last, &zone).expect("a time");
+        let next = Schedule::At(Cron::parse(cron).expect(cron), zone).next(last).expect("a time");
         Instant::from_millisecond(next.0).expect("a time").to_string()
     }
 
@@ -172,6 +244,13 @@ mod tests {
             ("30 2 * * *", "Europe/Berlin", "2026-03-28T02:00:00Z", "2026-03-29T01:30:00Z"),
             ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z"),
             ("30 2 * * *", "Europe/Berlin", "2026-10-25T00:40:00Z", "2026-10-26T01:30:00Z"),
+            // Every hour means the hour that comes twice twice.
+            ("*/30 * * * *", "Europe/Berlin", "2026-10-24T23:40:00Z", "2026-10-25T00:00:00Z"),
+            ("*/30 * * * *", "Europe/Berlin", "2026-10-25T00:10:00Z", "2026-10-25T00:30:00Z"),
+            ("*/30 * * * *", "Europe/Berlin", "2026-10-25T00:40:00Z", "2026-10-25T01:00:00Z"),
+            ("*/30 * * * *", "Europe/Berlin", "2026-10-25T01:40:00Z", "2026-10-25T02:00:00Z"),
+            ("0 * * * *", "Europe/Berlin", "2026-03-29T00:10:00Z", "2026-03-29T01:00:00Z"),
+            ("0 * * * *", "America/St_Johns", "2026-11-01T03:50:00Z", "2026-11-01T04:30:00Z"),
         ] {
             assert_eq!(after(cron, zone, last), next, "{cron} {zone} {last}");
         }
