@@ -23,6 +23,7 @@ pub const RULES: &[ShippedRules] = shipped!(
     "app_metrics",
     "backup",
     "container",
+    "directory",
     "host",
     "job",
     "json_api",

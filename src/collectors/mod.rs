@@ -15,6 +15,7 @@ macro_rules! metrics {
 mod access_log;
 mod backup;
 mod container;
+mod directory;
 mod host;
 pub mod job;
 mod json_api;
@@ -149,6 +150,7 @@ pub const COLLECTORS: &[CollectorKind] = &[
     access_log::KIND,
     backup::KIND,
     container::KIND,
+    directory::KIND,
     host::KIND,
     job::KIND,
     json_api::KIND,

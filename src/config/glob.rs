@@ -25,7 +25,7 @@ pub fn glob_at_most(pattern: &Path, limit: usize) -> Result<Vec<PathBuf>, BadPat
         found = match text {
             None => found.into_iter().map(|folder| folder.join(part)).collect(),
             Some(text) => {
-                let regex = to_regex(text).ok_or_else(|| BadPattern(pattern.display().to_string()))?;
+                let regex = file_name_pattern(text).ok_or_else(|| BadPattern(pattern.display().to_string()))?;
                 found.iter().flat_map(|folder| entries(folder, &regex)).take(limit).collect()
             }
         };
@@ -41,7 +41,8 @@ fn entries(folder: &Path, regex: &Regex) -> Vec<PathBuf> {
     entries.filter(|e| e.file_name().to_str().is_some_and(|name| regex.is_match(name))).map(|e| folder.join(e.file_name())).collect()
 }
 
-fn to_regex(pattern: &str) -> Option<Regex> {
+/// A pattern of one name as a regular expression; `None` when it has no meaning.
+pub fn file_name_pattern(pattern: &str) -> Option<Regex> {
     let mut out = String::from("(?s)^");
     let mut characters = pattern.chars();
     while let Some(character) = characters.next() {
@@ -85,9 +86,9 @@ mod tests {
             ("a*b*c", "aXbYbZc", true),
             ("a*b*c", "aXc", false),
         ] {
-            assert_eq!(to_regex(pattern).expect(pattern).is_match(name), fits, "{pattern} {name}");
+            assert_eq!(file_name_pattern(pattern).expect(pattern).is_match(name), fits, "{pattern} {name}");
         }
-        assert!(to_regex("[a").is_none() && to_regex("a\\").is_none());
+        assert!(file_name_pattern("[a").is_none() && file_name_pattern("a\\").is_none());
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod value;
 pub use document::{Document, Node, Position, ScalarStyle, Value};
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
-pub use glob::{BadPattern, glob, glob_at_most};
+pub use glob::{BadPattern, file_name_pattern, glob, glob_at_most};
 pub use redacted::{ENCODE, redacted, shown_url, sounds_secret, splits_its_password, to_yaml};
 pub use renewal::{Renewal, Stamp, stamp};
 pub use secret::{Secret, SecretSource};

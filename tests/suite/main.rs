@@ -10,6 +10,7 @@ mod collecting;
 mod collectors_access_log;
 mod collectors_backup;
 mod collectors_container;
+mod collectors_directory;
 mod collectors_host;
 mod collectors_job;
 mod collectors_json_api;

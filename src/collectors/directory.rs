@@ -1,0 +1,275 @@
+//! A folder: how large it is, how many files it holds, and how old the newest and the oldest are.
+//!
+//! It reads names, sizes and times alone, never contents; links are not followed and other file systems not entered. The walk runs on a thread
+//! of its own, seldom and with a bound on entries: a folder of millions of files costs no more than one of a hundred thousand, and a file
+//! system that hangs holds up this thread and nothing else.
+
+use std::collections::HashSet;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use regex::Regex;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::config::{ByteSize, Section, file_name_pattern};
+use crate::model::Batch;
+use crate::model::MetricKind::Gauge;
+
+use super::{CollectError, Collector, CollectorKind, Target};
+
+/// The collector `directory`.
+pub const KIND: CollectorKind = CollectorKind {
+    name: "directory",
+    about: "folders: size, number of files, age of the newest and the oldest",
+    metrics: &[METRICS],
+    build,
+};
+
+metrics! {
+    READABLE "directory_readable" Gauge "" &[], "1 when the folder could be looked through, 0 when not.", "getdents(2), lstat(2)";
+    SIZE "directory_size_bytes" Gauge "bytes" &[], "Sum of the sizes of its files, each counted once however many names it has.", "lstat(2) st_size";
+    USED "directory_used_bytes" Gauge "bytes" &[], "What they take on disk.", "lstat(2) st_blocks";
+    FILES "directory_files" Gauge "" &[], "Files in it, those of sub-folders included.", "getdents(2)";
+    FOLDERS "directory_folders" Gauge "" &[], "Sub-folders in it.", "getdents(2)";
+    NEWEST "directory_newest_timestamp_seconds" Gauge "seconds" &[], "When the newest file was last written, Unix time; absent when there is none.", "lstat(2) st_mtime";
+    OLDEST "directory_oldest_timestamp_seconds" Gauge "seconds" &[], "When the oldest file was last written, Unix time; absent when there is none.", "lstat(2) st_mtime";
+    UNREADABLE "directory_unreadable_entries" Gauge "" &[], "Entries that could not be looked at: their sizes are missing.", "nightbell";
+    TRUNCATED "directory_truncated" Gauge "" &[], "1 when there are more entries than max_entries: all numbers are too small.", "nightbell";
+    LOOKED "directory_last_look_timestamp_seconds" Gauge "seconds" &[], "When it was last looked through, Unix time.", "nightbell";
+    TOOK "directory_look_duration_seconds" Gauge "seconds" &[], "How long that took.", "nightbell";
+    SIZE_MAX "directory_size_max_bytes" Gauge "bytes" &[], "Size above which an alert fires (max_size).", "configuration";
+    AGE_MAX "directory_newest_max_age_seconds" Gauge "seconds" &[], "Age of the newest file above which an alert fires (max_age).", "configuration";
+}
+
+/// What the section says.
+struct Settings {
+    path: PathBuf,
+    /// Which names count; `None`: all.
+    pattern: Option<Regex>,
+    recursive: bool,
+    max_entries: usize,
+    /// Time between two looks.
+    every: Duration,
+    max_size: Option<u64>,
+    max_age: Option<Duration>,
+}
+
+impl Settings {
+    fn read(section: &Section<'_>) -> Self {
+        let path: PathBuf = section.require("path");
+        if !path.as_os_str().is_empty() && !path.is_absolute() {
+            section.error("path", format!("{:?} is not absolute", path.display()), "give a path that begins with /");
+        }
+        Settings {
+            path,
+            pattern: section.get::<String>("files").and_then(|text| {
+                let pattern = file_name_pattern(&text);
+                if pattern.is_none() {
+                    section.error("files", format!("{text:?} is not a pattern of file names"), "write *.log, dump-????.sql or [ab]*.csv");
+                }
+                pattern
+            }),
+            recursive: section.or("recursive", true),
+            max_entries: section.or("max_entries", 100_000),
+            every: section.or("every", Duration::from_secs(300)),
+            max_size: section.get::<ByteSize>("max_size").map(|size| size.0),
+            max_age: section.get("max_age"),
+        }
+    }
+}
+
+fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
+    let settings = Settings::read(section);
+    Box::new(Directory {
+        settings,
+        name: target.name.clone(),
+        timeout: target.timeout,
+        running: None,
+        last: None,
+        looked: None,
+        failing: None,
+    })
+}
+
+struct Directory {
+    settings: Settings,
+    name: String,
+    timeout: Duration,
+    running: Option<JoinHandle<io::Result<Found>>>,
+    /// What the last look found; forgotten when a look fails.
+    last: Option<Found>,
+    /// When the last look ended.
+    looked: Option<Instant>,
+    failing: Option<String>,
+}
+
+/// What a look found.
+#[derive(Clone, Debug, Default)]
+struct Found {
+    size: u64,
+    used: u64,
+    files: u64,
+    folders: u64,
+    newest: Option<f64>,
+    oldest: Option<f64>,
+    unreadable: u64,
+    truncated: bool,
+    at: f64,
+    took: Duration,
+}
+
+impl Collector for Directory {
+    fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
+        async move {
+            let result = self.look().await;
+            self.log(result.as_ref().err());
+            batch.push(&READABLE, &[], f64::from(u8::from(result.is_ok())));
+            for (desc, limit) in [
+                (&SIZE_MAX, self.settings.max_size.map(|bytes| bytes as f64)),
+                (&AGE_MAX, self.settings.max_age.map(|age| age.as_secs_f64())),
+            ] {
+                limit.into_iter().for_each(|limit| batch.push(desc, &[], limit));
+            }
+            if let Some(found) = &self.last {
+                found.show(batch);
+            }
+            result.map_err(|reason| CollectError::new(format!("{}: {reason}", self.settings.path.display())))
+        }
+        .boxed()
+    }
+
+    fn address(&self) -> String {
+        self.settings.path.display().to_string()
+    }
+}
+
+impl Directory {
+    /// Looks again where it is time to, and waits for a look that is under way.
+    async fn look(&mut self) -> Result<(), String> {
+        let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= self.settings.every);
+        if self.running.is_none() && !is_due {
+            return self.failing.clone().map_or(Ok(()), Err);
+        }
+        let running = self.running.get_or_insert_with(|| {
+            let (path, pattern) = (self.settings.path.clone(), self.settings.pattern.clone());
+            let (recursive, most) = (self.settings.recursive, self.settings.max_entries);
+            tokio::task::spawn_blocking(move || walk(&path, pattern.as_ref(), recursive, most))
+        });
+        let Ok(ended) = tokio::time::timeout(self.timeout.mul_f64(0.9), running).await else {
+            // A large folder takes longer than one collection the first time: what was found before is still shown.
+            return if self.last.is_some() { Ok(()) } else { Err("it has not been looked through yet".into()) };
+        };
+        (self.running, self.looked) = (None, Some(Instant::now()));
+        match ended {
+            Ok(Ok(found)) => {
+                self.last = Some(found);
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                self.last = None;
+                Err(error.to_string())
+            }
+            Err(_) => {
+                self.last = None;
+                Err("the look ended early".into())
+            }
+        }
+    }
+
+    /// One line in the log when it begins to fail, fails in another way, and works again.
+    fn log(&mut self, error: Option<&String>) {
+        match error {
+            Some(error) if self.failing.as_ref() != Some(error) => {
+                warn!(collector = "directory", target = %self.name, path = %self.settings.path.display(), %error, "The folder cannot be read.");
+            }
+            None if self.failing.is_some() => info!(collector = "directory", target = %self.name, "The folder can be read again."),
+            _ => {}
+        }
+        self.failing = error.cloned();
+    }
+}
+
+impl Found {
+    fn show(&self, batch: &mut Batch) {
+        let numbers = [
+            (&SIZE, self.size as f64),
+            (&USED, self.used as f64),
+            (&FILES, self.files as f64),
+            (&FOLDERS, self.folders as f64),
+            (&UNREADABLE, self.unreadable as f64),
+            (&TRUNCATED, f64::from(u8::from(self.truncated))),
+            (&LOOKED, self.at),
+            (&TOOK, self.took.as_secs_f64()),
+        ];
+        numbers.into_iter().for_each(|(desc, value)| batch.push(desc, &[], value));
+        for (desc, time) in [(&NEWEST, self.newest), (&OLDEST, self.oldest)] {
+            time.into_iter().for_each(|time| batch.push(desc, &[], time));
+        }
+    }
+
+    fn add(&mut self, metadata: &Metadata, seen: &mut HashSet<(u64, u64)>) {
+        self.files += 1;
+        let written = metadata.mtime() as f64 + metadata.mtime_nsec() as f64 / 1e9;
+        self.newest = Some(self.newest.map_or(written, |newest| newest.max(written)));
+        self.oldest = Some(self.oldest.map_or(written, |oldest| oldest.min(written)));
+        if metadata.nlink() < 2 || seen.insert((metadata.dev(), metadata.ino())) {
+            self.size += metadata.size();
+            // In units of 512 bytes, whatever the file system's blocks are.
+            self.used += metadata.blocks() * 512;
+        }
+    }
+}
+
+/// Looks through a folder. A file or sub-folder that vanishes meanwhile is no failure.
+fn walk(root: &Path, pattern: Option<&Regex>, recursive: bool, most: usize) -> io::Result<Found> {
+    let begun = Instant::now();
+    let device = fs::metadata(root)?.dev();
+    let (mut found, mut seen, mut entries) = (Found::default(), HashSet::new(), 0_usize);
+    let mut folders = vec![root.to_owned()];
+    'walk: while let Some(folder) = folders.pop() {
+        let list = match fs::read_dir(&folder) {
+            Ok(list) => list,
+            Err(error) if folder == root => return Err(error),
+            Err(error) => {
+                found.unreadable += u64::from(error.kind() != io::ErrorKind::NotFound);
+                continue;
+            }
+        };
+        for entry in list {
+            let Ok(entry) = entry else {
+                found.unreadable += 1;
+                break;
+            };
+            entries += 1;
+            if entries > most {
+                found.truncated = true;
+                break 'walk;
+            }
+            // Of a link itself, not of where it leads.
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                Err(error) => {
+                    found.unreadable += u64::from(error.kind() != io::ErrorKind::NotFound);
+                    continue;
+                }
+            };
+            if metadata.is_dir() {
+                found.folders += 1;
+                if recursive && metadata.dev() == device {
+                    folders.push(entry.path());
+                }
+            } else if metadata.is_file() && pattern.is_none_or(|pattern| pattern.is_match(&entry.file_name().to_string_lossy())) {
+                found.add(&metadata, &mut seen);
+            }
+        }
+    }
+    found.at = crate::model::Timestamp::now().seconds();
+    found.took = begun.elapsed();
+    Ok(found)
+}
