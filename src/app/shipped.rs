@@ -24,6 +24,7 @@ pub const RULES: &[ShippedRules] = shipped!(
     "backup",
     "container",
     "directory",
+    "file_integrity",
     "host",
     "job",
     "json_api",

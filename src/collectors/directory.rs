@@ -5,7 +5,7 @@
 //! system that hangs holds up this thread and nothing else.
 
 use std::collections::HashSet;
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use regex::Regex;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::config::{ByteSize, Section, file_name_pattern};
+use crate::config::{ByteSize, Section};
 use crate::model::Batch;
 use crate::model::MetricKind::Gauge;
 
+use super::walk::{Walked, Wanted, walk};
 use super::{CollectError, Collector, CollectorKind, Target};
 
 /// The collector `directory`.
@@ -50,10 +50,7 @@ metrics! {
 /// What the section says.
 struct Settings {
     path: PathBuf,
-    /// Which names count; `None`: all.
-    pattern: Option<Regex>,
-    recursive: bool,
-    max_entries: usize,
+    wanted: Wanted,
     /// Time between two looks.
     every: Duration,
     max_size: Option<u64>,
@@ -68,15 +65,7 @@ impl Settings {
         }
         Settings {
             path,
-            pattern: section.get::<String>("files").and_then(|text| {
-                let pattern = file_name_pattern(&text);
-                if pattern.is_none() {
-                    section.error("files", format!("{text:?} is not a pattern of file names"), "write *.log, dump-????.sql or [ab]*.csv");
-                }
-                pattern
-            }),
-            recursive: section.or("recursive", true),
-            max_entries: section.or("max_entries", 100_000),
+            wanted: Wanted::read(section, 100_000),
             every: section.or("every", Duration::from_secs(300)),
             max_size: section.get::<ByteSize>("max_size").map(|size| size.0),
             max_age: section.get("max_age"),
@@ -115,11 +104,9 @@ struct Found {
     size: u64,
     used: u64,
     files: u64,
-    folders: u64,
     newest: Option<f64>,
     oldest: Option<f64>,
-    unreadable: u64,
-    truncated: bool,
+    beside: Walked,
     at: f64,
     took: Duration,
 }
@@ -157,9 +144,8 @@ impl Directory {
             return self.failing.clone().map_or(Ok(()), Err);
         }
         let running = self.running.get_or_insert_with(|| {
-            let (path, pattern) = (self.settings.path.clone(), self.settings.pattern.clone());
-            let (recursive, most) = (self.settings.recursive, self.settings.max_entries);
-            tokio::task::spawn_blocking(move || walk(&path, pattern.as_ref(), recursive, most))
+            let (path, wanted) = (self.settings.path.clone(), self.settings.wanted.clone());
+            tokio::task::spawn_blocking(move || measure(&path, &wanted))
         });
         let Ok(ended) = tokio::time::timeout(self.timeout.mul_f64(0.9), running).await else {
             // A large folder takes longer than one collection the first time: what was found before is still shown.
@@ -201,9 +187,9 @@ impl Found {
             (&SIZE, self.size as f64),
             (&USED, self.used as f64),
             (&FILES, self.files as f64),
-            (&FOLDERS, self.folders as f64),
-            (&UNREADABLE, self.unreadable as f64),
-            (&TRUNCATED, f64::from(u8::from(self.truncated))),
+            (&FOLDERS, self.beside.folders as f64),
+            (&UNREADABLE, self.beside.unreadable as f64),
+            (&TRUNCATED, f64::from(u8::from(self.beside.is_truncated))),
             (&LOOKED, self.at),
             (&TOOK, self.took.as_secs_f64()),
         ];
@@ -226,49 +212,12 @@ impl Found {
     }
 }
 
-/// Looks through a folder. A file or sub-folder that vanishes meanwhile is no failure.
-fn walk(root: &Path, pattern: Option<&Regex>, recursive: bool, most: usize) -> io::Result<Found> {
+/// Looks through the folder once.
+fn measure(root: &Path, wanted: &Wanted) -> io::Result<Found> {
     let begun = Instant::now();
-    let device = fs::metadata(root)?.dev();
-    let (mut found, mut seen, mut entries) = (Found::default(), HashSet::new(), 0_usize);
-    let mut folders = vec![root.to_owned()];
-    'walk: while let Some(folder) = folders.pop() {
-        let list = match fs::read_dir(&folder) {
-            Ok(list) => list,
-            Err(error) if folder == root => return Err(error),
-            Err(error) => {
-                found.unreadable += u64::from(error.kind() != io::ErrorKind::NotFound);
-                continue;
-            }
-        };
-        for entry in list {
-            let Ok(entry) = entry else {
-                found.unreadable += 1;
-                break;
-            };
-            entries += 1;
-            if entries > most {
-                found.truncated = true;
-                break 'walk;
-            }
-            // Of a link itself, not of where it leads.
-            let metadata = match entry.metadata() {
-                Ok(metadata) => metadata,
-                Err(error) => {
-                    found.unreadable += u64::from(error.kind() != io::ErrorKind::NotFound);
-                    continue;
-                }
-            };
-            if metadata.is_dir() {
-                found.folders += 1;
-                if recursive && metadata.dev() == device {
-                    folders.push(entry.path());
-                }
-            } else if metadata.is_file() && pattern.is_none_or(|pattern| pattern.is_match(&entry.file_name().to_string_lossy())) {
-                found.add(&metadata, &mut seen);
-            }
-        }
-    }
+    let (mut found, mut seen) = (Found::default(), HashSet::new());
+    let beside = walk(root, wanted, |_, metadata| found.add(metadata, &mut seen))?;
+    found.beside = beside;
     found.at = crate::model::Timestamp::now().seconds();
     found.took = begun.elapsed();
     Ok(found)

@@ -16,6 +16,7 @@ mod access_log;
 mod backup;
 mod container;
 mod directory;
+mod file_integrity;
 mod host;
 pub mod job;
 mod json_api;
@@ -30,6 +31,7 @@ mod schedule;
 mod sql;
 mod sqlite;
 mod vector_store;
+mod walk;
 
 use std::time::Duration;
 
@@ -151,6 +153,7 @@ pub const COLLECTORS: &[CollectorKind] = &[
     backup::KIND,
     container::KIND,
     directory::KIND,
+    file_integrity::KIND,
     host::KIND,
     job::KIND,
     json_api::KIND,

@@ -11,6 +11,7 @@ mod collectors_access_log;
 mod collectors_backup;
 mod collectors_container;
 mod collectors_directory;
+mod collectors_file_integrity;
 mod collectors_host;
 mod collectors_job;
 mod collectors_json_api;
