@@ -158,61 +158,61 @@ const fn service(name: &'static str, case: &'static str, yaml: &'static str, bod
 }
 
 const SERVICES: &[Service] = &[
-    service("slack", "", "receiver: {api_url: '{url}/services/s3cr3t-T0KEN', channel: '#ops', timeout: 300ms}", "ok"),
-    service("webhook", "", "receiver: {url: '{url}/hook?key=s3cr3t-T0KEN', timeout: 300ms}", ""),
+    service("slack", "", "receiver: {api_url: '{url}/services/s3cr3t-T0KEN', channel: '#ops', timeout: 2s}", "ok"),
+    service("webhook", "", "receiver: {url: '{url}/hook?key=s3cr3t-T0KEN', timeout: 2s}", ""),
     service(
         "dingtalk",
         "",
-        "receiver: {url: '{url}/robot/send', access_token: s3cr3t-T0KEN, keyword: 值班, mentions: {critical: ['13800000000', zhang, all]}, timeout: 300ms, language: zh}",
+        "receiver: {url: '{url}/robot/send', access_token: s3cr3t-T0KEN, keyword: 值班, mentions: {critical: ['13800000000', zhang, all]}, timeout: 2s, language: zh}",
         r#"{"errcode":0,"errmsg":"ok"}"#,
     ),
     service(
         "wecom",
         "",
-        "receiver: {url: '{url}/cgi-bin/webhook/send', key: s3cr3t-T0KEN, mentions: {critical: [zhang]}, timeout: 300ms, language: zh}",
+        "receiver: {url: '{url}/cgi-bin/webhook/send', key: s3cr3t-T0KEN, mentions: {critical: [zhang]}, timeout: 2s, language: zh}",
         r#"{"errcode":0,"errmsg":"ok"}"#,
     ),
     service(
         "wecom",
         "text.",
-        "receiver: {url: '{url}/cgi-bin/webhook/send?key=s3cr3t-T0KEN', mentions: {critical: ['13800000000', zhang, all]}, timeout: 300ms}",
+        "receiver: {url: '{url}/cgi-bin/webhook/send?key=s3cr3t-T0KEN', mentions: {critical: ['13800000000', zhang, all]}, timeout: 2s}",
         r#"{"errcode":0,"errmsg":"ok"}"#,
     ),
     service(
         "feishu",
         "",
-        "receiver: {url: '{url}/open-apis/bot/v2/hook/s3cr3t-T0KEN', mentions: {critical: [ou_1, all]}, timeout: 300ms, language: zh}",
+        "receiver: {url: '{url}/open-apis/bot/v2/hook/s3cr3t-T0KEN', mentions: {critical: [ou_1, all]}, timeout: 2s, language: zh}",
         r#"{"code":0,"msg":"success","StatusCode":0}"#,
     ),
     service(
         "sms",
         "twilio.",
-        "receiver: {provider: twilio, api_url: '{url}', account_sid: AC1, auth_token: s3cr3t-T0KEN, from: '+15005550006', to: ['+8613800000000'], timeout: 300ms}",
+        "receiver: {provider: twilio, api_url: '{url}', account_sid: AC1, auth_token: s3cr3t-T0KEN, from: '+15005550006', to: ['+8613800000000'], timeout: 2s}",
         r#"{"sid":"SM1","status":"queued"}"#,
     ),
     service(
         "sms",
         "aliyun.",
-        "receiver: {provider: aliyun, api_url: '{url}', access_key_id: AK1, access_key_secret: s3cr3t-T0KEN, sign_name: 值班, template_code: SMS_1, to: '13800000000, 13900000000', timeout: 300ms, language: zh}",
+        "receiver: {provider: aliyun, api_url: '{url}', access_key_id: AK1, access_key_secret: s3cr3t-T0KEN, sign_name: 值班, template_code: SMS_1, to: '13800000000, 13900000000', timeout: 2s, language: zh}",
         r#"{"Code":"OK","Message":"OK","BizId":"1","RequestId":"2"}"#,
     ),
-    service("pagerduty", "", "receiver: {routing_key: s3cr3t-T0KEN, url: '{url}/v2/enqueue', timeout: 300ms}", r#"{"status":"success"}"#),
+    service("pagerduty", "", "receiver: {routing_key: s3cr3t-T0KEN, url: '{url}/v2/enqueue', timeout: 2s}", r#"{"status":"success"}"#),
     Service {
         always_retryable: true,
         ..service(
             "telegram",
             "",
-            "receiver: {bot_token: s3cr3t-T0KEN, chat_id: -100123, message_thread_id: 7, api_url: '{url}', timeout: 300ms}",
+            "receiver: {bot_token: s3cr3t-T0KEN, chat_id: -100123, message_thread_id: 7, api_url: '{url}', timeout: 2s}",
             r#"{"ok":true,"result":{}}"#,
         )
     },
-    service("discord", "", "receiver: {webhook_url: '{url}/api/webhooks/1/s3cr3t-T0KEN', username: bell, timeout: 300ms}", ""),
-    service("msteams", "", "receiver: {webhook_url: '{url}/webhook/s3cr3t-T0KEN', timeout: 300ms}", "1"),
-    service("msteamsv2", "", "receiver: {webhook_url: '{url}/workflows/s3cr3t-T0KEN', timeout: 300ms}", ""),
+    service("discord", "", "receiver: {webhook_url: '{url}/api/webhooks/1/s3cr3t-T0KEN', username: bell, timeout: 2s}", ""),
+    service("msteams", "", "receiver: {webhook_url: '{url}/webhook/s3cr3t-T0KEN', timeout: 2s}", "1"),
+    service("msteamsv2", "", "receiver: {webhook_url: '{url}/workflows/s3cr3t-T0KEN', timeout: 2s}", ""),
     service(
         "opsgenie",
         "",
-        "receiver: {api_key: s3cr3t-T0KEN, api_url: '{url}/', tags: 'db, disk', responders: [{name: dba, type: team}], priority: P1, timeout: 300ms}",
+        "receiver: {api_key: s3cr3t-T0KEN, api_url: '{url}/', tags: 'db, disk', responders: [{name: dba, type: team}], priority: P1, timeout: 2s}",
         r#"{"result":"Request will be processed"}"#,
     ),
 ];
