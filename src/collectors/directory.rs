@@ -13,13 +13,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::task::JoinHandle;
-use tracing::{info, warn};
 
 use crate::config::{ByteSize, Section};
 use crate::model::Batch;
 use crate::model::MetricKind::Gauge;
 
+use super::folder::{Folder, path_of};
 use super::walk::{Walked, Wanted, walk};
 use super::{CollectError, Collector, CollectorKind, Target};
 
@@ -47,55 +46,21 @@ metrics! {
     AGE_MAX "directory_newest_max_age_seconds" Gauge "seconds" &[], "Age of the newest file above which an alert fires (max_age).", "configuration";
 }
 
-/// What the section says.
-struct Settings {
-    path: PathBuf,
-    wanted: Wanted,
-    /// Time between two looks.
-    every: Duration,
-    max_size: Option<u64>,
-    max_age: Option<Duration>,
-}
-
-impl Settings {
-    fn read(section: &Section<'_>) -> Self {
-        let path: PathBuf = section.require("path");
-        if !path.as_os_str().is_empty() && !path.is_absolute() {
-            section.error("path", format!("{:?} is not absolute", path.display()), "give a path that begins with /");
-        }
-        Settings {
-            path,
-            wanted: Wanted::read(section, 100_000),
-            every: section.or("every", Duration::from_secs(300)),
-            max_size: section.get::<ByteSize>("max_size").map(|size| size.0),
-            max_age: section.get("max_age"),
-        }
-    }
-}
-
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
-    let settings = Settings::read(section);
+    let path = path_of(section);
+    let work = (path.clone(), Wanted::read(section, 100_000));
+    let every = section.or("every", Duration::from_secs(300));
     Box::new(Directory {
-        settings,
-        name: target.name.clone(),
-        timeout: target.timeout,
-        running: None,
-        last: None,
-        looked: None,
-        failing: None,
+        folder: Folder::new(KIND.name, target, path, every, work, |(path, wanted)| measure(path, wanted)),
+        max_size: section.get::<ByteSize>("max_size").map(|size| size.0),
+        max_age: section.get("max_age"),
     })
 }
 
 struct Directory {
-    settings: Settings,
-    name: String,
-    timeout: Duration,
-    running: Option<JoinHandle<io::Result<Found>>>,
-    /// What the last look found; forgotten when a look fails.
-    last: Option<Found>,
-    /// When the last look ended.
-    looked: Option<Instant>,
-    failing: Option<String>,
+    folder: Folder<(PathBuf, Wanted), Found>,
+    max_size: Option<u64>,
+    max_age: Option<Duration>,
 }
 
 /// What a look found.
@@ -113,71 +78,15 @@ struct Found {
 
 impl Collector for Directory {
     fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
-        async move {
-            let result = self.look().await;
-            self.log(result.as_ref().err());
-            batch.push(&READABLE, &[], f64::from(u8::from(result.is_ok())));
-            for (desc, limit) in [
-                (&SIZE_MAX, self.settings.max_size.map(|bytes| bytes as f64)),
-                (&AGE_MAX, self.settings.max_age.map(|age| age.as_secs_f64())),
-            ] {
-                limit.into_iter().for_each(|limit| batch.push(desc, &[], limit));
-            }
-            if let Some(found) = &self.last {
-                found.show(batch);
-            }
-            result.map_err(|reason| CollectError::new(format!("{}: {reason}", self.settings.path.display())))
+        let limits = [(&SIZE_MAX, self.max_size.map(|bytes| bytes as f64)), (&AGE_MAX, self.max_age.map(|age| age.as_secs_f64()))];
+        for (desc, limit) in limits {
+            limit.into_iter().for_each(|limit| batch.push(desc, &[], limit));
         }
-        .boxed()
+        self.folder.collect(&READABLE, batch, Found::show).boxed()
     }
 
     fn address(&self) -> String {
-        self.settings.path.display().to_string()
-    }
-}
-
-impl Directory {
-    /// Looks again where it is time to, and waits for a look that is under way.
-    async fn look(&mut self) -> Result<(), String> {
-        let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= self.settings.every);
-        if self.running.is_none() && !is_due {
-            return self.failing.clone().map_or(Ok(()), Err);
-        }
-        let running = self.running.get_or_insert_with(|| {
-            let (path, wanted) = (self.settings.path.clone(), self.settings.wanted.clone());
-            tokio::task::spawn_blocking(move || measure(&path, &wanted))
-        });
-        let Ok(ended) = tokio::time::timeout(self.timeout.mul_f64(0.9), running).await else {
-            // A large folder takes longer than one collection the first time: what was found before is still shown.
-            return if self.last.is_some() { Ok(()) } else { Err("it has not been looked through yet".into()) };
-        };
-        (self.running, self.looked) = (None, Some(Instant::now()));
-        match ended {
-            Ok(Ok(found)) => {
-                self.last = Some(found);
-                Ok(())
-            }
-            Ok(Err(error)) => {
-                self.last = None;
-                Err(error.to_string())
-            }
-            Err(_) => {
-                self.last = None;
-                Err("the look ended early".into())
-            }
-        }
-    }
-
-    /// One line in the log when it begins to fail, fails in another way, and works again.
-    fn log(&mut self, error: Option<&String>) {
-        match error {
-            Some(error) if self.failing.as_ref() != Some(error) => {
-                warn!(collector = "directory", target = %self.name, path = %self.settings.path.display(), %error, "The folder cannot be read.");
-            }
-            None if self.failing.is_some() => info!(collector = "directory", target = %self.name, "The folder can be read again."),
-            _ => {}
-        }
-        self.failing = error.cloned();
+        self.folder.address()
     }
 }
 

@@ -8,19 +8,18 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokio::task::JoinHandle;
-use tracing::{info, warn};
 
 use crate::config::{ByteSize, Section};
 use crate::model::MetricKind::{Counter, Gauge};
 use crate::model::{Batch, Note};
 
+use super::folder::{Folder, path_of};
 use super::walk::{Walked, Wanted, walk};
 use super::{CollectError, Collector, CollectorKind, Memory, Target};
 
@@ -52,11 +51,9 @@ const NAMED: usize = 5;
 const PIECE: usize = 256 << 10;
 
 /// What the section says.
-#[derive(Clone)]
 struct Settings {
     path: PathBuf,
     wanted: Wanted,
-    every: Duration,
     /// Bytes that are read in a second at most.
     rate: u64,
     accept_file: Option<PathBuf>,
@@ -64,14 +61,9 @@ struct Settings {
 
 impl Settings {
     fn read(section: &Section<'_>) -> Self {
-        let path: PathBuf = section.require("path");
-        if !path.as_os_str().is_empty() && !path.is_absolute() {
-            section.error("path", format!("{:?} is not absolute", path.display()), "give a path that begins with /");
-        }
         Settings {
-            path,
+            path: path_of(section),
             wanted: Wanted::read(section, 20_000),
-            every: section.or("every", Duration::from_secs(300)),
             rate: section.or("read_rate", ByteSize(20 << 20)).0.max(1),
             accept_file: section.get("accept_file"),
         }
@@ -115,6 +107,7 @@ struct Kept {
 
 /// The thread's part: what it knows, and what it has read.
 struct Work {
+    settings: Settings,
     memory: Memory,
     kept: Option<Kept>,
     saved: bool,
@@ -137,120 +130,46 @@ struct Found {
 }
 
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
-    let work = Work { memory: target.memory.clone(), kept: None, saved: true, read: 0 };
-    Box::new(Integrity {
-        settings: Settings::read(section),
-        name: target.name.clone(),
-        timeout: target.timeout,
-        work: Some(work),
-        running: None,
-        last: None,
-        looked: None,
-        failing: None,
-    })
+    let settings = Settings::read(section);
+    let (path, every) = (settings.path.clone(), section.or("every", Duration::from_secs(300)));
+    let work = Work { settings, memory: target.memory.clone(), kept: None, saved: true, read: 0 };
+    // The first look reads every file.
+    Box::new(Integrity(Folder::new(KIND.name, target, path, every, work, Work::look).with_slow_first_look()))
 }
 
-struct Integrity {
-    settings: Settings,
-    name: String,
-    timeout: Duration,
-    work: Option<Work>,
-    running: Option<JoinHandle<(Work, io::Result<Found>)>>,
-    last: Option<Found>,
-    looked: Option<Instant>,
-    failing: Option<String>,
-}
+struct Integrity(Folder<Work, Found>);
 
 impl Collector for Integrity {
     fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
-        async move {
-            let result = self.look().await;
-            self.log(result.as_ref().err());
-            batch.push(&READABLE, &[], f64::from(u8::from(result.is_ok())));
-            if let Some(found) = &self.last {
-                found.show(batch);
-            }
-            result.map_err(|reason| CollectError::new(format!("{}: {reason}", self.settings.path.display())))
-        }
-        .boxed()
+        self.0.collect(&READABLE, batch, Found::show).boxed()
     }
 
     fn address(&self) -> String {
-        self.settings.path.display().to_string()
-    }
-}
-
-impl Integrity {
-    /// Looks again where it is time to, and waits for a look that is under way.
-    async fn look(&mut self) -> Result<(), String> {
-        let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= self.settings.every);
-        if self.running.is_none() && !is_due {
-            return self.failing.clone().map_or(Ok(()), Err);
-        }
-        if self.running.is_none() {
-            let Some(mut work) = self.work.take() else { return Err("the look ended early".into()) };
-            let settings = self.settings.clone();
-            self.running = Some(tokio::task::spawn_blocking(move || {
-                let found = work.look(&settings);
-                (work, found)
-            }));
-        }
-        let Some(running) = &mut self.running else { return Ok(()) };
-        let Ok(ended) = tokio::time::timeout(self.timeout.mul_f64(0.9), running).await else {
-            // Reading everything for the first time takes a while.
-            return if self.last.is_some() || self.looked.is_none() { Ok(()) } else { Err("the folder does not answer".into()) };
-        };
-        (self.running, self.looked) = (None, Some(Instant::now()));
-        let Ok((work, found)) = ended else {
-            self.last = None;
-            return Err("the look ended early".into());
-        };
-        self.work = Some(work);
-        match found {
-            Ok(found) => {
-                self.last = Some(found);
-                Ok(())
-            }
-            Err(error) => {
-                self.last = None;
-                Err(error.to_string())
-            }
-        }
-    }
-
-    /// One line in the log when it begins to fail, fails in another way, and works again.
-    fn log(&mut self, error: Option<&String>) {
-        match error {
-            Some(error) if self.failing.as_ref() != Some(error) => {
-                warn!(collector = "file_integrity", target = %self.name, path = %self.settings.path.display(), %error, "The folder cannot be read.");
-            }
-            None if self.failing.is_some() => info!(collector = "file_integrity", target = %self.name, "The folder can be read again."),
-            _ => {}
-        }
-        self.failing = error.cloned();
+        self.0.address()
     }
 }
 
 impl Work {
     /// Compares the folder with the accepted state.
-    fn look(&mut self, settings: &Settings) -> io::Result<Found> {
+    fn look(&mut self) -> io::Result<Found> {
         let mut kept = self.kept.take().unwrap_or_else(|| {
             let text = self.memory.load();
             text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
         });
-        let found = self.compare(settings, &mut kept);
+        let found = self.compare(&mut kept);
         self.kept = Some(kept);
         found
     }
 
-    fn compare(&mut self, settings: &Settings, kept: &mut Kept) -> io::Result<Found> {
+    fn compare(&mut self, kept: &mut Kept) -> io::Result<Found> {
         let mut files = Vec::new();
-        let beside = walk(&settings.path, &settings.wanted, |path, metadata| files.push((path.to_owned(), Version::of(metadata))))?;
+        let beside =
+            walk(&self.settings.path, &self.settings.wanted, |path, metadata| files.push((path.to_owned(), Version::of(metadata))))?;
         let (mut now, mut unreadable) = (BTreeMap::new(), beside.unreadable);
         for (path, version) in files {
-            let name = path.strip_prefix(&settings.path).unwrap_or(&path).to_string_lossy().into_owned();
+            let name = path.strip_prefix(&self.settings.path).unwrap_or(&path).to_string_lossy().into_owned();
             let known = kept.now.get(&name).filter(|(known, _)| *known == version);
-            match known.map_or_else(|| self.checksum(&path, version, settings.rate), |(_, checksum)| Ok(Some(checksum.clone()))) {
+            match known.map_or_else(|| self.checksum(&path, version), |(_, checksum)| Ok(Some(checksum.clone()))) {
                 Ok(Some(checksum)) => drop(now.insert(name, (version, checksum))),
                 // Somebody writes to it: the next look will see what it has become.
                 Ok(None) => now.extend(kept.now.remove_entry(&name)),
@@ -263,7 +182,7 @@ impl Work {
         }
         // Whatever time it now has: clocks differ, and are set.
         let announced =
-            settings.accept_file.as_deref().and_then(|file| file.metadata().ok()).map(|metadata| Version::of(&metadata).written);
+            self.settings.accept_file.as_deref().and_then(|file| file.metadata().ok()).map(|metadata| Version::of(&metadata).written);
         let is_accepted = kept.accepted_at.is_none() || (announced.is_some() && announced != kept.announced);
         let at = crate::model::Timestamp::now().seconds();
         if is_accepted {
@@ -291,7 +210,7 @@ impl Work {
     }
 
     /// The checksum of a file; `None` when it is another version by the end.
-    fn checksum(&mut self, path: &Path, version: Version, rate: u64) -> io::Result<Option<String>> {
+    fn checksum(&mut self, path: &Path, version: Version) -> io::Result<Option<String>> {
         let (mut file, mut hash, mut piece) = (File::open(path)?, Sha256::new(), vec![0; PIECE]);
         loop {
             let count = file.read(&mut piece)?;
@@ -301,7 +220,7 @@ impl Work {
             self.read += count as u64;
             hash.update(&piece[..count]);
             if count == PIECE {
-                std::thread::sleep(Duration::from_secs_f64(count as f64 / rate as f64));
+                std::thread::sleep(Duration::from_secs_f64(count as f64 / self.settings.rate as f64));
             }
         }
         let is_same = Version::of(&file.metadata()?) == version;

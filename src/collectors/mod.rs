@@ -17,6 +17,7 @@ mod backup;
 mod container;
 mod directory;
 mod file_integrity;
+mod folder;
 mod host;
 pub mod job;
 mod json_api;
