@@ -1,4 +1,4 @@
-//! The program: reads the command line, runs it, and is the one position that ends the process.
+//! The program: reads the command line, runs it, and is the only module that ends the process.
 
 use std::process::ExitCode;
 

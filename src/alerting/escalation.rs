@@ -10,6 +10,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use crate::config::Section;
+use crate::model::text::hex;
 use crate::model::{Alert, Timestamp};
 use crate::state::EscalationRow;
 
@@ -159,7 +160,7 @@ impl Signer {
     fn token(&self, purpose: &str, of: &[String]) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).expect("HMAC takes keys of any length");
         mac.update(format!("{purpose}\0{}", of.join("\0")).as_bytes());
-        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&mac.finalize().into_bytes())
     }
 }
 
@@ -168,5 +169,5 @@ pub fn fresh_key() -> String {
     use std::io::Read as _;
     let mut bytes = [0u8; 32];
     let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    if read.is_ok() { bytes.iter().map(|byte| format!("{byte:02x}")).collect() } else { String::new() }
+    if read.is_ok() { hex(&bytes) } else { String::new() }
 }

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::config::Integration;
 use super::dedup::NotifyReason;
+use crate::model::text::hex;
 use crate::model::{Alert, Labels, Timestamp};
 use crate::notify::{AlertStatus, Notification, NotifiedAlert};
 
@@ -163,5 +164,5 @@ fn delivery_id(integration: &str, group_key: &str, now: Timestamp) -> String {
 pub(super) fn derived_id(role: &str, of: &[impl AsRef<str>]) -> String {
     let names: String = of.iter().map(|name| format!("\0{}", name.as_ref())).collect();
     let digest = Sha256::digest(format!("{role}{names}"));
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest[..16])
 }

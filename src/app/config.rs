@@ -349,12 +349,12 @@ fn with_environment(mut document: Document, environment: &Environment) -> Result
     }
     let found = Document::parse("environment", &format!("collectors:\n{}", targets.yaml))?.root;
     let Some((_, Value::Map(kinds))) = found.get("collectors").map(|n| (n.position, n.value.clone())) else { return Ok(document) };
-    let place = document.root.clone_place();
+    let empty = document.root.empty_at_same_position();
     if let Value::Map(entries) = &mut document.root.value {
         match entries.iter_mut().find(|(key, _, _)| key == "collectors") {
             Some((_, _, node)) => merge(node, kinds),
             None => {
-                let node = Node { value: Value::Map(kinds), ..place };
+                let node = Node { value: Value::Map(kinds), ..empty };
                 entries.push(("collectors".into(), node.position, node));
             }
         }
@@ -377,7 +377,7 @@ fn merge(collectors: &mut Node, kinds: Vec<(String, crate::config::Position, Nod
                     Value::List(items) => items.extend(more),
                     _ => {
                         let one = std::mem::replace(&mut present.value, Value::List(Vec::new()));
-                        let first = Node { value: one, ..present.clone_place() };
+                        let first = Node { value: one, ..present.empty_at_same_position() };
                         present.value = Value::List(std::iter::once(first).chain(more).collect());
                     }
                 }

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::{ByteSize, Section};
 use crate::model::MetricKind::{Counter, Gauge};
+use crate::model::text::hex;
 use crate::model::{Batch, Note};
 
 use super::folder::{Folder, path_of};
@@ -224,8 +225,7 @@ impl Work {
             }
         }
         let is_same = Version::of(&file.metadata()?) == version;
-        let text = || hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(is_same.then(text))
+        Ok(is_same.then(|| hex(&hash.finalize())))
     }
 }
 

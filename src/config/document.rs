@@ -1,6 +1,6 @@
-//! A YAML file as a tree whose nodes know their place.
+//! A YAML file as a tree whose nodes know their position.
 //!
-//! The events come from granit-parser, the parser below serde_yaml (serde-saphyr), because serde keeps neither the place of a key nor
+//! The events come from granit-parser, the parser below serde_yaml (serde-saphyr), because serde keeps neither the position of a key nor
 //! the text of a plain scalar. Anchors, aliases and `<<` merges are resolved here; repeated keys are errors; the number of nodes is
 //! bounded, so that a file of aliases to aliases cannot exhaust memory.
 
@@ -73,7 +73,7 @@ pub enum Value {
     },
     /// A sequence.
     List(Vec<Node>),
-    /// A mapping in file order; each key with its own place.
+    /// A mapping in file order; each key with its own position.
     Map(Vec<(String, Position, Node)>),
 }
 
@@ -83,8 +83,8 @@ impl Node {
         matches!(&self.value, Value::Scalar { text, style: ScalarStyle::Plain } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
-    /// An empty mapping at the same place, to build a node from.
-    pub fn clone_place(&self) -> Node {
+    /// An empty mapping at the same position, to build a node from.
+    pub fn empty_at_same_position(&self) -> Node {
         Node { position: self.position, offset: self.offset, value: Value::Map(Vec::new()) }
     }
 
@@ -201,7 +201,7 @@ impl Indented {
         Cow::Owned(padded)
     }
 
-    /// Gives the nodes their places in the text as it is. None begins on a line that was indented.
+    /// Gives the nodes their positions in the text as it is. None begins on a line that was indented.
     fn undo(&self, node: &mut Node) {
         if self.lines.is_empty() {
             return;
@@ -286,7 +286,7 @@ impl<'a> Composer<'a> {
     }
 
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, ConfigError> {
-        let (mut position, mut offset) = (place(&span), span.start.byte_offset().unwrap_or(0));
+        let (mut position, mut offset) = (start_of(&span), span.start.byte_offset().unwrap_or(0));
         if let Event::Scalar(_, granit_parser::ScalarStyle::Literal | granit_parser::ScalarStyle::Folded, ..) = &event {
             (position, offset) = block_header(self.source, offset).unwrap_or((position, offset));
         }
@@ -389,11 +389,11 @@ impl<'a> Composer<'a> {
     }
 }
 
-fn place(span: &Span) -> Position {
+fn start_of(span: &Span) -> Position {
     Position { line: span.start.line() as u32, column: span.start.col() as u32 + 1 }
 }
 
-/// The place of the `|` or `>` of the block scalar whose text begins at `content`: the parser reports only the latter.
+/// The position of the `|` or `>` of the block scalar whose text begins at `content`: the parser reports only the latter.
 fn block_header(source: &str, content: usize) -> Option<(Position, usize)> {
     let before = source.get(..content)?;
     let line_start = before.rfind('\n').map_or(0, |n| n + 1);
@@ -460,7 +460,7 @@ mod tests {
         assert!(Document::parse("t.yml", "a: [1\nb: 2").expect_err("open").position.is_some());
     }
 
-    /// As go-yaml reads it, in both kinds of quotes and at any depth; what follows keeps its place.
+    /// As go-yaml reads it, in both kinds of quotes and at any depth; what follows keeps its position.
     #[test]
     fn a_quoted_text_may_go_on_without_being_indented_deeper() {
         let text = "a:\n  - expr: 'up{\n  job=\"x\"\n\nand\n  } == 0'\n    b: \"x\n    y\\n\n y\"\nc: d\n";

@@ -66,13 +66,13 @@ impl<'a> Loader<'a> {
         *self.given.borrow_mut() = given;
     }
 
-    /// `value` if no mistake was recorded, else all mistakes in the order of their places.
+    /// `value` if no mistake was recorded, else all mistakes in the order of their positions.
     pub fn finish<T>(self, value: T) -> Result<T, ConfigErrors> {
         let errors = self.into_errors();
         if errors.0.is_empty() { Ok(value) } else { Err(errors) }
     }
 
-    /// The mistakes in the order of their places, for a caller that looks for more of them elsewhere.
+    /// The mistakes in the order of their positions, for a caller that looks for more of them elsewhere.
     pub fn into_errors(self) -> ConfigErrors {
         let mut errors = self.errors.into_inner();
         errors.sort_by_key(|e| e.position);
@@ -310,7 +310,7 @@ impl<'a> Section<'a> {
         self.error_at(self.position(key), key, problem.into(), remedy.into());
     }
 
-    /// Records a mistake at a place of its own; `key` is relative to this section, `""` for the section itself.
+    /// Records a mistake at a position of its own; `key` is relative to this section, `""` for the section itself.
     pub fn error_at(&self, position: Position, key: &str, problem: String, remedy: String) {
         self.record(position, key, problem, remedy, false);
     }
@@ -329,7 +329,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// What was noted in the whole file so far, in the order of the places.
+    /// What was noted in the whole file so far, in the order of the positions.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.loader.notes.borrow().clone();
         notes.sort_by_key(|note| note.position);

@@ -204,7 +204,7 @@ impl From<HttpError> for Refusal {
 }
 
 impl Refusal {
-    /// Another attempt may help whatever the status: a token's server is not the position that the request is for.
+    /// Another attempt may help whatever the status: a token's server is not the server that the request is for.
     fn error(self) -> HttpError {
         let text = match self {
             Refusal::Status(status) => format!("oauth2: token_url answered {status}"),

@@ -242,7 +242,7 @@ impl LabelSets {
         }
         match kept.entry(grouping.clone()) {
             Entry::Occupied(other) => Arc::clone(other.get()),
-            Entry::Vacant(position) => Arc::clone(position.insert(groups)),
+            Entry::Vacant(entry) => Arc::clone(entry.insert(groups)),
         }
     }
 
@@ -253,7 +253,7 @@ impl LabelSets {
         }
         let table = Arc::new(make());
         let tables = &mut self.tables().with;
-        // The weak reference keeps the position of the other list: no later one can be mistaken for it.
+        // The weak reference keeps the memory of the other list from being used again: no later list can be mistaken for it.
         tables.retain(|with| with.other.0.strong_count() > 0);
         if tables.len() >= MOST_TABLES {
             tables.clear();

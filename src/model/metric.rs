@@ -1,4 +1,4 @@
-//! What a metric is: the one position where its name, unit, help and source are written.
+//! What a metric is: the one file where its name, unit, help and source are written.
 
 /// The type of a metric family, as the exposition formats know it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]

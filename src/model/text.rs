@@ -14,6 +14,11 @@ pub fn is_legacy_label_name(name: &str) -> bool {
     is_legacy_metric_name(name) && !name.contains(':')
 }
 
+/// Bytes in hexadecimal, in lower case.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// `text` as a Go double-quoted string literal (`strconv.Quote`).
 pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
@@ -39,7 +44,7 @@ pub fn quote(text: &str) -> String {
     out
 }
 
-/// Whether a terminal acts on a character, or shows others instead of it, instead of showing it: control characters, line separators, and what
+/// Whether a terminal acts on a character, or shows something else in place of it: control characters, line separators, and what
 /// turns the direction of text (<https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>) or hides in it.
 pub fn is_active(c: char) -> bool {
     c.is_control()

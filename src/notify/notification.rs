@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::model::evidence::Clue;
+use crate::model::text::hex;
 
 /// Whether an alert, or a whole notification, is about trouble or its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -120,7 +121,7 @@ impl Notification {
 
     /// SHA-256 of the group key in hexadecimal: Alertmanager's `dedup_key` and `alias`.
     pub fn group_key_hash(&self) -> String {
-        Sha256::digest(self.group_key.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+        hex(&Sha256::digest(self.group_key.as_bytes()))
     }
 
     /// The notification with its first `max` alerts only (0: all), everything that is derived from the alerts derived anew (SEMANTICS 179).

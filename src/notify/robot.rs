@@ -159,7 +159,7 @@ impl Bucket {
         self.most.saturating_sub(sent.iter().filter(|at| now.duration_since(**at) < self.within).count())
     }
 
-    /// Takes one message's service.
+    /// Takes room for one message.
     pub(super) fn take(&self, now: Instant) -> Result<(), NotifyError> {
         let mut sent = self.sent.lock();
         while sent.front().is_some_and(|first| now.duration_since(*first) >= self.within) {

@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::config::Section;
 use crate::http::Request;
+use crate::model::text::hex;
 
 use super::endpoint::Endpoint;
 use super::error::{NotifyError, Reason};
@@ -95,7 +96,7 @@ impl WeCom {
         if self.bucket.ready(now) <= FOR_TEXTS || self.bucket.take(now).is_err() {
             return Ok(());
         }
-        let md5: String = Md5::digest(png).iter().map(|byte| format!("{byte:02x}")).collect();
+        let md5 = hex(&Md5::digest(png));
         let body = json!({"msgtype": "image", "image": {"base64": BASE64_STANDARD.encode(png), "md5": md5}});
         CODES.check(self.endpoint.send(Request::post_json(url, &body, self.endpoint.timeout())).await?)
     }

@@ -191,7 +191,7 @@ impl Frame {
         let mut position = vec![0; self.rows.len()];
         let mut kept: Vec<u32> = Vec::new();
         for (row, &first) in owner.iter().enumerate() {
-            // In position: a series never moves up.
+            // In place: a series never moves up.
             let (before, rest) = self.values.split_at_mut(row * steps);
             if first == row {
                 position[row] = kept.len();

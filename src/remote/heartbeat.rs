@@ -27,7 +27,7 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Reads the block; the URL names who we are to the position, so it may be a `url_file` and is never shown.
+    /// Reads the block; the URL identifies us to the service, so it may be a `url_file` and is never shown.
     pub fn read(section: &Section<'_>) -> Option<Self> {
         let interval = section.or("interval", Duration::from_secs(60));
         if interval < Duration::from_secs(1) {

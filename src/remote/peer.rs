@@ -24,6 +24,7 @@ use url::Url;
 
 use crate::config::{Secret, Section};
 use crate::http::{Client, Request};
+use crate::model::text::hex;
 use crate::model::time::millis;
 use crate::model::{Timestamp, clock};
 use crate::telemetry::Telemetry;
@@ -137,7 +138,7 @@ fn signature(secret: &Secret, from: &str, to: &str, at_ms: i64) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().trim().as_bytes()).expect("HMAC takes keys of any length");
     // The lengths keep names apart, whatever they hold.
     mac.update(format!("nightbell-heartbeat\0{}\0{from}\0{}\0{to}\0{at_ms}", from.len(), to.len()).as_bytes());
-    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&mac.finalize().into_bytes())
 }
 
 /// Why a heartbeat is refused.

@@ -124,7 +124,7 @@ impl<K: Hash + Eq, V> Cache<K, V> {
         }
     }
 
-    /// Adds an entry, or replaces it instead of it; returns its index.
+    /// Adds an entry, or replaces the one with its key; returns its index.
     pub(super) fn put(&mut self, key: K, mut entry: Entry<V>) -> usize {
         if let Some((index, old)) = self.find(&key) {
             (entry.seen, entry.follower) = (old.seen, old.follower);

@@ -352,7 +352,7 @@ async fn a_busy_server_is_up_and_its_parts_are_lost() {
 async fn a_refusal_keeps_the_servers_reason() {
     let redis = Redis::start(&["--maxclients", "1"]);
     let mut held = std::net::TcpStream::connect(("127.0.0.1", redis.port)).expect("connected");
-    held.write_all(b"PING\r\n").and_then(|()| held.read_exact(&mut [0; 7])).expect("the one place is taken");
+    held.write_all(b"PING\r\n").and_then(|()| held.read_exact(&mut [0; 7])).expect("the one address is taken");
     let protected =
         fake(|mut stream| drop(stream.write_all(b"-DENIED Redis is running in protected mode because no password is set.\r\n")));
     for (port, wanted) in [(redis.port, "max number of clients reached"), (protected, "DENIED Redis is running in protected mode")] {

@@ -8,6 +8,8 @@ use x509_parser::oid_registry::{OidEntry, OidRegistry};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Name;
 
+use crate::model::text::hex;
+
 /// The certificates of a server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chain {
@@ -54,10 +56,6 @@ impl Chain {
 fn serial(bytes: &[u8]) -> String {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     hex(&bytes[zeros..])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// A name as RFC 2253 writes it: `CN=example.org,O=Example`.

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::model::text::hex;
+
 /// Most records of one answer that are read.
 const MAX_RECORDS: usize = 4096;
 /// Most jumps within one name; each must lead backwards, so this only bounds the work.
@@ -314,10 +316,6 @@ fn push_escaped(text: &mut String, byte: u8, special: &[u8]) {
         // A string takes every text.
         byte => drop(write!(text, "\\{byte:03}")),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

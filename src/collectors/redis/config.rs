@@ -9,7 +9,7 @@ use crate::http::TlsConfig;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where the server listens.
-    pub place: Place,
+    pub address: Address,
     /// The ACL user; `None` for the default one.
     pub user: Option<String>,
     /// Its password.
@@ -34,7 +34,7 @@ pub struct Config {
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Address {
     /// Host and port.
     Tcp(String, u16),
     /// Path of a socket.
@@ -92,9 +92,9 @@ impl Config {
 
     /// `redis://host:port`, for people.
     pub fn address(&self) -> String {
-        match &self.place {
-            Place::Tcp(host, port) => format!("{}://{host}:{port}", if self.tls.is_some() { "rediss" } else { "redis" }),
-            Place::Unix(path) => format!("unix://{path}"),
+        match &self.address {
+            Address::Tcp(host, port) => format!("{}://{host}:{port}", if self.tls.is_some() { "rediss" } else { "redis" }),
+            Address::Unix(path) => format!("unix://{path}"),
         }
     }
 }
@@ -125,17 +125,17 @@ fn watch(entry: &str, database: u32) -> (u32, String) {
 fn parse_url(text: &str) -> Option<Config> {
     let url = Url::parse(text.trim()).ok()?;
     let tls = matches!(url.scheme(), "rediss" | "valkeys");
-    let place = match url.scheme() {
+    let address = match url.scheme() {
         "redis" | "rediss" | "valkey" | "valkeys" => {
-            Place::Tcp(url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port().unwrap_or(6379))
+            Address::Tcp(url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port().unwrap_or(6379))
         }
-        "unix" | "redis+unix" | "valkey+unix" => Place::Unix(url.path().to_owned()),
+        "unix" | "redis+unix" | "valkey+unix" => Address::Unix(url.path().to_owned()),
         _ => return None,
     };
     let in_path = url.path().trim_matches('/');
-    let database = match (&place, url.query_pairs().find(|(name, _)| name == "db")) {
+    let database = match (&address, url.query_pairs().find(|(name, _)| name == "db")) {
         (_, Some((_, number))) => number.parse().ok()?,
-        (Place::Tcp(..), None) if !in_path.is_empty() => in_path.parse().ok()?,
+        (Address::Tcp(..), None) if !in_path.is_empty() => in_path.parse().ok()?,
         _ => 0,
     };
     // Where a URL with a path to a socket has no room for a login, redis-py and the crate redis take it from the query.
@@ -144,7 +144,7 @@ fn parse_url(text: &str) -> Option<Config> {
     // redis-py's way to say that any certificate will do.
     let unverified = url.query_pairs().any(|(name, value)| name == "ssl_cert_reqs" && value.to_ascii_lowercase().ends_with("none"));
     Some(Config {
-        place,
+        address,
         user: Some(user).filter(|u| !u.is_empty()).or_else(|| asked(["username", "user"])),
         password: Secret::new(Some(password).filter(|p| !p.is_empty()).or_else(|| asked(["password", "pass"])).unwrap_or_default()),
         database,
@@ -186,15 +186,15 @@ mod tests {
     #[test]
     fn urls_name_place_user_and_database() {
         let config = parse_url("redis://app:p%40ss@cache:7000/2").expect("valid");
-        assert_eq!((config.place.clone(), config.user.as_deref(), config.database), (Place::Tcp("cache".into(), 7000), Some("app"), 2));
+        assert_eq!((config.address.clone(), config.user.as_deref(), config.database), (Address::Tcp("cache".into(), 7000), Some("app"), 2));
         assert_eq!(config.password.expose(), "p@ss");
         assert_eq!(config.address(), "redis://cache:7000");
         let config = parse_url("rediss://:x@[::1]").expect("valid");
         assert!(config.tls.is_some() && config.user.is_none());
-        assert_eq!(config.place, Place::Tcp("::1".into(), 6379));
+        assert_eq!(config.address, Address::Tcp("::1".into(), 6379));
         assert_eq!(
-            parse_url("unix:///run/redis.sock?db=3").map(|c| (c.place, c.database)),
-            Some((Place::Unix("/run/redis.sock".into()), 3))
+            parse_url("unix:///run/redis.sock?db=3").map(|c| (c.address, c.database)),
+            Some((Address::Unix("/run/redis.sock".into()), 3))
         );
         let config = parse_url("unix:///run/redis.sock?username=app&password=p%40ss").expect("valid");
         assert_eq!((config.user.as_deref(), config.password.expose()), (Some("app"), "p@ss"));

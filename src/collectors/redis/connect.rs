@@ -13,17 +13,17 @@ use tokio_rustls::TlsConnector;
 use crate::net::connect;
 
 use super::client::{Connection, Reply, Stream};
-use super::config::{Config, Place};
+use super::config::{Address, Config};
 
 /// What the collector's connection is called in the server's list of clients.
 pub const CLIENT_NAME: &str = "nightbell";
 
 /// Connects and logs in.
 pub async fn open(config: &Config, tls: Option<&Arc<ClientConfig>>) -> io::Result<Connection> {
-    let stream: Box<dyn Stream> = match (&config.place, tls) {
-        (Place::Unix(path), _) => Box::new(UnixStream::connect(path).await?),
-        (Place::Tcp(host, port), None) => Box::new(connect(host, *port).await?),
-        (Place::Tcp(host, port), Some(tls)) => {
+    let stream: Box<dyn Stream> = match (&config.address, tls) {
+        (Address::Unix(path), _) => Box::new(UnixStream::connect(path).await?),
+        (Address::Tcp(host, port), None) => Box::new(connect(host, *port).await?),
+        (Address::Tcp(host, port), Some(tls)) => {
             let name = config.tls.as_ref().and_then(|t| t.server_name.clone()).unwrap_or_else(|| host.clone());
             let name = ServerName::try_from(name).map_err(|_| other("the host is no valid server name"))?;
             Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, connect(host, *port).await?).await?)

@@ -142,7 +142,7 @@ fn check(words: &[&str], code: &str, dialect: Dialect) -> Result<(), Refusal> {
 struct Scan<'a> {
     dialect: Dialect,
     rest: &'a str,
-    /// The text with a space in the place of each comment, and the quote alone of each quoted part.
+    /// The text with a space in place of each comment, and the quote alone of each quoted part.
     code: String,
     literals: Vec<String>,
 }

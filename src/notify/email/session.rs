@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 
 use crate::config::{Secret, Section};
 use crate::http::TlsConfig;
+use crate::model::text::hex;
 use crate::net;
 use crate::notify::error::{NotifyError, Reason};
 
@@ -256,7 +257,7 @@ impl Server {
         let challenge = challenge.first_word().and_then(|word| STANDARD.decode(word).ok()).unwrap_or_default();
         let mut mac = Hmac::<md5::Md5>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes keys of any length");
         mac.update(&challenge);
-        let digest: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
+        let digest = hex(&mac.finalize().into_bytes());
         let answer = STANDARD.encode(format!("{} {digest}", self.username));
         connection.command(format!("{answer}\r\n")).await.map(drop)
     }

@@ -100,7 +100,7 @@ pub(crate) fn body(n: &Notification, style: &Style, markup: &Markup, limit: usiz
     fit_named(&head, &entries, &tail, limit, named).unwrap_or_else(|| fit(&head, &entries, &tail, limit, style.language))
 }
 
-/// One line for each alert, for services that carry a few hundred bytes: subject, then headline, service and value. The fewer alerts there are,
+/// One line for each alert, for services that carry a few hundred bytes: subject, then headline, instance and value. The fewer alerts there are,
 /// the more room has each headline; those that have none are named, if that fits, else counted.
 pub(crate) fn brief(n: &Notification, style: &Style, limit: usize) -> String {
     let room = limit / 2 / n.alerts.len().clamp(1, 8) * 8;

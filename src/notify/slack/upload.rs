@@ -1,4 +1,4 @@
-//! A file in a message's thread, in Slack's three steps (<https://docs.slack.dev/messaging/working-with-files#upload>): ask for a position, put the
+//! A file in a message's thread, in Slack's three steps (<https://docs.slack.dev/messaging/working-with-files#upload>): ask for an upload URL, put the
 //! file there, say that it is complete. The bot needs the scope `files:write`.
 
 use bytes::Bytes;
@@ -25,13 +25,13 @@ impl Slack {
             // An address of somebody's own, where Slack's other methods are not to be found.
             _ => return Ok(()),
         };
-        let position = self.ask(form(get.clone(), &[("filename", "alert.png"), ("length", &png.len().to_string())], self)).await?;
-        let missing = || NotifyError::permanent(Reason::InvalidResponse, "the answer names no position for the file");
-        let (url, file) = (position["upload_url"].as_str().ok_or_else(missing)?, position["file_id"].as_str().ok_or_else(missing)?);
+        let upload = self.ask(form(get.clone(), &[("filename", "alert.png"), ("length", &png.len().to_string())], self)).await?;
+        let missing = || NotifyError::permanent(Reason::InvalidResponse, "the answer has no upload URL");
+        let (url, file) = (upload["upload_url"].as_str().ok_or_else(missing)?, upload["file_id"].as_str().ok_or_else(missing)?);
         let url = Url::parse(url).map_err(|_| missing())?;
         // Slack names another host for files; a plain connection is only for where the method itself was asked.
         if url.scheme() != "https" && url.host() != get.host() {
-            return Err(NotifyError::permanent(Reason::InvalidResponse, "the position for the file is not safe"));
+            return Err(NotifyError::permanent(Reason::InvalidResponse, "the upload URL is not safe"));
         }
         let mut put = Request::get(url, self.endpoint.timeout()).header(CONTENT_TYPE, HeaderValue::from_static("image/png"));
         (put.method, put.body) = (Method::POST, Bytes::from(png));

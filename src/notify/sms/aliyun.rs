@@ -12,6 +12,7 @@ use url::Url;
 use crate::config::{Secret, Section};
 use crate::http::{HeaderName, HeaderValue, Method, Request};
 use crate::model::Timestamp;
+use crate::model::text::hex;
 use crate::notify::endpoint::{Endpoint, quotable};
 use crate::notify::error::{NotifyError, Reason};
 use crate::notify::field::{Field, Rendering};
@@ -181,10 +182,6 @@ fn percent(text: &str) -> String {
         }
     }
     out
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ struct Shown {
     branches: Vec<Branch>,
 }
 
-/// A place in an expression where data decide.
+/// A part of an expression whose result depends on the data.
 struct Branch {
     expr: Binary,
     /// For each outcome, whether it was seen.

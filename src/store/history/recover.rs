@@ -108,7 +108,7 @@ fn set_aside(folder: &Path, segment: &Found, read: &Read, reason: &str, samples:
     }
     let aside = segment_path(folder, segment.number).with_extension(DAMAGED);
     warn!(
-        file = %file, set_aside = %aside.display(), bytes = bad, places = read.bad.len(), samples_kept = samples,
+        file = %file, set_aside = %aside.display(), bytes = bad, gaps = read.bad.len(), samples_kept = samples,
         samples_without_base = read.lost, reason, "The log is damaged in places; these are set aside, the rest is read."
     );
     let mut input = File::open(&segment.path)?;

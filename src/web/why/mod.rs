@@ -153,7 +153,7 @@ impl Teller {
         for standing in standings {
             let expression = Some(standing.expression.clone());
             for (labels, pending) in &standing.alerts {
-                let account = accounts.iter().position(|a| a.labels == *labels).map(|place| accounts.remove(place));
+                let account = accounts.iter().position(|a| a.labels == *labels).map(|index| accounts.remove(index));
                 let is_held = pending.as_ref().is_some_and(Stage::is_hold);
                 let explanation = match (pending, account) {
                     (stage, Some(account)) if (stage.is_none() || is_held) && !account.deliveries.is_empty() => {

@@ -208,9 +208,9 @@ async fn global_settings_stand_in_for_the_receivers_own() {
     assert!(mail["parts"][0]["text"].as_str().is_some_and(|t| t.contains("级别：严重 (critical)")), "{mail}");
 }
 
-/// `html: ''` leaves the HTML part out, own texts take the service of the built-in ones.
+/// `html: ''` leaves the HTML part out, own texts replace the built-in ones.
 #[tokio::test]
-async fn own_texts_take_the_service_of_the_built_in_ones() {
+async fn own_texts_replace_the_built_in_ones() {
     let server = Smtp::start(&json!({}));
     build("email", &yaml(server.port, "require_tls: false, html: '', text: only this, headers: {subject: Mine}"))
         .notify(&firing())

@@ -80,7 +80,7 @@ fn slack(answers: impl Fn(&'static str) -> Vec<Reply>, files: Reply) -> (HttpSin
 
 const POSTED: Reply = Reply::Answer(200, "", r#"{"ok":true,"channel":"C1","ts":"17.5"}"#);
 
-/// The three steps as Slack documents them: <https://docs.slack.dev/reference/methods/files.getUploadURLExternal>, then the file to the service
+/// The three steps as Slack documents them: <https://docs.slack.dev/reference/methods/files.getUploadURLExternal>, then the file to the URL
 /// that was named, then <https://docs.slack.dev/reference/methods/files.completeUploadExternal>. The token goes to Slack's methods alone.
 #[tokio::test]
 async fn slack_gets_the_picture_as_a_file_in_the_messages_thread() {

@@ -153,7 +153,7 @@ async fn the_error_is_seen_below_a_long_text_and_nothing_printed_is_an_error() {
     }
 }
 
-/// What cannot be read is refused when the file is: at its service, in Go's words.
+/// What cannot be read is refused when the file is: with where it stands, in Go's words.
 #[test]
 fn a_template_that_cannot_be_read_is_refused_with_its_place() {
     for (template, problem) in [

@@ -70,9 +70,9 @@ async fn logging_in_works_and_the_url_may_stand_in_a_file() {
     assert_eq!((request.path.as_str(), request.headers["authorization"].as_str()), ("/from-file", "Bearer abc"));
 }
 
-/// SEMANTICS 179: `payload` takes the service of the body.
+/// SEMANTICS 179: `payload` replaces the body.
 #[tokio::test]
-async fn an_own_payload_takes_the_service_of_the_body() {
+async fn an_own_payload_replaces_the_body() {
     let sink = HttpSink::start([OK]);
     let yaml = format!("receiver: {{url: '{}', payload: {{a: text, b: [1, true, '2'], c: {{d: null}}, e: '[1]'}}}}", sink.url);
     build("webhook", &yaml).notify(&firing()).await.expect("accepted");

@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::model::text::hex;
+
 use super::message::{Body, Call, FIXED, Reply, lengths};
 
 /// Calls that are under way at once: a bus bounds how many replies a client may wait for.
@@ -30,7 +32,7 @@ impl Bus {
     pub fn connect(socket: &Path, deadline: Instant) -> io::Result<Self> {
         let mut bus = Bus { stream: BufReader::new(UnixStream::connect(socket)?), deadline, serial: 0 };
         let user = rustix::process::geteuid().as_raw().to_string();
-        let name: String = user.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let name = hex(user.as_bytes());
         bus.send(format!("\0AUTH EXTERNAL {name}\r\n").as_bytes())?;
         if !bus.line()?.starts_with(b"OK ") {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the bus does not take this user"));
