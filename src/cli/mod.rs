@@ -10,6 +10,7 @@ mod config;
 mod connect;
 mod dead_letters;
 mod health;
+mod init;
 mod job;
 mod junit;
 mod notify;
@@ -103,6 +104,8 @@ enum Command {
     Silence(silence::SilenceArgs),
     /// Show the alerts of a running nightbell, or post one
     Alert(alert::AlertArgs),
+    /// Look at what runs on this machine, and write a configuration file for it
+    Init(init::InitArgs),
     /// Run the command of a scheduled job, and report how it went
     Job(job::JobArgs),
     /// Show what recovery actions did
@@ -189,6 +192,7 @@ pub fn main() -> ExitCode {
         Some(Command::Ack(args)) => wait_for(ack::ack(&args)),
         Some(Command::Silence(args)) => wait_for(async { report(silence::silence(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::Alert(args)) => wait_for(async { report(alert::alert(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Init(args)) => init::init(&args),
         Some(Command::Job(args)) => job::job(&args),
         Some(Command::Actions(args)) => wait_for(async { report(actions::actions(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::DeadLetters(args)) => wait_for(async { report(dead_letters::dead_letters(&args).await.map(|()| ExitCode::SUCCESS)) }),

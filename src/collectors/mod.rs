@@ -28,6 +28,7 @@ mod mysql;
 mod postgres;
 mod probe;
 mod redis;
+mod restore_test;
 mod schedule;
 mod sql;
 mod sqlite;
@@ -164,6 +165,7 @@ pub const COLLECTORS: &[CollectorKind] = &[
     postgres::KIND,
     probe::KIND,
     redis::KIND,
+    restore_test::KIND,
     sqlite::KIND,
     vector_store::KIND,
 ];
