@@ -27,6 +27,7 @@ mod memory;
 mod mysql;
 mod postgres;
 mod probe;
+mod programs;
 mod redis;
 mod restore_test;
 mod schedule;

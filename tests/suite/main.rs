@@ -14,6 +14,7 @@ mod collectors_directory;
 mod collectors_file_integrity;
 mod collectors_host;
 mod collectors_job;
+mod collectors_journal;
 mod collectors_json_api;
 mod collectors_llm_provider;
 mod collectors_log_file;

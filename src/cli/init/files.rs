@@ -143,6 +143,10 @@ impl Kinds {
         if let Some(path) = self.logins {
             let keys = vec![("path", yaml(&path.display().to_string()).unwrap_or_default()), ("format", "auth".to_owned())];
             files.found.push(Found::collector("failed logins", "/var/log/auth.log is there", "access_log", "logins", keys, &[]));
+        } else if root.has("/run/systemd/journal/socket") && root.has("/var/log/journal") {
+            let keys = vec![("journal", "[sshd, sudo, su, login]".to_owned()), ("format", "auth".to_owned())];
+            let why = "there is no auth.log, and systemd keeps a journal";
+            files.found.push(Found::collector("failed logins", why, "access_log", "logins", keys, &[]));
         }
         // The largest ones are those that somebody writes to.
         let mut logs: Vec<(&PathBuf, &u64)> = self.logs.iter().collect();

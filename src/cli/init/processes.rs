@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn addresses_of_the_kernel_s_tables_are_read() {
         let got = |text: &str| local(text).map(|(address, port)| format!("{address} {port}"));
-        assert_eq!(got("0100007F:1F90").as_deref(), Some("127.0.0.1 8000"));
+        assert_eq!(got("0100007F:1F40").as_deref(), Some("127.0.0.1 8000"));
         assert_eq!(got("00000000:1538").as_deref(), Some("127.0.0.1 5432"));
         assert_eq!(got("00000000000000000000000001000000:0050").as_deref(), Some("::1 80"));
         assert_eq!(got("00000000000000000000000000000000:0050").as_deref(), Some("127.0.0.1 80"));

@@ -20,6 +20,7 @@ use crate::model::{Batch, Timestamp};
 
 use super::log_file::collector::{LogCollector, Looked};
 use super::log_file::follow::Sink;
+use super::log_file::journal::Style;
 use super::log_file::reader::{Reader, Totals};
 use super::log_file::reading;
 use super::log_file::settings::Files;
@@ -103,8 +104,12 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
             section.error("addresses", format!("{addresses:?} is not known"), "give network or full");
         }
     }
+    let mut files = Files::read(section);
+    if let (Some(journal), Format::Logins) = (&mut files.journal, &format) {
+        journal.style = Style::Syslog;
+    }
     let settings = Settings {
-        files: Files::read(section),
+        files,
         trusted,
         limit: of.map_or(100, |s| s.or("above", 100)),
         window,

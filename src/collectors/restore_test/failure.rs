@@ -1,10 +1,12 @@
 //! Why a backup was not restored: a closed set of reasons, which label a metric.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::collectors::backup::finding::{self, Finding};
+use crate::collectors::programs::find;
 
 /// Why a backup was not restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +100,17 @@ impl Failure {
     pub fn of(reason: Reason, detail: impl Into<String>) -> Self {
         Failure { reason, detail: detail.into().replace(['\n', '\r'], " ") }
     }
+}
+
+/// A program that is needed: in this folder, or where programs are.
+pub fn program(name: &str, folder: Option<&Path>) -> Result<PathBuf, Failure> {
+    let package = if name.starts_with('p') { "postgresql-client, or give programs: a folder" } else { name };
+    find(name, folder).ok_or_else(|| Failure::of(Reason::NoProgram, format!("{name} is not installed; apt-get install {package}")))
+}
+
+/// A program that cannot be started.
+pub fn not_started(name: &str, error: &io::Error) -> Failure {
+    Failure::of(Reason::NoProgram, format!("{name} cannot be started: {}", error.kind()))
 }
 
 impl From<io::Error> for Failure {

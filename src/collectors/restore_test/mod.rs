@@ -9,7 +9,6 @@ mod contents;
 mod failure;
 mod kept;
 mod pipeline;
-mod programs;
 mod restore;
 mod scratch;
 mod script;

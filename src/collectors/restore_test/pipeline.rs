@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::failure::{Failure, Reason};
-use super::programs::{Input, Program, command, find};
+use super::failure::{Failure, Reason, not_started, program};
 use super::scratch::Scratch;
 use super::script::{Ended, Filter, Known, Left};
 use super::server::{Server, close, refusal};
 use super::settings::Settings;
 use super::source::{Chosen, Content};
 use super::watch::Watch;
+use crate::collectors::programs::{Input, Program, command};
 use crate::model::text::visible;
 
 /// How often the size of the scratch database is asked for.
@@ -81,12 +81,12 @@ pub fn restore<'scope>(
             (Some(program), Box::new(output.ok_or_else(no_pipe)?))
         }
     };
-    let psql = find("psql", programs)?;
+    let psql = program("psql", programs)?;
     let restricts = restricts(&psql);
     let mut run = command(&psql, &variables);
     run.args(["-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-f", "-", "-d", &server.scratch]);
-    let (program, writer, _) = Program::start(run, "psql", Input::Pipe, false)?;
-    watch.add(program.group());
+    let (running, writer, _) = Program::start(run, Input::Pipe, false).map_err(|error| not_started("psql", &error))?;
+    watch.add(running.group());
     let mut writer = BufWriter::with_capacity(PIECE, writer.ok_or_else(no_pipe)?);
     let mut filter = Filter::new(known);
     let handed = match restricts {
@@ -101,8 +101,8 @@ pub fn restore<'scope>(
     }
     // What is left in the buffer of a psql that has ended is of no use.
     drop(writer);
-    let (status, said) = program.wait()?;
-    let archive = archive.map(Program::wait).transpose()?;
+    let (status, said) = running.wait().map_err(|error| not_started("psql", &error))?;
+    let archive = archive.map(Program::wait).transpose().map_err(|error| not_started("pg_restore", &error))?;
     watch.forget_programs();
     watch.goes_on()?;
     if !status.success() || handed == Ok(Ended::Closed) {
@@ -130,10 +130,11 @@ type Started = (Program, Option<io::PipeWriter>, Option<io::PipeReader>);
 
 /// pg_restore, which makes SQL of an archive and asks no server.
 fn convert(programs: Option<&Path>, path: Option<&Path>) -> Result<Started, Failure> {
-    let mut run = command(&find("pg_restore", programs)?, &[]);
+    let mut run = command(&program("pg_restore", programs)?, &[]);
     run.args(["--no-owner", "--no-privileges", "-f", "-"]);
     run.args(path);
-    Program::start(run, "pg_restore", if path.is_some() { Input::Nothing } else { Input::Pipe }, true)
+    let input = if path.is_some() { Input::Nothing } else { Input::Pipe };
+    Program::start(run, input, true).map_err(|error| not_started("pg_restore", &error))
 }
 
 /// Where psql finds the password: in a file of the scratch folder, or where nightbell's own user has it.

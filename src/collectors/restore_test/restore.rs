@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
 use super::contents::{self, Contents};
-use super::failure::{Failure, Reason};
+use super::failure::{Failure, Reason, program};
 use super::pipeline;
-use super::programs::find;
 use super::scratch::{Scratch, check_space, remove_left};
 use super::script::Left;
 use super::server::{Server, close};
@@ -56,7 +55,7 @@ pub fn prepare(settings: &Settings) -> Result<Vec<String>, Failure> {
     remove_left(&settings.scratch)?;
     let mut notes = Vec::new();
     if let Some(server) = &settings.server {
-        find("psql", settings.programs.as_deref())?;
+        program("psql", settings.programs.as_deref())?;
         notes.extend(runtime()?.block_on(async {
             let mut connection = server.connect(None).await?;
             let note = server.check_role(&mut connection).await?;

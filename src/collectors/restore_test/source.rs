@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::failure::{Failure, Reason};
-use super::programs::{Input, Program, command, find};
+use super::failure::{Failure, Reason, not_started, program};
 use super::settings::Settings;
 use super::watch::Watch;
 use crate::collectors::backup::read::{fill, open};
 use crate::collectors::backup::settings::Kind;
 use crate::collectors::backup::survey;
+use crate::collectors::programs::{Input, Program, command};
 
 /// Between two looks, by which it is seen whether somebody writes.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -147,9 +147,9 @@ fn unpacked<'scope>(
     watch: &'scope Arc<Watch>,
     scope: &'scope Scope<'scope, '_>,
 ) -> Result<Box<dyn Read + Send + 'scope>, Failure> {
-    let mut unpack = command(&find(name, None)?, &[]);
+    let mut unpack = command(&program(name, None)?, &[]);
     unpack.args(["-d", "-c", "-q"]);
-    let (program, writer, reader) = Program::start(unpack, name, Input::Pipe, true)?;
+    let (program, writer, reader) = Program::start(unpack, Input::Pipe, true).map_err(|error| not_started(name, &error))?;
     watch.add(program.group());
     let (Some(mut writer), Some(reader)) = (writer, reader) else { return Err(Failure::of(Reason::Failed, "a pipe is missing")) };
     // What is wrong with the file is seen by what comes out: it ends too early.
@@ -170,7 +170,7 @@ impl Read for Unpacking {
             && !buffer.is_empty()
             && let Some(program) = self.program.take()
         {
-            let (status, _said) = program.wait().map_err(|failure| io::Error::other(failure.detail))?;
+            let (status, _said) = program.wait()?;
             if !status.success() {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "the packed file is damaged, or ends too early"));
             }

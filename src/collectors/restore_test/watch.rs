@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::failure::{Failure, Reason};
-use super::programs::Group;
 use super::scratch::free_space;
 use crate::collectors::backup::read::Progress;
+use crate::collectors::programs::Group;
 
 /// How often it is looked.
 const STEP: Duration = Duration::from_millis(250);

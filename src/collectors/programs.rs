@@ -1,4 +1,4 @@
-//! The programs of PostgreSQL and those that unpack: found, and started as children that have nothing of this process.
+//! Programs that collectors run, such as psql, zstd and journalctl: found, and started as children that have nothing of this process.
 //!
 //! They run when nothing else wants the processor or the disk, and end with the thread that started them, however that ends.
 
@@ -9,8 +9,6 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::failure::{Failure, Reason};
-
 /// Where programs are looked for.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where Debian has the programs of each version of PostgreSQL.
@@ -18,22 +16,17 @@ const VERSIONS: &str = "/usr/lib/postgresql";
 /// So much of what a program says is read, in bytes.
 const MAX_SAID: u64 = 64 << 10;
 
-/// A program of PostgreSQL: in `folder`, or of the newest version that Debian has installed, or in the path.
-pub fn find(name: &str, folder: Option<&Path>) -> Result<PathBuf, Failure> {
-    let missing = || {
-        let what =
-            if name == "psql" || name == "pg_restore" { "; apt-get install postgresql-client, or give programs: a folder" } else { "" };
-        Failure::of(Reason::NoProgram, format!("{name} is not installed{what}"))
-    };
+/// A program: in `folder`, or of the newest PostgreSQL that Debian has installed, or in the path.
+pub fn find(name: &str, folder: Option<&Path>) -> Option<PathBuf> {
     if let Some(folder) = folder {
-        return Some(folder.join(name)).filter(|path| path.is_file()).ok_or_else(missing);
+        return Some(folder.join(name)).filter(|path| path.is_file());
     }
     let versions = std::fs::read_dir(VERSIONS).into_iter().flatten().flatten().map(|entry| entry.path());
     let number = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
     let mut versions: Vec<PathBuf> = versions.filter(|path| number(path).is_some()).collect();
     versions.sort_by_key(|path| std::cmp::Reverse(number(path)));
     let folders = versions.into_iter().map(|path| path.join("bin")).chain(PATH.split(':').map(PathBuf::from));
-    folders.map(|folder| folder.join(name)).find(|path| path.is_file()).ok_or_else(missing)
+    folders.map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// A command in a process group of its own, with these variables alone.
@@ -50,7 +43,6 @@ pub fn command(program: &Path, variables: &[(&'static str, String)]) -> Command 
 
 /// A child that is killed with all that it started when this is dropped.
 pub struct Program {
-    name: String,
     child: Child,
     said: std::thread::JoinHandle<Vec<u8>>,
 }
@@ -65,32 +57,26 @@ pub enum Input {
 
 impl Program {
     /// Starts it. The ends of its pipes are ours.
-    pub fn start(
-        mut command: Command,
-        name: &str,
-        input: Input,
-        reads: bool,
-    ) -> Result<(Self, Option<PipeWriter>, Option<PipeReader>), Failure> {
-        let failed = |error: io::Error| Failure::of(Reason::NoProgram, format!("{name} cannot be started: {}", error.kind()));
+    pub fn start(mut command: Command, input: Input, reads: bool) -> io::Result<(Self, Option<PipeWriter>, Option<PipeReader>)> {
         let (mut writer, mut reader) = (None, None);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         if matches!(input, Input::Pipe) {
-            let (theirs, ours) = io::pipe().map_err(failed)?;
+            let (theirs, ours) = io::pipe()?;
             command.stdin(theirs);
             writer = Some(ours);
         }
         if reads {
-            let (ours, theirs) = io::pipe().map_err(failed)?;
+            let (ours, theirs) = io::pipe()?;
             command.stdout(theirs);
             reader = Some(ours);
         }
-        let (errors, theirs) = io::pipe().map_err(failed)?;
+        let (errors, theirs) = io::pipe()?;
         command.stderr(theirs);
-        let child = command.spawn().map_err(failed)?;
+        let child = command.spawn()?;
         // The command holds the other ends: they go away here, so that each pipe ends with the program.
         drop(command);
         let said = std::thread::spawn(move || said(errors));
-        Ok((Program { name: name.to_owned(), child, said }, writer, reader))
+        Ok((Program { child, said }, writer, reader))
     }
 
     /// The way to end it from elsewhere.
@@ -99,8 +85,8 @@ impl Program {
     }
 
     /// Waits for its end; what it said comes with it.
-    pub fn wait(mut self) -> Result<(ExitStatus, String), Failure> {
-        let status = self.child.wait().map_err(|error| Failure::of(Reason::Failed, format!("{}: {error}", self.name)))?;
+    pub fn wait(mut self) -> io::Result<(ExitStatus, String)> {
+        let status = self.child.wait()?;
         let said = self.said.join().unwrap_or_default();
         Ok((status, String::from_utf8_lossy(&said).into_owned()))
     }
