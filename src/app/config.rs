@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::alerting::Alerting;
-use crate::alerting::flapping::FlappingKeys;
+use crate::alerting::mute::flapping::FlappingKeys;
 use crate::alerting::self_test::SelfTest;
 use crate::collectors::StateFolder;
 use crate::collectors::job::Inbox;
@@ -15,7 +15,7 @@ use crate::config::{ConfigError, ConfigErrors, Document, Environment, FromNode, 
 use crate::remote::heartbeat::Heartbeat;
 use crate::remote::peer::Peers;
 use crate::rules::RuleGroup;
-use crate::rules::group::Settings;
+use crate::rules::evaluate::group::Settings;
 use crate::scrape::{self, CollectorTarget, Global, Job, Plan};
 use crate::store::{SeriesLimits, StorageConfig};
 use crate::web::probe::ProbeConfig;
