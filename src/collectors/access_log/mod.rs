@@ -43,7 +43,7 @@ metrics! {
     ODD "access_log_odd_lines_total" Counter "" &[], "Lines that are not in the format.", "the access log";
     CLIENTS "access_log_clients_above_limit" Gauge "" &[], "Clients that sent more than the limit in the window that runs.", "the access log";
     CLIENT "access_log_client_requests" Gauge "" &["client"], "Requests of a client above the limit in the window that runs, at least; IPv6 by /64. Of an address its network is shown unless addresses is full.", "the access log";
-    LOGINS "login_failures_total" Counter "" &["source"], "Logins that failed, by program.", "auth.log";
+    LOGINS "login_failures_total" Counter "" &["source"], "Logins that failed, by program.", "auth.log, the journal";
 }
 
 /// Upper bounds of durations, in seconds.

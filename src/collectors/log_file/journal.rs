@@ -180,7 +180,11 @@ impl Journal {
                 line.extend_from_slice(format!("{} {program}[{}]: ", text("_HOSTNAME"), text("_PID")).as_bytes());
             }
         }
-        line.extend_from_slice(&message);
+        for byte in message {
+            line.push(byte);
+            // An entry is one event, however many lines it has: what is indented goes on with the one before.
+            line.extend((byte == b'\n').then_some(b' '));
+        }
         line.push(b'\n');
         run.read += line.len() as u64;
         if line.len() > MAX_LINE { sink.cut(&line[..MAX_LINE], traceback) } else { sink.lines(&line, traceback) }

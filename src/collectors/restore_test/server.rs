@@ -62,7 +62,16 @@ impl Server {
             ("PGSSLKEY", "sslkey"),
         ];
         let given = named.into_iter().filter_map(|(variable, name)| Some((variable, dsn.get(name)?.to_owned())));
-        given.chain([("PGAPPNAME", "nightbell".to_owned()), ("PGCONNECT_TIMEOUT", "10".to_owned())]).collect()
+        // As other libraries call it.
+        let mode = dsn.get("ssl").filter(|_| dsn.get("sslmode").is_none()).map(|mode| match mode {
+            "true" | "True" | "1" => "require",
+            "false" | "False" | "0" => "disable",
+            other => other,
+        });
+        given
+            .chain(mode.map(|mode| ("PGSSLMODE", mode.to_owned())))
+            .chain([("PGAPPNAME", "nightbell".to_owned()), ("PGCONNECT_TIMEOUT", "10".to_owned())])
+            .collect()
     }
 
     /// The folder of the server's data, where it is on this machine and the role may know it.
