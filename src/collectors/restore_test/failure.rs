@@ -80,8 +80,8 @@ impl Reason {
 
     /// Whether another attempt may succeed with the same backup.
     pub fn is_passing(self) -> bool {
-        use Reason::{Denied, Failed, InUse, NoBackup, NoProgram, NoSpace, NotOurs, Unreachable, Unreadable};
-        matches!(self, NoBackup | Unreachable | Denied | NotOurs | InUse | NoProgram | NoSpace | Unreadable | Failed)
+        use Reason::{Failed, InUse, NoBackup, NoProgram, NoSpace, NotOurs, Unreachable, Unreadable};
+        matches!(self, NoBackup | Unreachable | NotOurs | InUse | NoProgram | NoSpace | Unreadable | Failed)
     }
 }
 
