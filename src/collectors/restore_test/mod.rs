@@ -38,8 +38,8 @@ use super::{CollectError, Collector, CollectorKind, Finding, Report, Target};
 use failure::{Failure, Reason};
 use kept::{Kept, Run};
 use restore::{Outcome, prepare, run};
-use script::Left;
 use settings::Settings;
+use statement::Left;
 
 /// The collector `restore_test`.
 pub const KIND: CollectorKind = CollectorKind {

@@ -12,10 +12,11 @@ use regex::Regex;
 
 use super::failure::{Failure, Reason, not_started, program};
 use super::scratch::Scratch;
-use super::script::{Ended, Filter, Known, Left};
+use super::script::{Ended, Filter};
 use super::server::{Server, close, refusal};
 use super::settings::Settings;
 use super::source::{Chosen, Content};
+use super::statement::{Known, Left};
 use super::watch::Watch;
 use crate::collectors::programs::{Input, Program, command};
 use crate::model::text::visible;

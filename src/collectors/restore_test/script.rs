@@ -4,48 +4,17 @@
 //! Quotes, comments and data of COPY are known as psql knows them
 //! (<https://www.postgresql.org/docs/current/sql-syntax-lexical.html>), so that a text in a row is never taken for a command.
 
-use std::collections::HashSet;
 use std::io::{self, BufRead, Write};
 
 use super::bytes::{Problem, closed, copy, is_word, line, next, peek, tag};
 use super::failure::{Failure, Reason};
-use super::statement::{Step, decide, extension};
+use super::statement::{Known, Left, Step, decide, extension};
 use crate::model::text::visible;
 
 /// A statement that is longer passes as it is, in bytes.
 const MAX_STATEMENT: usize = 1 << 20;
 /// Most extensions that are named.
 const MAX_MISSING: usize = 8;
-
-/// What the server has.
-#[derive(Debug, Default)]
-pub struct Known {
-    /// Extensions that can be installed.
-    pub extensions: HashSet<String>,
-    /// Roles.
-    pub roles: HashSet<String>,
-    /// Settings.
-    pub settings: HashSet<String>,
-}
-
-/// What of a dump was left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Left {
-    /// Owners, grants, policies of roles that are missing.
-    Privileges,
-    /// Extensions that the server does not have.
-    Extensions,
-    /// Settings that the server does not know.
-    Settings,
-    /// What belongs to the server, and removals from an empty database.
-    Other,
-}
-
-impl Left {
-    /// All of them, in the order of their counts.
-    pub const ALL: [(Left, &'static str); 4] =
-        [(Left::Privileges, "privileges"), (Left::Extensions, "extensions"), (Left::Settings, "settings"), (Left::Other, "other")];
-}
 
 /// How the way to psql ended.
 #[derive(Debug, PartialEq, Eq)]

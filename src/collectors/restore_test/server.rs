@@ -10,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 use super::failure::{Failure, Reason};
-use super::script::Known;
+use super::statement::Known;
 use crate::collectors::postgres::{Dsn, reach, socket_folder};
 use crate::config::Secret;
 

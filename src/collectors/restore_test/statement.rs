@@ -1,12 +1,43 @@
 //! What becomes of one statement of a dump.
 
+use std::collections::HashSet;
+
 use super::failure::{Failure, Reason};
-use super::script::{Known, Left};
 
 /// So much of a statement says what it is, in bytes.
 const HEAD: usize = 4096;
 /// Encodings in which a byte of a character may look like a quote or a backslash.
 const CLIENT_ONLY: [&str; 6] = ["SJIS", "BIG5", "GBK", "GB18030", "JOHAB", "UHC"];
+
+/// What the server has.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Extensions that can be installed.
+    pub extensions: HashSet<String>,
+    /// Roles.
+    pub roles: HashSet<String>,
+    /// Settings.
+    pub settings: HashSet<String>,
+}
+
+/// What of a dump was left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Owners, grants, policies of roles that are missing.
+    Privileges,
+    /// Extensions that the server does not have.
+    Extensions,
+    /// Settings that the server does not know.
+    Settings,
+    /// What belongs to the server, and removals from an empty database.
+    Other,
+}
+
+impl Left {
+    /// All of them, in the order of their counts.
+    pub const ALL: [(Left, &'static str); 4] =
+        [(Left::Privileges, "privileges"), (Left::Extensions, "extensions"), (Left::Settings, "settings"), (Left::Other, "other")];
+}
 
 /// What is done with a statement.
 #[derive(Debug, PartialEq, Eq)]
