@@ -55,7 +55,7 @@ use crate::telemetry::Telemetry;
 
 pub use alerts::{Incoming, PostedAlert};
 pub use config::{Alerting, Integration, Receiver};
-pub use message::{ended, test_message};
+pub use message::{ended, report_messages, test_message};
 pub use refusals::Refused;
 pub use silence::{Silence, SilenceError, SilenceState};
 pub use view::{AlertView, GroupView};

@@ -6,15 +6,19 @@ mod alert;
 mod alertmanager;
 mod backtest;
 pub mod check;
+mod check_health;
 mod config;
 mod connect;
 mod dead_letters;
 mod health;
 mod job;
 mod junit;
+mod maintenance;
 mod notify;
+mod place;
 mod query;
 mod query_output;
+mod report;
 mod routes;
 mod run;
 mod server;
@@ -95,6 +99,8 @@ enum Command {
     Test(Test),
     /// Ask a running nightbell, or any Prometheus, for samples
     Query(query::QueryArgs),
+    /// Reports: of a period, of the capacity, of errors
+    Report(report::ReportArgs),
     /// Say what rules would have said about the stored history
     Backtest(backtest::BacktestArgs),
     /// Say that somebody takes an alert on, so that no further contact is notified
@@ -105,6 +111,8 @@ enum Command {
     Alert(alert::AlertArgs),
     /// Run the command of a scheduled job, and report how it went
     Job(job::JobArgs),
+    /// The maintenance calendar: tasks, who did them, planned windows
+    Maintenance(maintenance::MaintenanceArgs),
     /// Show what recovery actions did
     Actions(actions::ActionsArgs),
     /// Show the messages that could not be delivered, and send them again
@@ -127,6 +135,8 @@ enum Check {
     Rules(check::CheckRulesArgs),
     /// Pages of metrics, as promtool checks them
     Metrics(check::CheckMetricsArgs),
+    /// The daily check: alerts, targets, disks, memory, logs, backups, certificates, jobs, tasks; one line each
+    Health(check_health::CheckHealthArgs),
 }
 
 #[derive(Subcommand)]
@@ -163,6 +173,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(Check::Metrics(args))) => {
             finished(check::check_metrics(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
         }
+        Some(Command::Check(Check::Health(args))) => check_health::check_health(&args, &cli.run.env_file),
         Some(Command::Test(Test::Rules(args))) => {
             finished(test::test_rules(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
         }
@@ -179,6 +190,7 @@ pub fn main() -> ExitCode {
                 |()| ExitCode::SUCCESS,
             )
         }),
+        Some(Command::Report(args)) => wait_for(async { exit(report::report(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::Backtest(args)) => match backtest::backtest(&args) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -187,12 +199,15 @@ pub fn main() -> ExitCode {
             }
         },
         Some(Command::Ack(args)) => wait_for(ack::ack(&args)),
-        Some(Command::Silence(args)) => wait_for(async { report(silence::silence(&args).await.map(|()| ExitCode::SUCCESS)) }),
-        Some(Command::Alert(args)) => wait_for(async { report(alert::alert(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Silence(args)) => wait_for(async { exit(silence::silence(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Alert(args)) => wait_for(async { exit(alert::alert(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::Job(args)) => job::job(&args),
-        Some(Command::Actions(args)) => wait_for(async { report(actions::actions(&args).await.map(|()| ExitCode::SUCCESS)) }),
-        Some(Command::DeadLetters(args)) => wait_for(async { report(dead_letters::dead_letters(&args).await.map(|()| ExitCode::SUCCESS)) }),
-        Some(Command::Routes(args)) => wait_for(async { report(routes::routes(&args).await) }),
+        Some(Command::Actions(args)) => wait_for(async { exit(actions::actions(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Maintenance(args)) => wait_for(async {
+            exit(maintenance::maintenance(&args).await.map(|well| if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
+        }),
+        Some(Command::DeadLetters(args)) => wait_for(async { exit(dead_letters::dead_letters(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Routes(args)) => wait_for(async { exit(routes::routes(&args).await) }),
         Some(Command::Health(args)) => wait_for(health::health(&args, &cli.run.env_file)),
         Some(Command::Why(args)) => wait_for(why::why(&args)),
         None => run::run(&cli.run),
@@ -243,7 +258,7 @@ fn finished(result: std::io::Result<u8>) -> ExitCode {
 }
 
 /// The exit status of a command whose error is for people.
-fn report(result: Result<ExitCode, String>) -> ExitCode {
+fn exit(result: Result<ExitCode, String>) -> ExitCode {
     result.unwrap_or_else(|error| {
         complain!("nightbell: {error}");
         ExitCode::FAILURE

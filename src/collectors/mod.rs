@@ -28,7 +28,7 @@ mod mysql;
 mod postgres;
 mod probe;
 mod redis;
-mod schedule;
+pub mod schedule;
 mod sql;
 mod sqlite;
 mod vector_store;

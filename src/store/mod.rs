@@ -19,6 +19,7 @@ mod index;
 mod lookup;
 mod merged;
 mod postings;
+pub mod rollup;
 mod rows;
 mod selection;
 mod series;
