@@ -193,10 +193,10 @@ impl Post {
 
     async fn send(&self, report: &Scheduled, due: Timestamp, now: Timestamp) -> bool {
         let labels = ReportLabels { report: report.name.clone() };
-        let (reporter, wanted) = (self.reporter.clone(), report.wanted.clone());
+        let (reporter, request) = (self.reporter.clone(), self.reporter.gather(&report.wanted, now).await);
         let memory = Some(Memory::new(self.budget.clone(), Holder::Queries));
         let engine = Engine { memory, keeps_selections: false, ..self.engine.clone() };
-        let made = tokio::task::spawn_blocking(move || reporter.make(&wanted, &engine, now)).await;
+        let made = tokio::task::spawn_blocking(move || reporter.make(&request, &engine)).await;
         let document = match made.unwrap_or_else(|error| Err(format!("it ended early: {error}"))) {
             Ok(document) => document,
             Err(error) => {

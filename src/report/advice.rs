@@ -124,7 +124,7 @@ const SENTENCES: [(Point, &str, &str, &str); 18] = [
     (
         Point::RuleNoisy,
         "rule-noisy",
-        "A rule fires often and briefly: a longer `for` or another threshold; nightbell backtest says which",
+        "A rule fires often and briefly: a longer hold (for), or another threshold; nightbell backtest says which",
         "规则频繁短暂触发：延长 for 或调整阈值，可用 nightbell backtest 验证",
     ),
     (

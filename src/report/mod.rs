@@ -104,7 +104,6 @@ impl Request {
     }
 
     fn preface(&self, span: Span, before: Option<Span>) -> Vec<String> {
-        let minute = |at: Timestamp| at.rfc3339()[..16].replace('T', " ");
         let written = |span: Span| format!("{} – {} UTC", minute(span.from), minute(span.to()));
         let mut lines = vec![match self.language {
             Language::En => format!("Period: {}", written(span)),
@@ -116,6 +115,11 @@ impl Request {
         }));
         lines
     }
+}
+
+/// A time to the minute.
+fn minute(at: Timestamp) -> String {
+    at.rfc3339()[..16].replace('T', " ")
 }
 
 /// Makes the report from what `ask` answers.

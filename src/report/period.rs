@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 
-use super::Request;
 use super::advice::{Advice, Point};
 use super::document::{Block, Chart, Document, Section, table};
 use super::hours::{Ask, Percentile, Series, Span, buckets, percentile};
 use super::quantities::{self as q, Quantity};
 use super::words::{Language, number, percent, seconds, span};
+use super::{Request, minute};
 use crate::model::Labels;
 
 /// Share of a period that must be recorded for its figures to be judged, or compared with.
@@ -272,7 +272,8 @@ impl Reporter<'_> {
             let is_slow = matches!(p95.0, Some(Percentile::At(at)) if at > 2.0);
             self.advice.note(Point::TailSlow, judged && is_slow, || said(p95_text.clone()));
             let ceiling = [p95.0, p99.0].into_iter().flatten().any(|p| matches!(p, Percentile::Beyond(_)));
-            self.advice.note(Point::BucketsEnd, ceiling, || said(p95_text.clone()));
+            let p99_text = figures[5].written(p99.0);
+            self.advice.note(Point::BucketsEnd, ceiling, || said(format!("P95 {p95_text}, P99 {p99_text}")));
             self.advice.note(Point::ServerErrors, judged && worse_share > 0.01, || said(percent(worse_share)));
             self.advice.note(Point::AllErrors, judged && worse_share <= 0.01 && worse_share + bad_share > 0.01, || {
                 said(percent(worse_share + bad_share))
@@ -507,7 +508,7 @@ impl Reporter<'_> {
         if !self.request.windows.is_empty() {
             let head =
                 [self.pick("Planned window", "计划维护"), self.pick("Begin", "开始"), self.pick("End", "结束"), self.pick("By", "登记人")];
-            let rows = self.request.windows.iter().map(|w| vec![w.comment.clone(), w.from.rfc3339(), w.to.rfc3339(), w.author.clone()]);
+            let rows = self.request.windows.iter().map(|w| vec![w.comment.clone(), minute(w.from), minute(w.to), w.author.clone()]);
             blocks.push(table(&head, rows.collect(), self.request.language));
         }
         Ok(vec![Section { heading, blocks }])

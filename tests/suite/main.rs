@@ -50,6 +50,7 @@ mod promql_differential;
 mod promql_syntax;
 mod protobuf;
 mod regression;
+mod reports;
 mod rule_files;
 mod rule_gaps;
 mod rule_plan;

@@ -12,7 +12,6 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
-use tokio::runtime::Handle;
 
 use super::Context;
 use super::error::ApiError;
@@ -60,16 +59,12 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// Makes a report with this engine, on a thread that may compute.
-    ///
-    /// # Errors
-    ///
-    /// The history cannot be read, or is asked for too much.
-    pub fn make(&self, wanted: &Wanted, engine: &Engine, now: Timestamp) -> Result<Document, String> {
+    /// What is known of a report beside the history.
+    pub async fn gather(&self, wanted: &Wanted, now: Timestamp) -> Request {
         let mut request = Request { job: wanted.job.clone(), ..Request::new(wanted.kind, wanted.last, wanted.language, now) };
         let span = request.span();
         // Without the database a report has no windows, and is a report still.
-        let windows = Handle::current().block_on(self.calendar.windows(span.from, span.to())).unwrap_or_default();
+        let windows = self.calendar.windows(span.from, span.to()).await.unwrap_or_default();
         request.windows = windows
             .into_iter()
             .map(|window| Planned {
@@ -82,8 +77,18 @@ impl Reporter {
         if wanted.kind == Kind::Errors {
             request.slowest = self.slowest(wanted.job.as_deref());
         }
+        request
+    }
+
+    /// Makes a report with this engine, on a thread that may compute.
+    ///
+    /// # Errors
+    ///
+    /// The history cannot be read, or is asked for too much.
+    pub fn make(&self, request: &Request, engine: &Engine) -> Result<Document, String> {
+        let span = request.span();
         let loaded = self.source.load(span.before().from, span.to());
-        report::make(&request, &|quantity, span| loaded.hours(quantity, span, engine, now))
+        report::make(request, &|quantity, span| loaded.hours(quantity, span, engine, request.now))
     }
 
     /// The slowest requests that logs showed lately.
@@ -125,8 +130,8 @@ async fn show(State(context): State<Context>, seat: Seat, Query(question): Query
     engine.interrupt = Some(seat.interrupt.clone());
     engine.memory = Some(Memory::new(context.budget.clone(), Holder::Queries));
     engine.keeps_selections = false;
-    let document =
-        context.reporter.make(&wanted, &engine, Timestamp::now()).map_err(|e| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, e))?;
+    let request = context.reporter.gather(&wanted, Timestamp::now()).await;
+    let document = context.reporter.make(&request, &engine).map_err(|e| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, e))?;
     let text = |kind: &'static str, text: String| ([(header::CONTENT_TYPE, kind)], text).into_response();
     match question.format.as_deref().unwrap_or("html") {
         "html" => Ok(text("text/html; charset=utf-8", document.html(true))),
