@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::alerting::Alerting;
-use crate::alerting::flapping::FlappingKeys;
+use crate::alerting::mute::flapping::FlappingKeys;
 use crate::alerting::self_test::SelfTest;
 use crate::collectors::StateFolder;
 use crate::collectors::job::Inbox;
@@ -16,7 +16,7 @@ use crate::maintenance::Task;
 use crate::remote::heartbeat::Heartbeat;
 use crate::remote::peer::Peers;
 use crate::rules::RuleGroup;
-use crate::rules::group::Settings;
+use crate::rules::evaluate::group::Settings;
 use crate::scrape::{self, CollectorTarget, Global, Job, Plan};
 use crate::store::{SeriesLimits, StorageConfig};
 use crate::web::probe::ProbeConfig;
@@ -24,8 +24,8 @@ use crate::web::{MemoryLimit, WebConfig};
 
 use super::environment::{EnvironmentTargets, discover};
 use super::outside::{OutsideAlertmanagers, read_alerting};
-use super::reports::Scheduled;
-use super::windows::Recurring;
+use super::schedules::reports::Scheduled;
+use super::schedules::windows::Recurring;
 
 /// Keys of a prometheus.yml that nightbell takes and does not act on; each is named in a warning.
 const WITHOUT_EFFECT: [&str; 5] = ["remote_write", "remote_read", "tracing", "otlp", "runtime"];

@@ -1,6 +1,6 @@
 //! The promises of ARCHITECTURE.md that a test can check: floors, file sizes, module docs, names, complete tables.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -119,6 +119,18 @@ fn no_file_is_longer_than_600_lines() {
         .map(|(path, lines)| format!("{}: {lines} lines", path.display()))
         .collect();
     assert!(long.is_empty(), "split along a noun:\n{}", long.join("\n"));
+}
+
+/// A folder that a reader can overlook at a glance. `collectors/host` has one file for each source of the kernel, as node_exporter has.
+#[test]
+fn no_folder_has_more_than_15_files() {
+    let mut files = BTreeMap::<PathBuf, usize>::new();
+    for (path, _) in sources() {
+        *files.entry(path.parent().expect("a folder").to_owned()).or_default() += 1;
+    }
+    files.remove(Path::new("src/collectors/host"));
+    files.retain(|_, count| *count > 15);
+    assert!(files.is_empty(), "open sub-folders, along nouns: {files:?}");
 }
 
 #[test]
@@ -281,8 +293,8 @@ fn every_collector_and_notifier_file_is_in_its_table() {
             })
             .collect()
     };
-    for folder in ["collectors", "notify"] {
-        let table = fs::read_to_string(root().join("src").join(folder).join("mod.rs")).expect("mod.rs");
+    for (folder, table) in [("collectors", "collectors"), ("notify/kinds", "notify")] {
+        let table = fs::read_to_string(root().join("src").join(table).join("mod.rs")).expect("mod.rs");
         for name in listed(folder) {
             assert!(table.contains(&format!("{name}::KIND")), "src/{folder}/{name} exports KIND, but the table in mod.rs does not list it");
         }
