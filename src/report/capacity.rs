@@ -10,11 +10,11 @@ use super::hours::{Ask, HOUR, Series};
 use super::period::recorded;
 use super::quantities::{self as q, Quantity};
 use super::trend::{Line, MIN_FIT, MIN_HOURS, Outlook, outlook};
-use super::words::{Language, number, percent};
+use super::words::{Language, number, percent, rounded};
 use crate::model::Timestamp;
 
 const DAY: i64 = 24 * HOUR;
-/// Days for which a value is foretold.
+/// Days that a value is forecast for.
 const FORECAST: f64 = 7.0;
 /// From where on a forecast is advised against.
 const HIGH: f64 = 0.8;
@@ -61,25 +61,25 @@ pub fn capacity(request: &Request, ask: Ask<'_>) -> Result<Document, String> {
             let name = name.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
             let scale = if resource.is_budget { days.first().map_or(1.0, |(_, first)| *first).abs().max(f64::MIN_POSITIVE) } else { 1.0 };
             let outlook = outlook(&days, scale);
-            let told = Told { resource, language, outlook, from: span.from, last_day };
+            let shown = Shown { resource, language, outlook, from: span.from, last_day };
             rows.push(vec![
                 language.pick(resource.en, resource.zh).to_owned(),
                 name.clone(),
-                told.value(last),
-                told.trend(),
-                told.fit(),
-                told.week(),
-                told.limit(),
+                shown.value(last),
+                shown.trend(),
+                shown.fit(),
+                shown.week(),
+                shown.limit(),
             ]);
             let labels: std::collections::BTreeMap<&str, &str> = series.labels.iter().collect();
-            figures.push(json!({ "name": resource.name, "labels": labels, "value": last, "outlook": told.json() }));
+            figures.push(json!({ "name": resource.name, "labels": labels, "value": rounded(last), "outlook": shown.json() }));
             if let Outlook::Trend(line) = outlook {
                 let what = format!("{} {name}", language.pick(resource.en, resource.zh));
                 let week = line.at(last_day + FORECAST);
-                advice.note(Point::ForecastHigh, !resource.is_budget && week > HIGH, || format!("{what}: {}", told.week()));
-                let (limit, rising) = told.goal();
+                advice.note(Point::ForecastHigh, !resource.is_budget && week > HIGH, || format!("{what}: {}", shown.week()));
+                let (limit, rising) = shown.goal();
                 advice.note(Point::LimitNear, line.reaches(limit, rising, 0.0).is_some_and(|day| day <= NEAR), || {
-                    format!("{what}: {}", told.limit())
+                    format!("{what}: {}", shown.limit())
                 });
             }
             let (title, factor) = match resource.is_budget {
@@ -127,7 +127,7 @@ pub fn capacity(request: &Request, ask: Ask<'_>) -> Result<Document, String> {
         preface: request.preface(span, None),
         sections,
         json: json!({
-            "kind": "capacity", "from": span.from.rfc3339(), "to": span.to().rfc3339(), "recorded": recorded, "figures": figures,
+            "kind": "capacity", "from": span.from.rfc3339(), "to": span.to().rfc3339(), "recorded": rounded(recorded), "figures": figures,
             "advice": advice.json(),
         }),
     })
@@ -147,7 +147,7 @@ fn daily_means(series: &Series) -> Vec<(f64, f64)> {
 }
 
 /// What is said of an outlook.
-struct Told<'a> {
+struct Shown<'a> {
     resource: &'a Resource,
     language: Language,
     outlook: Outlook,
@@ -155,7 +155,7 @@ struct Told<'a> {
     last_day: f64,
 }
 
-impl Told<'_> {
+impl Shown<'_> {
     fn value(&self, value: f64) -> String {
         if self.resource.is_budget { number(value) } else { percent(value) }
     }
@@ -249,9 +249,9 @@ impl Told<'_> {
         let line = self.line();
         let forecast = line
             .filter(|_| !matches!(self.outlook, Outlook::PoorFit(_)))
-            .map(|line| json!({ "value": line.at(day), "low": line.at(day) - line.margin(day), "high": line.at(day) + line.margin(day) }));
+            .map(|line| json!({ "value": rounded(line.at(day)), "low": rounded(line.at(day) - line.margin(day)), "high": rounded(line.at(day) + line.margin(day)) }));
         json!({
-            "state": state, "slopePerDay": line.map(|line| line.slope), "fit": line.map(|line| line.fit), "days": line.map(|line| line.days),
+            "state": state, "slopePerDay": line.map(|line| rounded(line.slope)), "fit": line.map(|line| rounded(line.fit)), "days": line.map(|line| line.days),
             "in7Days": forecast, "reachesLimit": self.days().map(|(day, ..)| self.date(day)),
             "earliest": self.days().and_then(|(_, day, _)| day).map(|day| self.date(day)),
             "latest": self.days().and_then(|(.., day)| day).map(|day| self.date(day)),

@@ -10,7 +10,7 @@ use super::document::{Block, Chart, Document, Section, table};
 use super::hours::{Ask, HOUR, Series, Span};
 use super::period::recorded;
 use super::quantities::{self as q, Quantity};
-use super::words::{Language, number, percent, seconds};
+use super::words::{Language, number, percent, rounded, seconds};
 use crate::model::Labels;
 
 /// Types that are listed of a log.
@@ -50,9 +50,9 @@ pub fn errors(request: &Request, ask: Ask<'_>) -> Result<Document, String> {
         let above = slow.iter().find(|one| one.labels == target).and_then(Series::sum);
         let name = format!("{} {}", target.value("job"), target.value("instance"));
         let labels: BTreeMap<&str, &str> = target.iter().collect();
-        figures.push(json!({ "name": "errors", "labels": labels, "value": total, "previous": before }));
-        figures.push(json!({ "name": "errors_per_request", "labels": labels, "value": share, "previous": null }));
-        figures.push(json!({ "name": "slow_requests", "labels": labels, "value": above, "previous": null }));
+        figures.push(json!({ "name": "errors", "labels": labels, "value": rounded(total), "previous": before.map(rounded) }));
+        figures.push(json!({ "name": "errors_per_request", "labels": labels, "value": share.map(rounded), "previous": null }));
+        figures.push(json!({ "name": "slow_requests", "labels": labels, "value": above.map(rounded), "previous": null }));
         advice.note(Point::LogErrorRate, share.is_some_and(|share| share > 0.05), || {
             format!("{name}: {}", share.map_or_else(String::new, percent))
         });
@@ -96,7 +96,7 @@ pub fn errors(request: &Request, ask: Ask<'_>) -> Result<Document, String> {
         preface: request.preface(span, Some(span.before())),
         sections,
         json: json!({
-            "kind": "errors", "from": span.from.rfc3339(), "to": span.to().rfc3339(), "recorded": recorded, "figures": figures,
+            "kind": "errors", "from": span.from.rfc3339(), "to": span.to().rfc3339(), "recorded": rounded(recorded), "figures": figures,
             "advice": advice.json(),
         }),
     })
@@ -136,7 +136,7 @@ fn top_types(
     let (most, kind) = *found.first()?;
     for (count, kind) in &found {
         let labels = json!({ "job": target.value("job"), "instance": target.value("instance"), "type": kind });
-        figures.push(json!({ "name": "errors_by_type", "labels": labels, "value": count, "previous": null }));
+        figures.push(json!({ "name": "errors_by_type", "labels": labels, "value": rounded(*count), "previous": null }));
     }
     advice
         .note(Point::OneError, found.len() > 1 && total >= 10.0 && most > total / 2.0, || format!("{}: {kind}", target.value("instance")));

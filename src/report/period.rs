@@ -8,7 +8,7 @@ use super::advice::{Advice, Point};
 use super::document::{Block, Chart, Document, Section, table};
 use super::hours::{Ask, Percentile, Series, Span, buckets, percentile};
 use super::quantities::{self as q, Quantity};
-use super::words::{Language, number, percent, seconds, span};
+use super::words::{Language, number, percent, rounded, seconds, span};
 use super::{Request, minute};
 use crate::model::Labels;
 
@@ -69,7 +69,7 @@ impl Figure {
     fn json(&self, labels: &Labels) -> Json {
         let value = |value: Option<Percentile>| match value {
             None => Json::Null,
-            Some(Percentile::At(value)) => json!(value),
+            Some(Percentile::At(value)) => json!(rounded(value)),
             Some(Percentile::Beyond(bound)) => json!({ "beyond": bound }),
         };
         let labels: BTreeMap<&str, &str> = labels.iter().collect();
@@ -119,7 +119,7 @@ pub fn period(request: &Request, ask: Ask<'_>) -> Result<Document, String> {
         preface: request.preface(span, Some(span.before())),
         sections,
         json: json!({
-            "kind": "period", "from": span.from.rfc3339(), "to": span.to().rfc3339(), "recorded": recorded.0, "recordedBefore": recorded.1,
+            "kind": "period", "from": span.from.rfc3339(), "to": span.to().rfc3339(), "recorded": rounded(recorded.0), "recordedBefore": rounded(recorded.1),
             "figures": reporter.figures, "advice": reporter.advice.json(),
         }),
     })
@@ -185,7 +185,7 @@ impl Reporter<'_> {
             let answers = of(&answered.now, &series.labels).and_then(Series::sum).unwrap_or(0.0);
             self.figures.push(json!({
                 "name": "answered_ratio", "labels": { "job": series.labels.value("job"), "instance": series.labels.value("instance") },
-                "value": answers / hours, "previous": null,
+                "value": rounded(answers / hours), "previous": null,
             }));
             if answers < hours * 0.999 {
                 let (job, instance) = (series.labels.value("job"), series.labels.value("instance"));
@@ -278,7 +278,7 @@ impl Reporter<'_> {
             self.advice.note(Point::AllErrors, judged && worse_share <= 0.01 && worse_share + bad_share > 0.01, || {
                 said(percent(worse_share + bad_share))
             });
-            let growth = all.0.zip(all.1).filter(|(_, before)| *before > 0.0).map(|(now, before)| now / before - 1.0);
+            let growth = each_day.0.zip(each_day.1).filter(|(_, before)| *before > 0.0).map(|(now, before)| now / before - 1.0);
             self.advice.note(Point::TrafficGrows, growth.is_some_and(|growth| growth > 0.5), || {
                 said(format!("+{}", percent(growth.unwrap_or(0.0))))
             });
@@ -453,8 +453,8 @@ impl Reporter<'_> {
             ]
         });
         let text = self.pick(
-            "The text of a statement may hold data and is not recorded: SELECT query FROM pg_stat_statements WHERE queryid = …",
-            "语句文本可能含有数据，不做记录：SELECT query FROM pg_stat_statements WHERE queryid = …",
+            "The text of a statement may hold data and is shown with collectors.postgres.statements: {text: true} only.",
+            "语句文本可能含有数据，仅在 collectors.postgres.statements: {text: true} 时显示。",
         );
         let rows = table(&head, rows.collect(), self.request.language);
         Ok(if self.request.statements.is_empty() { vec![rows, Block::Text(text.to_owned())] } else { vec![rows] })

@@ -53,7 +53,8 @@ impl Line {
         let slope = points.iter().map(|(x, y)| (x - mean) * (y - mean_y)).sum::<f64>() / spread;
         let intercept = mean_y - slope * mean;
         let residual: f64 = points.iter().map(|(x, y)| (y - intercept - slope * x).powi(2)).sum();
-        let fit = if variation > 0.0 { 1.0 - residual / variation } else { 0.0 };
+        // Of values that do not vary a line explains nothing; what is left of them is rounding.
+        let fit = if variation > 1e-18 * count { (1.0 - residual / variation).clamp(0.0, 1.0) } else { 0.0 };
         let error = (residual / (count - 2.0)).sqrt();
         let last = points.iter().map(|(x, _)| *x).fold(f64::MIN, f64::max);
         Some(Line { intercept, slope, fit, days: points.len(), last, error, mean, spread })

@@ -41,6 +41,11 @@ impl Language {
     }
 }
 
+/// A number for programs: nine significant digits, so that rounding does not show.
+pub fn rounded(value: f64) -> f64 {
+    if value.abs() < 1e-12 { 0.0 } else { format!("{value:.8e}").parse().unwrap_or(value) }
+}
+
 /// A share for people: `43.2 %`; more digits below a hundredth.
 pub fn percent(share: f64) -> String {
     let value = share * 100.0;

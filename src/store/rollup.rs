@@ -36,11 +36,14 @@ pub struct Day {
     pub dropped: u64,
 }
 
+/// Labels and hours as they are written.
+type WrittenSeries = (BTreeMap<String, String>, Vec<Option<f64>>);
+
 #[derive(Serialize, Deserialize)]
 struct Written {
     hours: usize,
     dropped: u64,
-    quantities: BTreeMap<String, Vec<(BTreeMap<String, String>, Vec<Option<f64>>)>>,
+    quantities: BTreeMap<String, Vec<WrittenSeries>>,
 }
 
 /// The folder of them.
@@ -103,7 +106,7 @@ impl Rollups {
             |error: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", self.file(day).display()));
         GzDecoder::new(file).take(MAX_FILE).read_to_end(&mut text).map_err(|error| damaged(&error))?;
         let written: Written = serde_json::from_slice(&text).map_err(|error| damaged(&error))?;
-        let series = |(labels, hours): (BTreeMap<String, String>, Vec<Option<f64>>)| {
+        let series = |(labels, hours): WrittenSeries| {
             let mut hours: Vec<f64> = hours.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect();
             hours.resize(HOURS, f64::NAN);
             (Labels::from_pairs(labels), hours)

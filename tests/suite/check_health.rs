@@ -67,7 +67,7 @@ fn the_check_of_a_running_nightbell_is_0_then_1_then_2_as_things_get_worse() {
     let file = nightbell.config_file().display().to_string();
     let (_, text) = said(&["health", "--config", &file]);
     assert!(!text.starts_with("healthy") && text.contains("critical alert"), "{text}");
-    drop(nightbell.stop());
+    assert_eq!(nightbell.stop(), Some(0));
 }
 
 #[test]

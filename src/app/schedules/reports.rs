@@ -193,7 +193,7 @@ impl Post {
 
     async fn send(&self, report: &Scheduled, due: Timestamp, now: Timestamp) -> bool {
         let labels = ReportLabels { report: report.name.clone() };
-        let (reporter, request) = (self.reporter.clone(), self.reporter.gather(&report.wanted, now).await);
+        let (reporter, request) = (self.reporter.clone(), self.reporter.gather(&report.wanted, true, now).await);
         let memory = Some(Memory::new(self.budget.clone(), Holder::Queries));
         let engine = Engine { memory, keeps_selections: false, ..self.engine.clone() };
         let made = tokio::task::spawn_blocking(move || reporter.make(&request, &engine)).await;

@@ -3,6 +3,7 @@
 
 mod source;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,10 @@ use axum::{Json, Router};
 use serde::Deserialize;
 
 use super::Context;
+use super::admin::Writer;
 use super::error::ApiError;
 use super::seats::Seat;
+use crate::collectors::STATEMENT_TEXT as TEXT;
 use crate::maintenance::Calendar;
 use crate::model::{Holder, Labels, Timestamp, parse_duration};
 use crate::promql::{Engine, Memory};
@@ -59,8 +62,8 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// What is known of a report beside the history.
-    pub async fn gather(&self, wanted: &Wanted, now: Timestamp) -> Request {
+    /// What is known of a report beside the history; lines of logs and texts of statements only where `texts` may be shown.
+    pub async fn gather(&self, wanted: &Wanted, texts: bool, now: Timestamp) -> Request {
         let mut request = Request { job: wanted.job.clone(), ..Request::new(wanted.kind, wanted.last, wanted.language, now) };
         let span = request.span();
         // Without the database a report has no windows, and is a report still.
@@ -74,8 +77,11 @@ impl Reporter {
                 author: window.about.author,
             })
             .collect();
-        if wanted.kind == Kind::Errors {
-            request.slowest = self.slowest(wanted.job.as_deref());
+        match wanted.kind {
+            _ if !texts => {}
+            Kind::Errors => request.slowest = self.slowest(wanted.job.as_deref()),
+            Kind::Period => request.statements = self.statements(),
+            Kind::Capacity => {}
         }
         request
     }
@@ -89,6 +95,15 @@ impl Reporter {
         let span = request.span();
         let loaded = self.source.load(span.before().from, span.to());
         report::make(request, &|quantity, span| loaded.hours(quantity, span, engine, request.now))
+    }
+
+    /// The texts of statements by `queryid`, where collectors of PostgreSQL may read them.
+    fn statements(&self) -> BTreeMap<String, String> {
+        let targets = self.scraper.targets();
+        let notes =
+            targets.iter().filter(|target| target.info.kind == "postgres").flat_map(|target| self.scraper.notes(&target.info.labels));
+        let texts = notes.filter(|note| note.metrics.contains(&TEXT)).flat_map(|note| note.lines);
+        texts.filter_map(|line| line.split_once('\t').map(|(id, text)| (id.to_owned(), text.to_owned()))).collect()
     }
 
     /// The slowest requests that logs showed lately.
@@ -118,7 +133,13 @@ struct Question {
     format: Option<String>,
 }
 
-async fn show(State(context): State<Context>, seat: Seat, Query(question): Query<Question>) -> Result<Response, ApiError> {
+/// Figures are for everybody who may ask for samples; texts from logs and databases are for those who may change something.
+async fn show(
+    State(context): State<Context>,
+    seat: Seat,
+    writer: Result<Writer, ApiError>,
+    Query(question): Query<Question>,
+) -> Result<Response, ApiError> {
     let bad = |text: String| ApiError::new(StatusCode::BAD_REQUEST, text);
     let kind = Kind::parse(&question.kind).ok_or_else(|| bad("kind: there is period, capacity, errors".into()))?;
     let last = question.last.as_deref().map_or(Ok(PERIOD), |text| parse_duration(text).map_err(|error| bad(format!("last: {error}"))))?;
@@ -130,7 +151,7 @@ async fn show(State(context): State<Context>, seat: Seat, Query(question): Query
     engine.interrupt = Some(seat.interrupt.clone());
     engine.memory = Some(Memory::new(context.budget.clone(), Holder::Queries));
     engine.keeps_selections = false;
-    let request = context.reporter.gather(&wanted, Timestamp::now()).await;
+    let request = context.reporter.gather(&wanted, writer.is_ok(), Timestamp::now()).await;
     let document = context.reporter.make(&request, &engine).map_err(|e| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, e))?;
     let text = |kind: &'static str, text: String| ([(header::CONTENT_TYPE, kind)], text).into_response();
     match question.format.as_deref().unwrap_or("html") {
