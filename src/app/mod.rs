@@ -6,6 +6,7 @@ mod config;
 mod environment;
 mod folder;
 mod outside;
+pub mod reference;
 mod reload;
 mod rules;
 mod schedules;

@@ -4,6 +4,7 @@ mod backtest;
 pub mod check;
 mod job;
 mod live;
+pub mod reference;
 mod run;
 mod table;
 mod terminal;
@@ -104,6 +105,12 @@ enum Command {
     Health(live::health::HealthArgs),
     /// Ask a running nightbell why an alert was notified, or was not
     Why(live::why::WhyArgs),
+    /// List every key of the configuration, every metric, or every command, as Markdown
+    Reference(reference::ReferenceArgs),
+    /// Print the script that completes the command line in a shell
+    Completions(reference::CompletionsArgs),
+    /// Write the manual pages
+    Man(reference::ManArgs),
 }
 
 #[derive(Subcommand)]
@@ -193,6 +200,9 @@ pub fn main() -> ExitCode {
         Some(Command::Routes(args)) => wait_for(async { exit(live::routes::routes(&args).await) }),
         Some(Command::Health(args)) => wait_for(live::health::health(&args, &cli.run.env_file)),
         Some(Command::Why(args)) => wait_for(live::why::why(&args)),
+        Some(Command::Reference(args)) => reference::reference(&args),
+        Some(Command::Completions(args)) => reference::completions(&args),
+        Some(Command::Man(args)) => reference::man(&args),
         None => run::run(&cli.run),
     }
 }

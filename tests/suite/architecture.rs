@@ -184,9 +184,11 @@ fn links_of_documents_lead_to_files() {
     let link = regex::Regex::new(r"\]\(([^)#]+)(?:#[^)]*)?\)").expect("a pattern");
     let mut pages: Vec<PathBuf> =
         ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(PathBuf::from).into();
-    let docs: Vec<PathBuf> = fs::read_dir(root().join("docs"))
-        .expect("the folder can be read")
-        .map(|entry| PathBuf::from("docs").join(entry.expect("the entry can be read").file_name()))
+    let docs: Vec<PathBuf> = ["docs", "docs/reference"]
+        .iter()
+        .flat_map(|folder| fs::read_dir(root().join(folder)).expect("the folder can be read").map(move |entry| (folder, entry)))
+        .map(|(folder, entry)| PathBuf::from(folder).join(entry.expect("the entry can be read").file_name()))
+        .filter(|page| page.extension().is_some_and(|extension| extension == "md"))
         .collect();
     let readme = fs::read_to_string(root().join("README.md")).expect("UTF-8");
     let mut wrong: Vec<String> = docs
