@@ -61,7 +61,7 @@ pub fn capacity(request: &Request, ask: Ask<'_>) -> Result<Document, String> {
             let name = name.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
             let scale = if resource.is_budget { days.first().map_or(1.0, |(_, first)| *first).abs().max(f64::MIN_POSITIVE) } else { 1.0 };
             let outlook = outlook(&days, scale);
-            let shown = Shown { resource, language, outlook, from: span.from, last_day };
+            let shown = Shown { resource, language, outlook, from: span.from, last_day, zone: &request.zone };
             rows.push(vec![
                 language.pick(resource.en, resource.zh).to_owned(),
                 name.clone(),
@@ -122,6 +122,7 @@ pub fn capacity(request: &Request, ask: Ask<'_>) -> Result<Document, String> {
     let blocks = [Block::Text(text), Block::Text(explanation)].into_iter().chain(nothing).chain(rows).chain(charts).collect();
     let sections = vec![Section { heading: pick("Trend and forecast", "趋势与预测").to_owned(), blocks }, advice.section()];
     Ok(Document {
+        zone: request.zone.clone(),
         title: request.title(pick("Capacity report", "容量报告")),
         language,
         preface: request.preface(span, None),
@@ -153,6 +154,7 @@ struct Shown<'a> {
     outlook: Outlook,
     from: Timestamp,
     last_day: f64,
+    zone: &'a jiff::tz::TimeZone,
 }
 
 impl Shown<'_> {
@@ -213,7 +215,7 @@ impl Shown<'_> {
 
     fn date(&self, ahead: usize) -> String {
         let at = self.from.0 + ((self.last_day + ahead as f64) * DAY as f64) as i64;
-        Timestamp(at).rfc3339()[..10].to_owned()
+        super::local(Timestamp(at), self.zone).map_or_else(String::new, |time| time.date().to_string())
     }
 
     /// The day on which the limit is reached: by the line, the earliest and the latest by its margin.

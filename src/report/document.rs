@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde_json::{Value as Json, json};
 
 use super::hours::{HOUR, Series, Span};
@@ -26,6 +27,8 @@ pub struct Document {
     pub title: String,
     /// Its language.
     pub language: Language,
+    /// The zone of the times of its charts.
+    pub zone: TimeZone,
     /// What it is about, line by line.
     pub preface: Vec<String>,
     /// The rest.
@@ -82,14 +85,15 @@ impl Chart {
         Chart { title, span, points, threshold: None }
     }
 
-    fn svg(&self) -> String {
+    fn svg(&self, zone: &TimeZone) -> String {
+        let offset = jiff::Timestamp::from_millisecond(self.span.to().0).map_or(0, |instant| zone.to_offset(instant).seconds());
         svg(&Plot {
             title: &self.title,
             from: self.span.from,
             to: self.span.to(),
             points: &self.points,
             gap: Duration::from_millis(HOUR as u64 * 3 / 2),
-            utc_offset: 0,
+            utc_offset: offset,
             threshold: self.threshold,
             firing: &[],
         })
@@ -175,7 +179,7 @@ impl Document {
                     }
                     Block::Chart(chart) if with_charts && charts < MAX_CHARTS && chart.points.len() > 1 => {
                         charts += 1;
-                        let _ = writeln!(out, "<figure>{}</figure>", chart.svg());
+                        let _ = writeln!(out, "<figure>{}</figure>", chart.svg(&self.zone));
                     }
                     Block::Chart(_) => {}
                 }
@@ -260,6 +264,7 @@ mod tests {
         let document = Document {
             title: hostile.into(),
             language: Language::En,
+            zone: TimeZone::UTC,
             preface: vec![hostile.into()],
             sections: vec![section],
             json: Json::Null,

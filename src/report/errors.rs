@@ -11,7 +11,7 @@ use super::hours::{Ask, HOUR, Series, Span};
 use super::period::recorded;
 use super::quantities::{self as q, Quantity};
 use super::words::{Language, number, percent, rounded, seconds};
-use crate::model::Labels;
+use crate::model::{Labels, Timestamp};
 
 /// Types that are listed of a log.
 const TOP: usize = 20;
@@ -38,8 +38,8 @@ pub fn errors(request: &Request, ask: Ask<'_>) -> Result<Document, String> {
     let (slow, sums, counts) = (of_job(&q::LOG_SLOW, span)?, of_job(&q::LOG_SECONDS, span)?, of_job(&q::LOG_COUNT, span)?);
     let mut figures = Vec::new();
     let data = match language {
-        Language::En => format!("{} of the period is recorded. Lines are counted; hours are those of UTC.", percent(recorded)),
-        Language::Zh => format!("本期 {} 的时间有数据。按日志行统计，小时为 UTC。", percent(recorded)),
+        Language::En => format!("{} of the period is recorded. Lines are counted, not messages.", percent(recorded)),
+        Language::Zh => format!("本期 {} 的时间有数据。按日志行统计。", percent(recorded)),
     };
     let mut sections = vec![Section { heading: pick("Data", "数据完整性").to_owned(), blocks: vec![Block::Text(data)] }];
     for (target, hours) in wrong(&lines) {
@@ -74,7 +74,7 @@ pub fn errors(request: &Request, ask: Ask<'_>) -> Result<Document, String> {
         }
         let mut blocks = vec![table(&[pick("Figure", "指标"), pick("This period", "本期"), pick("Before", "上期")], rows, language)];
         blocks.extend(top_types(&types, &target, total, language, &mut advice, &mut figures));
-        blocks.push(by_hour(&hours, span, language));
+        blocks.push(by_hour(&hours, span, request));
         let curve = Series { labels: target.clone(), hours };
         blocks.push(Block::Chart(Chart::of(format!("{name}: {}", pick("errors an hour", "每小时错误")), span, &curve, 1.0)));
         sections.push(Section { heading: format!("{} {name}", pick("Log", "日志")), blocks });
@@ -91,6 +91,7 @@ pub fn errors(request: &Request, ask: Ask<'_>) -> Result<Document, String> {
     }
     sections.push(advice.section());
     Ok(Document {
+        zone: request.zone.clone(),
         title: request.title(pick("Error analysis", "错误分析报告")),
         language,
         preface: request.preface(span, Some(span.before())),
@@ -147,16 +148,18 @@ fn top_types(
 }
 
 /// How many errors fell into each hour of the day.
-fn by_hour(hours: &[f64], span: Span, language: Language) -> Block {
+fn by_hour(hours: &[f64], span: Span, request: &Request) -> Block {
     let mut sums = [0.0; 24];
     for (hour, value) in hours.iter().enumerate().filter(|(_, value)| value.is_finite()) {
-        let of_day = (span.from.0 / HOUR + hour as i64).rem_euclid(24);
+        let begin = Timestamp(span.from.0 + hour as i64 * HOUR);
+        let of_day = super::local(begin, &request.zone).map_or(0, |time| time.hour());
         sums[usize::try_from(of_day).unwrap_or(0)] += value;
     }
     let most = sums.iter().copied().fold(0.0, f64::max);
     let bar = |sum: f64| if most > 0.0 { "█".repeat((sum / most * 20.0).round() as usize) } else { String::new() };
     let rows = sums.iter().enumerate().map(|(hour, sum)| vec![format!("{hour:02}:00"), number(sum.round()), bar(*sum)]);
-    table(&[language.pick("Hour (UTC)", "小时（UTC）"), language.pick("Errors", "错误数"), ""], rows.collect(), language)
+    let language = request.language;
+    table(&[language.pick("Hour", "小时"), language.pick("Errors", "错误数"), ""], rows.collect(), language)
 }
 
 /// The answers with 4xx and 5xx, where an application or an access log counts them.

@@ -10,6 +10,7 @@ pub mod checks;
 mod document;
 mod errors;
 pub mod hours;
+mod last;
 mod period;
 pub mod quantities;
 pub mod trend;
@@ -18,14 +19,14 @@ pub mod words;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use crate::model::Timestamp;
 use hours::{Ask, Span};
 
 pub use document::Document;
+pub use last::Last;
 pub use words::Language;
-
-/// The longest period that a report is made of: as long as rollups are kept, half of it for the period before.
-pub const LONGEST: Duration = Duration::from_secs(400 * 86_400);
 
 /// What a report is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,8 +73,12 @@ pub struct Planned {
 pub struct Request {
     /// What it is about.
     pub kind: Kind,
-    /// How long the period is; whole hours count.
+    /// When the period ends, and how long it is; whole hours count.
+    pub until: Timestamp,
+    /// How long it is.
     pub last: Duration,
+    /// The zone of the times that are shown.
+    pub zone: TimeZone,
     /// The job whose requests and logs are meant; none: every one.
     pub job: Option<String>,
     /// In which language it is.
@@ -90,13 +95,20 @@ pub struct Request {
 
 impl Request {
     /// Only the question, of which nothing else is known.
-    pub fn new(kind: Kind, last: Duration, language: Language, now: Timestamp) -> Self {
-        Request { kind, last, job: None, language, now, windows: Vec::new(), statements: BTreeMap::new(), slowest: Vec::new() }
+    pub fn new(kind: Kind, last: Last, zone: TimeZone, language: Language, now: Timestamp) -> Self {
+        let (until, last) = last.period(&zone, now);
+        let (windows, statements, slowest) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Request { kind, until, last, zone, job: None, language, now, windows, statements, slowest }
     }
 
     /// The whole hours that it is about.
     pub fn span(&self) -> Span {
-        Span::last(usize::try_from(self.last.as_secs() / 3600).unwrap_or(1).max(1), self.now)
+        Span::last(usize::try_from(self.last.as_secs() / 3600).unwrap_or(1).max(1), self.until)
+    }
+
+    /// A time of the zone, to the minute.
+    fn minute(&self, at: Timestamp) -> String {
+        local(at, &self.zone).map_or_else(String::new, |time| time.strftime("%Y-%m-%d %H:%M").to_string())
     }
 
     fn title(&self, title: &str) -> String {
@@ -104,7 +116,8 @@ impl Request {
     }
 
     fn preface(&self, span: Span, before: Option<Span>) -> Vec<String> {
-        let written = |span: Span| format!("{} – {} UTC", minute(span.from), minute(span.to()));
+        let zone = self.zone.iana_name().unwrap_or("UTC");
+        let written = |span: Span| format!("{} – {} {zone}", self.minute(span.from), self.minute(span.to()));
         let mut lines = vec![match self.language {
             Language::En => format!("Period: {}", written(span)),
             Language::Zh => format!("本期：{}", written(span)),
@@ -117,9 +130,9 @@ impl Request {
     }
 }
 
-/// A time to the minute.
-fn minute(at: Timestamp) -> String {
-    at.rfc3339()[..16].replace('T', " ")
+/// A time as clocks of a zone show it.
+fn local(at: Timestamp, zone: &TimeZone) -> Option<jiff::civil::DateTime> {
+    jiff::Timestamp::from_millisecond(at.0).ok().map(|instant| zone.to_datetime(instant))
 }
 
 /// Makes the report from what `ask` answers.

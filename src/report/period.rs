@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 
+use super::Request;
 use super::advice::{Advice, Point};
 use super::document::{Block, Chart, Document, Section, table};
 use super::hours::{Ask, Percentile, Series, Span, buckets, percentile};
 use super::quantities::{self as q, Quantity};
 use super::words::{Language, number, percent, rounded, seconds, span};
-use super::{Request, minute};
 use crate::model::Labels;
 
 /// Share of a period that must be recorded for its figures to be judged, or compared with.
@@ -114,6 +114,7 @@ pub fn period(request: &Request, ask: Ask<'_>) -> Result<Document, String> {
     sections.push(reporter.advice.section());
     let language = request.language;
     Ok(Document {
+        zone: request.zone.clone(),
         title: request.title(language.pick("Performance report", "性能分析报告")),
         language,
         preface: request.preface(span, Some(span.before())),
@@ -508,7 +509,11 @@ impl Reporter<'_> {
         if !self.request.windows.is_empty() {
             let head =
                 [self.pick("Planned window", "计划维护"), self.pick("Begin", "开始"), self.pick("End", "结束"), self.pick("By", "登记人")];
-            let rows = self.request.windows.iter().map(|w| vec![w.comment.clone(), minute(w.from), minute(w.to), w.author.clone()]);
+            let rows = self
+                .request
+                .windows
+                .iter()
+                .map(|w| vec![w.comment.clone(), self.request.minute(w.from), self.request.minute(w.to), w.author.clone()]);
             blocks.push(table(&head, rows.collect(), self.request.language));
         }
         Ok(vec![Section { heading, blocks }])

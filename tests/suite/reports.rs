@@ -10,7 +10,7 @@ use std::time::Duration;
 use nightbell::model::{Labels, METRIC_NAME, Sample, Timestamp};
 use nightbell::report::hours::{HOUR, Series, Span};
 use nightbell::report::quantities::Quantity;
-use nightbell::report::{Kind, Language, Planned, Request, make};
+use nightbell::report::{Kind, Language, Last, Planned, Request, make};
 use nightbell::store::{HistorySettings, Limits, Store};
 use serde_json::{Value, json};
 
@@ -295,7 +295,8 @@ fn reports_are_as_they_were_agreed_on_in_both_languages() {
     let tags = regex::Regex::new("<([a-zA-Z!/][a-zA-Z0-9]*)").expect("a pattern");
     for kind in [Kind::Period, Kind::Capacity, Kind::Errors] {
         for language in [Language::En, Language::Zh] {
-            let mut request = Request::new(kind, Duration::from_secs(10 * 86_400), language, now);
+            let zone = jiff::tz::TimeZone::get(language.pick("UTC", "Asia/Shanghai")).expect("a zone");
+            let mut request = Request::new(kind, Last::parse("10d").expect("a time"), zone, language, now);
             let (from, to) = (now - Duration::from_secs(90_000), now - Duration::from_secs(86_400));
             request.windows = vec![Planned { from, to, comment: "upgrade <b>".into(), author: "li".into() }];
             request.statements = BTreeMap::from([("-42".to_owned(), "SELECT * FROM chat WHERE id = $1 | 2".to_owned())]);

@@ -19,10 +19,10 @@ use crate::config::Section;
 use crate::model::{Budget, Holder, Timestamp, parse_duration};
 use crate::notify::Report;
 use crate::promql::{Engine, Memory};
-use crate::report::{Kind, Language};
+use crate::report::{Kind, Language, Last};
 use crate::state::State;
 use crate::telemetry::Telemetry;
-use crate::web::report::{PERIOD, Reporter, Wanted, check_period};
+use crate::web::report::{PERIOD, Reporter, Wanted};
 
 /// How often it is looked whether one is due, and how often one that failed is tried again.
 const LOOK: Duration = Duration::from_secs(15);
@@ -58,11 +58,9 @@ impl Scheduled {
                 section.error("language", format!("{language:?} is not known"), "there is en, zh");
                 Language::En
             });
-            let last = section.or("last", PERIOD);
-            if let Err(problem) = check_period(last) {
-                section.error("last", problem.trim_start_matches("last: "), "give for example 30d");
-            }
-            let schedule = read_schedule(&section);
+            let last = read_last(&section, kind);
+            let zone = read_zone(&section);
+            let schedule = read_schedule(&section, &zone);
             let receiver: String = section.require("receiver");
             if !receiver.is_empty() && alerting.receiver(&receiver).is_none() {
                 let known: Vec<&str> = alerting.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
@@ -76,46 +74,65 @@ impl Scheduled {
             }
             section.finish();
             if let (Some(kind), Some(schedule)) = (kind, schedule) {
-                found.push(Scheduled { name, wanted: Wanted { kind, last, job, language }, schedule, receiver });
+                found.push(Scheduled { name, wanted: Wanted { kind, last, zone, job, language }, schedule, receiver });
             }
         }
         found
     }
 }
 
-/// `schedule` with `timezone`, or `every`: a duration, or hour, day, week, month.
-fn read_schedule(section: &Section<'_>) -> Option<Schedule> {
-    let word: Option<String> = section.get("every");
-    let cron = match word.as_deref() {
-        None if section.node("schedule").is_none() => {
-            section.error("", "has no time", "add schedule: \"0 8 1 * *\" with a timezone, or every: month");
-            return None;
-        }
-        None => return schedule::read(section, "schedule"),
-        Some("hour") => "0 * * * *",
-        Some("day") => "0 8 * * *",
-        Some("week") => "0 8 * * 1",
-        Some("month") => "0 8 1 * *",
-        Some(text) => {
-            let every = parse_duration(text).ok().filter(|every| !every.is_zero());
-            if every.is_none() {
-                section.error("every", format!("{text:?} is no time"), "give hour, day, week, month, or a duration such as 7d");
-            }
-            if section.node("schedule").is_some() {
-                section.error("schedule", "stands beside \"every\"", "keep one of the two");
-            }
-            return every.map(Schedule::Every);
-        }
-    };
-    let zone: Option<String> = section.get("timezone");
-    let zone = match zone.as_deref() {
+/// `last`; else the day, week or month that `every` names, and 30 days for the capacity.
+fn read_last(section: &Section<'_>, kind: Option<Kind>) -> Last {
+    match (section.get::<String>("last"), section.get::<String>("every").as_deref()) {
+        (Some(text), _) => Last::parse(&text).unwrap_or_else(|problem| {
+            section.error("last", problem, "give for example 30d");
+            PERIOD
+        }),
+        (None, Some(word @ ("day" | "week" | "month"))) if kind != Some(Kind::Capacity) => Last::parse(word).unwrap_or(PERIOD),
+        (None, _) => PERIOD,
+    }
+}
+
+fn read_zone(section: &Section<'_>) -> TimeZone {
+    match section.get::<String>("timezone").as_deref() {
         None | Some("Local") => TimeZone::system(),
         Some(name) => TimeZone::get(name).unwrap_or_else(|_| {
             section.error("timezone", format!("{name:?} is not a time zone"), "give an IANA name such as Asia/Shanghai, UTC or Local");
             TimeZone::UTC
         }),
+    }
+}
+
+/// `schedule`, or `every`: a duration, or hour, day, week, month.
+fn read_schedule(section: &Section<'_>, zone: &TimeZone) -> Option<Schedule> {
+    let (word, written): (Option<String>, Option<String>) = (section.get("every"), section.get("schedule"));
+    let cron = match (word.as_deref(), written.as_deref()) {
+        (None, None) => {
+            section.error("", "has no time", "add schedule: \"0 8 1 * *\" with a timezone, or every: month");
+            return None;
+        }
+        (Some(_), Some(_)) => {
+            section.error("schedule", "stands beside \"every\"", "keep one of the two");
+            return None;
+        }
+        (None, Some(cron)) => cron,
+        (Some("hour"), None) => "0 * * * *",
+        (Some("day"), None) => "0 8 * * *",
+        (Some("week"), None) => "0 8 * * 1",
+        (Some("month"), None) => "0 8 1 * *",
+        (Some(text), None) => {
+            let every = parse_duration(text).ok().filter(|every| !every.is_zero());
+            if every.is_none() {
+                section.error("every", format!("{text:?} is no time"), "give hour, day, week, month, or a duration such as 7d");
+            }
+            return every.map(Schedule::Every);
+        }
     };
-    Some(Schedule::At(schedule::Cron::parse(cron)?, zone))
+    let parsed = schedule::Cron::parse(cron);
+    if parsed.is_none() {
+        section.error("schedule", format!("{cron:?} is no time"), "give \"Mon 08:00\" or five fields of cron such as \"0 8 1 * *\"");
+    }
+    Some(Schedule::At(parsed?, zone.clone()))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

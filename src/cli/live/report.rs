@@ -1,7 +1,6 @@
 //! `nightbell report`: reports of a running nightbell.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -9,8 +8,7 @@ use super::server::ServerArgs;
 use crate::cli::check::health::LanguageArg;
 use crate::cli::terminal::{complain, json_text, say};
 use crate::model::text::visible_lines;
-use crate::model::{format_duration, parse_duration};
-use crate::report::Language;
+use crate::report::{Language, Last};
 
 /// Which report.
 #[derive(Args)]
@@ -22,9 +20,12 @@ pub struct ReportArgs {
     /// period: what an application did; capacity: trend and forecast; errors: what went wrong
     #[arg(value_enum)]
     kind: KindArg,
-    /// The period, up to now, in whole hours
-    #[arg(long, default_value = "30d", value_parser = parse_duration)]
-    last: Duration,
+    /// The period: a duration up to now, in whole hours; or the last whole day, week or month
+    #[arg(long, default_value = "30d", value_parser = Last::parse)]
+    last: Last,
+    /// The zone of days and of the times that are shown
+    #[arg(long, default_value = "UTC", value_name = "ZONE")]
+    timezone: String,
     /// Requests and logs of this job only
     #[arg(long)]
     job: Option<String>,
@@ -71,8 +72,9 @@ pub async fn report(args: &ReportArgs) -> Result<(), String> {
         Format::Md => "md",
         Format::Json => "json",
     };
-    let (last, language) = (format_duration(args.last), Language::from(args.language));
-    let mut parameters = vec![("kind", kind), ("last", last.as_str()), ("language", language.as_str()), ("format", format)];
+    let (last, language) = (args.last.text(), Language::from(args.language));
+    let mut parameters =
+        vec![("kind", kind), ("last", last.as_str()), ("language", language.as_str()), ("format", format), ("timezone", &args.timezone)];
     parameters.extend(args.job.as_deref().map(|job| ("job", job)));
     let text = args.server.text_own("report", &parameters).await?;
     match &args.out {

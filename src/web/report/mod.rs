@@ -12,6 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::Context;
@@ -20,15 +21,15 @@ use super::error::ApiError;
 use super::seats::Seat;
 use crate::collectors::STATEMENT_TEXT as TEXT;
 use crate::maintenance::Calendar;
-use crate::model::{Holder, Labels, Timestamp, parse_duration};
+use crate::model::{Holder, Labels, Timestamp};
 use crate::promql::{Engine, Memory};
-use crate::report::{self, Document, Kind, LONGEST, Language, Planned, Request};
+use crate::report::{self, Document, Kind, Language, Last, Planned, Request};
 use crate::scrape::Scraper;
 
 pub use source::{Points, Source, evaluate};
 
 /// The period of a report that names none.
-pub const PERIOD: Duration = Duration::from_secs(30 * 86_400);
+pub const PERIOD: Last = Last::Time(Duration::from_secs(30 * 86_400));
 /// Lines of slow requests that a report shows.
 const SLOWEST: usize = 50;
 
@@ -43,7 +44,9 @@ pub struct Wanted {
     /// What it is about.
     pub kind: Kind,
     /// Its period.
-    pub last: Duration,
+    pub last: Last,
+    /// The zone of its days and of its times.
+    pub zone: TimeZone,
     /// Of which job.
     pub job: Option<String>,
     /// Its language.
@@ -64,7 +67,8 @@ pub struct Reporter {
 impl Reporter {
     /// What is known of a report beside the history; lines of logs and texts of statements only where `texts` may be shown.
     pub async fn gather(&self, wanted: &Wanted, texts: bool, now: Timestamp) -> Request {
-        let mut request = Request { job: wanted.job.clone(), ..Request::new(wanted.kind, wanted.last, wanted.language, now) };
+        let mut request =
+            Request { job: wanted.job.clone(), ..Request::new(wanted.kind, wanted.last, wanted.zone.clone(), wanted.language, now) };
         let span = request.span();
         // Without the database a report has no windows, and is a report still.
         let windows = self.calendar.windows(span.from, span.to()).await.unwrap_or_default();
@@ -128,6 +132,7 @@ impl Reporter {
 struct Question {
     kind: String,
     last: Option<String>,
+    timezone: Option<String>,
     job: Option<String>,
     language: Option<String>,
     format: Option<String>,
@@ -142,11 +147,12 @@ async fn show(
 ) -> Result<Response, ApiError> {
     let bad = |text: String| ApiError::new(StatusCode::BAD_REQUEST, text);
     let kind = Kind::parse(&question.kind).ok_or_else(|| bad("kind: there is period, capacity, errors".into()))?;
-    let last = question.last.as_deref().map_or(Ok(PERIOD), |text| parse_duration(text).map_err(|error| bad(format!("last: {error}"))))?;
-    check_period(last).map_err(bad)?;
+    let last = question.last.as_deref().map_or(Ok(PERIOD), Last::parse).map_err(|error| bad(format!("last: {error}")))?;
+    let zone = question.timezone.as_deref().unwrap_or("UTC");
+    let zone = TimeZone::get(zone).map_err(|_| bad(format!("timezone: {zone:?} is not a time zone such as Asia/Shanghai")))?;
     let language = question.language.as_deref().unwrap_or("en");
     let language = Language::parse(language).ok_or_else(|| bad("language: there is en, zh".into()))?;
-    let wanted = Wanted { kind, last, job: question.job, language };
+    let wanted = Wanted { kind, last, zone, job: question.job, language };
     let mut engine = context.engine.clone();
     engine.interrupt = Some(seat.interrupt.clone());
     engine.memory = Some(Memory::new(context.budget.clone(), Holder::Queries));
@@ -159,18 +165,5 @@ async fn show(
         "md" => Ok(text("text/markdown; charset=utf-8", document.markdown())),
         "json" => Ok(Json(document.json()).into_response()),
         _ => Err(bad("format: there is html, md, json".into())),
-    }
-}
-
-/// Whether a period can be reported on.
-///
-/// # Errors
-///
-/// It is shorter than an hour, or longer than [`LONGEST`].
-pub fn check_period(last: Duration) -> Result<(), String> {
-    match last {
-        last if last < Duration::from_secs(3600) => Err("last: give an hour at least".into()),
-        last if last > LONGEST => Err(format!("last: give {}d at most", LONGEST.as_secs() / 86_400)),
-        _ => Ok(()),
     }
 }
