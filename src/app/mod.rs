@@ -250,7 +250,7 @@ impl App {
             reports: upkeep.spawn(parts.post().run()),
             rollups: upkeep.spawn(rollups::run(
                 parts.store.clone(),
-                parts.engine.clone(),
+                parts.engine_for_reports(),
                 parts.reporter.source.rollups.clone(),
                 parts.rollup_metrics.clone(),
             )),
@@ -394,13 +394,18 @@ impl Parts {
         ]
     }
 
+    /// The engine with the memory of queries: what reports compute takes nothing from the rules.
+    fn engine_for_reports(&self) -> Engine {
+        let memory = Some(promql::Memory::new(self.budget.clone(), Holder::Queries));
+        Engine { memory, keeps_selections: false, ..self.engine.clone() }
+    }
+
     /// What scheduled reports are made and sent with.
     fn post(&self) -> reports::Post {
         reports::Post {
             settings: self.reports.clone(),
             reporter: self.reporter.clone(),
-            engine: self.engine.clone(),
-            budget: self.budget.clone(),
+            engine: self.engine_for_reports(),
             alerting: self.alerting.clone(),
             state: self.state.clone(),
             metrics: self.report_metrics.clone(),

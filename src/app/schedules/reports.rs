@@ -16,9 +16,9 @@ use tracing::{info, warn};
 use crate::alerting::{Alerting, Handle, report_messages};
 use crate::collectors::schedule::{self, Schedule};
 use crate::config::Section;
-use crate::model::{Budget, Holder, Timestamp, parse_duration};
+use crate::model::{Timestamp, parse_duration};
 use crate::notify::Report;
-use crate::promql::{Engine, Memory};
+use crate::promql::Engine;
 use crate::report::{Kind, Language, Last};
 use crate::state::State;
 use crate::telemetry::Telemetry;
@@ -163,7 +163,6 @@ pub(in crate::app) struct Post {
     pub(in crate::app) settings: Arc<RwLock<Vec<Scheduled>>>,
     pub(in crate::app) reporter: Reporter,
     pub(in crate::app) engine: Engine,
-    pub(in crate::app) budget: Arc<Budget>,
     pub(in crate::app) alerting: Handle,
     pub(in crate::app) state: State,
     pub(in crate::app) metrics: Metrics,
@@ -211,8 +210,7 @@ impl Post {
     async fn send(&self, report: &Scheduled, due: Timestamp, now: Timestamp) -> bool {
         let labels = ReportLabels { report: report.name.clone() };
         let (reporter, request) = (self.reporter.clone(), self.reporter.gather(&report.wanted, true, now).await);
-        let memory = Some(Memory::new(self.budget.clone(), Holder::Queries));
-        let engine = Engine { memory, keeps_selections: false, ..self.engine.clone() };
+        let engine = self.engine.clone();
         let made = tokio::task::spawn_blocking(move || reporter.make(&request, &engine)).await;
         let document = match made.unwrap_or_else(|error| Err(format!("it ended early: {error}"))) {
             Ok(document) => document,

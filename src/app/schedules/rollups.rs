@@ -24,6 +24,8 @@ use crate::web::report::evaluate;
 const LOOK: Duration = Duration::from_secs(30);
 /// Samples of an hour may come so much later.
 const LATE: Duration = Duration::from_secs(120);
+/// How long an hour that cannot be evaluated is tried again.
+const PATIENCE: Duration = Duration::from_secs(2 * 3600);
 /// How long rollups are kept.
 const KEPT: Duration = Duration::from_secs(400 * 86_400);
 /// How far back the first start goes at most.
@@ -120,7 +122,25 @@ fn step(store: &Store, engine: &Engine, rollups: &Rollups, metrics: &Metrics, no
     let end_of = |hour: usize| Timestamp(begin.0 + (hour as i64 + 1) * HOUR);
     let mut dropped = 0;
     for quantity in QUANTITIES {
-        let found = evaluate(store, engine, quantity, end_of(content.hours), end_of(until - 1))?;
+        let found = match evaluate(store, engine, quantity, end_of(content.hours), end_of(until - 1)) {
+            Ok(found) => found,
+            // What is too much for a day may do for an hour.
+            Err(_) => {
+                let mut found = Vec::new();
+                for hour in content.hours..until {
+                    match evaluate(store, engine, quantity, end_of(hour), end_of(hour)) {
+                        Ok(one) => found.extend(one),
+                        // Others may hold the memory for now; an hour that never fits must not hold up all that follow.
+                        Err(error) if now.since(end_of(hour)) < PATIENCE => return Err(error),
+                        Err(error) => {
+                            metrics.failed.inc();
+                            warn!(error, hour = end_of(hour).rfc3339(), "An hour of a quantity is left out of the rollups.");
+                        }
+                    }
+                }
+                found
+            }
+        };
         dropped += fill(content.quantities.entry(quantity.name.to_owned()).or_default(), quantity, found, begin);
     }
     content.quantities.retain(|_, series| !series.is_empty());
