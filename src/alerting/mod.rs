@@ -14,6 +14,7 @@ pub mod follow_up;
 pub mod memory;
 pub mod metrics;
 pub mod mute;
+mod report;
 pub mod self_test;
 pub mod why;
 
@@ -29,11 +30,12 @@ use crate::state::{OutboxRow, State};
 use crate::telemetry::Telemetry;
 
 pub use config::{Alerting, Integration, Receiver};
-pub use flush::message::{ended, report_messages, test_message};
+pub use flush::message::{ended, test_message};
 pub use memory::alerts::{Incoming, PostedAlert};
 pub use memory::refusals::Refused;
 pub use memory::view::{AlertView, GroupView};
 pub use mute::silence::{Silence, SilenceError, SilenceState};
+pub use report::report_messages;
 
 pub use dispatch::SendAgainError;
 use dispatch::{Command, Dispatch};

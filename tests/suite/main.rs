@@ -7,6 +7,7 @@ mod architecture;
 mod backtest;
 mod check_connect;
 mod check_health;
+mod circles;
 mod collecting;
 mod collectors_access_log;
 mod collectors_backup;

@@ -11,9 +11,9 @@ use futures_util::StreamExt as _;
 use serde_json::{Value as Json, json};
 
 use crate::app::{self, Options};
+use crate::cli::live::arguments::labels_of;
 use crate::cli::live::place::PlaceArgs;
 use crate::cli::live::server::ServerArgs;
-use crate::cli::live::silence;
 use crate::cli::terminal::{complain, json_text, say};
 use crate::model::text::visible;
 use crate::model::{Labels, METRIC_NAME, Sample, Timestamp};
@@ -127,7 +127,7 @@ fn firing(alert: &Json, language: Language) -> Firing {
         Language::En => text("summary"),
     };
     Firing {
-        labels: silence::labels_of(&alert["labels"]),
+        labels: labels_of(&alert["labels"]),
         summary: summary.or(text("description")).unwrap_or_default().to_owned(),
         since: alert["startsAt"].as_str().and_then(Timestamp::parse_rfc3339),
         muted: alert["status"]["state"] == "suppressed",

@@ -5,8 +5,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 
+use super::arguments::{moment, read_matchers};
 use super::server::ServerArgs;
-use super::silence::{moment, read_matchers, takes_everything};
+use super::silence::takes_everything;
 use crate::cli::table::{print_table, shown_time};
 use crate::cli::terminal::{json_text, say};
 use crate::model::text::visible;

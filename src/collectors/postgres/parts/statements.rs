@@ -9,7 +9,8 @@ use sqlx::postgres::PgRow;
 
 use crate::model::{Batch, MetricDesc, Note};
 
-use crate::collectors::postgres::part::{Cadence, Grant, Limit, Measure, Part, Rows, Scope, counter, descs, gauge, text};
+use crate::collectors::postgres::config::Limit;
+use crate::collectors::postgres::part::{Cadence, Grant, Measure, Part, Rows, Scope, counter, descs, gauge, text};
 
 const MEASURES: [Measure; 7] = [
     counter("pg_stat_statements_calls_total", "s.calls", "Times the statement was executed."),
