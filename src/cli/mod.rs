@@ -5,6 +5,7 @@ pub mod check;
 mod job;
 mod live;
 pub mod reference;
+mod report;
 mod run;
 mod table;
 mod terminal;
@@ -82,7 +83,7 @@ enum Command {
     /// Ask a running nightbell, or any Prometheus, for samples
     Query(live::query::QueryArgs),
     /// Reports: of a period, of the capacity, of errors
-    Report(live::report::ReportArgs),
+    Report(report::ReportArgs),
     /// Say what rules would have said about the stored history
     Backtest(backtest::BacktestArgs),
     /// Say that somebody takes an alert on, so that no further contact is notified
@@ -178,7 +179,7 @@ pub fn main() -> ExitCode {
                 |()| ExitCode::SUCCESS,
             )
         }),
-        Some(Command::Report(args)) => wait_for(async { exit(live::report::report(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Report(args)) => wait_for(async { exit(report::report(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::Backtest(args)) => match backtest::backtest(&args) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

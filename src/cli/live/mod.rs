@@ -10,7 +10,6 @@ pub(super) mod maintenance;
 pub(super) mod place;
 pub(super) mod query;
 pub(super) mod query_output;
-pub(super) mod report;
 pub(super) mod routes;
 pub(super) mod server;
 pub(super) mod silence;

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::server::ServerArgs;
-use crate::cli::check::health::LanguageArg;
-use crate::cli::terminal::{complain, json_text, say};
+use super::check::health::LanguageArg;
+use super::live::server::ServerArgs;
+use super::terminal::{complain, json_text, say};
 use crate::model::text::visible_lines;
 use crate::report::{Language, Last};
 
