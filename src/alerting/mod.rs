@@ -14,6 +14,7 @@ pub mod follow_up;
 pub mod memory;
 pub mod metrics;
 pub mod mute;
+mod report;
 pub mod self_test;
 pub mod why;
 
@@ -34,6 +35,7 @@ pub use memory::alerts::{Incoming, PostedAlert};
 pub use memory::refusals::Refused;
 pub use memory::view::{AlertView, GroupView};
 pub use mute::silence::{Silence, SilenceError, SilenceState};
+pub use report::report_messages;
 
 pub use dispatch::SendAgainError;
 use dispatch::{Command, Dispatch};

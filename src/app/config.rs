@@ -13,6 +13,7 @@ use crate::alerting::self_test::SelfTest;
 use crate::collectors::StateFolder;
 use crate::collectors::job::Inbox;
 use crate::config::{AskedKey, ConfigError, ConfigErrors, Document, Environment, FromNode, Loader, Node, Section, Value, glob};
+use crate::maintenance::Task;
 use crate::remote::heartbeat::Heartbeat;
 use crate::remote::peer::Peers;
 use crate::rules::RuleGroup;
@@ -24,6 +25,8 @@ use crate::web::{MemoryLimit, WebConfig};
 
 use super::environment::{EnvironmentTargets, discover};
 use super::outside::{OutsideAlertmanagers, read_alerting};
+use super::schedules::reports::Scheduled;
+use super::schedules::windows::Recurring;
 
 /// Keys of a prometheus.yml that nightbell takes and does not act on; each is named in a warning.
 const WITHOUT_EFFECT: [&str; 5] = ["remote_write", "remote_read", "tracing", "otlp", "runtime"];
@@ -64,6 +67,12 @@ pub struct Config {
     pub peers: Option<Peers>,
     /// `self_test`: the daily test of every receiver.
     pub self_test: Option<SelfTest>,
+    /// `maintenance`: tasks by schedule.
+    pub tasks: Vec<Task>,
+    /// `reports`: reports on a schedule.
+    pub reports: Vec<Scheduled>,
+    /// `maintenance_windows`: planned windows that come again.
+    pub windows: Vec<Recurring>,
     /// `state`.
     pub state: StateConfig,
     /// `storage`.
@@ -183,6 +192,7 @@ impl Config {
         let integrations = alerting.receivers.iter().flat_map(|receiver| &receiver.integrations);
         let warnings: Vec<String> = Vec::into_iter(warnings).chain(integrations.filter_map(|one| one.notifier.advice())).collect();
         let (rule_files, absent) = rule_files(root);
+        let reports = Scheduled::read_all(root, &alerting);
         let config = Config {
             name: root.file().to_owned(),
             text: String::new(),
@@ -196,6 +206,9 @@ impl Config {
             heartbeat: root.section("heartbeat").and_then(|s| Heartbeat::read(&s)),
             peers: root.section("peers").and_then(|s| Peers::read(&s)),
             self_test,
+            tasks: Task::read_all(root),
+            reports,
+            windows: Recurring::read_all(root),
             state: root.section("state").map(|s| StateConfig::read(&s)).unwrap_or_default(),
             storage: root.section("storage").map(|s| StorageConfig::read(&s)).unwrap_or_default(),
             memory,

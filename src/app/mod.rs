@@ -9,6 +9,7 @@ mod outside;
 pub mod reference;
 mod reload;
 mod rules;
+mod schedules;
 mod shipped;
 mod storage;
 mod threads;
@@ -31,6 +32,7 @@ use crate::alerting;
 use crate::alerting::self_test::{self, SelfTest};
 use crate::collectors::job::Inbox;
 use crate::config::Secret;
+use crate::maintenance::Calendar;
 use crate::model::{Budget, Holder, Timestamp, format_duration};
 use crate::net;
 use crate::promql::{self, Engine};
@@ -43,6 +45,7 @@ use crate::store::Store;
 use crate::telemetry::Telemetry;
 use crate::web;
 use reload::ReloadMetrics;
+use schedules::{reports, rollups, windows};
 use threads::Threads;
 
 pub use config::Config;
@@ -112,6 +115,12 @@ struct Parts {
     heartbeat: Arc<RwLock<Option<heartbeat::Heartbeat>>>,
     heartbeat_metrics: heartbeat::Metrics,
     peers: peer::Watch,
+    calendar: Calendar,
+    reporter: web::report::Reporter,
+    reports: Arc<RwLock<Vec<reports::Scheduled>>>,
+    report_metrics: reports::Metrics,
+    rollup_metrics: rollups::Metrics,
+    windows: Arc<RwLock<Vec<windows::Recurring>>>,
     self_test: Arc<RwLock<Option<SelfTest>>>,
     self_test_metrics: self_test::Metrics,
     web: Arc<RwLock<web::WebConfig>>,
@@ -183,6 +192,10 @@ impl App {
         let (web, config_text) = (Arc::new(RwLock::new(config.web)), Arc::new(RwLock::new(config.text)));
         let reloading = tokio::sync::Mutex::new(());
         let listen = listener.local_addr()?;
+        let rollups = rollups::open(state_folder(&options));
+        let calendar = Calendar::start(config.tasks, state.clone(), store.clone(), &telemetry);
+        let source = web::report::Source { store: store.clone(), rollups };
+        let reporter = web::report::Reporter { source, calendar: calendar.clone(), scraper: scraper.clone() };
         let parts = Parts {
             options,
             state,
@@ -197,6 +210,12 @@ impl App {
             heartbeat: Arc::new(RwLock::new(config.heartbeat)),
             heartbeat_metrics: heartbeat::Metrics::register(&telemetry),
             peers: peer::Watch::start(config.peers, &telemetry, started_at),
+            reporter,
+            reports: Arc::new(RwLock::new(config.reports)),
+            report_metrics: reports::Metrics::register(&telemetry),
+            rollup_metrics: rollups::Metrics::register(&telemetry),
+            calendar,
+            windows: Arc::new(RwLock::new(config.windows)),
             self_test: Arc::new(RwLock::new(config.self_test)),
             self_test_metrics: self_test::Metrics::register(&telemetry),
             web,
@@ -227,6 +246,15 @@ impl App {
             upkeep: upkeep.spawn(storage::maintain(parts.store.clone())),
             heartbeat: delivery.spawn(heartbeat::run(parts.heartbeat.clone(), parts.heartbeat_metrics.clone())),
             peers: delivery.spawn(parts.peers.clone().run()),
+            calendar: upkeep.spawn(parts.calendar.clone().run()),
+            reports: upkeep.spawn(parts.post().run()),
+            rollups: upkeep.spawn(rollups::run(
+                parts.store.clone(),
+                parts.engine_for_reports(),
+                parts.reporter.source.rollups.clone(),
+                parts.rollup_metrics.clone(),
+            )),
+            windows: delivery.spawn(windows::run(parts.windows.clone(), parts.alerting.clone(), parts.calendar.clone())),
             self_test: delivery.spawn(self_test::run(parts.self_test.clone(), parts.alerting.clone(), parts.self_test_metrics.clone())),
             dead_rules: upkeep.spawn(parts.dead_rules.clone().run()),
             clock: delivery.spawn(clock::watch(parts.clone())),
@@ -272,6 +300,10 @@ struct Loops {
     upkeep: Loop<tokio::task::JoinError>,
     heartbeat: Loop<std::convert::Infallible>,
     peers: Loop<std::convert::Infallible>,
+    calendar: Loop<std::convert::Infallible>,
+    reports: Loop<std::convert::Infallible>,
+    rollups: Loop<tokio::task::JoinError>,
+    windows: Loop<std::convert::Infallible>,
     self_test: Loop<std::convert::Infallible>,
     dead_rules: Loop<tokio::task::JoinError>,
     clock: Loop<std::convert::Infallible>,
@@ -310,6 +342,10 @@ impl Parts {
                 ended = &mut loops.upkeep => anyhow::bail!("the upkeep of the history ended: {}", reason(ended)),
                 ended = &mut loops.heartbeat => anyhow::bail!("the heartbeat ended: {}", reason(ended)),
                 ended = &mut loops.peers => anyhow::bail!("the heartbeats to peers ended: {}", reason(ended)),
+                ended = &mut loops.calendar => anyhow::bail!("the maintenance calendar ended: {}", reason(ended)),
+                ended = &mut loops.reports => anyhow::bail!("the sending of reports ended: {}", reason(ended)),
+                ended = &mut loops.rollups => anyhow::bail!("the rolling up of hours ended: {}", reason(ended)),
+                ended = &mut loops.windows => anyhow::bail!("the planning of windows ended: {}", reason(ended)),
                 ended = &mut loops.self_test => anyhow::bail!("the self-test ended: {}", reason(ended)),
                 ended = &mut loops.dead_rules => anyhow::bail!("the look for dead rules ended: {}", reason(ended)),
                 ended = &mut loops.clock => anyhow::bail!("the watch over the clock ended: {}", reason(ended)),
@@ -358,6 +394,24 @@ impl Parts {
         ]
     }
 
+    /// The engine with the memory of queries: what reports compute takes nothing from the rules.
+    fn engine_for_reports(&self) -> Engine {
+        let memory = Some(promql::Memory::new(self.budget.clone(), Holder::Queries));
+        Engine { memory, keeps_selections: false, ..self.engine.clone() }
+    }
+
+    /// What scheduled reports are made and sent with.
+    fn post(&self) -> reports::Post {
+        reports::Post {
+            settings: self.reports.clone(),
+            reporter: self.reporter.clone(),
+            engine: self.engine_for_reports(),
+            alerting: self.alerting.clone(),
+            state: self.state.clone(),
+            metrics: self.report_metrics.clone(),
+        }
+    }
+
     /// What the web's answers are made of.
     fn context(self: Arc<Self>, ready: &Arc<AtomicBool>, queries: &Handle) -> web::Context {
         let (parts, control) = (self.clone(), Handle::current());
@@ -370,6 +424,8 @@ impl Parts {
             rules: self.rules.clone(),
             alerting: self.alerting.clone(),
             peers: self.peers.clone(),
+            calendar: self.calendar.clone(),
+            reporter: self.reporter.clone(),
             alertmanagers: self.outside.known(),
             retention: self.store.retention(),
             dead_rules: self.dead_rules.clone(),

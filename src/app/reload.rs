@@ -86,6 +86,9 @@ impl Parts {
         self.outside.replace(config.outside);
         *self.heartbeat.write() = config.heartbeat;
         self.peers.replace(config.peers, Timestamp::now());
+        self.calendar.replace(config.tasks);
+        *self.windows.write() = config.windows;
+        *self.reports.write() = config.reports;
         *self.self_test.write() = config.self_test;
         self.alerting.reload(config.alerting).await;
         *self.config_text.write() = config.text;

@@ -30,6 +30,7 @@ pub const RULES: &[ShippedRules] = shipped!(
     "json_api",
     "llm_provider",
     "log_file",
+    "maintenance",
     "mysql",
     "nightbell",
     "postgres",

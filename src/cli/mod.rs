@@ -6,6 +6,7 @@ mod init;
 mod job;
 mod live;
 pub mod reference;
+mod report;
 mod run;
 mod table;
 mod terminal;
@@ -82,6 +83,8 @@ enum Command {
     Test(Test),
     /// Ask a running nightbell, or any Prometheus, for samples
     Query(live::query::QueryArgs),
+    /// Reports: of a period, of the capacity, of errors
+    Report(report::ReportArgs),
     /// Say what rules would have said about the stored history
     Backtest(backtest::BacktestArgs),
     /// Say that somebody takes an alert on, so that no further contact is notified
@@ -94,6 +97,8 @@ enum Command {
     Init(init::InitArgs),
     /// Run the command of a scheduled job, and report how it went
     Job(job::JobArgs),
+    /// The maintenance calendar: tasks, who did them, planned windows
+    Maintenance(live::maintenance::MaintenanceArgs),
     /// Show what recovery actions did
     Actions(live::actions::ActionsArgs),
     /// Show the messages that could not be delivered, and send them again
@@ -122,6 +127,8 @@ enum Check {
     Rules(check::rules::CheckRulesArgs),
     /// Pages of metrics, as promtool checks them
     Metrics(check::rules::CheckMetricsArgs),
+    /// The daily check: alerts, targets, disks, memory, logs, backups, certificates, jobs, tasks; one line each
+    Health(check::health::CheckHealthArgs),
 }
 
 #[derive(Subcommand)]
@@ -158,6 +165,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(Check::Metrics(args))) => {
             finished(check::rules::check_metrics(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
         }
+        Some(Command::Check(Check::Health(args))) => check::health::check_health(&args, &cli.run.env_file),
         Some(Command::Test(Test::Rules(args))) => {
             finished(test::rules::test_rules(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
         }
@@ -174,6 +182,7 @@ pub fn main() -> ExitCode {
                 |()| ExitCode::SUCCESS,
             )
         }),
+        Some(Command::Report(args)) => wait_for(async { exit(report::report(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::Backtest(args)) => match backtest::backtest(&args) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -182,15 +191,18 @@ pub fn main() -> ExitCode {
             }
         },
         Some(Command::Ack(args)) => wait_for(live::ack::ack(&args)),
-        Some(Command::Silence(args)) => wait_for(async { report(live::silence::silence(&args).await.map(|()| ExitCode::SUCCESS)) }),
-        Some(Command::Alert(args)) => wait_for(async { report(live::alert::alert(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Silence(args)) => wait_for(async { exit(live::silence::silence(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Alert(args)) => wait_for(async { exit(live::alert::alert(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::Init(args)) => init::init(&args),
         Some(Command::Job(args)) => job::job(&args),
-        Some(Command::Actions(args)) => wait_for(async { report(live::actions::actions(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Actions(args)) => wait_for(async { exit(live::actions::actions(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Maintenance(args)) => wait_for(async {
+            exit(live::maintenance::maintenance(&args).await.map(|well| if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
+        }),
         Some(Command::DeadLetters(args)) => {
-            wait_for(async { report(live::dead_letters::dead_letters(&args).await.map(|()| ExitCode::SUCCESS)) })
+            wait_for(async { exit(live::dead_letters::dead_letters(&args).await.map(|()| ExitCode::SUCCESS)) })
         }
-        Some(Command::Routes(args)) => wait_for(async { report(live::routes::routes(&args).await) }),
+        Some(Command::Routes(args)) => wait_for(async { exit(live::routes::routes(&args).await) }),
         Some(Command::Health(args)) => wait_for(live::health::health(&args, &cli.run.env_file)),
         Some(Command::Why(args)) => wait_for(live::why::why(&args)),
         Some(Command::Reference(args)) => reference::reference(&args),
@@ -244,7 +256,7 @@ fn finished(result: std::io::Result<u8>) -> ExitCode {
 }
 
 /// The exit status of a command whose error is for people.
-fn report(result: Result<ExitCode, String>) -> ExitCode {
+fn exit(result: Result<ExitCode, String>) -> ExitCode {
     result.unwrap_or_else(|error| {
         complain!("nightbell: {error}");
         ExitCode::FAILURE

@@ -30,7 +30,7 @@ mod probe;
 mod programs;
 mod redis;
 mod restore_test;
-mod schedule;
+pub mod schedule;
 mod sql;
 mod sqlite;
 mod vector_store;
@@ -44,6 +44,7 @@ use crate::config::Section;
 use crate::model::{Batch, MetricDesc};
 
 pub use memory::{Memory, StateFolder};
+pub use postgres::STATEMENT_TEXT;
 pub use probe::{Module as ProbeModule, Modules as ProbeModules};
 
 /// A kind of collector: data plus one function. `build` does no I/O beyond reading files that the section names.

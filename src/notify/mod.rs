@@ -22,7 +22,7 @@ pub use error::{NotifyError, Reason};
 pub use field::counting_failed_templates;
 pub use kinds::command::{Action, Ended, Limits, Order, close_inheritance};
 pub use message::{named_size, picture};
-pub use notification::{AlertStatus, Notification, NotifiedAlert, common};
+pub use notification::{AlertStatus, Notification, NotifiedAlert, Report, common};
 pub use served::{Recipients, remembering};
 
 /// Longest attempt where a notifier has no deadline of its own.

@@ -66,6 +66,21 @@ impl NotifiedAlert {
     }
 }
 
+/// A report that a message carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Its title.
+    pub title: String,
+    /// As Markdown.
+    pub text: String,
+    /// As HTML for a mail, without charts, where it is small enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// As a page of its own, with charts, where it is small enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
+}
+
 /// One message to one integration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Notification {
@@ -82,6 +97,9 @@ pub struct Notification {
     /// Receivers that this was meant for and that could not be reached, first to last.
     #[serde(default)]
     pub stands_in_for: Vec<String>,
+    /// A report, which the message carries instead of trouble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
     /// How many messages a digest stands for; 0 for an ordinary message.
     #[serde(default)]
     pub digest: usize,

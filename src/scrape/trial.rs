@@ -44,6 +44,8 @@ pub struct Tried {
     pub took: Duration,
     /// What its collector found beside them.
     pub report: Report,
+    /// The samples themselves, of a collector.
+    pub batch: Batch,
 }
 
 impl Tried {
@@ -116,5 +118,5 @@ async fn try_collector(mut collector: Box<dyn Collector>, timeout: Duration) -> 
         Ok(Err(_)) => "the collector panicked".to_owned(),
         Err(_) => format!("timed out after {}", format_duration(timeout)),
     };
-    Tried { error, samples: batch.len(), took: Duration::ZERO, report: collector.report() }
+    Tried { error, samples: batch.len(), took: Duration::ZERO, report: collector.report(), batch }
 }

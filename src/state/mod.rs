@@ -43,6 +43,7 @@ pub use tables::decisions::{AlertPath, DecisionRow, MAX_DECISIONS};
 pub use tables::escalations::EscalationRow;
 pub use tables::flaps::FlapRow;
 pub use tables::for_state::{RuleAlertChanges, RuleAlertRow};
+pub use tables::maintenance::{DoneRow, WindowRow};
 pub use tables::notification_log::LogRow;
 pub use tables::outbox::{DeadLetter, MAX_DEAD_LETTERS, OutboxRow};
 pub use tables::silences::SilenceRow;

@@ -21,9 +21,12 @@ const GAP: i64 = 10_000;
 /// Rows that are read at once.
 const STEP: i64 = 500;
 /// The tables whose rows are taken over, what matters most first.
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 15] = [
     "secrets",
     "silences",
+    "maintenance_done",
+    "maintenance_windows",
+    "schedules",
     "outbox",
     "notification_log",
     "alerts",

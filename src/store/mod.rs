@@ -13,6 +13,7 @@ mod ended;
 mod history;
 mod memory;
 mod read;
+pub mod rollup;
 mod shares;
 mod upkeep;
 

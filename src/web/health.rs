@@ -19,6 +19,8 @@ use super::{Context, admin};
 
 /// How long after a jump of the clock its time is in doubt.
 const CLOCK_IN_DOUBT: Duration = Duration::from_secs(15 * 60);
+/// Names of alerts that are listed.
+const MAX_NAMES: usize = 10;
 
 /// One check as `/health/detailed` shows it.
 #[derive(Serialize)]
@@ -44,6 +46,9 @@ struct Report {
     checks_failed: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     clock: Option<String>,
+    /// The critical alerts that fire and are not muted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alerts: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     checks: Option<Vec<Check>>,
 }
@@ -76,12 +81,12 @@ async fn ready(State(context): State<Context>) -> Response {
 }
 
 async fn whole(State(context): State<Context>) -> Response {
-    answer(&context, all_checks(&context), false)
+    answer(&context, all_checks(&context), false, critical_alerts(&context, false))
 }
 
 async fn detailed(State(context): State<Context>, headers: HeaderMap) -> Result<Response, ApiError> {
     admin::check(context.settings().admin_token.as_ref(), &headers)?;
-    Ok(answer(&context, all_checks(&context), true))
+    Ok(answer(&context, all_checks(&context), true, critical_alerts(&context, true)))
 }
 
 async fn databases(State(context): State<Context>) -> Result<Response, ApiError> {
@@ -99,7 +104,7 @@ fn part(context: &Context, kinds: &[&str], remedy: &str) -> Result<Response, Api
     if checks.is_empty() {
         return Err(ApiError::new(StatusCode::NOT_FOUND, format!("nothing of this kind is watched: set {remedy}")));
     }
-    Ok(answer(context, checks, false))
+    Ok(answer(context, checks, false, None))
 }
 
 fn all_checks(context: &Context) -> Vec<Check> {
@@ -128,6 +133,22 @@ fn all_checks(context: &Context) -> Vec<Check> {
         checked_at: None,
     }));
     checks
+}
+
+/// The critical alerts that fire and that nobody has muted: while there is one, all is not well. Their names are for an administrator.
+fn critical_alerts(context: &Context, named: bool) -> Option<String> {
+    let alerts = context.alerting.alerts(Timestamp::now());
+    let heard = alerts.iter().filter(|view| view.alert.labels.value("severity") == "critical" && view.state() == "active");
+    let names: std::collections::BTreeSet<&str> = heard.map(|view| view.alert.labels.value("alertname")).collect();
+    let shown: Vec<&str> = names.iter().copied().take(MAX_NAMES).collect();
+    let more = names.len().saturating_sub(MAX_NAMES);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let which = if named { format!(": {}{more}", shown.join(", ")) } else { String::new() };
+    match names.len() {
+        0 => None,
+        1 => Some(format!("one critical alert fires{which}")),
+        count => Some(format!("{count} critical alerts fire{which}")),
+    }
 }
 
 /// What is said of the clock for a while after it has jumped.
@@ -193,10 +214,10 @@ fn overall(failed: usize, total: usize, in_doubt: bool) -> (&'static str, Status
     }
 }
 
-fn answer(context: &Context, checks: Vec<Check>, detailed: bool) -> Response {
+fn answer(context: &Context, checks: Vec<Check>, detailed: bool, alerts: Option<String>) -> Response {
     let failed = checks.iter().filter(|c| c.status == "unhealthy").count();
     let in_doubt = checks.iter().filter(|c| c.status == "degraded").count();
-    let (status, code) = overall(failed, checks.len(), in_doubt > 0);
+    let (status, code) = overall(failed, checks.len(), in_doubt > 0 || alerts.is_some());
     let now = Timestamp::now();
     let report = Report {
         status,
@@ -206,6 +227,7 @@ fn answer(context: &Context, checks: Vec<Check>, detailed: bool) -> Response {
         checks_total: checks.len(),
         checks_failed: failed + in_doubt,
         clock: clock_text(),
+        alerts,
         checks: detailed.then_some(checks),
     };
     (code, Json(report)).into_response()

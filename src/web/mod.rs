@@ -11,10 +11,12 @@ mod health;
 mod heartbeat;
 mod job;
 pub mod limits;
+pub mod maintenance;
 mod metrics;
 mod picture;
 pub mod probe;
 mod prometheus;
+pub mod report;
 mod seats;
 pub mod server;
 mod ui;
@@ -40,6 +42,7 @@ use tower_http::timeout::TimeoutLayer;
 use crate::alerting;
 use crate::collectors::job::Inbox;
 use crate::config::{Secret, Section};
+use crate::maintenance::Calendar;
 use crate::model::{Budget, Timestamp};
 use crate::promql::Engine;
 use crate::remote::peer;
@@ -158,6 +161,10 @@ pub struct Context {
     pub rules: Arc<Scheduler>,
     /// Alerts, groups and silences.
     pub alerting: alerting::Handle,
+    /// The maintenance calendar.
+    pub calendar: Calendar,
+    /// Makes reports.
+    pub reporter: report::Reporter,
     /// The instances that are watched.
     pub peers: peer::Watch,
     /// Those among them that can never say anything.
@@ -202,14 +209,15 @@ pub fn router(context: Context, gate: Arc<server::tls::Gate>, refused: Counter) 
         gate.clone().pass(token, request, next)
     });
     let seats = Seats::new(context.budget.clone(), context.queries.clone(), refused.clone());
-    let own = || Router::new().merge(why::routes()).merge(actions::routes()).merge(dead_letters::routes());
+    let own = || Router::new().merge(why::routes()).merge(actions::routes()).merge(dead_letters::routes()).merge(maintenance::routes());
     let plain = || Router::new().merge(health::life()).merge(control::routes()).merge(ui::routes());
     let known = || Router::new().merge(metrics::routes()).merge(health::routes()).merge(picture::routes()).merge(prometheus::federation());
     let slashes =
         server::slash::redirecting(known().merge(plain()).nest("/api/nightbell", own()), || StatusCode::NOT_FOUND.into_response());
     Router::new()
         .merge(seats.over(Class::Operator, known().nest("/api/nightbell", own())))
-        .merge(seats.over(Class::Change, acknowledge::routes().merge(job::routes())))
+        .merge(seats.over(Class::Change, acknowledge::routes().merge(job::routes()).nest("/api/nightbell", maintenance::changes())))
+        .merge(seats.over(Class::Query, Router::new().nest("/api/nightbell", report::routes())))
         .merge(plain())
         .merge(probe::routes(refused.clone()))
         .nest("/api/nightbell", heartbeat::routes())

@@ -10,7 +10,7 @@ const FLOORS: [&[&str]; 8] = [
     &["config", "exposition", "net", "telemetry"],
     &["store", "state", "template", "chart", "http"],
     &["collectors", "promql", "notify", "remote"],
-    &["scrape", "rules", "alerting", "report"],
+    &["scrape", "rules", "alerting", "maintenance", "report"],
     &["web"],
     &["app"],
     &["cli"],

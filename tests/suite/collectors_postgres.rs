@@ -286,6 +286,23 @@ async fn statements_are_found_wherever_the_extension_lives() {
     assert_eq!(value(&batch, "pg_scrape_collector_success", &[("collector", "stat_statements")]), Some(0.0));
 }
 
+/// The texts of statements are read on request only, with constants replaced, and never those that the server stores as they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_of_statements_are_read_on_request_without_constants_and_without_secrets() {
+    let postgres = server();
+    postgres.sql("app", "SELECT count(*) FROM items WHERE v = 'a secret value'");
+    postgres.sql("app", "CREATE ROLE somebody LOGIN PASSWORD 'hunter2'");
+    let dsn = postgres.dsn("postgres", "postgres");
+    let (batch, result) = collect("postgres", &mut build("postgres", &format!("dsn: {dsn}\n"))).await;
+    result.expect("all is well");
+    assert!(batch.notes.is_empty(), "not unless it is asked for");
+    let (batch, result) = collect("postgres", &mut build("postgres", &format!("dsn: {dsn}\nstatements: {{text: true}}\n"))).await;
+    result.expect("all is well");
+    let lines = batch.notes.iter().flat_map(|note| &note.lines).cloned().collect::<Vec<String>>().join("\n");
+    assert!(lines.contains("\tSELECT count(*) FROM items WHERE v = $1"), "{lines}");
+    assert!(!lines.contains("secret") && !lines.contains("hunter2") && !lines.contains("nightbell"), "{lines}");
+}
+
 /// A server that stops is down at once, and up again in the first collection after it is back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_server_is_down_and_comes_back() {

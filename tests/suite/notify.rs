@@ -97,6 +97,7 @@ fn notification(alerts: Vec<NotifiedAlert>) -> Notification {
         group_key: "{}:{alertname=\"DiskFull\"}".into(),
         status: if firing { AlertStatus::Firing } else { AlertStatus::Resolved },
         stands_in_for: Vec::new(),
+        report: None,
         digest: 0,
         truncated_alerts: 0,
         group_labels: pairs(&[("alertname", "DiskFull")]),

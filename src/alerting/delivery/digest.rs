@@ -52,6 +52,10 @@ impl Fold {
         if self.taken.len() >= MAX_MESSAGES || !self.rest.is_empty() || (message.digest > 0 && !first) {
             return false;
         }
+        // A report goes alone: in a digest only its name would be left.
+        if !first && (message.report.is_some() || self.newest.as_ref().is_some_and(|newest| newest.report.is_some())) {
+            return false;
+        }
         let before = self.alerts.len();
         let alerts = std::mem::take(&mut message.alerts);
         for (index, alert) in alerts.iter().enumerate() {

@@ -31,6 +31,7 @@ pub fn compose(subject: &Subject<'_>, integration: &Integration, reason: NotifyR
         status: AlertStatus::Resolved,
         alerts,
         stands_in_for: Vec::new(),
+        report: None,
         digest: 0,
         truncated_alerts: 0,
         group_labels: pairs(subject.group_labels),

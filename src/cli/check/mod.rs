@@ -3,4 +3,5 @@
 pub(super) mod alertmanager;
 pub(super) mod config;
 pub(super) mod connect;
+pub(super) mod health;
 pub mod rules;

@@ -3,9 +3,11 @@
 pub(super) mod ack;
 pub(super) mod actions;
 pub(super) mod alert;
-mod arguments;
+pub(super) mod arguments;
 pub(super) mod dead_letters;
 pub(super) mod health;
+pub(super) mod maintenance;
+pub(super) mod place;
 pub(super) mod query;
 pub(super) mod query_output;
 pub(super) mod routes;

@@ -10,10 +10,13 @@ use url::Url;
 
 use crate::config::{Document, Environment, Loader};
 use crate::http::{Client, HeaderValue, HttpConfig, Method, Request, Response};
+use crate::model::Labels;
 use crate::model::text::visible;
 
 /// Deadline of a request.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Deadline of one that computes for long.
+const LONG: Duration = Duration::from_secs(125);
 
 /// Whom to ask.
 #[derive(Args, Clone)]
@@ -37,6 +40,22 @@ pub struct Answer {
 }
 
 impl ServerArgs {
+    /// The one at this address.
+    pub fn at(url: Url, admin_token: Option<String>) -> Self {
+        ServerArgs { url, admin_token }
+    }
+
+    /// The value of an expression now: labels and values.
+    pub async fn query(&self, expression: &str) -> Result<Vec<(Labels, f64)>, String> {
+        let body = self.ask(Method::GET, "v1/query", &[("query", expression)], None).await?.success()?;
+        let sample = |sample: &Json| {
+            let labels =
+                sample["metric"].as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()));
+            (Labels::from_pairs(labels), sample["value"][1].as_str().and_then(|value| value.parse().ok()).unwrap_or(f64::NAN))
+        };
+        Ok(body["data"]["result"].as_array().into_iter().flatten().map(sample).collect())
+    }
+
     /// GET below `/api/v2`; any status but 200 is an error.
     pub async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Json, String> {
         let answer = self.ask(Method::GET, &format!("v2/{path}"), parameters, None).await?;
@@ -48,9 +67,48 @@ impl ServerArgs {
         self.ask(Method::GET, &format!("nightbell/{path}"), parameters, None).await?.success()
     }
 
+    /// `/health`, whatever it says.
+    pub async fn health(&self) -> Result<Json, String> {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}/health", self.url.path().trim_end_matches('/')));
+        let mut request = Request::get(url, TIMEOUT);
+        authorize(&mut request, self.admin_token.as_deref())?;
+        let response = send(request).await?;
+        let body: Json = serde_json::from_slice(&response.body).unwrap_or_default();
+        if body["status"].is_string() { Ok(body) } else { Err(format!("status {}: {}", response.status, visible(response.text().trim()))) }
+    }
+
+    /// GET of a text below `/api/nightbell`; any status but 200 is an error.
+    pub async fn text_own(&self, path: &str, parameters: &[(&str, &str)]) -> Result<String, String> {
+        let mut url = self.url.clone();
+        url.set_path(&format!("{}/api/nightbell/{path}", self.url.path().trim_end_matches('/')));
+        url.query_pairs_mut().extend_pairs(parameters);
+        let mut request = Request::get(url, LONG);
+        request.max_body = 64 << 20;
+        authorize(&mut request, self.admin_token.as_deref())?;
+        let response = send(request).await?;
+        match response.status {
+            200 => Ok(response.text().into_owned()),
+            status => {
+                let body = serde_json::from_slice(&response.body).unwrap_or_else(|_| Json::from(response.text().trim()));
+                Answer { status, body, hint: token_missing(status, self.admin_token.as_deref()) }.success().map(|_| String::new())
+            }
+        }
+    }
+
     /// POST without a body below `/api/nightbell`; any status but 200 is an error.
     pub async fn tell_own(&self, path: &str) -> Result<Json, String> {
         self.ask(Method::POST, &format!("nightbell/{path}"), &[], None).await?.success()
+    }
+
+    /// POST of JSON below `/api/nightbell`; any status but 200 is an error.
+    pub async fn post_own(&self, path: &str, body: &Json) -> Result<Json, String> {
+        self.ask(Method::POST, &format!("nightbell/{path}"), &[], Some(body)).await?.success()
+    }
+
+    /// DELETE below `/api/nightbell`; any status but 200 is an error.
+    pub async fn delete_own(&self, path: &str) -> Result<Json, String> {
+        self.ask(Method::DELETE, &format!("nightbell/{path}"), &[], None).await?.success()
     }
 
     /// POST of JSON below `/api/v2`.

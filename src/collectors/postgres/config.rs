@@ -31,6 +31,8 @@ pub struct Config {
     pub table_interval: Duration,
     /// Bounds on rows.
     pub limits: Limits,
+    /// Whether the texts of statements are read for reports.
+    pub statement_texts: bool,
 }
 
 /// A bound on rows, set in the configuration.
@@ -92,6 +94,7 @@ impl Config {
             indexes: section.or("max_indexes", defaults.indexes),
             statements: statements.as_ref().map_or(defaults.statements, |s| s.or("limit", defaults.statements)),
         };
+        let statement_texts = statements.as_ref().is_some_and(|s| s.or("text", false));
         if let Some(statements) = &statements {
             statements.finish();
         }
@@ -110,7 +113,7 @@ impl Config {
                 return None;
             }
         };
-        Some(Config { patience, options, password, address, include, exclude, max_databases, table_interval, limits })
+        Some(Config { patience, options, password, address, include, exclude, max_databases, table_interval, limits, statement_texts })
     }
 
     /// Whether tables and indexes of this database are looked at.

@@ -77,6 +77,9 @@ pub const KIND: CollectorKind = CollectorKind {
     build,
 };
 
+/// What notes of the texts of statements are called.
+pub use parts::statements::TEXT as STATEMENT_TEXT;
+
 /// Every part, in the order of asking.
 const PARTS: &[&Part] = &[
     &parts::activity::SESSIONS,
@@ -104,6 +107,7 @@ const PARTS: &[&Part] = &[
     &parts::database::CONFLICTS,
     &parts::statements::STATEMENTS,
     &parts::statements::STATEMENTS_17,
+    &parts::statements::TEXTS,
     &parts::settings::SETTINGS,
     &parts::tables::TABLES,
     &parts::tables::INDEXES,

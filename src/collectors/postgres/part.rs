@@ -66,6 +66,8 @@ pub enum Scope {
     Database,
     /// Once, if the extension `pg_stat_statements` is installed in the database of the DSN.
     Statements,
+    /// The same, where the configuration asks for texts.
+    StatementTexts,
 }
 
 /// How often a part is asked; in between its last samples are repeated.

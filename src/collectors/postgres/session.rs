@@ -144,6 +144,7 @@ impl Session {
         let fits = |part: &&&'static Part| match part.scope {
             Scope::Server => database.is_none(),
             Scope::Statements => database.is_none() && server.statements.is_some(),
+            Scope::StatementTexts => config.statement_texts && database.is_none() && server.statements.is_some(),
             Scope::Database => config.wants(&server.database),
         };
         let schema = server.statements.as_deref().unwrap_or_default();

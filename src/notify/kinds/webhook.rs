@@ -118,7 +118,7 @@ impl Webhook {
 
 /// The body, keys in Alertmanager's order.
 pub(in crate::notify) fn payload(n: &Notification) -> Value {
-    json!({
+    let mut body = json!({
         "receiver": n.quoted_receiver(),
         "status": n.status.as_str(),
         "alerts": n.alerts.iter().map(alert).collect::<Vec<_>>(),
@@ -130,7 +130,11 @@ pub(in crate::notify) fn payload(n: &Notification) -> Value {
         "version": "4",
         "groupKey": n.group_key,
         "truncatedAlerts": n.truncated_alerts,
-    })
+    });
+    if let Some(report) = &n.report {
+        body["report"] = json!({ "title": report.title, "markdown": report.text, "html": report.page.as_ref().or(report.body.as_ref()) });
+    }
+    body
 }
 
 /// One alert in Alertmanager's JSON.

@@ -3,7 +3,7 @@
 use crate::notify::notification::{AlertStatus, Notification, NotifiedAlert};
 
 use super::names::names;
-use super::shorten::{fit, fit_named};
+use super::shorten::{cut_bytes, fit, fit_named};
 use super::{Entry, Style, entry, format_value, gravest_first, headcount, link, subject};
 
 /// How one kind of service writes.
@@ -18,10 +18,13 @@ pub(crate) struct Markup {
     pub line_end: &'static str,
     /// Before a fact.
     pub bullet: &'static str,
+    /// Whether it is Markdown, or shows it as it is.
+    pub shows_markdown: bool,
 }
 
 /// No markup: mail, SMS, webhooks for people.
-pub(crate) const PLAIN: Markup = Markup { escape: str::to_owned, bold: str::to_owned, link: None, line_end: "\n", bullet: "  " };
+pub(crate) const PLAIN: Markup =
+    Markup { escape: str::to_owned, bold: str::to_owned, link: None, line_end: "\n", bullet: "  ", shows_markdown: true };
 
 /// Slack's mrkdwn: <https://api.slack.com/reference/surfaces/formatting>.
 pub(crate) const SLACK: Markup = Markup {
@@ -30,6 +33,7 @@ pub(crate) const SLACK: Markup = Markup {
     link: Some(|text, url| format!("<{}|{text}>", url.replace('|', "%7C").replace('>', "%3E"))),
     line_end: "\n",
     bullet: "",
+    shows_markdown: false,
 };
 
 /// Markdown with backslash escapes (Discord).
@@ -39,6 +43,7 @@ pub(crate) const MARKDOWN: Markup = Markup {
     link: Some(|text, url| format!("[{text}]({})", url.replace('(', "%28").replace(')', "%29"))),
     line_end: "\n",
     bullet: "",
+    shows_markdown: true,
 };
 
 /// The Markdown of group robots (DingTalk, WeCom, Feishu, Teams): no escapes, so that what would be a tag is made none; two spaces before a
@@ -52,6 +57,7 @@ pub(crate) const TELEGRAM: Markup = Markup {
     link: Some(|text, url| format!("<a href=\"{}\">{text}</a>", escape_angles(url).replace('"', "&quot;"))),
     line_end: "\n",
     bullet: "",
+    shows_markdown: false,
 };
 
 pub(in crate::notify) fn escape_angles(text: &str) -> String {
@@ -83,6 +89,11 @@ fn escape_markdown(text: &str) -> String {
 /// The body: how many, then each alert, then where to see all; in at most `limit` bytes. Alerts that have no room are named at least, and
 /// those that not even that has room for are counted. A digest names its alerts.
 pub(crate) fn body(n: &Notification, style: &Style, markup: &Markup, limit: usize) -> String {
+    if let Some(report) = &n.report {
+        // It is Markdown with harmless texts already, and reads well as plain text.
+        let text = if markup.shows_markdown { report.text.clone() } else { (markup.escape)(&report.text) };
+        return cut_bytes(&text, limit, style.language).into_owned();
+    }
     let words = style.words();
     let head = format!("{}{end}{end}", (markup.escape)(&headcount(n, style)), end = markup.line_end);
     let tail = if n.external_url.is_empty() { String::new() } else { reference(words.all_alerts, &link(n), style, markup) };

@@ -79,6 +79,9 @@ impl Style {
 
 /// Alertmanager's default subject (SEMANTICS 178): `[FIRING:2] HighCPU node1 (critical)`; in Chinese the same in its words.
 pub(super) fn subject(n: &Notification, language: Language) -> String {
+    if let Some(report) = &n.report {
+        return report.title.clone();
+    }
     let (firing, words) = (n.count(AlertStatus::Firing), language.words());
     let mut out = if firing > 0 { format!("[{}:{firing}] ", words.firing) } else { format!("[{}] ", words.resolved) };
     if n.digest > 1 {

@@ -29,6 +29,7 @@ fn notification(alerts: Vec<NotifiedAlert>) -> Notification {
         group_key: "{}:{}".into(),
         status: AlertStatus::Firing,
         stands_in_for: Vec::new(),
+        report: None,
         digest: 0,
         truncated_alerts: 0,
         group_labels: labels.iter().filter(|(n, _)| n == "alertname" || n == "job").cloned().collect(),

@@ -22,4 +22,5 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { number: 7, sql: include_str!("0007_flaps.sql") },
     Migration { number: 8, sql: include_str!("0008_outbox_groups.sql") },
     Migration { number: 9, sql: include_str!("0009_outbox_served.sql") },
+    Migration { number: 10, sql: include_str!("0010_maintenance.sql") },
 ];

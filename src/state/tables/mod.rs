@@ -7,6 +7,7 @@ pub(super) mod decisions;
 pub(super) mod escalations;
 pub(super) mod flaps;
 pub(super) mod for_state;
+pub(super) mod maintenance;
 pub(super) mod notification_log;
 pub(super) mod outbox;
 pub(super) mod silences;

@@ -1,12 +1,16 @@
 //! The statements that take most time: the extension `pg_stat_statements`, <https://www.postgresql.org/docs/current/pgstatstatements.html>.
 //!
 //! Names and labels as postgres_exporter 0.20, and the mean and longest time. The text of a query is never shown:
-//! it may hold data. Our own statements carry a comment, by which they are left out.
+//! it may hold data. With `statements: {text: true}` it is read for reports, constants replaced as the extension does it, and never for a label;
+//! only of statements whose constants the extension replaces: `ALTER ROLE … PASSWORD` is not among them. Our own statements carry a comment, by
+//! which they are left out.
 
-use crate::model::MetricDesc;
+use sqlx::postgres::PgRow;
+
+use crate::model::{Batch, MetricDesc, Note};
 
 use crate::collectors::postgres::config::Limit;
-use crate::collectors::postgres::part::{Cadence, Grant, Measure, Part, Rows, Scope, counter, descs, gauge};
+use crate::collectors::postgres::part::{Cadence, Grant, Measure, Part, Rows, Scope, counter, descs, gauge, text};
 
 const MEASURES: [Measure; 7] = [
     counter("pg_stat_statements_calls_total", "s.calls", "Times the statement was executed."),
@@ -60,3 +64,27 @@ pub static STATEMENTS_17: Part = Part {
     since: 170_000,
     ..Part::DEFAULT
 };
+
+/// What notes of texts are called; no rule asks for a metric of this name.
+pub const TEXT: &str = "pg_stat_statements_text";
+
+/// The texts of the statements that take most time, on one line each.
+pub static TEXTS: Part = Part {
+    name: "stat_statements",
+    rows: Rows::Custom("s.queryid::text, left(regexp_replace(s.query, '\\s+', ' ', 'g'), 300)", read_texts),
+    from: "FROM (SELECT queryid, min(query) AS query, sum(total_exec_time) AS time FROM {schema}.pg_stat_statements
+        WHERE queryid IS NOT NULL AND query NOT LIKE '%/* nightbell */%' AND query ~* '^\\s*(SELECT|INSERT|UPDATE|DELETE|WITH|MERGE)\\M'
+        GROUP BY 1 ORDER BY 3 DESC LIMIT 50) s",
+    scope: Scope::StatementTexts,
+    cadence: Cadence::Slow,
+    grant: GRANT,
+    since: 130_000,
+    ..Part::DEFAULT
+};
+
+fn read_texts(rows: &[PgRow], batch: &mut Batch) -> sqlx::Result<()> {
+    let line = |row: &PgRow| Ok(format!("{}\t{}", text(row, 0)?.unwrap_or_default(), text(row, 1)?.unwrap_or_default()));
+    let lines = rows.iter().map(line).collect::<sqlx::Result<Vec<String>>>()?;
+    batch.notes.push(Note { metrics: &[TEXT], labels: Vec::new(), lines });
+    Ok(())
+}

@@ -12,7 +12,7 @@ use crate::config::Section;
 use crate::notify::error::{NotifyError, Reason};
 use crate::notify::field::{Field, Rendering};
 use crate::notify::message::{PLAIN, Style, body, html, pictures, subject};
-use crate::notify::notification::Notification;
+use crate::notify::notification::{Notification, Report};
 
 /// Largest text of a part, in bytes: mail programs clip at about 100 KB.
 const MAX_PART: usize = 80 << 10;
@@ -77,7 +77,10 @@ impl Composer {
         let senders = mailboxes("from", &rendering.address(from)?).map_err(|error| from.unusable(error))?;
         let [sender] = senders.as_slice() else { return Err(malformed("from must be exactly one address")) };
         let built_in = subject(n, style.language);
-        let subject = rendering.text(self.header("subject"), || built_in.clone());
+        let subject = match &n.report {
+            Some(report) => report.title.clone(),
+            None => rendering.text(self.header("subject"), || built_in.clone()),
+        };
         let subject = one_line(&subject, MAX_SUBJECT);
         let domain = sender.email.domain();
         let mut builder = Message::builder()
@@ -109,6 +112,9 @@ impl Composer {
         // `html: ''` and `text: ''` leave the part out.
         let written = |field: &Option<Field>| field.as_ref().is_none_or(|f| !f.is_empty());
         let (with_text, with_html) = (written(&self.text), written(&self.html));
+        if let Some(report) = &n.report {
+            return reported(report);
+        }
         let text = rendering.text(self.text.as_ref(), || format!("{subject}\n\n{}", body(n, style, &PLAIN, MAX_PART)));
         // A template that fails leaves its note behind: then the built-in document replaces it, and tells.
         let before = rendering.notes().len();
@@ -144,6 +150,17 @@ impl Composer {
         let hash = n.group_key_hash();
         let day = if self.thread_by_day { crate::model::Timestamp(n.at_ms).rfc3339()[..10].to_owned() } else { String::new() };
         format!("<alert-{}-{day}@nightbell>", &hash[..16])
+    }
+}
+
+/// A report: its text, the same as HTML, and the page with its charts attached, because mail programs show no drawings.
+fn reported(report: &Report) -> MultiPart {
+    let text = MultiPart::alternative().singlepart(single(ContentType::TEXT_PLAIN, report.text.clone()));
+    let text = report.body.iter().fold(text, |text, body| text.singlepart(single(ContentType::TEXT_HTML, body.clone())));
+    let page = report.page.as_ref().map(|page| Attachment::new("report.html".to_owned()).body(page.clone(), ContentType::TEXT_HTML));
+    match page {
+        Some(page) => MultiPart::mixed().multipart(text).singlepart(page),
+        None => text,
     }
 }
 
