@@ -16,6 +16,7 @@ mod notify;
 mod query;
 mod query_output;
 mod routes;
+mod rules;
 mod run;
 mod server;
 mod silence;
@@ -111,6 +112,8 @@ enum Command {
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Show the routing tree, or test which receivers an alert reaches
     Routes(routes::RoutesArgs),
+    /// Show the rules that a configuration puts in force
+    Rules(rules::RulesArgs),
     /// Ask a running nightbell how everything is
     Health(health::HealthArgs),
     /// Ask a running nightbell why an alert was notified, or was not
@@ -193,6 +196,7 @@ pub fn main() -> ExitCode {
         Some(Command::Actions(args)) => wait_for(async { report(actions::actions(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::DeadLetters(args)) => wait_for(async { report(dead_letters::dead_letters(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::Routes(args)) => wait_for(async { report(routes::routes(&args).await) }),
+        Some(Command::Rules(args)) => rules::rules(&args, &cli.run.env_file),
         Some(Command::Health(args)) => wait_for(health::health(&args, &cli.run.env_file)),
         Some(Command::Why(args)) => wait_for(why::why(&args)),
         None => run::run(&cli.run),

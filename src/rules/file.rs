@@ -5,6 +5,7 @@
 //! line and column of the offending token in the file, whatever way the YAML scalar is written. Unknown keys are errors; further YAML
 //! documents are ignored and reported by [`RuleFile::has_more`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -157,7 +158,17 @@ fn read_group(reading: &mut Reading<'_>, node: &Node) -> RuleGroup {
     let rules = reading.list(node, "rules").into_iter().enumerate();
     let mut rules: Vec<Rule> = rules.filter_map(|(index, rule)| read_rule(reading, &name, index + 1, rule, &labels)).collect();
     rules.shrink_to_fit();
-    RuleGroup { name, file: reading.file().to_owned(), interval, query_offset, limit, labels, shipped: false, rules }
+    RuleGroup {
+        name,
+        file: reading.file().to_owned(),
+        interval,
+        query_offset,
+        limit,
+        labels,
+        shipped: false,
+        wanted: BTreeMap::new(),
+        rules,
+    }
 }
 
 /// Keys of rules that Prometheus does not know.

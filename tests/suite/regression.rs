@@ -58,27 +58,6 @@ fn check_config_reads_what_the_file_names_unless_only_its_syntax_counts() {
     assert_eq!(check("absent", &["--syntax-only"]), (Some(0), String::new()));
 }
 
-/// Rules that are switched on and that nothing in the file can feed are named before the start, with what would.
-#[test]
-fn check_config_names_rules_that_nothing_can_feed() {
-    let check = |text: &str| {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("n.yml"), text).expect("written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
-        let output = command.args(["check", "config", "n.yml"]).current_dir(folder.path()).output().expect("it runs");
-        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    let said = check("collectors: {host: {}}\nrules: {profiles: [intent]}\n");
-    let wanted = "rule \"IntentErrorRateHigh\" has nothing to read: app:request_errors:ratio5m is recorded from ";
-    assert!(said.contains("WARNING: built-in rules/profiles/intent.yml:") && said.contains(wanted), "{said}");
-    assert!(said.contains("a target of scrape_configs that exposes http_requests_total would bring it"), "{said}");
-    assert!(!said.contains("IntentDiskSpaceLow"), "{said}");
-    let scraped = "scrape_configs: [{job_name: a, static_configs: [{targets: ['127.0.0.1:1']}]}]\n";
-    let said = check(&format!("collectors: {{host: {{}}}}\nrules: {{profiles: [intent]}}\n{scraped}"));
-    assert!(!said.contains("has nothing to read"), "{said}");
-}
-
 /// A receiver that never hears of an end by default is named; one of which that is written, or which has another way, is not.
 #[test]
 fn check_config_names_receivers_that_never_hear_of_an_end() {
