@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::shipped::{PROFILE_SETTINGS, ShippedRules};
 use crate::config::{ConfigErrors, Document, Environment, Loader};
-use crate::rules::threshold::Thresholds;
+use crate::rules::threshold::{Setting, Thresholds};
 use crate::rules::{RuleGroup, Wanted};
 
 /// What one profile says.
@@ -36,6 +36,28 @@ impl Profile {
             profile
         };
         loader.finish(profile)
+    }
+
+    /// What of these profiles stands in place of what an earlier one of them says, for people.
+    pub fn disagreements(names: &[String]) -> Vec<String> {
+        let profiles: Vec<Profile> = names.iter().filter_map(|name| Self::named(name)?.ok()).collect();
+        let settings = profiles.iter().flat_map(|profile| profile.thresholds.settings.iter().map(move |setting| (profile.name, setting)));
+        let settings: Vec<(&str, &Setting)> = settings.collect();
+        let mut found = Vec::new();
+        for (index, (later, one)) in settings.iter().enumerate() {
+            let about = |other: &Setting| {
+                other.name == one.name && (other.severity == one.severity || other.severity.is_none() || one.severity.is_none())
+            };
+            let before = settings[..index].iter().rev().find(|(earlier, other)| earlier != later && about(other));
+            let severity = one.severity.map(|severity| format!(".{}", severity.as_str())).unwrap_or_default();
+            if let Some((earlier, _)) = before.filter(|(_, other)| other.change != one.change) {
+                found.push(format!(
+                    "rules.profiles: {}{severity} is what {later} says, not what {earlier} says; write it under thresholds to decide",
+                    one.name
+                ));
+            }
+        }
+        found
     }
 
     /// Notes for each rule which row it is.

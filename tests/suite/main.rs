@@ -3,6 +3,7 @@
 mod alerting;
 mod alertmanager_files;
 mod amtool;
+mod applications;
 mod architecture;
 mod backtest;
 mod check_connect;

@@ -75,6 +75,37 @@ fn every_named_figure_changes_its_rules_and_what_they_say() {
     }
 }
 
+/// docs/rules.md lists every figure with its defaults; `NIGHTBELL_UPDATE=1` writes it.
+#[test]
+fn the_table_of_figures_is_up_to_date() {
+    let file = shown("rules: {profiles: [llmchat, aigc]}\n").expect("valid");
+    let standard = shown("").expect("valid");
+    let multi_agent = shown("rules: {profiles: [multi-agent]}\n").expect("valid");
+    let level = |name: &str| -> String {
+        let found = [&standard, &file, &multi_agent].into_iter().find_map(|file| alerts(file).into_iter().find(|alert| alert.name == name));
+        let alert = found.unwrap_or_else(|| panic!("{name} is nowhere"));
+        let figure = FIGURES.iter().find(|figure| figure.alerts.contains(&name)).expect("a figure");
+        let one = comparisons(&alert.expr)[0];
+        format!("{} {} {}", alert.labels.value("severity"), one.op.as_str(), figure.unit.write(one.value))
+    };
+    let row = |figure: &nightbell::rules::threshold::Figure| {
+        let levels: Vec<String> = figure.alerts.iter().map(|name| level(name)).collect();
+        let alerts: Vec<String> = figure.alerts.iter().map(|name| format!("`{name}`")).collect();
+        format!("| `{}` | {} | {} | {} |\n", figure.name, figure.meaning, levels.join(", "), alerts.join(", "))
+    };
+    let table: String = FIGURES.iter().map(row).collect();
+    let table = format!("| figure | what | default | alerts |\n|---|---|---|---|\n{table}");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md");
+    let text = std::fs::read_to_string(&path).expect("the page");
+    let (before, rest) = text.split_once("| figure |").or_else(|| text.split_once("FIGURES\n")).expect("the table");
+    let (_, after) = rest.split_once("\n## Profiles").expect("the next part");
+    let wanted = format!("{before}{table}\n## Profiles{after}");
+    if std::env::var_os("NIGHTBELL_UPDATE").is_some() {
+        std::fs::write(&path, &wanted).expect("written");
+    }
+    assert_eq!(std::fs::read_to_string(&path).expect("the page"), wanted, "docs/rules.md: NIGHTBELL_UPDATE=1 writes it");
+}
+
 /// `for`, `window` and the severity are set beside a figure; `off` takes a rule away.
 #[test]
 fn a_severity_a_window_and_a_duration_are_set_beside_a_figure() {
@@ -137,7 +168,7 @@ fn what_is_wrong_with_a_threshold_is_said_with_its_place_and_remedy() {
             "SqliteBusy: {warning: 3}",
             "rules.thresholds.SqliteBusy.warning: names an alert, whose figure has no name; write on, off, or {for: 5m}",
         ),
-        ("cpu: {warning: {figure: 90%, fro: 1m}}", "rules.thresholds.cpu.warning.fro: unknown key; did you mean \"for\"?"),
+        ("cpu: {warning: {figure: 90%, fro: 1m}}", "rules.thresholds.cpu.warning.fro: unknown key; known here: figure, for, window"),
     ] {
         let said = shown(&format!("rules:\n  thresholds:\n    {set}\n")).expect_err(set);
         assert!(said.contains(wanted), "{set}:\n{said}\nwanted {wanted}");

@@ -52,7 +52,7 @@ pub struct Setting {
 }
 
 /// What is to be different in a rule; `None` stays.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Change {
     /// The constant.
     pub figure: Option<f64>,
