@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nightbell::alerting::matchers::parse_matchers;
+use nightbell::alerting::config::matchers::parse_matchers;
 use nightbell::app::{INHIBITIONS, PROFILE_SETTINGS, RULES};
 use nightbell::model::Labels;
 use serde_json::Value;

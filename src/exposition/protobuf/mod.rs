@@ -10,13 +10,13 @@ mod wire;
 
 use std::borrow::Cow;
 
-use self::histogram::{Message, bucket};
-use self::wire::{Fields, Value, delimited};
 use super::encode::escape;
 use super::series::{bound_text, push_name, push_quoted};
 use crate::model::bytes::Reader;
 use crate::model::text::{is_legacy_label_name, is_legacy_metric_name, write_float};
 use crate::model::{MetricKind, NativeHistogram, Timestamp};
+use histogram::{Message, bucket};
+use wire::{Fields, Value, delimited};
 
 /// What is wrong, in words.
 type Problem = Cow<'static, str>;

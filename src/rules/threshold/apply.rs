@@ -10,7 +10,7 @@ use super::unit::{as_range, in_words};
 use super::{Figure, Severity, Thresholds, Unit};
 use crate::config::ConfigError;
 use crate::model::text::nearest;
-use crate::promql::ast::BinaryOp;
+use crate::promql::syntax::ast::BinaryOp;
 use crate::rules::{AlertingRule, Rule, RuleGroup};
 
 /// What the settings together say of one alert.

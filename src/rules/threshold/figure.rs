@@ -1,7 +1,7 @@
 //! The figure of a rule: the constant that decides whether its expression holds.
 
 use crate::promql::Expr;
-use crate::promql::ast::{Binary, BinaryOp, NumberLiteral};
+use crate::promql::syntax::ast::{Binary, BinaryOp, NumberLiteral};
 
 /// A comparison with a constant.
 #[derive(Clone, Copy, Debug, PartialEq)]
