@@ -49,7 +49,7 @@ impl Stage {
             .with("127.0.0.1:8000", &format!("127.0.0.1:{}", app.port))
             .with("ports: [8000]", &format!("ports: [{}]", app.port))
             .with("every: 1h, keep: 24", "every: 1h, keep: 24, settle: 1s")
-            .with("files: \"*.py\",", "files: \"*.py\", every: 2s,")
+            .with("files: \"*.py\",", "files: \"*.py\", every: 3s,")
             .folder("/var/log/multi-agent-service", &logs)
             .folder("/var/log/nginx", &nginx)
             .folder("/backup/hourly", &hourly)
