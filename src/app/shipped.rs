@@ -35,6 +35,7 @@ pub const RULES: &[ShippedRules] = shipped!(
     "postgres",
     "probe",
     "redis",
+    "restore_test",
     "sql",
     "sqlite",
     "vector_store"
@@ -109,6 +110,7 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     hides(r#"alertname="MysqlReplicationBroken""#, r#"alertname="MysqlReplicationLag""#, TARGET),
     hides(r#"alertname="MysqlConnectionsRefused""#, r#"alertname="MysqlConnectionsNearLimit""#, TARGET),
     hides(r#"alertname="PostgresReplicaAlone""#, r#"alertname="PostgresReplicationLag""#, TARGET),
+    hides(r#"alertname="RestoreTestFailed""#, r#"alertname="RestoreTestOverdue""#, TARGET),
     hides(r#"alertname="LogErrorsMany""#, r#"alertname="LogErrors""#, TARGET),
     hides(r#"alertname="LogUnreadable""#, r#"alertname=~"LogSilent|JobOverdue""#, TARGET),
     hides(r#"alertname="SqliteWriteLockHeld""#, r#"alertname="SqliteBusy""#, TARGET),

@@ -2,6 +2,7 @@
 
 mod backtest;
 pub mod check;
+mod init;
 mod job;
 mod live;
 pub mod reference;
@@ -90,6 +91,8 @@ enum Command {
     Silence(live::silence::SilenceArgs),
     /// Show the alerts of a running nightbell, or post one
     Alert(live::alert::AlertArgs),
+    /// Look at what runs on this machine, and write a configuration file for it
+    Init(init::InitArgs),
     /// Run the command of a scheduled job, and report how it went
     Job(job::JobArgs),
     /// Show what recovery actions did
@@ -184,6 +187,7 @@ pub fn main() -> ExitCode {
         Some(Command::Ack(args)) => wait_for(live::ack::ack(&args)),
         Some(Command::Silence(args)) => wait_for(async { report(live::silence::silence(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::Alert(args)) => wait_for(async { report(live::alert::alert(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Init(args)) => init::init(&args),
         Some(Command::Job(args)) => job::job(&args),
         Some(Command::Actions(args)) => wait_for(async { report(live::actions::actions(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::DeadLetters(args)) => {

@@ -27,7 +27,9 @@ mod memory;
 mod mysql;
 mod postgres;
 mod probe;
+mod programs;
 mod redis;
+mod restore_test;
 mod schedule;
 mod sql;
 mod sqlite;
@@ -164,6 +166,7 @@ pub const COLLECTORS: &[CollectorKind] = &[
     postgres::KIND,
     probe::KIND,
     redis::KIND,
+    restore_test::KIND,
     sqlite::KIND,
     vector_store::KIND,
 ];

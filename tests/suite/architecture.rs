@@ -184,7 +184,7 @@ fn links_of_documents_lead_to_files() {
     let link = regex::Regex::new(r"\]\(([^)#]+)(?:#[^)]*)?\)").expect("a pattern");
     let mut pages: Vec<PathBuf> =
         ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(PathBuf::from).into();
-    let docs: Vec<PathBuf> = ["docs", "docs/reference"]
+    let docs: Vec<PathBuf> = ["docs", "docs/reference", "docs/tasks"]
         .iter()
         .flat_map(|folder| fs::read_dir(root().join(folder)).expect("the folder can be read").map(move |entry| (folder, entry)))
         .map(|(folder, entry)| PathBuf::from(folder).join(entry.expect("the entry can be read").file_name()))
@@ -280,6 +280,21 @@ fn outside_crates_have_one_door_each() {
         }
     }
     assert!(wrong.is_empty(), "go through the door:\n{}", wrong.join("\n"));
+}
+
+/// A dependency that no code names is a burden without a use.
+#[test]
+fn every_dependency_is_used() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("UTF-8");
+    let dependencies = manifest.split("[dependencies]\n").nth(1).and_then(|rest| rest.split("\n[").next()).expect("the list");
+    let code: String = sources().into_iter().map(|(_, text)| text).collect();
+    // The names of packages whose libraries are called otherwise.
+    let unused: Vec<String> = dependencies
+        .lines()
+        .filter_map(|line| Some(line.split_once(" =")?.0.replace('-', "_").replace("md_5", "md5")))
+        .filter(|name| ![format!("{name}::"), format!("use {name};"), format!("use {name} as")].iter().any(|form| code.contains(form)))
+        .collect();
+    assert!(unused.is_empty(), "remove from Cargo.toml: {unused:?}");
 }
 
 #[test]

@@ -450,6 +450,8 @@ impl Everything {
         append(&log, "INFO begins\n");
         append(&logins, "Dec  1 00:00:00 host sshd[1]: Accepted password for a from 10.0.0.1 port 1 ssh2\n");
         append(&backup, "all of it\n");
+        let archived = Command::new("tar").args(["cf", "backup.tar", "backup.txt"]).current_dir(folder.path()).status().expect("tar runs");
+        assert!(archived.success());
         let cgroups = folder.path().join("cgroup");
         let container = cgroups.join(format!("docker/{}", "a".repeat(64)));
         std::fs::create_dir_all(&container).expect("made");
@@ -465,10 +467,11 @@ impl Everything {
         }
         let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
         std::fs::File::options().append(true).open(&backup).and_then(|file| file.set_modified(long_ago)).expect("dated back");
+        let place = folder.path().display();
         let config = format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\ncollectors:\n  host: {{}}\n\
              \x20 log_file: [{{name: log, path: '{}'}}]\n  access_log: [{{name: logins, path: '{}', format: auth}}]\n\
-             \x20 backup: [{{name: backup, files: '{}', kind: any, every: 1d}}]\n  container: {{root: '{}'}}\n  job: [{{name: nightly, every: 1h}}, {{name: pushes, pushgateway: true}}]\n  postgres: [{{name: pg, dsn: '{}'}}]\n  redis: [{{name: cache, url: '{}'}}]\n\
+             \x20 backup: [{{name: backup, files: '{}', kind: any, every: 1d}}]\n  restore_test: [{{name: restore, files: '{place}/backup.tar', scratch: '{place}/scratch', settle: 0s, every: 1d}}]\n  container: {{root: '{}'}}\n  job: [{{name: nightly, every: 1h}}, {{name: pushes, pushgateway: true}}]\n  postgres: [{{name: pg, dsn: '{}'}}]\n  redis: [{{name: cache, url: '{}'}}]\n\
              \x20 mysql: [{{name: replica, dsn: '{}', queries: [{{name: tables, sql: SELECT count(*) AS n FROM innodb_table_stats}}]}}]\n\
              \x20 vector_store:\n  - {{name: chroma, url: '{}', path: '{}'}}\n  - {{name: gone, url: 'http://127.0.0.1:1'}}\n\
              \x20 llm_provider:\n  - {{name: deepseek, provider: deepseek, base_url: '{}', api_key: k, models: [m], completion: {{model: m, interval: 1s, daily_token_budget: 1000000}}}}\n\

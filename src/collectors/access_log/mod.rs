@@ -20,6 +20,7 @@ use crate::model::{Batch, Timestamp};
 
 use super::log_file::collector::{LogCollector, Looked};
 use super::log_file::follow::Sink;
+use super::log_file::journal::Style;
 use super::log_file::reader::{Reader, Totals};
 use super::log_file::reading;
 use super::log_file::settings::Files;
@@ -42,7 +43,7 @@ metrics! {
     ODD "access_log_odd_lines_total" Counter "" &[], "Lines that are not in the format.", "the access log";
     CLIENTS "access_log_clients_above_limit" Gauge "" &[], "Clients that sent more than the limit in the window that runs.", "the access log";
     CLIENT "access_log_client_requests" Gauge "" &["client"], "Requests of a client above the limit in the window that runs, at least; IPv6 by /64. Of an address its network is shown unless addresses is full.", "the access log";
-    LOGINS "login_failures_total" Counter "" &["source"], "Logins that failed, by program.", "auth.log";
+    LOGINS "login_failures_total" Counter "" &["source"], "Logins that failed, by program.", "auth.log, the journal";
 }
 
 /// Upper bounds of durations, in seconds.
@@ -103,8 +104,12 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
             section.error("addresses", format!("{addresses:?} is not known"), "give network or full");
         }
     }
+    let mut files = Files::read(section);
+    if let (Some(journal), Format::Logins) = (&mut files.journal, &format) {
+        journal.style = Style::Syslog;
+    }
     let settings = Settings {
-        files: Files::read(section),
+        files,
         trusted,
         limit: of.map_or(100, |s| s.or("above", 100)),
         window,

@@ -6,12 +6,12 @@
 
 mod archive;
 mod check;
-mod finding;
-mod read;
-mod settings;
-mod survey;
+pub(super) mod finding;
+pub(super) mod read;
+pub(super) mod settings;
+pub(super) mod survey;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -103,9 +104,16 @@ struct Reading {
 /// What comes back from the thread that looks: what is kept too, the first time.
 type Looked = (std::io::Result<Found>, Option<Kept>);
 
+/// The backups of a configuration by their names, for what is read after them.
+#[derive(Default)]
+pub(super) struct Named(pub Mutex<BTreeMap<String, Arc<Settings>>>);
+
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
+    let settings = Arc::new(Settings::read(section));
+    let named = section.given::<Named>().unwrap_or_else(|| section.give(Named::default()));
+    named.0.lock().insert(target.name.clone(), Arc::clone(&settings));
     Box::new(Backups {
-        settings: Arc::new(Settings::read(section)),
+        settings,
         target: target.clone(),
         kept: None,
         before: HashMap::new(),

@@ -128,7 +128,8 @@ impl Settings {
     }
 }
 
-fn kind(section: &Section<'_>) -> Kind {
+/// The key `kind`.
+pub fn kind(section: &Section<'_>) -> Kind {
     match section.or("kind", "any".to_owned()).as_str() {
         "pg_dump" => Kind::PgDump,
         "sqlite" => Kind::Sqlite,

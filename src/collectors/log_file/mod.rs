@@ -1,4 +1,4 @@
-//! Log files: lines by level and by named pattern, errors by type, figures from fields, how old the last line is, and whether the log can be
+//! Log files, and systemd's journal: lines by level and by named pattern, errors by type, figures from fields, how old the last line is, and whether the log can be
 //! read. Plain lines, JSON, logfmt, or a regular expression with named groups; across every usual rotation, each line once, also over
 //! `kill -9`.
 //!
@@ -8,6 +8,7 @@ pub(super) mod collector;
 mod counts;
 mod envelope;
 pub(super) mod follow;
+pub(super) mod journal;
 pub(super) mod json;
 mod level;
 mod mask;

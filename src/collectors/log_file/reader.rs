@@ -19,6 +19,7 @@ use crate::model::Timestamp;
 
 use super::envelope::docker_logs;
 use super::follow::{Follower, Look, Sink};
+use super::journal::{Journal, Place};
 use super::settings::Files;
 use super::siblings::is_rotation;
 
@@ -81,6 +82,9 @@ impl Totals {
 #[derive(Serialize, Deserialize)]
 struct Saved<C> {
     files: Vec<Follower>,
+    /// How far the journal was read.
+    #[serde(default)]
+    place: Option<Place>,
     counts: C,
 }
 
@@ -89,6 +93,7 @@ pub struct Reader<C> {
     files: Files,
     memory: Memory,
     followers: Vec<Follower>,
+    place: Option<Place>,
     /// What was counted.
     pub counts: C,
     /// Whether files were looked at before: then a new one is read from its beginning.
@@ -102,13 +107,16 @@ impl<C: Serialize + DeserializeOwned + Default> Reader<C> {
     /// Reads nothing yet.
     pub fn new(files: Files, memory: Memory) -> Self {
         let (followers, saved) = (Vec::new(), String::new());
-        Reader { files, memory, followers, counts: C::default(), is_known: false, is_loaded: false, saved, save_failed: false }
+        Reader { files, memory, followers, place: None, counts: C::default(), is_known: false, is_loaded: false, saved, save_failed: false }
     }
 
     /// Reads what is new, and saves how far that is. `sink` makes of the counts what takes the lines.
     pub fn look(&mut self, time: Duration, sink: &mut dyn FnMut(&mut C, &mut ReadInto<'_>)) -> Seen {
         let deadline = Instant::now() + time;
         self.load();
+        if let Some(journal) = self.files.journal.clone() {
+            return self.look_at(&journal, deadline, sink);
+        }
         let (mut seen, mut is_known) = (Seen { readable: true, ..Seen::default() }, true);
         let (paths, omitted) = match paths(&self.files) {
             Ok(found) => {
@@ -166,9 +174,26 @@ impl<C: Serialize + DeserializeOwned + Default> Reader<C> {
         seen
     }
 
+    /// Reads what is new in the journal.
+    fn look_at(&mut self, journal: &Journal, deadline: Instant, sink: &mut dyn FnMut(&mut C, &mut ReadInto<'_>)) -> Seen {
+        let mut seen = Seen { readable: true, files: 1, ..Seen::default() };
+        if self.files.from_end && self.place.is_none() {
+            self.place = Some(Place::Since(Timestamp::now().0.saturating_mul(1000)));
+        }
+        let (place, bytes) = (&mut self.place, self.files.max_bytes);
+        sink(&mut self.counts, &mut |sink| match journal.look(place, sink, bytes, deadline) {
+            Ok(run) => (seen.read, seen.written) = (run.read, run.written),
+            Err(error) => (seen.readable, seen.files, seen.problem) = (false, 0, Some(format!("{journal}: {error}"))),
+        });
+        self.is_known = true;
+        seen
+    }
+
     /// Saves positions and counts; true when they are on disk.
     pub fn save(&mut self) -> bool {
-        let Ok(text) = serde_json::to_string(&SavedRef { files: &self.followers, counts: &self.counts }) else { return false };
+        let Ok(text) = serde_json::to_string(&SavedRef { files: &self.followers, place: &self.place, counts: &self.counts }) else {
+            return false;
+        };
         if text == self.saved {
             return !self.save_failed;
         }
@@ -194,7 +219,10 @@ impl<C: Serialize + DeserializeOwned + Default> Reader<C> {
         }
         let Some(text) = self.memory.load() else { return };
         match serde_json::from_str::<Saved<C>>(&text) {
-            Ok(saved) => (self.followers, self.counts, self.is_known, self.saved) = (saved.files, saved.counts, true, text),
+            Ok(saved) => {
+                self.place = saved.place;
+                (self.followers, self.counts, self.is_known, self.saved) = (saved.files, saved.counts, true, text);
+            }
             Err(error) => warn!(path = %self.files, %error, "What is remembered of a log is damaged; it is read anew."),
         }
     }
@@ -203,6 +231,8 @@ impl<C: Serialize + DeserializeOwned + Default> Reader<C> {
 #[derive(Serialize)]
 struct SavedRef<'a, C> {
     files: &'a [Follower],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: &'a Option<Place>,
     counts: &'a C,
 }
 

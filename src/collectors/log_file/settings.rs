@@ -10,6 +10,7 @@ use crate::config::{ByteSize, Section};
 use crate::model::text::is_legacy_label_name;
 
 use super::envelope::Envelope;
+use super::journal::{Journal, Style};
 use super::json::{Paths, Raw};
 
 /// Where Docker keeps its containers.
@@ -55,6 +56,8 @@ pub struct Files {
     pub path: PathBuf,
     /// The name of a container, or of a Compose service or project.
     pub docker: Option<String>,
+    /// systemd's journal in place of files.
+    pub journal: Option<Journal>,
     /// What is around each line.
     pub envelope: Option<Envelope>,
     /// Whether a file that is there at the very first look is read from its end.
@@ -125,15 +128,16 @@ pub struct SlowLines {
 
 impl std::fmt::Display for Files {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.docker {
-            Some(name) => write!(f, "docker {name}"),
-            None => write!(f, "{}", self.path.display()),
+        match (&self.docker, &self.journal) {
+            (Some(name), _) => write!(f, "docker {name}"),
+            (None, Some(journal)) => write!(f, "{journal}"),
+            (None, None) => write!(f, "{}", self.path.display()),
         }
     }
 }
 
 impl Files {
-    /// Reads `path` or `docker`, `envelope`, `start` and `max_bytes`.
+    /// Reads `path`, `docker` or `journal`, `envelope`, `start` and `max_bytes`.
     pub fn read(section: &Section<'_>) -> Self {
         let start = section.or("start", "end".to_owned());
         if !matches!(start.as_str(), "end" | "beginning") {
@@ -158,7 +162,12 @@ impl Files {
                 None
             }
         };
+        let journal = Journal::read(section);
+        if journal.is_some() && (docker.is_some() || section.node("path").is_some()) {
+            section.error("journal", "stands beside \"path\" or \"docker\"", "keep one of them");
+        }
         let path = match &docker {
+            None if journal.is_some() => PathBuf::new(),
             Some(_) if section.node("path").is_some() => {
                 section.error("path", "stands beside \"docker\"", "keep one of the two; docker_root is the folder of all containers");
                 PathBuf::new()
@@ -166,7 +175,7 @@ impl Files {
             Some(_) => section.or("docker_root", PathBuf::from(DOCKER)),
             None => section.require("path"),
         };
-        Files { path, docker, envelope, from_end: start == "end", max_bytes }
+        Files { path, docker, journal, envelope, from_end: start == "end", max_bytes }
     }
 }
 
@@ -193,7 +202,11 @@ impl Settings {
         if max_types > MOST_TYPES {
             section.error("max_types", "is too many: each is a series", format!("give {MOST_TYPES} at most"));
         }
-        Settings { files: Files::read(section), format, level, always, on_error, time, count, observe, slow, max_types }
+        let mut files = Files::read(section);
+        if let (Some(journal), Format::Plain) = (&mut files.journal, &format) {
+            journal.style = Style::Levelled;
+        }
+        Settings { files, format, level, always, on_error, time, count, observe, slow, max_types }
     }
 
     /// Whether lines have no fields but columns.

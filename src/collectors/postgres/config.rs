@@ -120,7 +120,7 @@ impl Config {
 }
 
 /// Connection options, password and address of a DSN.
-fn parse_dsn(text: &str) -> Result<(PgConnectOptions, Secret, String), Refusal> {
+pub fn parse_dsn(text: &str) -> Result<(PgConnectOptions, Secret, String), Refusal> {
     const PARAMETERS: Refusal = Refusal {
         problem: "has a parameter with a value that is not known",
         remedy: "sslmode is disable, allow, prefer, require, verify-ca or verify-full; hostaddr is an IP address",

@@ -30,7 +30,10 @@ use crate::model::Batch;
 
 use super::sql::{self, Dialect, Queries, Reader};
 use super::{CollectError, Collector, CollectorKind, Finding, Report, Target};
+pub(super) use address::reach;
 use config::Config;
+pub(super) use config::{parse_dsn, socket_folder};
+pub(super) use dsn::Dsn;
 use health::{Health, PartHealth};
 use part::{Cadence, Part, Scope};
 use session::{Error, Server, Session};

@@ -19,7 +19,7 @@ use crate::model::{MetricDesc, MetricKind};
 pub use answer::{Answer, Cell, Role, label};
 pub use queries::{Failure, Queries, Run};
 pub use reader::Reader;
-pub use statement::Dialect;
+pub use statement::{Dialect, Statement};
 
 const fn gauge(name: &'static str, unit: &'static str, help: &'static str) -> MetricDesc {
     MetricDesc { name, kind: MetricKind::Gauge, unit, help, labels: &["query"], source: "nightbell" }

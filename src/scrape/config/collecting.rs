@@ -86,8 +86,9 @@ fn read_one(section: &Section<'_>, kind: &CollectorKind, global: &Global, defaul
     let memory = state.and_then(|state| Some(Memory::of(state.0.as_deref()?, kind.name, &job, &name))).unwrap_or_default();
     let target = Target { name, interval, timeout: timeout.unwrap_or(global.scrape_timeout).min(interval), memory };
     let enabled = section.or("enabled", true);
-    let identity = super::identity::of(section, &(kind.name, &target.name, interval, target.timeout));
     let collector = (kind.build)(section, &target);
+    // What it measures may stand in another block, which its address shows.
+    let identity = super::identity::of(section, &(kind.name, &target.name, interval, target.timeout, collector.address()));
     section.finish();
     enabled.then_some(CollectorTarget { kind: kind.name, job, target, labels, collector, identity })
 }
