@@ -18,6 +18,7 @@ use crate::remote::heartbeat::Heartbeat;
 use crate::remote::peer::Peers;
 use crate::rules::RuleGroup;
 use crate::rules::evaluate::group::Settings;
+use crate::rules::threshold::Thresholds;
 use crate::scrape::{self, CollectorTarget, Global, Job, Plan};
 use crate::store::{SeriesLimits, StorageConfig};
 use crate::web::probe::ProbeConfig;
@@ -100,8 +101,10 @@ pub struct ShippedConfig {
     pub inhibit: bool,
     /// A folder of rule files instead of the built-in ones.
     pub folder: Option<PathBuf>,
-    /// Applications whose own figures are loaded besides.
+    /// Applications whose figures hold in place of the standard ones.
     pub profiles: Vec<String>,
+    /// Figures of one's own, in place of those.
+    pub thresholds: Thresholds,
 }
 
 /// The block `state`.
@@ -284,7 +287,7 @@ impl Config {
 
 impl Default for ShippedConfig {
     fn default() -> Self {
-        ShippedConfig { shipped: true, inhibit: true, folder: None, profiles: Vec::new() }
+        ShippedConfig { shipped: true, inhibit: true, folder: None, profiles: Vec::new(), thresholds: Thresholds::default() }
     }
 }
 
@@ -295,8 +298,9 @@ impl ShippedConfig {
             inhibit: section.or("inhibit", true),
             folder: section.get("folder"),
             profiles: section.or("profiles", Vec::new()),
+            thresholds: section.section("thresholds").map(|s| Thresholds::read(&s)).unwrap_or_default(),
         };
-        let known: Vec<&str> = super::shipped::PROFILES.iter().map(|p| p.name).collect();
+        let known: Vec<&str> = super::shipped::PROFILE_SETTINGS.iter().map(|p| p.name).collect();
         for profile in config.profiles.iter().filter(|p| !known.contains(&p.as_str())) {
             section.error("profiles", format!("{profile:?} is not known"), format!("there is {}", known.join(", ")));
         }

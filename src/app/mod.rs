@@ -6,6 +6,7 @@ mod config;
 mod environment;
 mod folder;
 mod outside;
+mod profiles;
 pub mod reference;
 mod reload;
 mod rules;
@@ -50,7 +51,7 @@ use threads::Threads;
 
 pub use config::Config;
 pub use reload::{environment, load, load_alone};
-pub use shipped::{INHIBITIONS, PROFILES, RULES};
+pub use shipped::{INHIBITIONS, PROFILE_SETTINGS, PROFILES, RULES};
 pub use storage::{StoredHistory, read_history};
 
 /// Where nightbell serves unless the command line says otherwise.

@@ -135,6 +135,7 @@ fn load_unless(options: &Options, refused: fn(&ConfigError) -> bool) -> anyhow::
     match groups {
         Ok(groups) => {
             config.groups = groups;
+            config.warnings.extend(super::profiles::Profile::disagreements(&config.shipped.profiles));
             config.warnings.extend(super::rules::without_input(&config));
         }
         Err(error) => said.push(error.to_string()),

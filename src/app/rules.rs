@@ -18,11 +18,13 @@ use crate::rules::RuleGroup;
 use crate::rules::backend::{Backend, Hits, RangeSeries, hits};
 use crate::rules::explain::feed;
 use crate::rules::file::{parse_text, read};
+use crate::rules::threshold::apply;
 use crate::scrape::{RelabelRule, Scraper, apply_relabelling};
 use crate::store::Store;
 
 use super::config::{Config, ShippedConfig};
 use super::outside::{OutsideAlertmanagers, OutsideGroup};
+use super::profiles::Profile;
 use super::shipped::{PROFILES, RULES, ShippedRules};
 
 /// How long an alert fires elsewhere without being renewed: four times the resend delay, as Prometheus has it.
@@ -98,7 +100,20 @@ pub fn load(config: &Config, folder: Option<&Path>) -> anyhow::Result<Vec<RuleGr
         None => {}
     }
     PROFILES.iter().filter(|p| profiles.iter().any(|name| name == p.name)).for_each(|profile| take(built_in(profile, feed::PROFILES)));
-    config.rule_files.iter().for_each(|path| take(read(path)));
+    let mut thresholds = Vec::new();
+    for profile in profiles.iter().filter_map(|name| Profile::named(name)) {
+        let profile = profile?;
+        profile.want(&mut groups);
+        thresholds.push(profile.thresholds);
+    }
+    thresholds.push(config.shipped.thresholds.clone());
+    mistakes.extend(apply(&mut groups, &thresholds).iter().map(ToString::to_string));
+    for path in &config.rule_files {
+        match read(path) {
+            Ok(file) => groups.extend(file.groups),
+            Err(errors) => mistakes.push(errors.to_string()),
+        }
+    }
     if mistakes.is_empty() { Ok(groups) } else { Err(anyhow::anyhow!(mistakes.join("\n"))) }
 }
 
@@ -111,12 +126,10 @@ fn built_in(rules: &ShippedRules, folder: &str) -> Result<crate::rules::file::Ru
 /// The rules that somebody has switched on and that nothing in this configuration can feed, for people.
 pub fn without_input(config: &Config) -> Vec<String> {
     // What is scraped or pushed, and what a textfile holds, is not known before it comes.
-    if !config.jobs.is_empty() || ["textfile_directory", "pushgateway"].iter().any(|key| config.text.contains(key)) {
-        return Vec::new();
-    }
+    let is_open = !config.jobs.is_empty() || ["textfile_directory", "pushgateway"].iter().any(|key| config.text.contains(key));
     let kinds: Vec<&str> = config.collectors.iter().map(|collector| collector.kind).collect();
     let chosen: Vec<String> = config.collectors.iter().flat_map(|collector| collector.collector.chosen()).collect();
-    feed::without_input(&config.groups, &kinds, &chosen)
+    feed::without_input(&config.groups, &kinds, &chosen, is_open)
 }
 
 /// Alertmanagers elsewhere, as the configuration in force names them.

@@ -42,8 +42,11 @@ pub const RULES: &[ShippedRules] = shipped!(
     "vector_store"
 );
 
-/// Rules with one application's own figures, loaded when `rules.profiles` names them.
-pub const PROFILES: &[ShippedRules] = shipped!("profiles/", "intent", "llmchat", "multi-agent");
+/// Rules that an application needs beside the standard ones, loaded when `rules.profiles` names it.
+pub const PROFILES: &[ShippedRules] = shipped!("profiles/", "aigc", "llmchat", "multi-agent");
+
+/// What a profile sets, for each application: figures of the rules, and the rows of its demands.
+pub const PROFILE_SETTINGS: &[ShippedRules] = shipped!("thresholds/", "agent-v3", "aigc", "intent", "llmchat", "multi-agent");
 
 /// A cause among the alerts of the shipped rules, and what it explains.
 pub struct ShippedInhibition {
@@ -96,19 +99,15 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     // The same, but worse.
     hides(r#"alertname="HostDiskSpaceCritical""#, r#"alertname=~"HostDiskSpaceLow|HostDiskFillsUp""#, &["job", "instance", "mountpoint"]),
     hides(r#"alertname="HostMemoryCritical""#, r#"alertname=~"HostMemoryHigh|HostMemoryForecastHigh""#, TARGET),
+    hides(r#"alertname="HostMemoryHigh""#, r#"alertname="HostMemoryForecastHigh""#, TARGET),
     hides(r#"alertname="ContainerMemoryCritical""#, r#"alertname="ContainerMemoryHigh""#, &["job", "instance", "name"]),
     hides(r#"alertname="ContainerGone""#, r#"alertname="ContainerUnhealthy""#, &["job", "instance", "name"]),
     hides(r#"alertname="HostCpuHigh""#, r#"alertname="HostCpuForecastHigh""#, TARGET),
     hides(r#"alertname="PostgresConnectionsNearLimit""#, r#"alertname="PostgresConnectionsMany""#, TARGET),
     hides(r#"alertname="AppErrorRateHigh""#, r#"alertname="AppErrorRateRaised""#, TARGET),
     hides(r#"alertname="AppResponseVerySlow""#, r#"alertname="AppResponseSlow""#, TARGET),
-    hides(
-        r#"alertname=~"AppResponseVerySlow|AppResponseSlow""#,
-        r#"alertname=~"AppResponseBeyondBuckets|LLMChatMeanResponseSlow""#,
-        TARGET,
-    ),
-    hides(r#"alertname="AppResponseVerySlow""#, r#"alertname="MultiAgentMeanResponseSlow""#, TARGET),
-    hides(r#"alertname="MultiAgentMeanResponseSlow""#, r#"alertname=~"AppResponseSlow|AppResponseBeyondBuckets""#, TARGET),
+    hides(r#"alertname=~"AppResponseVerySlow|AppResponseSlow""#, r#"alertname="AppResponseBeyondBuckets""#, TARGET),
+    hides(r#"alertname="CertificateExpiresVerySoon""#, r#"alertname="CertificateExpiresSoon""#, TARGET),
     hides(r#"alertname="MysqlReplicationBroken""#, r#"alertname="MysqlReplicationLag""#, TARGET),
     hides(r#"alertname="MysqlConnectionsRefused""#, r#"alertname="MysqlConnectionsNearLimit""#, TARGET),
     hides(r#"alertname="PostgresReplicaAlone""#, r#"alertname="PostgresReplicationLag""#, TARGET),
@@ -116,24 +115,6 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
     hides(r#"alertname="LogErrorsMany""#, r#"alertname="LogErrors""#, TARGET),
     hides(r#"alertname="LogUnreadable""#, r#"alertname=~"LogSilent|JobOverdue""#, TARGET),
     hides(r#"alertname="SqliteWriteLockHeld""#, r#"alertname="SqliteBusy""#, TARGET),
-    // An application's own figure and the standard one speak of one fact: its own is notified, unless the other is worse.
-    hides(r#"alertname="LLMChatMemoryCritical""#, r#"alertname=~"LLMChatMemoryRaised|HostMemoryHigh|HostMemoryCritical""#, TARGET),
-    hides(r#"alertname="HostMemoryCritical""#, r#"alertname=~"LLMChatMemoryRaised|MultiAgentMemoryRaised""#, TARGET),
-    hides(r#"alertname=~"LLMChatMemoryRaised|MultiAgentMemoryRaised""#, r#"alertname=~"HostMemoryHigh|HostMemoryForecastHigh""#, TARGET),
-    hides(
-        r#"alertname="HostDiskSpaceCritical""#,
-        r#"alertname=~"IntentDiskSpaceLow|LLMChatDiskUsedHigh""#,
-        &["job", "instance", "mountpoint"],
-    ),
-    hides(
-        r#"alertname=~"IntentDiskSpaceLow|LLMChatDiskUsedHigh""#,
-        r#"alertname=~"HostDiskSpaceLow|HostDiskFillsUp""#,
-        &["job", "instance", "mountpoint"],
-    ),
-    hides(r#"alertname="IntentErrorRateHigh""#, r#"alertname=~"AppErrorRateHigh|AppErrorRateRaised""#, TARGET),
-    hides(r#"alertname="AppErrorRateHigh""#, r#"alertname="LLMChatErrorRateReport""#, TARGET),
-    hides(r#"alertname="LLMChatErrorRateReport""#, r#"alertname="AppErrorRateRaised""#, TARGET),
-    hides(r#"alertname="IntentResponseSlow""#, r#"alertname=~"AppResponseVerySlow|AppResponseSlow|AppResponseBeyondBuckets""#, TARGET),
 ];
 
 /// The rules of [`INHIBITIONS`]. A test reads every one; should one be none, more is notified, not less.
@@ -147,7 +128,7 @@ mod tests {
 
     #[test]
     fn every_rule_file_of_the_project_is_in_the_binary() {
-        for (folder, shipped) in [("rules", RULES), ("rules/profiles", PROFILES)] {
+        for (folder, shipped) in [("rules", RULES), ("rules/profiles", PROFILES), ("rules/thresholds", PROFILE_SETTINGS)] {
             let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
             let mut names: Vec<String> = std::fs::read_dir(path)
                 .expect("the folder can be read")

@@ -7,6 +7,7 @@ mod job;
 mod live;
 pub mod reference;
 mod report;
+mod rules;
 mod run;
 mod table;
 mod terminal;
@@ -105,6 +106,8 @@ enum Command {
     DeadLetters(live::dead_letters::DeadLettersArgs),
     /// Show the routing tree, or test which receivers an alert reaches
     Routes(live::routes::RoutesArgs),
+    /// Show the rules that a configuration puts in force
+    Rules(rules::RulesArgs),
     /// Ask a running nightbell how everything is
     Health(live::health::HealthArgs),
     /// Ask a running nightbell why an alert was notified, or was not
@@ -203,6 +206,7 @@ pub fn main() -> ExitCode {
             wait_for(async { exit(live::dead_letters::dead_letters(&args).await.map(|()| ExitCode::SUCCESS)) })
         }
         Some(Command::Routes(args)) => wait_for(async { exit(live::routes::routes(&args).await) }),
+        Some(Command::Rules(args)) => rules::rules(&args, &cli.run.env_file),
         Some(Command::Health(args)) => wait_for(live::health::health(&args, &cli.run.env_file)),
         Some(Command::Why(args)) => wait_for(live::why::why(&args)),
         Some(Command::Reference(args)) => reference::reference(&args),

@@ -237,14 +237,46 @@ pub(super) fn secret_url(section: &Section<'_>, key: &str, global: Option<(&Sect
     parse_url(section, key, own.or(inherited)?)
 }
 
+/// Services that have a kind of receiver of their own.
+pub(super) const OF_ITS_OWN: [(&str, &str); 8] = [
+    ("hooks.slack.com", "slack_configs"),
+    ("oapi.dingtalk.com", "dingtalk_configs"),
+    ("qyapi.weixin.qq.com", "wecom_configs"),
+    ("open.feishu.cn", "feishu_configs"),
+    ("open.larksuite.com", "feishu_configs"),
+    ("discord.com", "discord_configs"),
+    ("api.telegram.org", "telegram_configs"),
+    ("events.pagerduty.com", "pagerduty_configs"),
+];
+
 /// A secret as an http or https URL; records a mistake that does not quote it.
 pub(super) fn parse_url(section: &Section<'_>, key: &str, text: Secret) -> Option<Url> {
     match Url::parse(text.expose().trim()) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Some(url),
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+            note_if_foreign(section, key, &url);
+            Some(url)
+        }
         _ => {
             section.error(key, "is not an http or https URL", "give a URL such as https://example.org/path");
             None
         }
+    }
+}
+
+/// Says when the address of one service stands below the keys of another one, which would refuse each message. A webhook has its own advice.
+fn note_if_foreign(section: &Section<'_>, key: &str, url: &Url) {
+    let path = section.path().rsplit('.').next().unwrap_or_default();
+    let kind = path.split('[').next().unwrap_or_default().trim_end_matches("_configs");
+    let name = |keys: &str| keys.trim_end_matches("_configs") == kind;
+    let host = url.host_str().unwrap_or_default();
+    // Discord takes Slack's form at an address of its own.
+    let takes_slack = kind == "slack" && host == "discord.com" && url.path().ends_with("/slack");
+    if let Some((service, keys)) = OF_ITS_OWN.iter().find(|(service, _)| *service == host)
+        && !takes_slack
+        && OF_ITS_OWN.iter().any(|(_, keys)| name(keys))
+        && !name(keys)
+    {
+        section.note(key, format!("{service} does not take what {kind} sends"), format!("use {keys}"));
     }
 }
 

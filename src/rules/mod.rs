@@ -8,10 +8,13 @@ pub mod evaluate;
 pub mod explain;
 pub mod file;
 mod metrics;
+pub mod print;
 pub mod scheduler;
 pub mod snapshot;
+pub mod threshold;
 pub mod unit_test;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::Position;
@@ -36,8 +39,19 @@ pub struct RuleGroup {
     pub labels: Labels,
     /// Whether it is one of nightbell's own.
     pub shipped: bool,
+    /// The rules that a profile wants, by name, with what each stands for.
+    pub wanted: BTreeMap<String, Wanted>,
     /// The rules, in file order.
     pub rules: Vec<Rule>,
+}
+
+/// What a profile wants of a rule: a row of its application's demands, of which any one alert will do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    /// The row and the profile: `T2 of intent`.
+    pub row: String,
+    /// The alerts that can be it.
+    pub alerts: Vec<String>,
 }
 
 /// A rule: one of two kinds.

@@ -26,11 +26,13 @@ const KNOWN: [&str; 9] = [
     "http_requests_total",
 ];
 /// Beginnings of names: our own health, applications, and what the settings of a server are called.
-const FAMILIES: [&str; 7] = [
+const FAMILIES: [&str; 9] = [
     "nightbell_",
     "llmchat_",
     "http_request_duration_seconds_",
-    "api_request_duration_seconds_",
+    "api_request_duration_seconds",
+    "nodejs_heap_size_",
+    "minio_cluster_",
     "tool_execution_duration_seconds_",
     "pg_settings_",
     "redis_config_",

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nightbell::model::{Labels, METRIC_NAME, Sample, Timestamp};
 use nightbell::promql::Expr;
+use nightbell::rules::Wanted;
 use nightbell::rules::backend::{Backend, Hits};
 use nightbell::rules::evaluate::group::Settings;
 use nightbell::rules::explain::dead::DeadRules;
@@ -100,12 +101,19 @@ async fn a_rule_that_reads_what_is_recorded_from_nothing_is_reported() {
     let file = |name: &str, rules: &str| {
         let mut groups =
             parse_text(name, &format!("groups:\n- name: {}\n  interval: 10s\n  rules:\n{rules}", name.len())).expect("valid").groups;
-        groups.iter_mut().for_each(|group| group.shipped = name.starts_with("built-in"));
+        for group in &mut groups {
+            group.shipped = name.starts_with("built-in");
+            // A profile wants two rows; of one, either alert will do.
+            for (row, alerts) in [("T1 of x", vec!["Slow"]), ("T2 of x", vec!["Half", "Other"]), ("T3 of x", vec!["Db"])] {
+                let wanted = Wanted { row: row.to_owned(), alerts: alerts.iter().map(|alert| (*alert).to_owned()).collect() };
+                let names = alerts.iter().filter(|_| name.contains("/profiles/"));
+                group.wanted.extend(names.map(|alert| ((*alert).to_owned(), wanted.clone())));
+            }
+        }
         groups
     };
     let standard = "  - {record: 'app:p95', expr: 'sum(rate(http_x_bucket[5m])) / sum(rate(http_x_count[5m]))'}\n  - {alert: PgDown, expr: 'pg_up == 0'}\n";
-    let profile =
-        "  - {alert: Slow, expr: 'app:p95 > 5'}\n  - {alert: Half, expr: 'up == 0 unless gone'}\n  - {alert: Db, expr: 'pg_up == 0'}\n";
+    let profile = "  - {alert: Slow, expr: 'app:p95 > 5'}\n  - {alert: Half, expr: 'up == 0 unless gone'}\n  - {alert: Db, expr: 'pg_up == 0'}\n  - {alert: Other, expr: 'gone > 1'}\n";
     let own = "  - {alert: Mine, expr: 'app:p95 > 1'}\n";
     let groups = [file("built-in rules/app.yml", standard), file("built-in rules/profiles/x.yml", profile), file("own.yml", own)].concat();
     let now = Timestamp(1_700_000_000_000);

@@ -58,27 +58,6 @@ fn check_config_reads_what_the_file_names_unless_only_its_syntax_counts() {
     assert_eq!(check("absent", &["--syntax-only"]), (Some(0), String::new()));
 }
 
-/// Rules that are switched on and that nothing in the file can feed are named before the start, with what would.
-#[test]
-fn check_config_names_rules_that_nothing_can_feed() {
-    let check = |text: &str| {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("n.yml"), text).expect("written");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
-        let output = command.args(["check", "config", "n.yml"]).current_dir(folder.path()).output().expect("it runs");
-        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    let said = check("collectors: {host: {}}\nrules: {profiles: [intent]}\n");
-    let wanted = "rule \"IntentErrorRateHigh\" has nothing to read: app:request_errors:ratio5m is recorded from ";
-    assert!(said.contains("WARNING: built-in rules/profiles/intent.yml:") && said.contains(wanted), "{said}");
-    assert!(said.contains("a target of scrape_configs that exposes http_requests_total would bring it"), "{said}");
-    assert!(!said.contains("IntentDiskSpaceLow"), "{said}");
-    let scraped = "scrape_configs: [{job_name: a, static_configs: [{targets: ['127.0.0.1:1']}]}]\n";
-    let said = check(&format!("collectors: {{host: {{}}}}\nrules: {{profiles: [intent]}}\n{scraped}"));
-    assert!(!said.contains("has nothing to read"), "{said}");
-}
-
 /// A receiver that never hears of an end by default is named; one of which that is written, or which has another way, is not.
 #[test]
 fn check_config_names_receivers_that_never_hear_of_an_end() {
@@ -143,4 +122,38 @@ fn links_alertmanagers_and_health_are_what_the_configuration_says() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && said.contains(&format!("127.0.0.1:{port} does not answer")), "{said}");
     nightbell.kill();
+}
+
+/// The address of one chat program below the keys of another one is named, in a nightbell.yml and in an alertmanager.yml.
+#[test]
+fn check_config_names_an_address_of_one_service_below_the_keys_of_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let receivers = "route: {receiver: a}\nreceivers:\n- name: a\n  slack_configs:\n  - {api_url: 'https://oapi.dingtalk.com/robot/send?access_token=s3cr3t'}\n  \
+                     - {api_url: 'https://hooks.slack.com/services/x'}\n  - {api_url: 'https://discord.com/api/webhooks/1/x/slack'}\n  - {api_url: 'https://mattermost.example.org/hooks/x'}\n  \
+                     webhook_configs: [{url: 'https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=s3cr3t'}]\n";
+    let own = "  dingtalk_configs: [{url: 'https://open.feishu.cn/open-apis/bot/v2/hook/s3cr3t'}]\n  \
+               wecom_configs: [{url: 'https://hooks.slack.com/services/s3cr3t'}]\n  feishu_configs: [{url: 'https://open.feishu.cn/open-apis/bot/v2/hook/x'}]\n";
+    std::fs::write(folder.path().join("n.yml"), format!("{receivers}{own}")).expect("written");
+    std::fs::write(folder.path().join("alertmanager.yml"), receivers).expect("written");
+    std::fs::write(folder.path().join("by_file.yml"), "alertmanager: alertmanager.yml\n").expect("written");
+    let warnings = |file: &str| -> Vec<String> {
+        let checked = Command::new(env!("CARGO_BIN_EXE_nightbell")).args(["check", "config", file]).current_dir(folder.path()).output();
+        let said = String::from_utf8_lossy(&checked.expect("it runs").stdout).into_owned();
+        assert!(!said.contains("s3cr3t"), "{said}");
+        said.lines().filter(|line| line.contains("; use ")).map(|line| line.trim().trim_start_matches("WARNING: ").to_owned()).collect()
+    };
+    let slack = "5:15: receivers[0].slack_configs[0].api_url: oapi.dingtalk.com does not take what slack sends; use dingtalk_configs";
+    let webhook = "webhook_configs: qyapi.weixin.qq.com refuses Alertmanager's JSON; use wecom_configs";
+    let said = warnings("n.yml");
+    for wanted in [
+        slack,
+        webhook,
+        "receivers[0].dingtalk_configs[0].url: open.feishu.cn does not take what dingtalk sends; use feishu_configs",
+        "receivers[0].wecom_configs[0].url: hooks.slack.com does not take what wecom sends; use slack_configs",
+    ] {
+        assert!(said.iter().any(|line| line.contains(wanted)), "{wanted}: {said:#?}");
+    }
+    assert_eq!(said.len(), 4, "{said:#?}");
+    let said = warnings("by_file.yml");
+    assert!(said.len() == 2 && said.iter().any(|line| line.contains(slack)), "{said:#?}");
 }

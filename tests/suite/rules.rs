@@ -95,6 +95,7 @@ fn group(rules: Vec<Rule>) -> RuleGroup {
         limit: 0,
         labels: Labels::empty(),
         shipped: false,
+        wanted: std::collections::BTreeMap::new(),
         rules,
     }
 }

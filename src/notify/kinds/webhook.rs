@@ -24,18 +24,6 @@ pub const KIND: NotifierKind = NotifierKind { key: "webhook_configs", name: "web
 /// Names one delivery across its attempts.
 const DELIVERY: HeaderName = HeaderName::from_static("x-nightbell-delivery");
 
-/// Services that have a kind of receiver of their own.
-const OF_ITS_OWN: [(&str, &str); 8] = [
-    ("hooks.slack.com", "slack_configs"),
-    ("oapi.dingtalk.com", "dingtalk_configs"),
-    ("qyapi.weixin.qq.com", "wecom_configs"),
-    ("open.feishu.cn", "feishu_configs"),
-    ("open.larksuite.com", "feishu_configs"),
-    ("discord.com", "discord_configs"),
-    ("api.telegram.org", "telegram_configs"),
-    ("events.pagerduty.com", "pagerduty_configs"),
-];
-
 struct Webhook {
     advice: Option<String>,
     url: Field,
@@ -57,7 +45,7 @@ fn build(section: &Section<'_>, global: Option<&Section<'_>>) -> Box<dyn Notifie
     if !written.is_empty() && !written.contains("{{") {
         let parsed = crate::notify::endpoint::parse_url(section, "url", url.clone());
         let host = parsed.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
-        let own = OF_ITS_OWN.iter().find(|(service, _)| host == *service);
+        let own = crate::notify::endpoint::OF_ITS_OWN.iter().find(|(service, _)| host == *service);
         advice = own.filter(|_| section.node("payload").is_none()).map(|(service, key)| {
             let (file, line) = (section.file(), section.position("url").line);
             format!("{file}:{line}: webhook_configs: {service} refuses Alertmanager's JSON; use {key}")

@@ -196,6 +196,7 @@ impl Group {
             limit: 0,
             labels: Labels::empty(),
             shipped: false,
+            wanted: std::collections::BTreeMap::new(),
             rules: Vec::new(),
         };
         Group::new(definition, &Settings::default())

@@ -1,8 +1,8 @@
 //! Rules that can never say anything: a selector that has matched no series since nightbell started, with the name that was probably meant.
 //!
 //! Not meant are selectors below `absent` (they ask for nothing), `ALERTS`, what another rule records from something that is there, and
-//! the standard built-in rules, most of which belong to collectors that are not configured. Those of a profile count where nothing that they
-//! read is there: somebody has switched them on.
+//! the standard built-in rules, most of which belong to collectors that are not configured. Those that a profile wants count where nothing that
+//! they read is there, nor what an alert reads that will do as well: somebody has switched them on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -14,7 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use tracing::{info, warn};
 
-use super::feed::{Recorded, is_wanted, name_of};
+use super::feed::{Recorded, is_wanted, name_of, stood_in_for};
 use crate::config::Position;
 use crate::model::text::nearest;
 use crate::model::{METRIC_NAME, MatchOp, Matcher, Timestamp};
@@ -113,12 +113,18 @@ impl DeadRules {
         let mut empty: BTreeSet<Vec<(&'static str, String)>> = BTreeSet::new();
         let mut dead: BTreeSet<DeadSelector> = BTreeSet::new();
         let seen = &mut *self.seen.lock();
-        for (group, interval) in groups.iter().filter(|(group, _)| is_wanted(group)) {
+        let definitions = groups.iter().map(|(group, _)| &**group);
+        let replaced =
+            stood_in_for(definitions, |rule| recorded.feeds(rule, &mut |selector| self.has_matched(&mut seen.alive, selector, now)));
+        for (group, interval) in &groups {
+            if !group.rules.iter().any(|rule| is_wanted(group, rule)) {
+                continue;
+            }
             let since = *seen.since.entry((group.file.clone(), group.name.clone())).or_insert(now);
             if now.since(since) < PATIENCE.max(*interval * 3) {
                 continue;
             }
-            for rule in &group.rules {
+            for rule in group.rules.iter().filter(|rule| is_wanted(group, rule) && !replaced.contains(rule.name())) {
                 let mut alive = |selector: &VectorSelector| self.has_matched(&mut seen.alive, selector, now);
                 let is_fed = recorded.feeds(rule, &mut alive);
                 if is_fed && group.shipped {

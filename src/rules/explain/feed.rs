@@ -1,6 +1,6 @@
 //! What would feed a rule: which names it reads in the end, through the rules that record them, and who brings those.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::collectors::COLLECTORS;
 use crate::model::{METRIC_NAME, MatchOp};
@@ -11,12 +11,39 @@ use crate::rules::{Rule, RuleGroup};
 const MAX_DEPTH: usize = 8;
 /// What every nightbell has, whatever it watches.
 const OWN: [&str; 6] = ["scrape_", "nightbell_", "process_", "ALERTS", "collector_", "alertmanager_"];
-/// Folder of the rules that are switched on by name (`rules.profiles`).
+/// What no exporter of others exposes.
+const ONLY_COLLECTED: [&str; 11] = [
+    "log_",
+    "access_log_",
+    "backup_",
+    "job_",
+    "json_api_",
+    "app_component_",
+    "directory_",
+    "file_integrity_",
+    "sqlite_",
+    "llm_",
+    "vectorstore_",
+];
+/// Folder of the rules that a profile adds (`rules.profiles`).
 pub const PROFILES: &str = "built-in rules/profiles/";
 
-/// Whether somebody has switched a group's rules on: one's own, and those of a profile. The others are there for whatever is watched.
-pub fn is_wanted(group: &RuleGroup) -> bool {
-    !group.file.starts_with("built-in ") || group.file.starts_with(PROFILES)
+/// Whether somebody has switched a rule on: one's own, and those that a profile wants. The others are there for whatever is watched.
+pub fn is_wanted(group: &RuleGroup, rule: &Rule) -> bool {
+    !group.file.starts_with("built-in ") || group.wanted.contains_key(rule.name())
+}
+
+/// The alerts of rows of which another alert has input: that one will do.
+pub(super) fn stood_in_for<'g>(
+    groups: impl Iterator<Item = &'g RuleGroup> + Clone,
+    mut is_fed: impl FnMut(&Rule) -> bool,
+) -> HashSet<String> {
+    let names: HashSet<&String> = groups.clone().flat_map(|group| group.wanted.values()).flat_map(|wanted| &wanted.alerts).collect();
+    let rules = groups.clone().flat_map(|group| &group.rules);
+    let fed: HashSet<String> =
+        rules.filter(|rule| names.contains(&rule.name().to_owned()) && is_fed(rule)).map(|rule| rule.name().to_owned()).collect();
+    let rows = groups.flat_map(|group| group.wanted.values()).filter(|wanted| wanted.alerts.iter().any(|alert| fed.contains(alert)));
+    rows.flat_map(|wanted| wanted.alerts.iter().cloned()).collect()
 }
 
 /// The one name that a selector can match.
@@ -69,13 +96,18 @@ impl<'a> Recorded<'a> {
     pub fn feed(&self, name: &str) -> String {
         let mut names = BTreeSet::new();
         self.leaves(name, &mut names, MAX_DEPTH);
-        let sources: BTreeSet<String> = names.iter().map(|leaf| brought_by(leaf)).collect();
-        let sources = sources.into_iter().collect::<Vec<_>>().join("; ");
+        let sources = self.sources(name).into_iter().collect::<Vec<_>>().join("; ");
         if self.of(name).is_none() {
             return sources;
         }
         let names: Vec<&str> = names.into_iter().collect();
         format!("{name} is recorded from {}: {sources}", names.join(", "))
+    }
+
+    fn sources(&self, name: &str) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        self.leaves(name, &mut names, MAX_DEPTH);
+        names.into_iter().map(brought_by).collect()
     }
 
     fn leaves<'n>(&self, name: &'n str, names: &mut BTreeSet<&'n str>, depth: usize)
@@ -104,6 +136,7 @@ fn brought_by(name: &str) -> String {
             format!("a target of scrape_configs that exposes {name} would bring it, and so would collectors.access_log")
         }
         Some(kind) => format!("collectors.{} would bring it", kind.name),
+        None if name == "app_component_up" => "a metric of the name app_component_up in collectors.json_api would bring it".to_owned(),
         None if name.starts_with("sql_") => "a query of that name under queries of postgres, mysql or sqlite would bring it".to_owned(),
         None => format!("a target of scrape_configs that exposes {name} would bring it"),
     }
@@ -113,27 +146,42 @@ fn is_series_of(series: &str, metric: &str) -> bool {
     series.strip_prefix(metric).is_some_and(|rest| matches!(rest, "" | "_bucket" | "_sum" | "_count"))
 }
 
-/// The wanted rules that nothing in a configuration can feed, each with what would; empty where anything may come, because targets are scraped.
-/// `chosen` are beginnings of further names, which the configuration gave.
-pub fn without_input(groups: &[RuleGroup], collectors: &[&str], chosen: &[String]) -> Vec<String> {
+/// The wanted rules that nothing in a configuration can feed, with what would; a row of a profile is one. `chosen` are beginnings of further
+/// names, which the configuration gave. Where targets are scraped, `is_open`, anything may come but what only collectors measure.
+pub fn without_input(groups: &[RuleGroup], collectors: &[&str], chosen: &[String], is_open: bool) -> Vec<String> {
     let kinds: Vec<_> = COLLECTORS.iter().filter(|kind| collectors.contains(&kind.name)).collect();
-    if kinds.iter().any(|kind| kind.metrics.is_empty()) {
-        return Vec::new();
-    }
+    let is_open = is_open || kinds.iter().any(|kind| kind.metrics.is_empty());
     let brought: HashSet<&str> = kinds.iter().flat_map(|kind| kind.metrics.iter().copied().flatten()).map(|metric| metric.name).collect();
     let base = |name: &str| ["", "_bucket", "_sum", "_count"].iter().any(|end| name.strip_suffix(end).is_some_and(|n| brought.contains(n)));
     let mut alive = |selector: &VectorSelector| {
         let is_chosen = |name: &str| chosen.iter().any(|beginning| name.starts_with(beginning.as_str()));
-        name_of(selector).is_none_or(|name| base(name) || name == "up" || OWN.iter().any(|own| name.starts_with(own)) || is_chosen(name))
+        let is_own = |name: &str| OWN.iter().any(|own| name.starts_with(own));
+        let may_come = |name: &str| is_open && !ONLY_COLLECTED.iter().any(|beginning| name.starts_with(beginning));
+        name_of(selector).is_none_or(|name| base(name) || name == "up" || is_own(name) || is_chosen(name) || may_come(name))
     };
     let recorded = Recorded::new(groups);
-    let mut found = Vec::new();
-    for group in groups.iter().filter(|group| is_wanted(group)) {
-        for rule in group.rules.iter().filter(|rule| !recorded.feeds(rule, &mut alive)) {
+    let replaced = stood_in_for(groups.iter(), |rule| recorded.feeds(rule, &mut alive));
+    let (mut found, mut rows) = (Vec::new(), BTreeMap::<&str, (Vec<&str>, BTreeSet<String>)>::new());
+    for group in groups {
+        for rule in group.rules.iter().filter(|rule| is_wanted(group, rule) && !replaced.contains(rule.name())) {
+            if recorded.feeds(rule, &mut alive) {
+                continue;
+            }
             let names: BTreeSet<&str> = rule.selectors().iter().filter_map(|(selector, _)| name_of(selector)).collect();
-            let feeds: Vec<String> = names.iter().map(|name| recorded.feed(name)).collect();
-            found.push(format!("{}:{}: rule {:?} has nothing to read: {}", group.file, rule.position(), rule.name(), feeds.join("; ")));
+            if let Some(wanted) = group.wanted.get(rule.name()) {
+                let (alerts, sources) = rows.entry(&wanted.row).or_default();
+                alerts.push(rule.name());
+                sources.extend(names.iter().flat_map(|name| recorded.sources(name)));
+            } else if !is_open {
+                let feeds: Vec<String> = names.iter().map(|name| recorded.feed(name)).collect();
+                found.push(format!("{}:{}: rule {:?} has nothing to read: {}", group.file, rule.position(), rule.name(), feeds.join("; ")));
+            }
         }
     }
+    let row = |(row, (alerts, sources)): (&str, (Vec<&str>, BTreeSet<String>))| {
+        let sources: Vec<String> = sources.into_iter().collect();
+        format!("{row} ({}) has nothing to read: {}", alerts.join(", "), sources.join("; "))
+    };
+    found.extend(rows.into_iter().map(row));
     found
 }

@@ -7,6 +7,7 @@
 
 pub(super) mod reading;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -159,7 +160,17 @@ fn read_group(reading: &mut Reading<'_>, node: &Node) -> RuleGroup {
     let rules = reading.list(node, "rules").into_iter().enumerate();
     let mut rules: Vec<Rule> = rules.filter_map(|(index, rule)| read_rule(reading, &name, index + 1, rule, &labels)).collect();
     rules.shrink_to_fit();
-    RuleGroup { name, file: reading.file().to_owned(), interval, query_offset, limit, labels, shipped: false, rules }
+    RuleGroup {
+        name,
+        file: reading.file().to_owned(),
+        interval,
+        query_offset,
+        limit,
+        labels,
+        shipped: false,
+        wanted: BTreeMap::new(),
+        rules,
+    }
 }
 
 /// Keys of rules that Prometheus does not know.

@@ -49,6 +49,11 @@ impl Smtp {
         serde_json::from_str(&line).expect("JSON")
     }
 
+    /// The next mail that is there already.
+    pub fn next(&self) -> Option<Value> {
+        self.lines.try_recv().ok().map(|line| serde_json::from_str(&line).expect("JSON"))
+    }
+
     /// Whether another mail is there already.
     pub fn has_mail(&self) -> bool {
         self.lines.try_recv().is_ok()
