@@ -10,7 +10,6 @@ use crate::alerting::Alerting;
 use crate::alerting::flapping::FlappingKeys;
 use crate::alerting::self_test::SelfTest;
 use crate::collectors::StateFolder;
-use crate::collectors::job::Inbox;
 use crate::config::{ConfigError, ConfigErrors, Document, Environment, FromNode, Loader, Node, Section, Value, glob};
 use crate::remote::heartbeat::Heartbeat;
 use crate::remote::peer::Peers;
@@ -109,7 +108,7 @@ impl Config {
         file: Option<&Path>,
         environment: &Environment,
         state: Option<PathBuf>,
-        inbox: &Inbox,
+        options: &super::Options,
     ) -> Result<(Self, ConfigErrors), ConfigErrors> {
         let document = match file {
             Some(path) => Document::read(path)?,
@@ -121,7 +120,8 @@ impl Config {
         let config = {
             let root = loader.root();
             root.give(StateFolder(state));
-            root.give(inbox.clone());
+            root.give(options.inbox.clone());
+            root.give(options.otlp.clone());
             let config = Self::read(&root, environment);
             root.finish();
             config

@@ -28,7 +28,7 @@ use tracing::{error, info, warn};
 
 use crate::alerting;
 use crate::alerting::self_test::{self, SelfTest};
-use crate::collectors::job::Inbox;
+use crate::collectors::{job::Inbox, otlp};
 use crate::config::Secret;
 use crate::model::{Budget, Holder, Timestamp, format_duration};
 use crate::net;
@@ -78,6 +78,8 @@ pub struct Options {
     pub is_trial: bool,
     /// Where reports of jobs and pushed metrics go; the same across reloads.
     pub inbox: Inbox,
+    /// Where what applications send by OpenTelemetry's protocol goes; the same across reloads.
+    pub otlp: otlp::Inbox,
 }
 
 /// A nightbell that is built and restored; [`App::run`] sets it going.
@@ -362,6 +364,7 @@ impl Parts {
         let (parts, control) = (self.clone(), Handle::current());
         web::Context {
             inbox: self.options.inbox.clone(),
+            otlp: self.options.otlp.clone(),
             store: self.store.clone(),
             engine: self.engine.clone(),
             budget: self.budget.clone(),

@@ -18,6 +18,7 @@ mod container;
 mod directory;
 mod file_integrity;
 mod folder;
+mod gen_ai;
 mod host;
 pub mod job;
 mod json_api;
@@ -25,6 +26,7 @@ mod llm_provider;
 mod log_file;
 mod memory;
 mod mysql;
+pub mod otlp;
 mod postgres;
 mod probe;
 mod redis;
@@ -161,6 +163,7 @@ pub const COLLECTORS: &[CollectorKind] = &[
     llm_provider::KIND,
     log_file::KIND,
     mysql::KIND,
+    otlp::KIND,
     postgres::KIND,
     probe::KIND,
     redis::KIND,

@@ -14,6 +14,7 @@ mod heartbeat;
 mod job;
 pub mod limits;
 mod metrics;
+mod otlp;
 mod picture;
 pub mod probe;
 mod prometheus;
@@ -44,7 +45,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::alerting;
-use crate::collectors::job::Inbox;
+use crate::collectors::{job::Inbox, otlp as received};
 use crate::config::{Secret, Section};
 use crate::model::{Budget, Timestamp};
 use crate::promql::Engine;
@@ -150,6 +151,8 @@ pub struct LastReload {
 pub struct Context {
     /// Where reports of jobs and pushed metrics go.
     pub inbox: Inbox,
+    /// Where what applications send by OpenTelemetry's protocol goes.
+    pub otlp: received::Inbox,
     /// The targets.
     pub scraper: Arc<Scraper>,
     /// The samples.
@@ -214,6 +217,7 @@ pub fn router(context: Context, gate: Arc<tls::Gate>, refused: Counter) -> Route
     let slashes = slash::redirecting(known().merge(plain()).nest("/api/nightbell", own()), || StatusCode::NOT_FOUND.into_response());
     Router::new()
         .merge(seats.over(Class::Operator, known().nest("/api/nightbell", own())))
+        .merge(seats.over(Class::Telemetry, otlp::routes()))
         .merge(seats.over(Class::Change, acknowledge::routes().merge(job::routes())))
         .merge(plain())
         .merge(probe::routes(refused.clone()))

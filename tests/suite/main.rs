@@ -18,6 +18,7 @@ mod collectors_json_api;
 mod collectors_llm_provider;
 mod collectors_log_file;
 mod collectors_mysql;
+mod collectors_otlp;
 mod collectors_postgres;
 mod collectors_postgres_harmless;
 mod collectors_probe;

@@ -36,7 +36,7 @@ use metrics::{
 };
 use settings::{Settings, Source};
 
-pub use inbox::{Inbox, Unknown};
+pub use inbox::{Inbox, Unknown, is_right};
 pub use process::Process;
 pub use pushed::{Method, PushError, grouping};
 pub use report::{Event, MAX_ID, Report};

@@ -6,12 +6,11 @@
 //! The body is borrowed; what is made of it is bounded by [`Options::bound`], since a few bytes can name a family and its samples repeat it.
 
 mod histogram;
-mod wire;
 
 use std::borrow::Cow;
 
 use self::histogram::{Message, bucket};
-use self::wire::{Fields, Value, delimited};
+use super::wire::{Fields, Value, delimited};
 use super::encode::escape;
 use super::series::{bound_text, push_name, push_quoted};
 use crate::model::bytes::Reader;
