@@ -122,6 +122,7 @@ impl Config {
             root.give(StateFolder(state));
             root.give(options.inbox.clone());
             root.give(options.otlp.clone());
+            root.give(options.llm.clone());
             let config = Self::read(&root, environment);
             root.finish();
             config

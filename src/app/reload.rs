@@ -123,8 +123,7 @@ fn may_come_later(mistake: &ConfigError) -> bool {
 }
 
 fn load_unless(options: &Options, refused: fn(&ConfigError) -> bool) -> anyhow::Result<Config> {
-    let (mut config, mistakes) =
-        Config::load(options.config.as_deref(), &environment(options)?, super::state_folder(options), options)?;
+    let (mut config, mistakes) = Config::load(options.config.as_deref(), &environment(options)?, super::state_folder(options), options)?;
     let groups = super::rules::load(&config, options.rules.as_deref());
     let (refused, borne): (Vec<ConfigError>, Vec<ConfigError>) = mistakes.0.into_iter().partition(refused);
     config.warnings.extend(borne.iter().map(ToString::to_string));

@@ -3,6 +3,7 @@
 use std::process::{Command, ExitCode};
 
 use crate::app::{App, Options};
+use crate::collectors::llm_proxy::Proxies;
 use crate::collectors::{job::Inbox, otlp};
 use crate::telemetry::start_logs;
 
@@ -76,6 +77,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
         is_trial: false,
         inbox: Inbox::default(),
         otlp: otlp::Inbox::default(),
+        llm: Proxies::default(),
     };
     let ended = start(&runtime, options).and_then(|app| runtime.block_on(app.run()));
     // A thread that hangs in a file system must not keep the process.

@@ -23,6 +23,7 @@ mod host;
 pub mod job;
 mod json_api;
 mod llm_provider;
+pub mod llm_proxy;
 mod log_file;
 mod memory;
 mod mysql;
@@ -161,6 +162,7 @@ pub const COLLECTORS: &[CollectorKind] = &[
     job::KIND,
     json_api::KIND,
     llm_provider::KIND,
+    llm_proxy::KIND,
     log_file::KIND,
     mysql::KIND,
     otlp::KIND,

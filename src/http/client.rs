@@ -105,7 +105,7 @@ impl Response {
 }
 
 /// The process's own resolver, for the HTTP client.
-struct Names;
+pub(super) struct Names;
 
 impl reqwest::dns::Resolve for Names {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {

@@ -13,6 +13,7 @@ mod health;
 mod heartbeat;
 mod job;
 pub mod limits;
+mod llm;
 mod metrics;
 mod otlp;
 mod picture;
@@ -45,7 +46,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::alerting;
-use crate::collectors::{job::Inbox, otlp as received};
+use crate::collectors::{job::Inbox, llm_proxy::Proxies, otlp as received};
 use crate::config::{Secret, Section};
 use crate::model::{Budget, Timestamp};
 use crate::promql::Engine;
@@ -153,6 +154,8 @@ pub struct Context {
     pub inbox: Inbox,
     /// Where what applications send by OpenTelemetry's protocol goes.
     pub otlp: received::Inbox,
+    /// Where calls of language models are passed on to.
+    pub llm: Proxies,
     /// The targets.
     pub scraper: Arc<Scraper>,
     /// The samples.
@@ -231,5 +234,6 @@ pub fn router(context: Context, gate: Arc<tls::Gate>, refused: Counter) -> Route
         .layer(CatchPanicLayer::new())
         .layer(enter)
         .layer(axum::middleware::map_response(guard::protect))
+        .merge(llm::routes())
         .with_state(context)
 }

@@ -99,7 +99,11 @@ impl Form {
             Signal::Traces => "rejectedSpans",
             Signal::Logs => "rejectedLogRecords",
         };
-        self.answer(StatusCode::OK, outer, &json!({ "partialSuccess": { rejected: taken.rejected.to_string(), "errorMessage": taken.problem } }))
+        self.answer(
+            StatusCode::OK,
+            outer,
+            &json!({ "partialSuccess": { rejected: taken.rejected.to_string(), "errorMessage": taken.problem } }),
+        )
     }
 }
 
@@ -123,9 +127,6 @@ async fn take(signal: Signal, State(context): State<Context>, sender: Sender, se
         if !sender.token.as_deref().is_some_and(lets_in) {
             return form.refusal(refusal.status, &refusal.message);
         }
-    }
-    if !receiver.is_ready() {
-        return form.refusal(StatusCode::SERVICE_UNAVAILABLE, "nightbell starts: try again");
     }
     if kind != JSON && kind != PROTOBUF && kind != "application/protobuf" {
         receiver.refuse(signal, "media_type");

@@ -87,7 +87,9 @@ fn received(nightbell: &Nightbell) -> BTreeSet<String> {
                 let buckets = histogram["buckets"].as_array().cloned().unwrap_or_default();
                 let buckets: Vec<String> =
                     buckets.iter().map(|b| format!("{}..{}={}", number(&b[1]), number(&b[2]), number(&b[3]))).collect();
-                format!("count={} sum={} {}", number(&histogram["count"]), number(&histogram["sum"]), buckets.join(" ")).trim_end().to_owned()
+                format!("count={} sum={} {}", number(&histogram["count"]), number(&histogram["sum"]), buckets.join(" "))
+                    .trim_end()
+                    .to_owned()
             }
         };
         lines.insert(format!("{{{}}} {worth}", shown.join(", ")));
@@ -195,7 +197,8 @@ fn answers_are_those_of_the_specification() {
 fn it_is_off_unless_configured_and_takes_its_own_token() {
     let nightbell = Nightbell::start("rules: {shipped: false}\ncollectors: {}\n");
     assert_eq!(post(nightbell.port, "/v1/metrics", &[("Content-Type", JSON)], b"{}").0, 404);
-    let config = "web: {admin_token: administrator}\nrules: {shipped: false}\ncollectors:\n  otlp: {interval: 1s, timeout: 1s, token: sender}\n";
+    let config =
+        "web: {admin_token: administrator}\nrules: {shipped: false}\ncollectors:\n  otlp: {interval: 1s, timeout: 1s, token: sender}\n";
     nightbell.configure(config);
     nightbell.signal("-HUP");
     wait_until("it takes something", Duration::from_secs(30), || {
@@ -227,15 +230,15 @@ fn hostile_payloads_cost_the_sender_only() {
     let points = format!(
         "{{\"resourceMetrics\":[{{\"scopeMetrics\":[{{\"metrics\":[{{\"name\":\"m\",\"gauge\":{{\"dataPoints\":[{{\"asInt\":1,\"attributes\":[{attributes}]}}]}}}}]}}]}}]}}"
     );
-    let (status, _, body) = post(nightbell.port, "/v1/metrics", &[("Content-Type", JSON), ("Content-Encoding", "gzip")], &gzip(points.as_bytes()));
+    let (status, _, body) =
+        post(nightbell.port, "/v1/metrics", &[("Content-Type", JSON), ("Content-Encoding", "gzip")], &gzip(points.as_bytes()));
     assert_eq!((status, String::from_utf8_lossy(&body).contains("\"rejectedDataPoints\":\"1\"")), (200, true));
     // Deep nesting.
     let deep = format!("{{\"resourceMetrics\":{}", "[".repeat(100_000));
     assert_eq!(post(nightbell.port, "/v1/metrics", &[("Content-Type", JSON)], deep.as_bytes()).0, 400);
     // More series than there is room for: what fits is taken, the sender hears of the rest.
-    let points: Vec<Value> = (0..2000)
-        .map(|n| json!({"asInt": n, "attributes": [{"key": "n", "value": {"intValue": n.to_string()}}]}))
-        .collect();
+    let points: Vec<Value> =
+        (0..2000).map(|n| json!({"asInt": n, "attributes": [{"key": "n", "value": {"intValue": n.to_string()}}]})).collect();
     let many = json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "many", "gauge": {"dataPoints": points}}]}]}]});
     let answer = sent(&nightbell, "metrics", &many);
     assert_eq!(answer["partialSuccess"]["rejectedDataPoints"], "1500", "{answer}");
@@ -279,7 +282,8 @@ fn spans_of_old_and_new_conventions_become_one_set_of_series_without_their_texts
         ("input.value", json!(SECRET)),
         ("llm.headers", json!("Bearer sk-secret-key")),
     ];
-    let with = |more: &[(&'static str, Value)]| -> Vec<(&'static str, Value)> { texts.iter().cloned().chain(more.iter().cloned()).collect() };
+    let with =
+        |more: &[(&'static str, Value)]| -> Vec<(&'static str, Value)> { texts.iter().cloned().chain(more.iter().cloned()).collect() };
     let new = with(&[
         ("gen_ai.operation.name", json!("chat")),
         ("gen_ai.provider.name", json!("openai")),
@@ -304,8 +308,17 @@ fn spans_of_old_and_new_conventions_become_one_set_of_series_without_their_texts
     let failed = json!({"status": {"code": 2, "message": SECRET},
         "events": [{"name": "exception", "timeUnixNano": "1735689600500000000", "attributes": [{"key": "exception.message", "value": {"stringValue": SECRET}}]}]});
     let first = json!({"events": [{"name": "llm.content.completion.chunk", "timeUnixNano": "1735689600250000000"}]});
-    let failing = with(&[("gen_ai.operation.name", json!("chat")), ("gen_ai.system", json!("openai")), ("gen_ai.request.model", json!("gpt-4o")), ("error.type", json!("RateLimitError"))]);
-    let tool = with(&[("gen_ai.operation.name", json!("execute_tool")), ("gen_ai.tool.name", json!("search")), ("gen_ai.agent.name", json!("planner"))]);
+    let failing = with(&[
+        ("gen_ai.operation.name", json!("chat")),
+        ("gen_ai.system", json!("openai")),
+        ("gen_ai.request.model", json!("gpt-4o")),
+        ("error.type", json!("RateLimitError")),
+    ]);
+    let tool = with(&[
+        ("gen_ai.operation.name", json!("execute_tool")),
+        ("gen_ai.tool.name", json!("search")),
+        ("gen_ai.agent.name", json!("planner")),
+    ]);
     let lookup = with(&[("db.system", json!("chroma")), ("db.operation", json!("query"))]);
     let step = with(&[("traceloop.span.kind", json!("task"))]);
     let spans = trace(
@@ -327,7 +340,9 @@ fn spans_of_old_and_new_conventions_become_one_set_of_series_without_their_texts
     sent(&nightbell, "traces", &spans);
     // An exporter that heard no answer sends the same again.
     sent(&nightbell, "traces", &spans);
-    let of = |name: &str, more: &str| format!("{name}{{source=\"spans\",application=\"shop\",provider=\"openai\",model=\"gpt-4o\",operation=\"chat\"{more}}}");
+    let of = |name: &str, more: &str| {
+        format!("{name}{{source=\"spans\",application=\"shop\",provider=\"openai\",model=\"gpt-4o\",operation=\"chat\"{more}}}")
+    };
     wait_for(&nightbell, &of("gen_ai_call_duration_seconds_count", ""), 5.0);
     wait_for(&nightbell, &of("gen_ai_tokens_total", ",type=\"input\""), 400.0);
     wait_for(&nightbell, &of("gen_ai_tokens_total", ",type=\"output\""), 40.0);
@@ -381,7 +396,9 @@ fn metrics_of_an_application_without_spans_become_the_same_series() {
     sent(&nightbell, "metrics", &export(2, 0));
     sent(&nightbell, "metrics", &export(2, 0));
     sent(&nightbell, "metrics", &export(5, 10));
-    let of = |name: &str, more: &str| format!("{name}{{source=\"metrics\",application=\"shop\",provider=\"openai\",model=\"gpt-4o\",operation=\"chat\"{more}}}");
+    let of = |name: &str, more: &str| {
+        format!("{name}{{source=\"metrics\",application=\"shop\",provider=\"openai\",model=\"gpt-4o\",operation=\"chat\"{more}}}")
+    };
     wait_for(&nightbell, &of("gen_ai_call_duration_seconds_count", ""), 6.0);
     wait_for(&nightbell, &of("gen_ai_tokens_total", ",type=\"input\""), 100.0);
     wait_for(&nightbell, &of("gen_ai_errors_total", ",error_class=\"timeout\""), 1.0);

@@ -16,6 +16,7 @@ mod collectors_host;
 mod collectors_job;
 mod collectors_json_api;
 mod collectors_llm_provider;
+mod collectors_llm_proxy;
 mod collectors_log_file;
 mod collectors_mysql;
 mod collectors_otlp;

@@ -9,5 +9,4 @@ mod spending;
 
 pub use failure::class_of;
 pub use ledger::{Call, Grown, Ledger, Measured, Of, Settings, Source, Tokens};
-pub use price::{Cost, Prices};
 pub use spending::{Period, Spending};

@@ -134,9 +134,8 @@ impl Prices {
     fn row(&self, provider: &str, model: &str) -> Option<&Row> {
         // Gateways put the provider before the name.
         let names = [model, model.rsplit('/').next().unwrap_or(model)];
-        let fits = |row: &&Row| {
-            row.provider.as_deref().is_none_or(|only| only == provider) && names.iter().any(|name| begins(name, &row.model))
-        };
+        let fits =
+            |row: &&Row| row.provider.as_deref().is_none_or(|only| only == provider) && names.iter().any(|name| begins(name, &row.model));
         self.0.models.iter().filter(fits).max_by_key(|row| (row.model.len(), row.provider.is_some()))
     }
 }
@@ -176,7 +175,9 @@ mod tests {
     #[test]
     fn the_shipped_table_is_one_and_a_broken_one_is_refused() {
         assert!(Prices::default().date() > Timestamp(0));
-        for wrong in ["", "date: x\nmodels: []", "date: 2026-01-31\nmodels: [{model: a, input: -1, output: 1}]", "date: 2026-01-31\nmodel: []"] {
+        for wrong in
+            ["", "date: x\nmodels: []", "date: 2026-01-31\nmodels: [{model: a, input: -1, output: 1}]", "date: 2026-01-31\nmodel: []"]
+        {
             assert!(Prices::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! It only listens: nothing is started or stopped here.
 
-mod disk;
+pub(super) mod disk;
 mod file;
 mod inbox;
 mod kept;

@@ -42,7 +42,14 @@ fn call(source: Source, application: &str, operation: &'static str, attributes: 
     let provider = if provider.is_empty() { name(Fact::Provider).to_lowercase() } else { provider };
     let model = name(Fact::Model);
     let model = model.strip_prefix("models/").map_or(model.clone(), str::to_owned);
-    Call { application: application.to_owned(), provider, model, agent: name(Fact::Agent), tool: name(Fact::Tool), ..Call::of(source, operation) }
+    Call {
+        application: application.to_owned(),
+        provider,
+        model,
+        agent: name(Fact::Agent),
+        tool: name(Fact::Tool),
+        ..Call::of(source, operation)
+    }
 }
 
 /// What a span says of a call; `None` where it is none.
@@ -113,9 +120,10 @@ pub fn of_point(
             let count = histogram(growth).map(|grown| grown.sum).or_else(|| counter(growth))?.max(0.0) as u64;
             let mut tokens = Tokens::default();
             let kind = text(attributes, Fact::TokenType)?;
-            let place = ["input", "output"].iter().position(|known| *known == kind).or_else(|| {
-                [("prompt", 0), ("completion", 1)].iter().find(|(known, _)| *known == kind).map(|(_, place)| *place)
-            })?;
+            let place = ["input", "output"]
+                .iter()
+                .position(|known| *known == kind)
+                .or_else(|| [("prompt", 0), ("completion", 1)].iter().find(|(known, _)| *known == kind).map(|(_, place)| *place))?;
             tokens.0[place] = count;
             added.push(Added::Tokens(tokens));
         }

@@ -24,8 +24,8 @@ pub enum Fact {
 }
 
 use Fact::{
-    Agent, CacheRead, CacheWrite, Error, FirstToken, Input, Model, Operation, Output, Provider, Reasoning, Store, StoreOperation, TokenType,
-    Tool,
+    Agent, CacheRead, CacheWrite, Error, FirstToken, Input, Model, Operation, Output, Provider, Reasoning, Store, StoreOperation,
+    TokenType, Tool,
 };
 
 /// Names of attributes; of several with one meaning the first that is there counts.
@@ -108,9 +108,8 @@ pub const OPERATIONS: &[(&str, &str)] = &[
 pub const USES_TOKENS: [&str; 5] = ["chat", "text_completion", "generate_content", "embeddings", "rerank"];
 
 /// Stores of vectors, and parts of the names of operations that look something up in them.
-pub const STORES: [&str; 12] = [
-    "chroma", "chromadb", "qdrant", "milvus", "weaviate", "pinecone", "lancedb", "pgvector", "faiss", "marqo", "astra", "elasticsearch",
-];
+pub const STORES: [&str; 12] =
+    ["chroma", "chromadb", "qdrant", "milvus", "weaviate", "pinecone", "lancedb", "pgvector", "faiss", "marqo", "astra", "elasticsearch"];
 pub const LOOKUPS: [&str; 6] = ["query", "search", "retrieve", "similarity", "recommend", "get"];
 
 /// Names of providers that have more than one, in lower case.

@@ -106,13 +106,18 @@ impl Receiver {
         Receiver { settings: Mutex::new(None), kept: Mutex::new(kept) }
     }
 
-    pub(super) fn apply(&self, settings: &Arc<Settings>) {
-        *self.settings.lock() = Some(Arc::clone(settings));
+    /// Applies the first settings; those that replace them wait for [`Receiver::apply`].
+    pub(super) fn begin(&self, settings: &Arc<Settings>) -> bool {
+        let mut current = self.settings.lock();
+        let is_first = current.is_none();
+        if is_first {
+            *current = Some(Arc::clone(settings));
+        }
+        is_first
     }
 
-    /// Whether its collector has begun.
-    pub fn is_ready(&self) -> bool {
-        self.settings.lock().is_some()
+    pub(super) fn apply(&self, settings: &Arc<Settings>) {
+        *self.settings.lock() = Some(Arc::clone(settings));
     }
 
     /// A token that lets requests in, beside the administrator's.
@@ -299,8 +304,7 @@ fn problem(refusal: Refusal, settings: &Settings) -> String {
     }
 }
 
-const LEVELS: [(u64, &str); 7] =
-    [(21, "fatal"), (17, "error"), (13, "warn"), (9, "info"), (5, "debug"), (1, "trace"), (0, "unspecified")];
+const LEVELS: [(u64, &str); 7] = [(21, "fatal"), (17, "error"), (13, "warn"), (9, "info"), (5, "debug"), (1, "trace"), (0, "unspecified")];
 
 fn level(severity: u64) -> &'static str {
     LEVELS.iter().find(|(least, _)| severity >= *least).map_or("unspecified", |(_, level)| level)

@@ -75,7 +75,8 @@ fn build(section: &Section<'_>, _: &Target) -> Box<dyn Collector> {
     let inbox = section.given::<Inbox>().map(|inbox| (*inbox).clone()).unwrap_or_default();
     // What an earlier configuration has taken in stays: the receiver is the same as long as somebody holds it.
     let receiver = inbox.hold(Timestamp::now());
-    Box::new(Otlp { settings, receiver, is_applied: false })
+    let is_applied = receiver.begin(&settings);
+    Box::new(Otlp { settings, receiver, is_applied })
 }
 
 struct Otlp {
@@ -87,7 +88,7 @@ struct Otlp {
 impl Collector for Otlp {
     fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
         async move {
-            // Only a configuration that is in force is collected.
+            // Settings that replace others hold once they are in force: then they are collected.
             if !std::mem::replace(&mut self.is_applied, true) {
                 self.receiver.apply(&self.settings);
             }

@@ -16,20 +16,11 @@ pub enum Worth {
     /// Of a gauge or a counter.
     Number(f64),
     /// A histogram with bounds of its own.
-    Histogram {
-        count: u64,
-        sum: Option<f64>,
-        bounds: Vec<f64>,
-        counts: Vec<u64>,
-    },
+    Histogram { count: u64, sum: Option<f64>, bounds: Vec<f64>, counts: Vec<u64> },
     /// An exponential histogram.
     Native(Box<NativeHistogram>),
     /// A summary.
-    Summary {
-        count: u64,
-        sum: f64,
-        quantiles: Vec<(f64, f64)>,
-    },
+    Summary { count: u64, sum: f64, quantiles: Vec<(f64, f64)> },
 }
 
 impl Worth {
@@ -137,7 +128,9 @@ impl Worth {
             if !suffix.is_empty() {
                 labels.set(crate::model::METRIC_NAME, &format!("{family}{suffix}"));
             }
-            extra.into_iter().for_each(|(name, value)| drop(labels.set(name, value)));
+            if let Some((name, value)) = extra {
+                labels.set(name, value);
+            }
             batch.push_sample(family, kind, help, Sample { labels: labels.build(), value, timestamp: None });
         };
         match self {

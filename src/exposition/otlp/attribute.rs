@@ -131,13 +131,19 @@ impl<'a> Any<'a> {
 }
 
 fn write_text(out: &mut String, text: &str) {
-    // A text is always JSON.
-    out.push_str(&serde_json::to_string(text).unwrap_or_default());
+    // A text is always JSON; Go's writer escapes what HTML has a meaning for.
+    for c in serde_json::to_string(text).unwrap_or_default().chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
 }
 
 /// A number as Go's JSON writes it: its exponent has no leading zero.
 fn json_float(number: f64) -> String {
-    format_float(number).replace("e-0", "e-")
+    let text = format_float(number).replace("e-0", "e-");
+    if number.is_finite() { text } else { format!("json: unsupported value: {text}") }
 }
 
 fn pair<'a>(mut fields: Fields<'a>) -> Result<(&'a str, Any<'a>), Problem> {
