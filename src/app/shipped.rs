@@ -94,7 +94,11 @@ pub const INHIBITIONS: &[ShippedInhibition] = &[
         r#"alertname=~"LLMFirstTokenSlow|LLMSlow|LLMStreamStalled|LLMCompletionFails|LLMModelMissing|LLMNoRecentSuccess""#,
         TARGET,
     ),
-    hides(r#"alertname=~"GenAiQuotaExhausted|GenAiRetryStorm""#, r#"alertname="GenAiErrorsMany""#, &["application", "provider"]),
+    hides(
+        r#"alertname=~"GenAiQuotaExhausted|GenAiRetryStorm""#,
+        r#"alertname="GenAiErrorsMany""#,
+        &["job", "instance", "application", "provider"],
+    ),
     hides(r#"alertname="LLMBudgetUsed""#, r#"alertname=~"LLMBudgetNear|LLMBudgetBurnsFast|LLMBudgetBurns""#, TARGET),
     hides(r#"alertname="LLMBudgetBurnsFast""#, r#"alertname="LLMBudgetBurns""#, TARGET),
     // The same, but worse.

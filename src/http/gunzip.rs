@@ -14,7 +14,7 @@ const WINDOW: u8 = 15;
 pub fn gunzipped(body: &[u8], most: usize) -> Result<Vec<u8>, String> {
     let (mut gunzip, mut out) = (Gunzip::new(), Vec::new());
     gunzip.put(Bytes::copy_from_slice(body));
-    while let Some(part) = gunzip.next().map_err(|error| error.to_string())? {
+    while let Some(part) = gunzip.part().map_err(|error| error.to_string())? {
         if out.len() + part.len() > most {
             return Err(format!("the body has more than {most} bytes without its gzip"));
         }
@@ -58,7 +58,7 @@ impl Gunzip {
     ///
     /// # Errors
     /// When it is no gzip.
-    pub fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
+    pub fn part(&mut self) -> Result<Option<Bytes>, HttpError> {
         while !self.input.is_empty() || self.full {
             let member = self.member.get_or_insert_with(|| Decompress::new_gzip(WINDOW));
             let mut part = Vec::with_capacity(PART);

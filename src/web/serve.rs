@@ -193,6 +193,8 @@ pub async fn serve(
             }
         });
     }
+    // Nobody is let in any more; who is in hears the end of the answer.
+    drop(listener);
     graceful.shutdown().await;
     Ok(())
 }

@@ -307,9 +307,7 @@ fn a_stream_that_breaks_off_a_caller_that_goes_and_a_provider_that_is_away_are_d
     nightbell.configure(&config(super::servers::free_port(), ""));
     nightbell.signal("-HUP");
     wait_until("the provider is away", Duration::from_secs(30), || call(&nightbell, "/llm/openai/v1/chat/completions", "").0 == 502);
-    wait_until("it is counted", Duration::from_secs(30), || {
-        value(&nightbell, &of("gen_ai_errors_total", ",error_class=\"connect\"")) >= 1.0
-    });
+    wait_until("it is counted", Duration::from_secs(30), || value(&nightbell, "sum(gen_ai_errors_total{error_class=\"connect\"})") >= 1.0);
 }
 
 #[test]

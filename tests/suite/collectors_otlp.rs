@@ -202,7 +202,8 @@ fn it_is_off_unless_configured_and_takes_its_own_token() {
     nightbell.configure(config);
     nightbell.signal("-HUP");
     wait_until("it takes something", Duration::from_secs(30), || {
-        post(nightbell.port, "/v1/logs", &[("Content-Type", JSON), ("Authorization", "Bearer sender")], b"{}").0 == 200
+        let sends = |token: &str| post(nightbell.port, "/v1/logs", &[("Content-Type", JSON), ("Authorization", token)], b"{}").0;
+        sends("Bearer sender") == 200 && sends("") == 401
     });
     for (token, status) in [("administrator", 200), ("other", 401), ("", 401)] {
         let headers = [("Content-Type", JSON), ("Authorization", &*format!("Bearer {token}"))];

@@ -144,7 +144,7 @@ impl Passing {
             Coding::Gzip(gunzip) => {
                 gunzip.put(part.clone());
                 loop {
-                    match gunzip.next() {
+                    match gunzip.part() {
                         Ok(Some(plain)) => Self::look(&mut self.answer, &mut self.error_body, self.status, &plain),
                         Ok(None) => break,
                         Err(_) => {
@@ -228,6 +228,10 @@ impl Passing {
 
 impl Drop for Passing {
     fn drop(&mut self) {
+        // Clients leave when they have seen the end mark.
+        if !self.is_over && self.answer.found.done {
+            self.ended(false);
+        }
         self.note();
         self.proxy.ends();
     }

@@ -11,6 +11,8 @@ const LONGEST_OBJECT: usize = 4 << 10;
 const OBJECTS: [&[u8]; 3] = [b"usage", b"usageMetadata", b"error"];
 /// Keys whose texts are what a model says.
 const CONTENT: [&[u8]; 8] = [b"content", b"text", b"thinking", b"reasoning_content", b"reasoning", b"partial_json", b"arguments", b"delta"];
+/// Types of events that end a stream, beside `[DONE]`.
+const ENDS: [&[u8]; 2] = [b"message_stop", b"response.completed"];
 /// How deep the name of a model may stand: some put it into a message.
 const DEEPEST_MODEL: usize = 2;
 
@@ -27,6 +29,8 @@ pub struct Found {
     pub content: bool,
     /// Whether the key `stream` was true.
     pub streams: bool,
+    /// Whether the end mark of a stream has passed.
+    pub done: bool,
 }
 
 /// Looks at bytes.
@@ -47,6 +51,8 @@ pub struct Scanner {
     kept: Option<(Vec<u8>, usize, bool)>,
     newlines: u8,
     is_events: bool,
+    /// The last byte outside of texts.
+    last: u8,
     /// What was found.
     pub found: Found,
 }
@@ -122,10 +128,11 @@ impl Scanner {
                 self.end_object();
             }
             b't' if self.expects && self.depth == 1 && self.key == b"stream" => self.found.streams = true,
+            b'D' if self.is_events && self.last == b'[' => self.found.done = true,
             b',' => self.expects = false,
             _ => {}
         }
-        self.newlines = 0;
+        (self.newlines, self.last) = (0, byte);
         if !byte.is_ascii_whitespace() {
             self.ended = false;
         }
@@ -164,6 +171,7 @@ impl Scanner {
         if CONTENT.contains(&&self.key[..]) && !self.text.is_empty() {
             self.found.content = true;
         }
+        self.found.done |= self.key == b"type" && ENDS.contains(&&self.text[..]);
         if self.key == b"model" && self.found.model.is_empty() && self.depth <= DEEPEST_MODEL && !self.is_long {
             self.found.model = String::from_utf8_lossy(&self.text).into_owned();
         }
@@ -226,7 +234,7 @@ mod tests {
         assert_eq!(scanner.found.usages, usage("{\"prompt_tokens\":5}"));
         scanner.look(b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n");
         assert_eq!(scanner.found.error, b"{\"type\":\"overloaded_error\"}");
-        assert_eq!(scanner.found.model, "m");
+        assert_eq!((scanner.found.model.as_str(), scanner.found.done), ("m", true));
     }
 
     #[test]
