@@ -5,41 +5,16 @@
 //! and take each out when its receiver has accepted it. So `kill -9` loses nothing, and repeats at most the message in flight, with the
 //! same delivery id. Clustering by gossip is refused: several instances share a database.
 
-mod act;
-pub mod alerts;
-pub mod amtool_check;
-mod clock;
+pub mod check;
 pub mod config;
-pub mod decision;
-pub mod dedup;
-pub mod deliver;
-mod deliveries;
-pub mod digest;
+pub mod delivery;
 pub mod dispatch;
-pub mod dispatcher;
-pub mod document;
-pub mod escalation;
-pub mod fallback;
-pub mod flapping;
-pub mod group;
-pub mod inhibit;
-pub mod mailbox;
-pub mod matchers;
-pub mod message;
+pub mod flush;
+pub mod follow_up;
+pub mod memory;
 pub mod metrics;
-pub mod pipeline;
-mod plain;
-pub mod policy;
-pub mod recovery;
-mod refusals;
-mod renewing;
-pub mod route;
-mod schema;
+pub mod mute;
 pub mod self_test;
-pub mod silence;
-pub mod time_interval;
-mod unaccepted;
-pub mod view;
 pub mod why;
 
 use std::future::Future;
@@ -53,16 +28,16 @@ use crate::model::{Alert, Labels, Timestamp};
 use crate::state::{OutboxRow, State};
 use crate::telemetry::Telemetry;
 
-pub use alerts::{Incoming, PostedAlert};
 pub use config::{Alerting, Integration, Receiver};
-pub use message::{ended, test_message};
-pub use refusals::Refused;
-pub use silence::{Silence, SilenceError, SilenceState};
-pub use view::{AlertView, GroupView};
+pub use flush::message::{ended, test_message};
+pub use memory::alerts::{Incoming, PostedAlert};
+pub use memory::refusals::Refused;
+pub use memory::view::{AlertView, GroupView};
+pub use mute::silence::{Silence, SilenceError, SilenceState};
 
 pub use dispatch::SendAgainError;
 use dispatch::{Command, Dispatch};
-use dispatcher::Dispatcher;
+use memory::dispatcher::Dispatcher;
 use metrics::Metrics;
 
 /// Batches of alerts that may wait for the dispatcher; more make their senders wait.
@@ -199,7 +174,7 @@ impl Handle {
     pub fn picture(&self, fingerprint: u64, since_ms: i64, now: Timestamp) -> Option<Vec<u8>> {
         let alert =
             self.memory.lock().alerts.get(fingerprint).map(|row| row.alert.clone()).filter(|alert| alert.starts_at.0 == since_ms)?;
-        crate::notify::picture(&message::notified(&alert, now), now.0)
+        crate::notify::picture(&flush::message::notified(&alert, now), now.0)
     }
 
     /// Takes the time of a wall clock that has jumped (see [`crate::model::clock`]): timers, ends and repeats are moved with it. Gives the

@@ -18,10 +18,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use tracing::{error, info};
 
-use super::message::{Subject, compose, ended, notified, test_message};
+use super::flush::dedup::NotifyReason;
+use super::flush::message::{Subject, compose, ended, notified, test_message};
+use super::flush::pipeline;
 use super::metrics::{FailureLabels, IntegrationLabels};
 use super::{Alerting, Handle, Incoming, Integration};
-use super::{dedup::NotifyReason, pipeline};
 use crate::config::Section;
 use crate::model::{Alert, Labels, Timestamp};
 use crate::notify::{Notification, NotifyError, Reason};

@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 
 use super::Handle;
 use super::dispatch::Dispatch;
-use super::dispatcher::Dispatcher;
-use super::pipeline::escalation_key;
+use super::flush::pipeline::escalation_key;
+use super::memory::dispatcher::Dispatcher;
 use crate::model::{Labels, Matcher, Stage, Timestamp};
 use crate::state::{AlertPath, DecisionRow, Error, State};
 

@@ -1,5 +1,6 @@
 //! The root of the configuration: it only lists the sections, each read by the module that it configures.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,14 +8,14 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::alerting::Alerting;
-use crate::alerting::flapping::FlappingKeys;
+use crate::alerting::mute::flapping::FlappingKeys;
 use crate::alerting::self_test::SelfTest;
 use crate::collectors::StateFolder;
-use crate::config::{ConfigError, ConfigErrors, Document, Environment, FromNode, Loader, Node, Section, Value, glob};
+use crate::config::{AskedKey, ConfigError, ConfigErrors, Document, Environment, FromNode, Loader, Node, Section, Value, glob};
 use crate::remote::heartbeat::Heartbeat;
 use crate::remote::peer::Peers;
 use crate::rules::RuleGroup;
-use crate::rules::group::Settings;
+use crate::rules::evaluate::group::Settings;
 use crate::scrape::{self, CollectorTarget, Global, Job, Plan};
 use crate::store::{SeriesLimits, StorageConfig};
 use crate::web::probe::ProbeConfig;
@@ -128,6 +129,26 @@ impl Config {
             config
         };
         Ok((config, loader.into_errors()))
+    }
+
+    /// The keys that reading `text` asks for, by their paths, and the mistakes in it: what the reference is made from.
+    ///
+    /// # Errors
+    ///
+    /// When the text is no YAML.
+    pub fn asked_keys(file: &str, text: &str) -> Result<(BTreeMap<String, AskedKey>, ConfigErrors), ConfigErrors> {
+        let document = Document::parse(file, text)?;
+        let environment = Environment::default();
+        let loader = Loader::new(&document, &environment, Path::new(".")).keeping_keys();
+        {
+            let root = loader.root();
+            root.give(StateFolder(None));
+            root.give(crate::collectors::job::Inbox::default());
+            Self::read(&root, &environment);
+            root.finish();
+        }
+        let keys = loader.asked_keys();
+        Ok((keys, loader.into_errors()))
     }
 
     fn read(root: &Section<'_>, environment: &Environment) -> Self {

@@ -6,6 +6,7 @@ mod config;
 mod environment;
 mod folder;
 mod outside;
+pub mod reference;
 mod reload;
 mod rules;
 mod shipped;
@@ -36,7 +37,7 @@ use crate::model::{Budget, Holder, Timestamp, format_duration};
 use crate::net;
 use crate::promql::{self, Engine};
 use crate::remote::{alertmanager, heartbeat, peer};
-use crate::rules::dead::DeadRules;
+use crate::rules::explain::dead::DeadRules;
 use crate::rules::scheduler::Scheduler;
 use crate::scrape::{Health, Plan, Scraper, TaskEnded};
 use crate::state::{FolderLock, State, prepare_folder};
@@ -93,8 +94,8 @@ pub struct App {
     parts: Arc<Parts>,
     plan: Plan,
     listener: tokio::net::TcpListener,
-    web_metrics: web::serve::Metrics,
-    gate: Arc<web::tls::Gate>,
+    web_metrics: web::server::serve::Metrics,
+    gate: Arc<web::server::tls::Gate>,
     /// Held as long as the state folder is ours.
     folder: Option<FolderLock>,
     stop: watch::Sender<bool>,
@@ -147,7 +148,7 @@ impl App {
             .with_context(|| format!("{address} cannot be listened on; another nightbell? --listen takes another address"))?;
         config.reach_at(listener.local_addr()?);
         let gate = options.web_config.clone().or_else(|| config.web.config_file.clone());
-        let gate = web::tls::Gate::open(gate).map_err(anyhow::Error::msg)?;
+        let gate = web::server::tls::Gate::open(gate).map_err(anyhow::Error::msg)?;
         let folder = folder::take(&options, listener.local_addr()?)?;
         let telemetry = Telemetry::new();
         telemetry.register(net::register);
@@ -155,7 +156,7 @@ impl App {
         let opened = threads.delivery.spawn(open_state(folder_path, url, listener.local_addr()?));
         let (state, state_name) = opened.await??;
         state.register(&telemetry);
-        let starting = web::starting::Starting::answer(&listener, gate.clone(), threads.web.handle())?;
+        let starting = web::server::starting::Starting::answer(&listener, gate.clone(), threads.web.handle())?;
         let (store, history_name) = storage::open(&options, &config, started_at);
         starting.stop().await;
         store.register(&telemetry);
@@ -215,7 +216,7 @@ impl App {
             reloading,
         };
         let (parts, ready) = (Arc::new(parts), Arc::new(AtomicBool::new(false)));
-        let web_metrics = web::serve::Metrics::register(&telemetry);
+        let web_metrics = web::server::serve::Metrics::register(&telemetry);
         Ok(App { parts, plan, listener, web_metrics, gate, folder, stop, alerting_loop, telling_loop, ready, threads })
     }
 
@@ -237,11 +238,11 @@ impl App {
             self_test: delivery.spawn(self_test::run(parts.self_test.clone(), parts.alerting.clone(), parts.self_test_metrics.clone())),
             dead_rules: upkeep.spawn(parts.dead_rules.clone().run()),
             clock: delivery.spawn(clock::watch(parts.clone())),
-            server: web.spawn(web::serve::serve(
+            server: web.spawn(web::server::serve::serve(
                 listener,
                 web::router(context, gate.clone(), web_metrics.refused.clone()),
                 gate,
-                web::serve::Limits::with_streams(!parts.options.llm.is_empty()),
+                web::server::serve::Limits::with_streams(!parts.options.llm.is_empty()),
                 parts.budget.clone(),
                 web_metrics,
                 ended(stop.subscribe()),

@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 
 use crate::alerting;
 use crate::config::glob;
-use crate::model::evidence::Clue;
+use crate::model::alert::evidence::Clue;
 use crate::model::{Alert, HistogramSample, LabelSets, Sample, Timestamp};
 use crate::promql::{self, Engine, Expr, Sharing, Value};
 use crate::remote::alertmanager::{Known, Metrics, Sender};
 use crate::rules::RuleGroup;
 use crate::rules::backend::{Backend, Hits, RangeSeries, hits};
-use crate::rules::feed;
+use crate::rules::explain::feed;
 use crate::rules::file::{parse_text, read};
 use crate::scrape::{RelabelRule, Scraper, apply_relabelling};
 use crate::store::Store;

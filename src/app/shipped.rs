@@ -1,6 +1,6 @@
 //! What the binary carries: the rule files of `rules/`, as they were at build time, and which of their alerts explain which.
 
-use crate::alerting::inhibit::InhibitRule;
+use crate::alerting::mute::inhibit::InhibitRule;
 
 /// A rule file inside the binary.
 pub struct ShippedRules {

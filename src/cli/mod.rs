@@ -1,28 +1,14 @@
 //! The commands. Each is one file; this one only says what they are called.
 
-mod ack;
-mod actions;
-mod alert;
-mod alertmanager;
 mod backtest;
 pub mod check;
-mod config;
-mod connect;
-mod dead_letters;
-mod health;
 mod job;
-mod junit;
-mod notify;
-mod query;
-mod query_output;
-mod routes;
+mod live;
+pub mod reference;
 mod run;
-mod server;
-mod silence;
 mod table;
 mod terminal;
 pub mod test;
-mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -94,47 +80,53 @@ enum Command {
     #[command(subcommand)]
     Test(Test),
     /// Ask a running nightbell, or any Prometheus, for samples
-    Query(query::QueryArgs),
+    Query(live::query::QueryArgs),
     /// Say what rules would have said about the stored history
     Backtest(backtest::BacktestArgs),
     /// Say that somebody takes an alert on, so that no further contact is notified
-    Ack(ack::AckArgs),
+    Ack(live::ack::AckArgs),
     /// Make, show, change and end silences
-    Silence(silence::SilenceArgs),
+    Silence(live::silence::SilenceArgs),
     /// Show the alerts of a running nightbell, or post one
-    Alert(alert::AlertArgs),
+    Alert(live::alert::AlertArgs),
     /// Run the command of a scheduled job, and report how it went
     Job(job::JobArgs),
     /// Show what recovery actions did
-    Actions(actions::ActionsArgs),
+    Actions(live::actions::ActionsArgs),
     /// Show the messages that could not be delivered, and send them again
-    DeadLetters(dead_letters::DeadLettersArgs),
+    DeadLetters(live::dead_letters::DeadLettersArgs),
     /// Show the routing tree, or test which receivers an alert reaches
-    Routes(routes::RoutesArgs),
+    Routes(live::routes::RoutesArgs),
     /// Ask a running nightbell how everything is
-    Health(health::HealthArgs),
+    Health(live::health::HealthArgs),
     /// Ask a running nightbell why an alert was notified, or was not
-    Why(why::WhyArgs),
+    Why(live::why::WhyArgs),
+    /// List every key of the configuration, every metric, or every command, as Markdown
+    Reference(reference::ReferenceArgs),
+    /// Print the script that completes the command line in a shell
+    Completions(reference::CompletionsArgs),
+    /// Write the manual pages
+    Man(reference::ManArgs),
 }
 
 #[derive(Subcommand)]
 enum Check {
     /// Configuration files (nightbell.yml or prometheus.yml) with everything they name
-    Config(config::CheckConfigArgs),
+    Config(check::config::CheckConfigArgs),
     /// Files of Alertmanager, as amtool checks them
-    Alertmanager(alertmanager::CheckAlertmanagerArgs),
+    Alertmanager(check::alertmanager::CheckAlertmanagerArgs),
     /// Rule files, as promtool checks them
-    Rules(check::CheckRulesArgs),
+    Rules(check::rules::CheckRulesArgs),
     /// Pages of metrics, as promtool checks them
-    Metrics(check::CheckMetricsArgs),
+    Metrics(check::rules::CheckMetricsArgs),
 }
 
 #[derive(Subcommand)]
 enum Test {
     /// Rule tests in promtool's format
-    Rules(test::TestRulesArgs),
+    Rules(test::rules::TestRulesArgs),
     /// Send a marked test message to a receiver now
-    Notify(notify::TestNotifyArgs),
+    Notify(test::notify::TestNotifyArgs),
 }
 
 /// Runs the command line of this process.
@@ -150,28 +142,28 @@ pub fn main() -> ExitCode {
     }
     enable(&cli.enable_feature);
     if let Some(file) = &cli.http_config_file
-        && let Err(error) = server::ask_with(file)
+        && let Err(error) = live::server::ask_with(file)
     {
         complain!("nightbell: {error}");
         return ExitCode::from(2);
     }
     match cli.command {
-        Some(Command::Check(Check::Config(args))) => config::check(&args),
+        Some(Command::Check(Check::Config(args))) => check::config::check(&args),
         Some(Command::Check(Check::Rules(args))) => {
-            finished(check::check_rules(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
+            finished(check::rules::check_rules(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
         }
         Some(Command::Check(Check::Metrics(args))) => {
-            finished(check::check_metrics(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
+            finished(check::rules::check_metrics(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
         }
         Some(Command::Test(Test::Rules(args))) => {
-            finished(test::test_rules(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
+            finished(test::rules::test_rules(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
         }
-        Some(Command::Test(Test::Notify(args))) => wait_for(notify::test_notify(&args)),
+        Some(Command::Test(Test::Notify(args))) => wait_for(test::notify::test_notify(&args)),
         Some(Command::Check(Check::Alertmanager(args))) => {
-            finished(alertmanager::check_alertmanager(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
+            finished(check::alertmanager::check_alertmanager(&args, &mut Screen(std::io::stdout()), &mut Screen(std::io::stderr())))
         }
         Some(Command::Query(args)) => wait_for(async {
-            query::query(&args).await.map_or_else(
+            live::query::query(&args).await.map_or_else(
                 |error| {
                     complain!("{error}");
                     ExitCode::FAILURE
@@ -186,15 +178,20 @@ pub fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        Some(Command::Ack(args)) => wait_for(ack::ack(&args)),
-        Some(Command::Silence(args)) => wait_for(async { report(silence::silence(&args).await.map(|()| ExitCode::SUCCESS)) }),
-        Some(Command::Alert(args)) => wait_for(async { report(alert::alert(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Ack(args)) => wait_for(live::ack::ack(&args)),
+        Some(Command::Silence(args)) => wait_for(async { report(live::silence::silence(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::Alert(args)) => wait_for(async { report(live::alert::alert(&args).await.map(|()| ExitCode::SUCCESS)) }),
         Some(Command::Job(args)) => job::job(&args),
-        Some(Command::Actions(args)) => wait_for(async { report(actions::actions(&args).await.map(|()| ExitCode::SUCCESS)) }),
-        Some(Command::DeadLetters(args)) => wait_for(async { report(dead_letters::dead_letters(&args).await.map(|()| ExitCode::SUCCESS)) }),
-        Some(Command::Routes(args)) => wait_for(async { report(routes::routes(&args).await) }),
-        Some(Command::Health(args)) => wait_for(health::health(&args, &cli.run.env_file)),
-        Some(Command::Why(args)) => wait_for(why::why(&args)),
+        Some(Command::Actions(args)) => wait_for(async { report(live::actions::actions(&args).await.map(|()| ExitCode::SUCCESS)) }),
+        Some(Command::DeadLetters(args)) => {
+            wait_for(async { report(live::dead_letters::dead_letters(&args).await.map(|()| ExitCode::SUCCESS)) })
+        }
+        Some(Command::Routes(args)) => wait_for(async { report(live::routes::routes(&args).await) }),
+        Some(Command::Health(args)) => wait_for(live::health::health(&args, &cli.run.env_file)),
+        Some(Command::Why(args)) => wait_for(live::why::why(&args)),
+        Some(Command::Reference(args)) => reference::reference(&args),
+        Some(Command::Completions(args)) => reference::completions(&args),
+        Some(Command::Man(args)) => reference::man(&args),
         None => run::run(&cli.run),
     }
 }

@@ -21,5 +21,5 @@ pub use glob::{BadPattern, file_name_pattern, glob, glob_at_most};
 pub use redacted::{ENCODE, redacted, shown_url, sounds_secret, splits_its_password, to_yaml};
 pub use renewal::{Renewal, Stamp, stamp};
 pub use secret::{Secret, SecretSource};
-pub use section::{Loader, Section};
+pub use section::{AskedKey, Loader, Section};
 pub use value::{ByteSize, FromNode};

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,6 +28,19 @@ pub struct Loader<'a> {
     errors: RefCell<Vec<ConfigError>>,
     /// What is accepted, and is not what its author may expect.
     notes: RefCell<Vec<ConfigError>>,
+    /// Every key that was asked for, where the reference is made; `None` where a file is only read.
+    keys: Option<RefCell<BTreeMap<String, AskedKey>>>,
+}
+
+/// A key as the code asks for it: what the generated reference says of it beside its meaning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AskedKey {
+    /// The type of its value; `""` where the code looks at it in several forms.
+    pub kind: &'static str,
+    /// The value that holds where the key is absent.
+    pub default: Option<String>,
+    /// Whether it must be there.
+    pub required: bool,
 }
 
 impl<'a> Loader<'a> {
@@ -53,7 +66,18 @@ impl<'a> Loader<'a> {
             files: RefCell::default(),
             errors: RefCell::new(errors),
             notes: RefCell::default(),
+            keys: None,
         }
+    }
+
+    /// Keeps every key that is asked for from now on, for [`Loader::asked_keys`].
+    pub fn keeping_keys(self) -> Self {
+        Loader { keys: Some(RefCell::default()), ..self }
+    }
+
+    /// The keys that were asked for, by their path; the entries of lists have one path together: `queries[].sql`.
+    pub fn asked_keys(&self) -> BTreeMap<String, AskedKey> {
+        self.keys.as_ref().map(|keys| keys.borrow().clone()).unwrap_or_default()
     }
 
     /// The root mapping.
@@ -102,6 +126,7 @@ impl<'a> Section<'a> {
 
     /// The value of `key`, `None` when it is absent or `null` or wrong (a wrong one is recorded as an error).
     pub fn get<T: FromNode>(&self, key: &str) -> Option<T> {
+        self.keep_key(key, |asked| asked.kind = T::TYPE);
         let node = self.node(key)?;
         if node.is_null() {
             return None;
@@ -111,11 +136,13 @@ impl<'a> Section<'a> {
 
     /// The value of `key`, or `default`.
     pub fn or<T: FromNode>(&self, key: &str, default: T) -> T {
+        self.keep_key(key, |asked| asked.default = default.written());
         self.get(key).unwrap_or(default)
     }
 
     /// The value of `key`, which must be there. After an error it returns `T::default()`, which nobody will use.
     pub fn require<T: FromNode + Default>(&self, key: &str) -> T {
+        self.keep_key(key, |asked| (asked.kind, asked.required) = (T::TYPE, true));
         match self.node(key) {
             Some(node) if !node.is_null() => T::from_node(self, key, node).unwrap_or_default(),
             _ => {
@@ -193,11 +220,13 @@ impl<'a> Section<'a> {
 
     /// The mapping under `key`; `None` when the key is absent. `key:` with nothing after it is an empty mapping.
     pub fn section(&self, key: &str) -> Option<Section<'a>> {
+        self.keep_key(key, |asked| asked.kind = "mapping");
         self.node(key).map(|node| Section { literal: self.literal, ..Section::new(self.loader, self.child_path(key), node) })
     }
 
     /// The mappings in the list under `key`; empty when the key is absent.
     pub fn sections(&self, key: &str) -> Vec<Section<'a>> {
+        self.keep_key(key, |asked| asked.kind = "list");
         match self.node(key).map(|n| (n, &n.value)) {
             Some((_, Value::List(items))) => {
                 let child = |(i, node)| Section {
@@ -228,7 +257,15 @@ impl<'a> Section<'a> {
         if !self.asked.borrow().iter().any(|k| k == key) {
             self.asked.borrow_mut().push(key.to_owned());
         }
+        self.keep_key(key, |_| ());
         self.node.get(key)
+    }
+
+    /// Notes for the reference how `key` is asked for.
+    fn keep_key(&self, key: &str, note: impl FnOnce(&mut AskedKey)) {
+        if let Some(keys) = &self.loader.keys {
+            note(keys.borrow_mut().entry(without_indexes(&self.child_path(key))).or_default());
+        }
     }
 
     /// This section's own node.
@@ -371,6 +408,17 @@ impl<'a> Section<'a> {
     fn child_path(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
+}
+
+/// A path with `[]` for each index.
+fn without_indexes(path: &str) -> String {
+    let mut parts = path.split('[');
+    let mut all = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        all.push('[');
+        all.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    all
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::model::{Labels, parse_duration};
+use crate::model::{Labels, format_duration, parse_duration};
 
 use super::document::{Node, ScalarStyle, Value};
 use super::redacted::{ENCODE, splits_its_password};
@@ -15,6 +15,14 @@ use super::section::Section;
 
 /// A type that can stand in a configuration file.
 pub trait FromNode: Sized {
+    /// What the reference calls a value of this type.
+    const TYPE: &'static str = "text";
+
+    /// The value as it would be written in the file, for the defaults in the reference; `None` where it has no short form.
+    fn written(&self) -> Option<String> {
+        None
+    }
+
     /// Reads `node`, which stands under `key` in `section`. On a mistake it records an error there and returns `None`.
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self>;
 }
@@ -68,6 +76,10 @@ fn shown(key: &str, node: &Node) -> String {
 }
 
 impl FromNode for String {
+    fn written(&self) -> Option<String> {
+        Some(self.clone()).filter(|text| !text.is_empty())
+    }
+
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
         if node.is_null() {
             return Some(String::new());
@@ -77,6 +89,8 @@ impl FromNode for String {
 }
 
 impl FromNode for Secret {
+    const TYPE: &'static str = "secret";
+
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
         section.conceal(node);
         text(section, key, node, "text").map(Secret::new)
@@ -84,6 +98,12 @@ impl FromNode for Secret {
 }
 
 impl FromNode for bool {
+    const TYPE: &'static str = "true or false";
+
+    fn written(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
         // A quoted word is accepted too: "${FLAG}" must be quoted in many editors' eyes.
         parsed(section, key, node, "true or false", |t| match t {
@@ -100,6 +120,12 @@ impl FromNode for bool {
 macro_rules! whole_numbers {
     ($($kind:ty),*) => {$(
         impl FromNode for $kind {
+            const TYPE: &'static str = "whole number";
+
+            fn written(&self) -> Option<String> {
+                Some(self.to_string())
+            }
+
             fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
                 let wanted = format!("a whole number from {} to {}", <$kind>::MIN, <$kind>::MAX);
                 // A leading zero would mean an octal number to YAML 1.1 and a decimal one to YAML 1.2: neither is guessed.
@@ -111,12 +137,24 @@ macro_rules! whole_numbers {
 whole_numbers!(u16, u32, u64, usize, i64);
 
 impl FromNode for f64 {
+    const TYPE: &'static str = "number";
+
+    fn written(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
         parsed(section, key, node, "a number", |t| t.parse().ok())
     }
 }
 
 impl FromNode for Duration {
+    const TYPE: &'static str = "duration";
+
+    fn written(&self) -> Option<String> {
+        Some(format_duration(*self))
+    }
+
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
         parsed(section, key, node, "a duration such as 15s, 5m or 1h30m", |t| parse_duration(t).ok())
     }
@@ -126,7 +164,24 @@ impl FromNode for Duration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ByteSize(pub u64);
 
+impl std::fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const UNITS: [&str; 5] = ["B", "KB", "MB", "GB", "TB"];
+        let mut power = 0;
+        while power + 1 < UNITS.len() && self.0 != 0 && self.0.is_multiple_of(1 << (10 * (power + 1))) {
+            power += 1;
+        }
+        write!(f, "{}{}", self.0 >> (10 * power), UNITS[power])
+    }
+}
+
 impl FromNode for ByteSize {
+    const TYPE: &'static str = "size";
+
+    fn written(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
         parsed(section, key, node, "a size such as 512KB, 10MB or 1GB", |text| {
             let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -144,6 +199,12 @@ impl FromNode for ByteSize {
 }
 
 impl FromNode for Url {
+    const TYPE: &'static str = "URL";
+
+    fn written(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
         let text = text(section, key, node, "a URL such as https://example.org/path")?;
         if splits_its_password(&text) {
@@ -167,12 +228,20 @@ impl FromNode for Url {
 }
 
 impl FromNode for PathBuf {
+    const TYPE: &'static str = "path";
+
+    fn written(&self) -> Option<String> {
+        Some(self.display().to_string())
+    }
+
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
         text(section, key, node, "a path").map(|t| section.resolve(&t))
     }
 }
 
 impl<T: FromNode> FromNode for Vec<T> {
+    const TYPE: &'static str = "list";
+
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
         let Value::List(items) = &node.value else {
             if node.is_null() {
@@ -187,6 +256,8 @@ impl<T: FromNode> FromNode for Vec<T> {
 }
 
 impl<T: FromNode> FromNode for BTreeMap<String, T> {
+    const TYPE: &'static str = "mapping";
+
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
             if node.is_null() {
@@ -201,6 +272,8 @@ impl<T: FromNode> FromNode for BTreeMap<String, T> {
 }
 
 impl FromNode for Labels {
+    const TYPE: &'static str = "mapping";
+
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
         BTreeMap::<String, String>::from_node(section, key, node).map(Labels::from_pairs)
     }

@@ -2,33 +2,29 @@
 //!
 //! Nothing here does I/O or asks what time it is.
 
-pub mod action;
 pub mod alert;
 pub mod budget;
 pub(crate) mod bytes;
 pub mod clock;
-pub mod evidence;
 pub mod label_sets;
 pub mod labels;
 pub mod matcher;
 pub mod metric;
 pub mod native_histogram;
-mod note;
 pub mod regex;
 pub mod sample;
-pub mod stage;
 pub mod text;
 pub mod time;
 
-pub use action::ActionOutcome;
 pub use alert::Alert;
+pub use alert::action::ActionOutcome;
+pub use alert::note::Note;
+pub use alert::stage::Stage;
 pub use budget::{Budget, Holder, OverBudget, Reservation};
 pub use label_sets::{Grouping, Groups, LabelSets};
 pub use labels::{Labels, LabelsBuilder, METADATA, METRIC_NAME, is_metadata};
 pub use matcher::{MatchOp, Matcher, MatcherError};
 pub use metric::{MetricDesc, MetricKind};
 pub use native_histogram::{NativeHistogram, histogram_nan, is_histogram};
-pub use note::Note;
 pub use sample::{Batch, Family, Histogram, HistogramSample, STALE_NAN_BITS, Sample, is_stale, stale_nan};
-pub use stage::Stage;
 pub use time::{DurationError, Timestamp, format_duration, parse_duration, parse_go_duration};

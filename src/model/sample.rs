@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::alert::note::Note;
 use super::labels::{Labels, LabelsBuilder, METRIC_NAME};
 use super::metric::{MetricDesc, MetricKind};
 use super::native_histogram::NativeHistogram;
-use super::note::Note;
 use super::text::format_float_g;
 use super::time::Timestamp;
 

@@ -119,6 +119,8 @@ impl Endpoint {
 struct Timeout(Duration);
 
 impl FromNode for Timeout {
+    const TYPE: &'static str = "duration";
+
     fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self> {
         let written = match &node.value {
             Yaml::Scalar { text, .. } => parse_go_duration(text).ok(),

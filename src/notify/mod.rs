@@ -1,29 +1,16 @@
 //! Notifiers: each kind sends one message to one destination, in one attempt, and says whether another attempt can help.
 //!
-//! They know no routes, silences or retries. To add one, copy the nearest file, export `KIND`, and list it in [`NOTIFIERS`].
+//! They know no routes, silences or retries. To add one, copy the nearest file of `kinds`, export `KIND`, and list it in [`NOTIFIERS`].
 
-mod command;
-mod dingtalk;
-mod discord;
-mod email;
 mod endpoint;
 mod error;
-mod feishu;
 mod field;
+mod kinds;
 mod message;
-mod msteams;
-mod msteamsv2;
 mod notification;
-mod opsgenie;
-mod pagerduty;
 mod picture;
 mod robot;
 mod served;
-mod slack;
-mod sms;
-mod telegram;
-mod webhook;
-mod wecom;
 
 use std::time::Duration;
 
@@ -31,9 +18,9 @@ use futures_util::future::BoxFuture;
 
 use crate::config::Section;
 
-pub use command::{Action, Ended, Limits, Order, close_inheritance};
 pub use error::{NotifyError, Reason};
 pub use field::counting_failed_templates;
+pub use kinds::command::{Action, Ended, Limits, Order, close_inheritance};
 pub use message::{named_size, picture};
 pub use notification::{AlertStatus, Notification, NotifiedAlert, common};
 pub use served::{Recipients, remembering};
@@ -102,18 +89,18 @@ pub trait Notifier: Send + Sync {
 
 /// Every kind there is.
 pub const NOTIFIERS: &[NotifierKind] = &[
-    email::KIND,
-    slack::KIND,
-    webhook::KIND,
-    dingtalk::KIND,
-    wecom::KIND,
-    feishu::KIND,
-    sms::KIND,
-    pagerduty::KIND,
-    telegram::KIND,
-    discord::KIND,
-    msteams::KIND,
-    msteamsv2::KIND,
-    opsgenie::KIND,
-    command::KIND,
+    kinds::email::KIND,
+    kinds::slack::KIND,
+    kinds::webhook::KIND,
+    kinds::dingtalk::KIND,
+    kinds::wecom::KIND,
+    kinds::feishu::KIND,
+    kinds::sms::KIND,
+    kinds::pagerduty::KIND,
+    kinds::telegram::KIND,
+    kinds::discord::KIND,
+    kinds::msteams::KIND,
+    kinds::msteamsv2::KIND,
+    kinds::opsgenie::KIND,
+    kinds::command::KIND,
 ];

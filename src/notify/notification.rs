@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::model::evidence::Clue;
+use crate::model::alert::evidence::Clue;
 use crate::model::text::hex;
 
 /// Whether an alert, or a whole notification, is about trouble or its end.

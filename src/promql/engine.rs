@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ast::{Expr, ValueType};
-use super::eval::{Evaluator, Query, Steps};
-use super::frame::{Frame, Node, is_absent};
-use super::memory::{LABELS, Memory, POINT};
+use super::eval::evaluator::{Evaluator, Query, Steps};
+use super::eval::frame::{Frame, Node, is_absent};
+use super::eval::memory::{LABELS, Memory, POINT};
 use super::plan::Sharing;
+use super::syntax::ast::{Expr, ValueType};
 use super::value::{EvalError, Evaluated, Interrupt, MatrixSeries, Value, VectorSample};
 use crate::model::time::millis;
 use crate::model::{LabelSets, Labels, Timestamp};

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::ast::{Expr, Span, ValueType, VectorSelector};
-use super::depth::deep;
-use super::frame::Node;
+use super::eval::frame::Node;
+use super::syntax::ast::{Expr, Span, ValueType, VectorSelector};
+use super::syntax::depth::deep;
 use crate::model::{METRIC_NAME, MatchOp, Timestamp};
 
 /// The number of a node.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::ast::{Span, ValueType};
+use super::syntax::ast::{Span, ValueType};
 use crate::model::{Labels, NativeHistogram, OverBudget, Reservation, Timestamp};
 
 /// One sample of an instant vector.

@@ -7,7 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::group::{Group, GroupOutcome};
+use super::evaluate::group::{Group, GroupOutcome};
 use crate::telemetry::Telemetry;
 
 /// The label `rule_group`: `file;name`, as Prometheus writes it.

@@ -2,31 +2,22 @@
 //!
 //! A definition is immutable. State and health live with the group that evaluates it.
 
-pub mod active;
-pub mod alerting;
 pub mod backend;
 pub mod backtest;
-pub mod dead;
-mod evidence;
+pub mod evaluate;
 pub mod explain;
-pub mod feed;
 pub mod file;
-pub mod group;
-mod inputs;
 mod metrics;
-mod reading;
-mod recording;
 pub mod scheduler;
 pub mod snapshot;
 pub mod unit_test;
-mod written;
 
 use std::time::Duration;
 
 use crate::config::Position;
 use crate::model::Labels;
 use crate::promql::Expr;
-use crate::promql::ast::VectorSelector;
+use crate::promql::syntax::ast::VectorSelector;
 
 /// A group of rules, evaluated one after another at the same instants.
 #[derive(Clone, Debug, PartialEq)]

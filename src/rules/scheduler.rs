@@ -14,10 +14,10 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use super::RuleGroup;
-use super::active::ActiveAlert;
 use super::backend::Backend;
-use super::explain::Standing;
-use super::group::{Group, GroupOutcome, Settings, orphan, same};
+use super::evaluate::active::ActiveAlert;
+use super::evaluate::group::{Group, GroupOutcome, Settings, orphan, same};
+use super::explain::no_alert::Standing;
 use super::metrics::{GroupLabel, Metrics};
 use super::snapshot::GroupSnapshot;
 use crate::model::clock::{self, Jump};

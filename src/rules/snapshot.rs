@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::active::{ActiveAlert, AlertState};
-use super::group::{Group, Health, RunningRule};
+use super::evaluate::active::{ActiveAlert, AlertState};
+use super::evaluate::group::{Group, Health, RunningRule};
 use super::{NoData, Rule};
 use crate::model::{Labels, Timestamp};
 

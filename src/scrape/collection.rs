@@ -15,15 +15,15 @@ use crate::model::{Batch, Labels, MetricKind, NativeHistogram, Timestamp, format
 use crate::store::{Appended, Owner, Refused, SeriesId, Store};
 use crate::telemetry::{Standstill, Telemetry, watched};
 
-use super::body::Body;
-use super::cache::{Cache, Entry};
-use super::fetch::Fetch;
-use super::job::Encoding;
-use super::labelling::Labelling;
+use super::config::job::Encoding;
 use super::metrics::{Metrics, Refusals};
-use super::reader::{Fetched, Reader};
+use super::page::body::Body;
+use super::page::cache::{Cache, Entry};
+use super::page::fetch::Fetch;
+use super::page::labelling::Labelling;
+use super::page::reader::{Fetched, Reader};
+use super::page::scan::{Hit, NewSeries, PageCache, Scanned, Span, over};
 use super::report::{Figures, Report};
-use super::scan::{Hit, NewSeries, PageCache, Scanned, Span, over};
 use super::target::{Health, LastPage, ScrapedPage, Shared, Status};
 
 /// How far in the future an exposed timestamp may lie (SEMANTICS 11).

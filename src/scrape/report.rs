@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::model::{Labels, METRIC_NAME, stale_nan};
 use crate::store::{SeriesId, Store};
 
-use super::page::single;
+use super::page::metrics_page::single;
 
 /// What a collection reports about itself.
 #[derive(Debug, Clone, Copy, Default)]

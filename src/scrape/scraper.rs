@@ -14,17 +14,17 @@ use crate::model::{Labels, Note, clock};
 use crate::store::Store;
 use crate::telemetry::Telemetry;
 
-use super::cache::Cache;
-use super::collecting::CollectorTarget;
 use super::collection::{Collection, Source, Stamps};
+use super::config::collecting::CollectorTarget;
+use super::config::job::Job;
+use super::discovery::group_files::GroupFiles;
 use super::discovery::{HttpTarget, targets_of};
-use super::fetch::Fetch;
-use super::group_files::GroupFiles;
-use super::job::Job;
-use super::labelling::Labelling;
 use super::metrics::{Metrics, Refusals};
+use super::page::cache::Cache;
+use super::page::fetch::Fetch;
+use super::page::labelling::Labelling;
+use super::page::scan::PageCache;
 use super::report::Report;
-use super::scan::PageCache;
 use super::schedule::{self, Grid};
 use super::target::{Shared, TargetInfo, TargetSnapshot};
 
@@ -133,7 +133,7 @@ impl Scraper {
     pub fn apply(&self, plan: Plan) {
         let mut state = self.state.lock();
         let own = plan.own.map(|(instance, interval)| own_info(instance, interval));
-        let own_key = own.as_ref().map(|info| super::identity::hash(&(&info.labels, info.interval, "own")));
+        let own_key = own.as_ref().map(|info| super::config::identity::hash(&(&info.labels, info.interval, "own")));
         let wanted: Vec<u64> = plan.collectors.iter().map(|c| c.identity).chain(own_key).collect();
         state.stop_unless(|running| running.scraped || wanted.contains(&running.key));
         for target in plan.collectors {

@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use crate::exposition::{Format, Page};
 use crate::model::{Labels, Note, Timestamp};
 
-use super::body::Body;
-use super::labelling::Labelling;
-use super::page;
+use super::page::body::Body;
+use super::page::labelling::Labelling;
+use super::page::metrics_page;
 
 /// What does not change while a target lives.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,8 +155,8 @@ impl Shared {
         let page = self.page.lock().clone();
         match &*page {
             LastPage::Encoded(page) => page.clone(),
-            LastPage::Scraped(scraped) if scraped.body.is_deflated() => Arc::new(page::encode_scraped(scraped)),
-            LastPage::Scraped(scraped) => scraped.encoded.get_or_init(|| Arc::new(page::encode_scraped(scraped))).clone(),
+            LastPage::Scraped(scraped) if scraped.body.is_deflated() => Arc::new(metrics_page::encode_scraped(scraped)),
+            LastPage::Scraped(scraped) => scraped.encoded.get_or_init(|| Arc::new(metrics_page::encode_scraped(scraped))).clone(),
         }
     }
 }

@@ -8,12 +8,12 @@ use futures_util::FutureExt as _;
 use crate::collectors::{Collector, Report, found_down, why_down};
 use crate::model::{Batch, format_duration};
 
+use super::discovery::group_files::GroupFiles;
 use super::discovery::targets_of;
-use super::fetch::Fetch;
-use super::group_files::GroupFiles;
-use super::labelling::Labelling;
-use super::reader::Reader;
-use super::scan::PageCache;
+use super::page::fetch::Fetch;
+use super::page::labelling::Labelling;
+use super::page::reader::Reader;
+use super::page::scan::PageCache;
 use super::{CollectorTarget, Job};
 
 /// A target that can be tried.

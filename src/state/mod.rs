@@ -7,23 +7,14 @@
 //! To add a table, copy `silences.rs`: an `impl State` whose reads hand their query to `on_pool!` and whose writes are [`statement`]s,
 //! so that several tables can be written in one transaction.
 
-mod action_log;
-mod alert_groups;
-mod alerts;
-mod decisions;
 mod error;
-mod escalations;
-mod flaps;
 mod folder;
-mod for_state;
 pub mod migrations;
-mod notification_log;
-mod outbox;
 mod reach;
 mod recover;
-mod silences;
 mod size;
 mod statement;
+mod tables;
 mod transition;
 
 use std::net::SocketAddr;
@@ -42,19 +33,19 @@ use tokio::runtime::Handle;
 
 use crate::telemetry::Telemetry;
 
-pub use action_log::{ActionBody, ActionRow, MAX_ACTIONS};
-pub use alert_groups::GroupRow;
-pub use alerts::AlertRow;
-pub use decisions::{AlertPath, DecisionRow, MAX_DECISIONS};
 pub use error::Error;
-pub use escalations::EscalationRow;
-pub use flaps::FlapRow;
 pub use folder::{FolderLock, LockError, prepare_folder};
-pub use for_state::{RuleAlertChanges, RuleAlertRow};
-pub use notification_log::LogRow;
-pub use outbox::{DeadLetter, MAX_DEAD_LETTERS, OutboxRow};
 pub use recover::Replaced;
-pub use silences::SilenceRow;
+pub use tables::action_log::{ActionBody, ActionRow, MAX_ACTIONS};
+pub use tables::alert_groups::GroupRow;
+pub use tables::alerts::AlertRow;
+pub use tables::decisions::{AlertPath, DecisionRow, MAX_DECISIONS};
+pub use tables::escalations::EscalationRow;
+pub use tables::flaps::FlapRow;
+pub use tables::for_state::{RuleAlertChanges, RuleAlertRow};
+pub use tables::notification_log::LogRow;
+pub use tables::outbox::{DeadLetter, MAX_DEAD_LETTERS, OutboxRow};
+pub use tables::silences::SilenceRow;
 pub use transition::{Refused, Transition};
 
 /// Deadline of one operation, and of a connection.

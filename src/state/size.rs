@@ -5,7 +5,8 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::statement::statement;
-use super::{Error, Pool, State, on_pool, outbox};
+use super::tables::outbox;
+use super::{Error, Pool, State, on_pool};
 use crate::model::Timestamp;
 
 /// Pages that are given back at once: 16 MB, a fraction of a second.

@@ -1,8 +1,8 @@
 //! Everything that one step of the dispatcher changes, written in one transaction: either all of it happened, or none.
 
 use super::statement::Statement;
+use super::tables::{action_log, alert_groups, alerts, decisions, escalations, flaps, notification_log, outbox};
 use super::{ActionRow, AlertRow, DecisionRow, Error, EscalationRow, FlapRow, GroupRow, LogRow, OutboxRow, State};
-use super::{action_log, alert_groups, alerts, decisions, escalations, flaps, notification_log, outbox};
 
 /// One step's changes.
 #[derive(Clone, Debug, Default)]

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::column::ColumnId;
-use super::series::Outcome;
+use super::memory::column::ColumnId;
+use super::memory::series::Outcome;
 use super::shares::Asks;
 use super::{FUTURE, Inner, SeriesId, Store};
 use crate::model::{HistogramSample, Labels, NativeHistogram, Sample, Timestamp, is_histogram};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::history::{self, History, HistoryError, Log, Settings};
-use super::series::{Gathered, Scratch};
+use super::memory::series::{Gathered, Scratch};
 use super::{Inner, Limits, Store};
 use crate::model::{Timestamp, is_histogram};
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::history::{History, Snapshot, order};
-use super::series::{Gathered, Scratch};
+use super::memory::series::{Gathered, Scratch};
 use super::{Inner, SeriesId, Store, Version};
 use crate::model::{Labels, Timestamp};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::history::{BLOCK_TIME, Block, BlockWriter, History, order};
-use super::series::{Gathered, Scratch};
+use super::memory::series::{Gathered, Scratch};
 use super::{MEMORY_RETENTION, RECORDED_RETENTION, Store};
 use crate::model::{Labels, Timestamp, clock};
 

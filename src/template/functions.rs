@@ -5,10 +5,12 @@ use std::sync::{Arc, LazyLock};
 
 use gotmpl::{Value, url_encode};
 
-use super::builtins::BUILTINS;
-use super::call::{Arity, Context, Fault, Functions, Outcome, Row, fail, misuse};
-use super::typed::{self, DURATION};
-use super::{humanize, text, title};
+use super::go::builtins::BUILTINS;
+use super::go::call::{Arity, Context, Fault, Functions, Outcome, Row, fail, misuse};
+use super::go::title;
+use super::go::typed;
+use super::go::typed::DURATION;
+use super::{humanize, text};
 use crate::model::parse_duration;
 
 use Arity::{AtLeast, Exactly};

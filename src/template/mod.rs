@@ -1,23 +1,14 @@
 //! Go `text/template` for the labels and annotations of rules, and for notifications (<https://pkg.go.dev/text/template>).
 //!
-//! The syntax is read by `gotmpl`; [`rewrite`] adds what Go's reflection does (methods, maps of strings), [`strict`] refuses at load what
+//! The syntax is read by `gotmpl`; [`go::rewrite`] adds what Go's reflection does (methods, maps of strings), [`go::strict`] refuses at load what
 //! Go refuses. Depth of nesting, steps and output are bounded; nothing here reads files or the clock.
 
-mod builtins;
-mod call;
-mod dot;
 mod functions;
+mod go;
 mod humanize;
-mod json;
 mod library;
 mod notification;
-mod printf;
-mod rewrite;
 mod rule;
-mod strict;
-mod time;
-mod title;
-mod typed;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -26,8 +17,8 @@ use std::sync::Arc;
 use gotmpl::parse::{ListNode, Node, Parser};
 use gotmpl::{TemplateError, Value};
 
-use call::{Context, Functions};
-use rewrite::Origin;
+use go::call::{Context, Functions};
+use go::rewrite::Origin;
 
 pub use gotmpl::url_encode;
 pub use library::Library;
@@ -90,7 +81,7 @@ fn read(name: &str, text: &str, functions: &Functions) -> Result<((ListNode, boo
         Mistake { line, column, message, name: name.to_owned() }
     };
     let mut text = Cow::Borrowed(text);
-    for dangling in strict::balanced(&text).map_err(mistake)? {
+    for dangling in go::strict::balanced(&text).map_err(mistake)? {
         text.to_mut().replace_range(dangling..=dangling, " ");
     }
     let text = text.as_ref();
@@ -102,7 +93,7 @@ fn read(name: &str, text: &str, functions: &Functions) -> Result<((ListNode, boo
         }
         other => Mistake { line: 1, column: 1, message: bare(&other), name: name.to_owned() },
     })?;
-    strict::names(&tree, &defines, functions).map_err(mistake)?;
+    go::strict::names(&tree, &defines, functions).map_err(mistake)?;
     let empty = tree.is_empty_tree();
     Origin { file: name, template: name, source: text }.template(&mut tree);
     let defines = defines.iter_mut().map(|define| {
@@ -181,7 +172,7 @@ impl Template {
             Body::Tree(tree) => tree,
         };
         let mut out = Bounded { text: String::new(), full: false };
-        let machinery = call::machinery(context);
+        let machinery = go::call::machinery(context);
         let ran = if html {
             html_template(&self.name, tree, machinery).and_then(|template| template.execute_fmt(&mut out, data))
         } else {

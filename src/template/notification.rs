@@ -8,10 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use gotmpl::{SafeKind, Value};
 
-use super::call::{Arity, Context, Functions, Outcome, Row, fail, misuse};
 use super::functions::{common_and, expected, string, string_of, texts};
-use super::typed::{self, DURATION, Dialect};
-use super::{Library, Mistake, Template, dot, json, text, time, title};
+use super::go::call::{Arity, Context, Functions, Outcome, Row, fail, misuse};
+use super::go::typed;
+use super::go::typed::{DURATION, Dialect};
+use super::go::{dot, json, time, title};
+use super::{Library, Mistake, Template, text};
 use crate::model::Timestamp;
 
 use Arity::{AtLeast, Exactly};

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use gotmpl::Value;
 
-use super::call::Context;
 use super::functions::RULES;
-use super::typed::{self, Dialect};
+use super::go::call::Context;
+use super::go::typed;
+use super::go::typed::Dialect;
 use super::{Template, text};
 use crate::model::{Labels, NativeHistogram, Timestamp};
 

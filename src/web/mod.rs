@@ -4,27 +4,19 @@ mod acknowledge;
 mod actions;
 pub mod admin;
 mod alertmanager;
-mod connections;
 mod control;
 mod dead_letters;
 mod error;
-mod guard;
 mod health;
 mod heartbeat;
-mod job;
+mod intake;
 pub mod limits;
-mod llm;
 mod metrics;
-mod otlp;
 mod picture;
 pub mod probe;
 mod prometheus;
 mod seats;
-pub mod serve;
-mod slash;
-pub mod starting;
-mod stream;
-pub mod tls;
+pub mod server;
 mod ui;
 pub mod why;
 
@@ -51,7 +43,7 @@ use crate::config::{Secret, Section};
 use crate::model::{Budget, Timestamp};
 use crate::promql::Engine;
 use crate::remote::peer;
-use crate::rules::dead::DeadRules;
+use crate::rules::explain::dead::DeadRules;
 use crate::rules::scheduler::Scheduler;
 use crate::scrape::Scraper;
 use crate::state;
@@ -91,7 +83,7 @@ impl Default for WebConfig {
             external_url: None,
             config_file: None,
             logs_in: false,
-            posted_alerts: alerting::alerts::MAX_POSTED,
+            posted_alerts: alerting::memory::alerts::MAX_POSTED,
             probe: None,
         }
     }
@@ -106,7 +98,7 @@ impl WebConfig {
             external_url: section.get::<url::Url>("external_url").map(|u| u.to_string().trim_end_matches('/').to_owned()),
             config_file: section.get("config_file"),
             logs_in: false,
-            posted_alerts: section.or("posted_alerts", alerting::alerts::MAX_POSTED),
+            posted_alerts: section.or("posted_alerts", alerting::memory::alerts::MAX_POSTED),
             probe: None,
         };
         if let Some(listen) = &config.listen
@@ -115,7 +107,7 @@ impl WebConfig {
             section.error("listen", format!("{listen:?} is not an address and a port"), "give 127.0.0.1:9908");
         }
         if let Some(path) = config.config_file.clone() {
-            match tls::check(&path) {
+            match server::tls::check(&path) {
                 Ok(logs_in) => config.logs_in = logs_in,
                 Err(problem) => section.error("config_file", problem, "mend that file; its format is that of Prometheus's web.config.file"),
             }
@@ -207,7 +199,7 @@ impl Context {
 }
 
 /// Every route; `refused` counts what is turned away because too much is asked at once, `gate` says who may ask at all.
-pub fn router(context: Context, gate: Arc<tls::Gate>, refused: Counter) -> Router {
+pub fn router(context: Context, gate: Arc<server::tls::Gate>, refused: Counter) -> Router {
     let settings = context.settings.clone();
     let enter = axum::middleware::from_fn(move |request, next| {
         let token = settings.read().admin_token.clone();
@@ -217,11 +209,12 @@ pub fn router(context: Context, gate: Arc<tls::Gate>, refused: Counter) -> Route
     let own = || Router::new().merge(why::routes()).merge(actions::routes()).merge(dead_letters::routes());
     let plain = || Router::new().merge(health::life()).merge(control::routes()).merge(ui::routes());
     let known = || Router::new().merge(metrics::routes()).merge(health::routes()).merge(picture::routes()).merge(prometheus::federation());
-    let slashes = slash::redirecting(known().merge(plain()).nest("/api/nightbell", own()), || StatusCode::NOT_FOUND.into_response());
+    let slashes =
+        server::slash::redirecting(known().merge(plain()).nest("/api/nightbell", own()), || StatusCode::NOT_FOUND.into_response());
     Router::new()
         .merge(seats.over(Class::Operator, known().nest("/api/nightbell", own())))
-        .merge(seats.over(Class::Telemetry, otlp::routes()))
-        .merge(seats.over(Class::Change, acknowledge::routes().merge(job::routes())))
+        .merge(seats.over(Class::Telemetry, intake::otlp::routes()))
+        .merge(seats.over(Class::Change, acknowledge::routes().merge(intake::job::routes())))
         .merge(plain())
         .merge(probe::routes(refused.clone()))
         .nest("/api/nightbell", heartbeat::routes())
@@ -233,7 +226,7 @@ pub fn router(context: Context, gate: Arc<tls::Gate>, refused: Counter) -> Route
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))
         .layer(CatchPanicLayer::new())
         .layer(enter)
-        .layer(axum::middleware::map_response(guard::protect))
-        .merge(llm::routes())
+        .layer(axum::middleware::map_response(server::guard::protect))
+        .merge(intake::llm::routes())
         .with_state(context)
 }

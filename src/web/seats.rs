@@ -32,7 +32,7 @@ use crate::promql::{EvalError, Interrupt};
 use crate::telemetry::Sparing;
 
 use super::error::ApiError;
-use super::stream::query_of;
+use super::server::stream::query_of;
 
 /// Queries of the API that are evaluated at once, as many as a Prometheus evaluates.
 pub const QUERIES: usize = 20;

@@ -158,7 +158,7 @@ impl Player {
         if let Some(matchers) = &event.silence {
             let silence = Silence {
                 id: String::new(),
-                matchers: nightbell::alerting::matchers::parse_matchers(matchers).expect("matchers"),
+                matchers: nightbell::alerting::config::matchers::parse_matchers(matchers).expect("matchers"),
                 starts_at: now,
                 ends_at: now + duration(event.lasting.as_deref().expect("for")),
                 updated_at: now,

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use nightbell::model::{HistogramSample, Labels, METRIC_NAME, NativeHistogram, Sample, Timestamp, stale_nan};
 use nightbell::promql::Engine;
-use nightbell::rules::active::AlertState;
 use nightbell::rules::backend::Backend;
 use nightbell::rules::backtest::{Longer, Options, Report, run};
+use nightbell::rules::evaluate::active::AlertState;
+use nightbell::rules::evaluate::group::{Group, Settings};
 use nightbell::rules::file::parse_text;
-use nightbell::rules::group::{Group, Settings};
 use nightbell::rules::{Rule, RuleGroup};
 use nightbell::store::{Limits, Store};
 

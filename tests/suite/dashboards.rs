@@ -6,8 +6,8 @@ use std::path::Path;
 
 use nightbell::collectors::COLLECTORS;
 use nightbell::model::{METRIC_NAME, MatchOp, MetricKind};
-use nightbell::promql::ast::{Expr, VectorSelector};
 use nightbell::promql::parse;
+use nightbell::promql::syntax::ast::{Expr, VectorSelector};
 use nightbell::rules::Rule;
 use nightbell::rules::file::read;
 use regex::Regex;

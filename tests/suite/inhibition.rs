@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightbell::alerting::Incoming;
+use nightbell::alerting::config::matchers::parse_matchers;
 use nightbell::alerting::dispatch::Dispatch;
-use nightbell::alerting::inhibit::{InhibitRule, Inhibition};
-use nightbell::alerting::matchers::parse_matchers;
 use nightbell::alerting::metrics::Metrics;
+use nightbell::alerting::mute::inhibit::{InhibitRule, Inhibition};
 use nightbell::app::{INHIBITIONS, PROFILES, RULES};
 use nightbell::model::{Alert, Labels, Matcher, Timestamp};
 use nightbell::notify::Notification;

@@ -49,6 +49,7 @@ mod promql;
 mod promql_differential;
 mod promql_syntax;
 mod protobuf;
+mod reference;
 mod regression;
 mod rule_files;
 mod rule_gaps;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nightbell::config::{ConfigErrors, Document, Environment, Loader};
-use nightbell::model::evidence::Clue;
+use nightbell::model::alert::evidence::Clue;
 use nightbell::notify::{AlertStatus, NOTIFIERS, Notification, NotifiedAlert, Notifier, NotifyError, Reason};
 
 use crate::servers::free_port;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nightbell::cli::check::{CheckMetricsArgs, CheckRulesArgs, check_metrics, check_rules};
-use nightbell::cli::test::{TestRulesArgs, test_rules};
+use nightbell::cli::check::rules::{CheckMetricsArgs, CheckRulesArgs, check_metrics, check_rules};
+use nightbell::cli::test::rules::{TestRulesArgs, test_rules};
 use nightbell::rules::Rule;
 use nightbell::rules::file::{parse_text, read};
 use regex::Regex;

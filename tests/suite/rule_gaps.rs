@@ -8,10 +8,10 @@ use std::time::Duration;
 use nightbell::model::{Alert, Labels, METRIC_NAME, Sample, Stage, Timestamp, stale_nan};
 use nightbell::promql::{Engine, parse_metric};
 use nightbell::rules::RuleGroup;
-use nightbell::rules::active::{ActiveAlert, AlertState};
 use nightbell::rules::backend::Backend;
+use nightbell::rules::evaluate::active::{ActiveAlert, AlertState};
+use nightbell::rules::evaluate::group::{Group, Settings};
 use nightbell::rules::file::parse_text;
-use nightbell::rules::group::{Group, Settings};
 use nightbell::store::{Limits, Store};
 use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 

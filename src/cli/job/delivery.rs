@@ -8,7 +8,7 @@ use url::Url;
 
 use super::folder::{Folder, Waiting, read};
 use super::note;
-use crate::cli::server::{authorize, client};
+use crate::cli::live::server::{authorize, client};
 use crate::collectors::job::Report;
 use crate::http::Request;
 use crate::model::text::visible;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::server;
+use super::live::server;
 use crate::collectors::job::{Event, Process, Report};
 use crate::model::{Timestamp, parse_duration};
 use delivery::Delivery;

@@ -6,23 +6,15 @@
 //! and repeats what changes slowly instead of asking for it again. One connection stays open, to the database of the DSN; into the others
 //! it looks one after the other, and leaves each at once, so that they can be dropped, renamed and copied.
 
-mod activity;
 mod address;
 mod config;
-mod database;
 mod dsn;
 mod health;
-mod locks;
 mod own;
 mod part;
-mod replication;
-mod server;
+mod parts;
 mod session;
-mod settings;
-mod statements;
-mod tables;
 mod trouble;
-mod wal;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,33 +42,33 @@ pub const KIND: CollectorKind = CollectorKind {
     about: "a PostgreSQL server: sessions, databases, locks, log, replication, tables, indexes, statements, settings",
     metrics: &[
         &health::METRICS,
-        &server::VERSION_METRICS,
-        &server::START_METRICS,
-        &server::ROLES_METRICS,
-        &server::VACUUM_METRICS,
-        &activity::SESSIONS_METRICS,
-        &activity::LONG_METRICS,
-        &activity::IDLE_METRICS,
-        &database::STATISTICS_METRICS,
-        &database::CONFLICTS_METRICS,
-        &database::SIZE_METRICS,
-        &locks::HELD_METRICS,
-        &locks::WAITING_METRICS,
-        &wal::FILES_METRICS,
-        &wal::ACTIVITY_METRICS,
-        &wal::ARCHIVER_METRICS,
-        &wal::WRITER_METRICS,
-        &wal::CHECKPOINTS_METRICS,
-        &replication::ROLE_METRICS,
-        &replication::REPLICAS_METRICS,
-        &replication::SLOTS_METRICS,
-        &replication::SLOT_TYPES_METRICS,
-        &replication::SLOT_STATUS_METRICS,
-        &replication::RECEIVER_METRICS,
-        &statements::METRICS,
-        &tables::TABLES_METRICS,
-        &tables::INDEXES_METRICS,
-        &tables::UNUSED_METRICS,
+        &parts::server::VERSION_METRICS,
+        &parts::server::START_METRICS,
+        &parts::server::ROLES_METRICS,
+        &parts::server::VACUUM_METRICS,
+        &parts::activity::SESSIONS_METRICS,
+        &parts::activity::LONG_METRICS,
+        &parts::activity::IDLE_METRICS,
+        &parts::database::STATISTICS_METRICS,
+        &parts::database::CONFLICTS_METRICS,
+        &parts::database::SIZE_METRICS,
+        &parts::locks::HELD_METRICS,
+        &parts::locks::WAITING_METRICS,
+        &parts::wal::FILES_METRICS,
+        &parts::wal::ACTIVITY_METRICS,
+        &parts::wal::ARCHIVER_METRICS,
+        &parts::wal::WRITER_METRICS,
+        &parts::wal::CHECKPOINTS_METRICS,
+        &parts::replication::ROLE_METRICS,
+        &parts::replication::REPLICAS_METRICS,
+        &parts::replication::SLOTS_METRICS,
+        &parts::replication::SLOT_TYPES_METRICS,
+        &parts::replication::SLOT_STATUS_METRICS,
+        &parts::replication::RECEIVER_METRICS,
+        &parts::statements::METRICS,
+        &parts::tables::TABLES_METRICS,
+        &parts::tables::INDEXES_METRICS,
+        &parts::tables::UNUSED_METRICS,
         &sql::METRICS,
     ],
     build,
@@ -84,35 +76,35 @@ pub const KIND: CollectorKind = CollectorKind {
 
 /// Every part, in the order of asking.
 const PARTS: &[&Part] = &[
-    &activity::SESSIONS,
-    &activity::LONG_RUNNING,
-    &activity::IDLE,
-    &database::STATISTICS,
-    &locks::HELD,
-    &locks::WAITING,
-    &replication::ROLE,
-    &replication::REPLICAS,
-    &replication::SLOTS,
-    &replication::SLOT_TYPES,
-    &replication::SLOT_STATUS,
-    &replication::RECEIVER,
-    &wal::ACTIVITY,
-    &wal::ARCHIVER,
-    &wal::WRITER,
-    &wal::CHECKPOINTS,
-    &wal::FILES,
-    &server::START,
-    &server::VACUUM,
-    &server::VERSION,
-    &server::ROLES,
-    &database::SIZES,
-    &database::CONFLICTS,
-    &statements::STATEMENTS,
-    &statements::STATEMENTS_17,
-    &settings::SETTINGS,
-    &tables::TABLES,
-    &tables::INDEXES,
-    &tables::UNUSED_INDEXES,
+    &parts::activity::SESSIONS,
+    &parts::activity::LONG_RUNNING,
+    &parts::activity::IDLE,
+    &parts::database::STATISTICS,
+    &parts::locks::HELD,
+    &parts::locks::WAITING,
+    &parts::replication::ROLE,
+    &parts::replication::REPLICAS,
+    &parts::replication::SLOTS,
+    &parts::replication::SLOT_TYPES,
+    &parts::replication::SLOT_STATUS,
+    &parts::replication::RECEIVER,
+    &parts::wal::ACTIVITY,
+    &parts::wal::ARCHIVER,
+    &parts::wal::WRITER,
+    &parts::wal::CHECKPOINTS,
+    &parts::wal::FILES,
+    &parts::server::START,
+    &parts::server::VACUUM,
+    &parts::server::VERSION,
+    &parts::server::ROLES,
+    &parts::database::SIZES,
+    &parts::database::CONFLICTS,
+    &parts::statements::STATEMENTS,
+    &parts::statements::STATEMENTS_17,
+    &parts::settings::SETTINGS,
+    &parts::tables::TABLES,
+    &parts::tables::INDEXES,
+    &parts::tables::UNUSED_INDEXES,
 ];
 
 /// How long settings, versions and roles are repeated before they are read again.

@@ -9,13 +9,13 @@ mod histogram;
 
 use std::borrow::Cow;
 
-use self::histogram::{Message, bucket};
 use super::encode::escape;
 use super::series::{bound_text, push_name, push_quoted};
 use super::wire::{Fields, Value, delimited};
 use crate::model::bytes::Reader;
 use crate::model::text::{is_legacy_label_name, is_legacy_metric_name, write_float};
 use crate::model::{MetricKind, NativeHistogram, Timestamp};
+use histogram::{Message, bucket};
 
 /// What is wrong, in words.
 type Problem = Cow<'static, str>;

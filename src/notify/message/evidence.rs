@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::chart::{Plot, png};
 use crate::model::Timestamp;
-use crate::model::evidence::{Clue, Top};
+use crate::model::alert::evidence::{Clue, Top};
 
 use super::super::notification::{AlertStatus, Notification, NotifiedAlert};
 use super::shorten::cut_chars;

@@ -206,7 +206,7 @@ proptest! {
 /// How often it fired, since when, whether it fires now, its last values; and once it has settled, until when.
 #[test]
 fn an_alert_that_flaps_says_so_in_both_languages() {
-    use crate::model::evidence::Clue;
+    use crate::model::alert::evidence::Clue;
     let mut alert = alert(AlertStatus::Firing);
     let flapping = |until_ms| Clue::Flapping { firings: 5, since_ms: 0, until_ms, fires: false, values: vec![91.0, 84.5] };
     alert.evidence = vec![flapping(None)];
@@ -228,7 +228,7 @@ fn an_alert_that_flaps_says_so_in_both_languages() {
 /// The evidence card: parts, threshold, what was before, age, sightings and users while it fires; only the sightings once it is over.
 #[test]
 fn evidence_stands_among_the_facts_in_both_languages() {
-    use crate::model::evidence::{Clue, Top};
+    use crate::model::alert::evidence::{Clue, Top};
     let mut hot = alert(AlertStatus::Firing);
     hot.evidence = vec![
         Clue::Part { expression: "a / b".into(), value: Some(0.97) },
@@ -270,7 +270,7 @@ fn evidence_stands_among_the_facts_in_both_languages() {
 #[test]
 fn an_escalated_alert_says_who_has_not_answered_in_both_languages() {
     let mut one = alert(AlertStatus::Firing);
-    one.evidence = vec![crate::model::evidence::Clue::Unanswered { receiver: "oncall".into(), since_ms: 60_000 }];
+    one.evidence = vec![crate::model::alert::evidence::Clue::Unanswered { receiver: "oncall".into(), since_ms: 60_000 }];
     let text = |language| body(&notification(vec![one.clone()]), &style(language), &PLAIN, 2000);
     let wanted = "[FIRING] Down\n  Escalated: oncall was notified at 1970-01-01 00:01:00 UTC, and nobody has acknowledged it\n";
     assert!(text(Language::En).contains(wanted), "{}", text(Language::En));
@@ -281,7 +281,7 @@ fn an_escalated_alert_says_who_has_not_answered_in_both_languages() {
 #[test]
 fn recovery_actions_stand_among_the_facts_in_both_languages() {
     use crate::model::ActionOutcome;
-    use crate::model::evidence::Clue;
+    use crate::model::alert::evidence::Clue;
     let action = |outcome, detail: &str, output: &str, helped| Clue::Action {
         target: "docker restart -- web".into(),
         at_ms: 60_000,

@@ -7,10 +7,10 @@ use super::native_quantile::{self, Unnumbered};
 use super::{Body, Function, row};
 use crate::model::text::quote;
 use crate::model::{Labels, METRIC_NAME, NativeHistogram};
-use crate::promql::ast::Call;
-use crate::promql::ast::ValueType::{Scalar, Vector};
-use crate::promql::eval::{Evaluator, drop_names};
-use crate::promql::frame::{Frame, Histograms, Node, absent, is_absent};
+use crate::promql::eval::evaluator::{Evaluator, drop_names};
+use crate::promql::eval::frame::{Frame, Histograms, Node, absent, is_absent};
+use crate::promql::syntax::ast::Call;
+use crate::promql::syntax::ast::ValueType::{Scalar, Vector};
 use crate::promql::value::{EvalError, Severity};
 
 /// The functions of this family.

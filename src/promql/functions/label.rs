@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use super::{Body, Function, Variadic, row};
 use crate::model::matcher::anchored;
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
-use crate::promql::ast::ValueType::{Scalar, String as Text, Vector};
-use crate::promql::ast::{Call, Expr, VectorSelector};
 use crate::promql::deep;
-use crate::promql::eval::Evaluator;
-use crate::promql::frame::{Frame, Node, is_absent};
-use crate::promql::memory::LABELS;
+use crate::promql::eval::evaluator::Evaluator;
+use crate::promql::eval::frame::{Frame, Node, is_absent};
+use crate::promql::eval::memory::LABELS;
+use crate::promql::syntax::ast::ValueType::{Scalar, String as Text, Vector};
+use crate::promql::syntax::ast::{Call, Expr, VectorSelector};
 use crate::promql::value::EvalError;
 
 /// The functions of this family.

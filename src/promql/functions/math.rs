@@ -2,11 +2,12 @@
 
 use std::f64::consts::PI;
 
-use super::{Body, Function, Variadic, exponential, power, row, trigonometry};
-use crate::promql::ast::Call;
-use crate::promql::ast::ValueType::{Scalar, Vector};
-use crate::promql::eval::{Evaluator, drop_names};
-use crate::promql::frame::{Node, absent, is_absent};
+use super::go_math::{exponential, power, trigonometry};
+use super::{Body, Function, Variadic, row};
+use crate::promql::eval::evaluator::{Evaluator, drop_names};
+use crate::promql::eval::frame::{Node, absent, is_absent};
+use crate::promql::syntax::ast::Call;
+use crate::promql::syntax::ast::ValueType::{Scalar, Vector};
 use crate::promql::value::EvalError;
 
 /// The functions of this family.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use crate::model::NativeHistogram;
 use crate::model::native_histogram::Incompatible;
 use crate::model::text::quote;
-use crate::promql::ast::{Call, Span};
-use crate::promql::eval::Query;
-use crate::promql::selector::Range;
+use crate::promql::eval::evaluator::Query;
+use crate::promql::eval::selector::Range;
+use crate::promql::syntax::ast::{Call, Span};
 use crate::promql::value::Severity;
 
 /// What a function makes of a window with native histograms in it.

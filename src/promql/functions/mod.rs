@@ -3,7 +3,7 @@
 //! Signatures are those of Prometheus 3.5, with the few later ones that are stable there or about to be
 //! (<https://prometheus.io/docs/prometheus/latest/querying/functions/>).
 
-mod exponential;
+pub(super) mod go_math;
 mod histogram;
 mod label;
 mod math;
@@ -12,19 +12,17 @@ mod native;
 mod native_quantile;
 mod native_rate;
 pub(super) mod over_time;
-pub(super) mod power;
 mod rate;
 mod sort;
 mod time;
-pub(super) mod trigonometry;
 
 use mixed::Native;
 
-use super::ast::ValueType::{Scalar, Vector};
-use super::ast::{Call, ValueType};
-use super::eval::{Evaluator, drop_names};
-use super::frame::{Node, is_absent};
-use super::selector::Range;
+use super::eval::evaluator::{Evaluator, drop_names};
+use super::eval::frame::{Node, is_absent};
+use super::eval::selector::Range;
+use super::syntax::ast::ValueType::{Scalar, Vector};
+use super::syntax::ast::{Call, ValueType};
 use super::value::EvalError;
 
 /// How often the last argument may stand.

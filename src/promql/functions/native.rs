@@ -3,10 +3,10 @@
 use super::over_time::Sum;
 use super::{Body, Function, row};
 use crate::model::NativeHistogram;
-use crate::promql::ast::Call;
-use crate::promql::ast::ValueType::Vector;
-use crate::promql::eval::{Evaluator, drop_names};
-use crate::promql::frame::{Histograms, Node, absent};
+use crate::promql::eval::evaluator::{Evaluator, drop_names};
+use crate::promql::eval::frame::{Histograms, Node, absent};
+use crate::promql::syntax::ast::Call;
+use crate::promql::syntax::ast::ValueType::Vector;
 use crate::promql::value::EvalError;
 
 /// The functions of this family.

@@ -3,7 +3,7 @@
 //! Inside an exponential bucket observations are taken to be spread evenly over its logarithm; in the zero bucket, and between custom
 //! bounds, over the bucket itself.
 
-use super::power::{exp2, log2};
+use super::go_math::power::{exp2, log2};
 use crate::model::NativeHistogram;
 use crate::model::native_histogram::Bucket;
 

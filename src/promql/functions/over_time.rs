@@ -3,11 +3,11 @@
 use super::mixed::{self, Native};
 use super::{Body, Function, row};
 use crate::model::text::format_float_g;
-use crate::promql::ast::Call;
-use crate::promql::ast::ValueType::{Matrix, Scalar};
-use crate::promql::eval::{Evaluator, drop_names};
-use crate::promql::frame::{Frame, Node};
-use crate::promql::selector::Range;
+use crate::promql::eval::evaluator::{Evaluator, drop_names};
+use crate::promql::eval::frame::{Frame, Node};
+use crate::promql::eval::selector::Range;
+use crate::promql::syntax::ast::Call;
+use crate::promql::syntax::ast::ValueType::{Matrix, Scalar};
 use crate::promql::value::{EvalError, Severity};
 
 /// The functions of this family.

@@ -4,11 +4,11 @@ use super::mixed::{self, Native};
 use super::over_time::Sum;
 use super::{Body, Function, native_rate, row};
 use crate::model::text::quote;
-use crate::promql::ast::Call;
-use crate::promql::ast::ValueType::{Matrix, Scalar};
-use crate::promql::eval::{Evaluator, drop_names};
-use crate::promql::frame::{Node, is_absent};
-use crate::promql::selector::Range;
+use crate::promql::eval::evaluator::{Evaluator, drop_names};
+use crate::promql::eval::frame::{Node, is_absent};
+use crate::promql::eval::selector::Range;
+use crate::promql::syntax::ast::Call;
+use crate::promql::syntax::ast::ValueType::{Matrix, Scalar};
 use crate::promql::value::{EvalError, Severity};
 
 /// The functions of this family.

@@ -1,11 +1,11 @@
 //! Functions that order an instant vector.
 
 use super::{Body, Function, Variadic, row};
-use crate::promql::ast::Call;
-use crate::promql::ast::ValueType::{String as Text, Vector};
-use crate::promql::eval::Evaluator;
-use crate::promql::frame::{Frame, Node, is_absent};
-use crate::promql::order;
+use crate::promql::eval::evaluator::Evaluator;
+use crate::promql::eval::frame::{Frame, Node, is_absent};
+use crate::promql::eval::order;
+use crate::promql::syntax::ast::Call;
+use crate::promql::syntax::ast::ValueType::{String as Text, Vector};
 use crate::promql::value::EvalError;
 
 /// The functions of this family.

@@ -1,10 +1,10 @@
 //! Functions of time: the evaluation's, a sample's, and the parts of a date in UTC.
 
 use super::{Body, Function, Variadic, row};
-use crate::promql::ast::ValueType::Vector;
-use crate::promql::ast::{Call, Expr};
-use crate::promql::eval::{Evaluator, drop_names};
-use crate::promql::frame::{Node, is_absent};
+use crate::promql::eval::evaluator::{Evaluator, drop_names};
+use crate::promql::eval::frame::{Node, is_absent};
+use crate::promql::syntax::ast::ValueType::Vector;
+use crate::promql::syntax::ast::{Call, Expr};
 use crate::promql::value::EvalError;
 
 /// The functions of this family.

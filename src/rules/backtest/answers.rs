@@ -10,8 +10,8 @@ use crate::model::{HistogramSample, Labels, NativeHistogram, Sample, Timestamp, 
 use crate::promql::{Engine, Expr, Value, VectorSample, deep, parse};
 use crate::rules::Rule;
 use crate::rules::backend::{Backend, Hits, hits};
-use crate::rules::group::Group;
-use crate::rules::recording::record;
+use crate::rules::evaluate::group::Group;
+use crate::rules::evaluate::recording::record;
 use crate::store::Store;
 
 /// A rule: the number of its group, and its own in it.
@@ -144,7 +144,7 @@ fn position(expr: &Expr) -> usize {
 
 /// `@ start()` and `@ end()` are each slot's own in a rule, but not in a range.
 fn depends_on_range(expr: &Expr) -> bool {
-    use crate::promql::ast::At;
+    use crate::promql::syntax::ast::At;
     let at = match expr {
         Expr::VectorSelector(selector) => selector.at,
         Expr::MatrixSelector(matrix) => matrix.selector.at,

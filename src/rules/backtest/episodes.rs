@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::model::time::millis;
 use crate::model::{Labels, Timestamp};
 use crate::rules::Rule;
-use crate::rules::active::AlertState;
-use crate::rules::group::Group;
+use crate::rules::evaluate::active::AlertState;
+use crate::rules::evaluate::group::Group;
 
 /// An alert that fires for less than this was hardly worth a message.
 const SHORT: Duration = Duration::from_secs(120);

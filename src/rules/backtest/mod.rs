@@ -16,16 +16,16 @@ use parking_lot::Mutex;
 
 pub use episodes::{Episode, Longer, RuleReport};
 
-use self::answers::Answers;
-use self::episodes::Watch;
-use self::plan::Plan;
 use super::backend::Backend;
-use super::group::{Group, Settings};
+use super::evaluate::group::{Group, Settings};
 use super::{Rule, RuleGroup};
 use crate::model::time::millis;
 use crate::model::{Labels, Timestamp};
 use crate::promql::Engine;
 use crate::store::{ChunkError, Limits, Store};
+use answers::Answers;
+use episodes::Watch;
+use plan::Plan;
 
 /// Time that is computed at once.
 const WINDOW: Duration = Duration::from_secs(2 * 3600);

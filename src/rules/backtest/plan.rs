@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::answers::RuleId;
 use crate::model::time::millis;
 use crate::model::{Labels, METRIC_NAME, Matcher, NativeHistogram, Timestamp, is_histogram};
-use crate::promql::ast::At;
+use crate::promql::syntax::ast::At;
 use crate::promql::{Engine, Expr, deep};
 use crate::rules::Rule;
-use crate::rules::group::Group;
+use crate::rules::evaluate::group::Group;
 use crate::store::{ChunkError, SeriesId, Store};
 
 /// Series that rules make of alerts.

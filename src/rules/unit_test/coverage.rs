@@ -10,10 +10,10 @@ use std::fmt::Write as _;
 
 use crate::config::Position;
 use crate::model::{Labels, Timestamp};
-use crate::promql::ast::{Binary, BinaryOp};
+use crate::promql::syntax::ast::{Binary, BinaryOp};
 use crate::promql::{Engine, Expr, Value, ValueType, deep};
-use crate::rules::active::AlertState;
-use crate::rules::group::{Group, RunningRule};
+use crate::rules::evaluate::active::AlertState;
+use crate::rules::evaluate::group::{Group, RunningRule};
 use crate::rules::{Rule, RuleGroup};
 use crate::store::Store;
 

@@ -8,7 +8,7 @@ use crate::config::{Document, Node};
 use crate::model::{Labels, Timestamp};
 use crate::promql::{SeriesDescription, SeriesValue, parse_metric, parse_series};
 use crate::rules::file::RuleFileErrors;
-use crate::rules::reading::Reading;
+use crate::rules::file::reading::Reading;
 
 /// A test file.
 #[derive(Clone, Debug, PartialEq)]

@@ -10,9 +10,9 @@ use super::diff;
 use crate::model::text::{format_float_f, go_exponent, is_legacy_label_name, quote};
 use crate::model::{HistogramSample, Sample, Timestamp, format_duration};
 use crate::promql::{Engine, Expr, Plan, Results, SeriesValue, Sharing, Value, VectorSample, parse};
-use crate::rules::active::AlertState;
 use crate::rules::backend::{Backend, Hits, hits};
-use crate::rules::group::{Group, Settings};
+use crate::rules::evaluate::active::AlertState;
+use crate::rules::evaluate::group::{Group, Settings};
 use crate::rules::{Rule, RuleGroup};
 use crate::store::{Limits, SeriesId, Store};
 

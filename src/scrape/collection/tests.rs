@@ -8,9 +8,10 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::config::{Document, Environment, Loader};
 use crate::model::is_stale;
-use crate::scrape::global::Global;
-use crate::scrape::job::{Job, read_jobs};
-use crate::scrape::{discovery, scan};
+use crate::scrape::config::global::Global;
+use crate::scrape::config::job::{Job, read_jobs};
+use crate::scrape::discovery;
+use crate::scrape::page::scan;
 use crate::store::Limits;
 
 fn job(text: &str) -> Job {

@@ -19,8 +19,8 @@ use super::instants::Instants;
 use super::{BlockStatus, histogram};
 use crate::model::bytes::Reader;
 use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, Timestamp};
-use crate::store::chunk::{decompress_times, decompress_values};
-use crate::store::series::{Gathered, histograms_within};
+use crate::store::memory::chunk::{decompress_times, decompress_values};
+use crate::store::memory::series::{Gathered, histograms_within};
 
 /// What a block begins with.
 pub(super) const MAGIC: &[u8; 8] = b"nbblock\x01";

@@ -13,8 +13,8 @@ use super::histogram::put_all;
 use crate::model::Labels;
 use crate::model::bytes::{put_text, put_uint};
 use crate::store::Window;
-use crate::store::chunk::{compress_times, compress_values};
-use crate::store::series::histograms_within;
+use crate::store::memory::chunk::{compress_times, compress_values};
+use crate::store::memory::series::histograms_within;
 
 /// Samples in a chunk at most: more gain little and cost those who read a narrow window.
 pub(super) const CHUNK: usize = 480;

@@ -12,9 +12,9 @@ use tracing::{error, info, warn};
 use super::block::{Block, Index};
 use super::ended::Ended;
 use super::instants::Instants;
+use super::log::recover::DAMAGED;
 use super::metrics::Metrics;
-use super::recover::DAMAGED;
-use crate::store::series::Gathered;
+use crate::store::memory::series::Gathered;
 
 /// Bytes of indexes kept in memory.
 const CACHE: usize = 3 << 20;

@@ -11,7 +11,7 @@ use super::block_writer::BlockWriter;
 use super::blocks::{Blocks, keep_aside, remove, set_aside};
 use super::metrics::Metrics;
 use super::walk::Walk;
-use crate::store::series::Gathered;
+use crate::store::memory::series::Gathered;
 
 /// Milliseconds that larger blocks span; each begins at a multiple of its length.
 const LEVELS: [i64; 2] = [4 * 3_600_000, 24 * 3_600_000];

@@ -15,7 +15,7 @@ use super::blocks::{Blocks, Snapshot, View, remove, set_aside};
 use super::instants::Instants;
 use super::walk::Walk;
 use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher};
-use crate::store::series::Gathered;
+use crate::store::memory::series::Gathered;
 
 /// What the name of such a file ends with.
 pub(super) const ENDED: &str = "ended";

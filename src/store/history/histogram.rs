@@ -14,7 +14,7 @@ use super::log::LONGEST;
 use crate::model::bytes::{Reader, put_int, put_uint};
 use crate::model::native_histogram::{Buckets, ResetHint, Span};
 use crate::model::{NativeHistogram, is_histogram};
-use crate::store::series::TimedHistogram;
+use crate::store::memory::series::TimedHistogram;
 
 /// Bits of the first byte; the lowest two are the hint.
 const WHOLE: u8 = 4;

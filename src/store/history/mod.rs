@@ -1,6 +1,6 @@
 //! The history on disk: samples survive a restart and `kill -9`.
 //!
-//! Every accepted sample goes into a log ([`log`], [`writer`]) that is read again at start ([`recover`]). Every half hour what memory holds
+//! Every accepted sample goes into a log ([`log`], [`log::writer`]) that is read again at start ([`log::recover`]). Every half hour what memory holds
 //! of the half hour before becomes a block ([`block`], [`block_writer`]), and the log before it is deleted; later blocks are merged into
 //! larger ones ([`compact`]). Queries read blocks from the disk ([`blocks`]). The folder belongs to one process at a time.
 
@@ -8,17 +8,13 @@ mod block;
 mod block_writer;
 mod blocks;
 mod compact;
-mod decoder;
 mod delta;
-mod encoder;
 mod ended;
 mod histogram;
 mod instants;
 mod log;
 mod metrics;
-mod recover;
 mod walk;
-mod writer;
 
 use std::fs::File;
 use std::io;
@@ -31,17 +27,17 @@ use tracing::warn;
 
 pub(in crate::store) use self::block::{Block, Located};
 pub(in crate::store) use self::block_writer::{BlockWriter, order};
-use self::blocks::Blocks;
 pub(in crate::store) use self::blocks::{Snapshot, View};
-use self::encoder::Encoder;
 pub(in crate::store) use self::ended::Until;
 pub(in crate::store) use self::log::{Entry, SEGMENT_TIME as BLOCK_TIME};
 pub(in crate::store) use self::metrics::Metrics;
 pub(in crate::store) use self::walk::Walk;
-use self::writer::Writer;
-use super::series::Gathered;
+use super::memory::series::Gathered;
 use crate::model::{Labels, Matcher, NativeHistogram, Timestamp};
 use crate::telemetry::Telemetry;
+use blocks::Blocks;
+use log::encoder::Encoder;
+use log::writer::Writer;
 
 /// How long a start waits for the folder.
 const HANDOVER: Duration = Duration::from_millis(500);
@@ -160,7 +156,7 @@ impl History {
         let until = blocks.open_ended().map_err(failed(&kept))?;
         blocks.turn_back(now.0);
         let segments =
-            recover::replay(&folder, &metrics, |segment, entry| visit(segment, floor, &until, entry)).map_err(failed(&folder))?;
+            log::recover::replay(&folder, &metrics, |segment, entry| visit(segment, floor, &until, entry)).map_err(failed(&folder))?;
         let next = segments.keys().next_back().map_or(1, |number| number + 1);
         let writer = Writer::start(&folder, segments, metrics.clone()).map_err(failed(&folder))?;
         let writer = Arc::new(writer);

@@ -8,7 +8,7 @@ use super::block_writer::order;
 use super::blocks::Blocks;
 use super::instants::Instants;
 use crate::model::Labels;
-use crate::store::series::Gathered;
+use crate::store::memory::series::Gathered;
 
 /// A block, and the series of it that comes next.
 struct Source {

@@ -14,9 +14,9 @@ use crate::model::Timestamp;
 
 use super::super::Context;
 use super::super::admin::Writer;
-use super::super::slash::with_or_without;
 use super::answer::{Body, Problem, alert_json, labels_json, time, uri};
 use super::filter::Filter;
+use crate::web::server::slash::with_or_without;
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {

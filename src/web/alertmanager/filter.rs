@@ -6,12 +6,12 @@ use regex::Regex;
 
 use crate::alerting::AlertView;
 use crate::alerting::config::Alerting;
-use crate::alerting::matchers::parse_matcher;
+use crate::alerting::config::matchers::parse_matcher;
 use crate::model::Matcher;
 use crate::model::matcher::anchored;
 
-use super::super::stream::query_of;
 use super::answer::Problem;
+use crate::web::server::stream::query_of;
 
 /// The parameters of a request's URL. An empty one counts as absent.
 pub struct Parameters(Vec<(String, String)>);

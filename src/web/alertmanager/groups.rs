@@ -8,9 +8,9 @@ use serde_json::{Value as Json, json};
 use crate::model::Timestamp;
 
 use super::super::Context;
-use super::super::slash::with_or_without;
 use super::answer::{alert_json, labels_json};
 use super::filter::Filter;
+use crate::web::server::slash::with_or_without;
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {

@@ -74,9 +74,9 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
 
-    use super::super::serve::{Limits, Metrics, serve};
     use super::*;
     use crate::model::Budget;
+    use crate::web::server::serve::{Limits, Metrics, serve};
 
     /// SEMANTICS 194: GETs beyond the limit are answered 503 and counted; POSTs are not limited; a seat that is left is free again.
     #[tokio::test]
@@ -96,7 +96,7 @@ mod tests {
         let server = tokio::spawn(serve(
             listener,
             router,
-            crate::web::tls::Gate::open(None).expect("no file"),
+            crate::web::server::tls::Gate::open(None).expect("no file"),
             Limits::default(),
             Budget::new(1 << 20),
             Metrics::default(),

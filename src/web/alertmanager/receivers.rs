@@ -6,8 +6,8 @@ use axum::routing::get;
 use serde_json::{Value as Json, json};
 
 use super::super::Context;
-use super::super::slash::with_or_without;
 use super::answer::labels_json;
+use crate::web::server::slash::with_or_without;
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {

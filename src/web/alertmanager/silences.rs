@@ -14,9 +14,9 @@ use crate::model::{MatchOp, Matcher, Timestamp};
 
 use super::super::Context;
 use super::super::admin::Writer;
-use super::super::slash::with_or_without;
 use super::answer::{Body, Problem, time};
 use super::filter::Parameters;
+use crate::web::server::slash::with_or_without;
 
 /// The routes of this file.
 pub fn routes() -> Router<Context> {

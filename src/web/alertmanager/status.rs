@@ -6,7 +6,7 @@ use axum::routing::get;
 use serde_json::{Value as Json, json};
 
 use super::super::Context;
-use super::super::slash::with_or_without;
+use crate::web::server::slash::with_or_without;
 
 /// The Alertmanager whose API this is: clients choose requests by it.
 const API_VERSION: &str = "0.33.0";

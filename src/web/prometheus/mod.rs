@@ -20,7 +20,7 @@ use axum::response::IntoResponse as _;
 
 use super::Context;
 use super::seats::{Class, Seats};
-use super::slash;
+use super::server::slash;
 
 /// The route outside `/api/v1`: `/federate`.
 pub fn federation() -> Router<Context> {

@@ -10,8 +10,8 @@ use crate::model::{Matcher, Timestamp, parse_duration};
 use crate::promql;
 
 use super::super::seats::MAX_BODY;
-use super::super::stream::query_of;
 use super::answer::Problem;
+use crate::web::server::stream::query_of;
 
 /// Greatest form body, in bytes; larger ones are refused before they are read.
 const MAX_FORM: usize = MAX_BODY;

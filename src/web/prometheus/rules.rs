@@ -7,8 +7,8 @@ use serde_json::{Value as Json, json};
 
 use crate::model::text::{format_float, go_exponent, quote};
 use crate::model::{Labels, Matcher, Timestamp};
-use crate::rules::active::ActiveAlert;
-use crate::rules::dead::DeadSelector;
+use crate::rules::evaluate::active::ActiveAlert;
+use crate::rules::explain::dead::DeadSelector;
 use crate::rules::snapshot::{AlertingSnapshot, GroupSnapshot, RuleSnapshot};
 
 use super::super::Context;

@@ -7,8 +7,8 @@ use serde_json::{Value as Json, json};
 use crate::model::text::format_float_f;
 use crate::model::time::millis;
 use crate::model::{MatchOp, Matcher};
-use crate::promql::ast::{At, Cardinality, Matching, UnaryOp, VectorSelector};
 use crate::promql::functions::Variadic;
+use crate::promql::syntax::ast::{At, Cardinality, Matching, UnaryOp, VectorSelector};
 use crate::promql::{Expr, deep, wide};
 
 use super::super::Context;

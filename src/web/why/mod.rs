@@ -12,11 +12,11 @@ use serde::Serialize;
 
 use super::Context;
 use super::error::ApiError;
-use crate::alerting::matchers::parse_matcher;
+use crate::alerting::config::matchers::parse_matcher;
 use crate::alerting::why::{Account, Delivery};
-use crate::model::stage::{instant, label_map};
+use crate::model::alert::stage::{instant, label_map};
 use crate::model::{Labels, Matcher, Stage, Timestamp, parse_duration};
-use crate::rules::explain::Standing;
+use crate::rules::explain::no_alert::Standing;
 use words::{About, Language, sentence};
 
 /// Most decisions of an alert's history that are shown.

@@ -139,7 +139,7 @@ fn english(stage: &Stage, about: About<'_>) -> String {
         Stage::Inhibited { by } => format!("Inhibited by {}.", list(by.iter().map(|i| labels(&i.labels)), Language::En)),
         Stage::Muted { intervals } => format!("Muted: its route is quiet because of the time interval {}.", intervals.join(", ")),
         Stage::Silenced { by } => {
-            let silence = |s: &crate::model::stage::Silencer| {
+            let silence = |s: &crate::model::alert::stage::Silencer| {
                 format!("{} until {} (silence {}: {})", s.created_by, instant(s.ends_at), s.id, s.comment)
             };
             format!("Silenced by {}.", list(by.iter().map(silence), Language::En))
@@ -233,7 +233,7 @@ fn chinese(stage: &Stage, about: About<'_>) -> String {
         Stage::Inhibited { by } => format!("被抑制，抑制它的告警：{}。", list(by.iter().map(|i| labels(&i.labels)), Language::Zh)),
         Stage::Muted { intervals } => format!("处于静音时段：其路由因时间段 {} 不发送。", intervals.join("、")),
         Stage::Silenced { by } => {
-            let silence = |s: &crate::model::stage::Silencer| {
+            let silence = |s: &crate::model::alert::stage::Silencer| {
                 format!("由 {} 静默至 {}（静默 {}：{}）", s.created_by, instant(s.ends_at), s.id, s.comment)
             };
             format!("已静默：{}。", list(by.iter().map(silence), Language::Zh))

@@ -204,7 +204,7 @@ async fn a_silence_survives_a_restart() {
     let path = folder.path().join("state.db");
     let silence = nightbell::alerting::Silence {
         id: String::new(),
-        matchers: nightbell::alerting::matchers::parse_matchers("n=~\"1|2\"").expect("matchers"),
+        matchers: nightbell::alerting::config::matchers::parse_matchers("n=~\"1|2\"").expect("matchers"),
         starts_at: START,
         ends_at: START + Duration::from_secs(3600),
         updated_at: START,

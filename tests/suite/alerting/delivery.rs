@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use nightbell::alerting::deliver::{Deliverer, Step};
+use nightbell::alerting::delivery::task::{Deliverer, Step};
 use nightbell::alerting::dispatch::Dispatch;
 use nightbell::alerting::metrics::Metrics;
 use nightbell::alerting::{Alerting, Incoming};

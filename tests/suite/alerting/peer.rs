@@ -70,7 +70,7 @@ fn happen(peer: &Peer, event: &Event, lives: &mut Lives) {
         peer.post("/api/v2/alerts", &alert);
     }
     if let Some(matchers) = &event.silence {
-        let matchers = nightbell::alerting::matchers::parse_matchers(matchers).expect("matchers");
+        let matchers = nightbell::alerting::config::matchers::parse_matchers(matchers).expect("matchers");
         let matchers: Vec<Value> =
             matchers.iter().map(|m| json!({ "name": m.name, "value": m.value, "isRegex": false, "isEqual": true })).collect();
         let end = now + duration(event.lasting.as_deref().expect("for"));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightbell::alerting::deliver::{Deliverer, Step};
+use nightbell::alerting::delivery::task::{Deliverer, Step};
 use nightbell::alerting::dispatch::Dispatch;
 use nightbell::alerting::metrics::Metrics;
 use nightbell::alerting::{Alerting, Incoming};
@@ -290,7 +290,7 @@ async fn a_silenced_alert_is_not_escalated() {
     assert_eq!(world.play(100).await.len(), 1);
     let silence = nightbell::alerting::Silence {
         id: String::new(),
-        matchers: nightbell::alerting::matchers::parse_matchers("n=1").expect("matchers"),
+        matchers: nightbell::alerting::config::matchers::parse_matchers("n=1").expect("matchers"),
         starts_at: at(100),
         ends_at: at(1500),
         updated_at: at(100),

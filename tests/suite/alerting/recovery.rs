@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nightbell::alerting::dispatch::Dispatch;
 use nightbell::alerting::metrics::Metrics;
-use nightbell::model::evidence::Clue;
+use nightbell::model::alert::evidence::Clue;
 use nightbell::model::{ActionOutcome, Stage, Timestamp};
 use nightbell::notify::Notification;
 use nightbell::state::{ActionRow, State};
@@ -60,7 +60,7 @@ impl Bench {
         self.dispatch.flush(at(now)).await;
         // The webhook's task comes first in the table of notifiers.
         let mut deliverer = self.dispatch.deliverers().pop().expect("the action's task");
-        while deliverer.step(at(now)).await == nightbell::alerting::deliver::Step::Done {}
+        while deliverer.step(at(now)).await == nightbell::alerting::delivery::task::Step::Done {}
     }
 
     /// Oldest first.
@@ -453,7 +453,7 @@ async fn nothing_is_begun_that_cannot_be_written_down() {
     bench.dispatch.flush(at(1)).await;
     bench.state.close().await;
     let mut deliverer = bench.dispatch.deliverers().pop().expect("the action's task");
-    assert_eq!(deliverer.step(at(2)).await, nightbell::alerting::deliver::Step::Look);
+    assert_eq!(deliverer.step(at(2)).await, nightbell::alerting::delivery::task::Step::Look);
     assert!(!file.exists());
 }
 

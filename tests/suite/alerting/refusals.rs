@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightbell::alerting::deliver::{Deliverer, Step};
+use nightbell::alerting::delivery::task::{Deliverer, Step};
 use nightbell::alerting::dispatch::Dispatch;
 use nightbell::alerting::metrics::Metrics;
 use nightbell::alerting::{Alerting, Incoming};

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use nightbell::alerting::alerts::PostedAlert;
-use nightbell::alerting::deliver::{Deliverer, Step};
+use nightbell::alerting::delivery::task::{Deliverer, Step};
 use nightbell::alerting::dispatch::Dispatch;
+use nightbell::alerting::memory::alerts::PostedAlert;
 use nightbell::alerting::metrics::Metrics;
 use nightbell::alerting::{Alerting, Incoming, Silence};
 use nightbell::model::{Alert, Labels, METRIC_NAME, Sample, Timestamp};
@@ -18,8 +18,8 @@ use nightbell::notify::{Notification, NotifiedAlert, Notifier, NotifyError, Reas
 use nightbell::promql::Expr;
 use nightbell::rules::RuleGroup;
 use nightbell::rules::backend::{Backend, Hits};
+use nightbell::rules::evaluate::group::Settings;
 use nightbell::rules::file::parse_text;
-use nightbell::rules::group::Settings;
 use nightbell::rules::scheduler::Scheduler;
 use nightbell::state::State;
 use nightbell::telemetry::Telemetry;
@@ -297,7 +297,7 @@ impl World {
         if second % 60 == 20 {
             let silence = Silence {
                 id: String::new(),
-                matchers: nightbell::alerting::matchers::parse_matchers(
+                matchers: nightbell::alerting::config::matchers::parse_matchers(
                     ["alertname=A,i=0", "alertname=C", "i=1"][second as usize / 60 % 3],
                 )
                 .expect("matchers"),

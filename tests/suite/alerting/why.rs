@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightbell::alerting::deliver::Deliverer;
+use nightbell::alerting::delivery::task::Deliverer;
 use nightbell::alerting::dispatch::Dispatch;
 use nightbell::alerting::metrics::Metrics;
 use nightbell::alerting::why::Account;
@@ -74,7 +74,7 @@ impl Stage {
     async fn silence(&mut self, matchers: &str, seconds: u64, lasting: u64) {
         let silence = Silence {
             id: String::new(),
-            matchers: nightbell::alerting::matchers::parse_matchers(matchers).expect("matchers"),
+            matchers: nightbell::alerting::config::matchers::parse_matchers(matchers).expect("matchers"),
             starts_at: at(seconds),
             ends_at: at(seconds + lasting),
             updated_at: at(seconds),
@@ -480,7 +480,7 @@ fn every_stage_of_a_rule_has_its_sentence_in_both_languages() {
 fn every_stage_has_a_fixture() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
-    let source = read("src/model/stage.rs");
+    let source = read("src/model/alert/stage.rs");
     let (_, source) = source.split_once("pub enum Stage {").expect("the enum");
     let (source, _) = source.split_once("\n}\n").expect("its end");
     let stages = source.lines().filter_map(|line| line.strip_prefix("    ")?.strip_suffix([',', '{']).map(str::trim));

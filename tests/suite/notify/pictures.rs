@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use md5::{Digest as _, Md5};
-use nightbell::model::evidence::Clue;
+use nightbell::model::alert::evidence::Clue;
 use nightbell::notify::Notification;
 use serde_json::Value;
 

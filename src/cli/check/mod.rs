@@ -1,0 +1,6 @@
+//! `nightbell check`: files are read as they would be for use, and everything that is wrong with them is listed.
+
+pub(super) mod alertmanager;
+pub(super) mod config;
+pub(super) mod connect;
+pub mod rules;

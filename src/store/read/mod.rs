@@ -1,0 +1,4 @@
+//! Reading: which series pass some matchers, and their samples from disk and memory as one.
+
+pub(super) mod merged;
+pub(super) mod selection;
