@@ -16,8 +16,8 @@ import statistics
 import tempfile
 import time
 
-CHUNKS = 40
-PAUSE = 0.05
+CHUNKS = 10
+PAUSE = 0.25
 
 
 async def provide(reader, writer):
@@ -29,7 +29,7 @@ async def provide(reader, writer):
             await reader.readexactly(length)
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
             for number in range(CHUNKS):
-                usage = ',"usage":{"prompt_tokens":10,"completion_tokens":40}' if number == CHUNKS - 1 else ""
+                usage = ',"usage":{"prompt_tokens":10,"completion_tokens":10}' if number == CHUNKS - 1 else ""
                 data = f'data: {{"t":{time.monotonic_ns()},"choices":[{{"delta":{{"content":"word"}}}}]{usage}}}\n\n'.encode()
                 writer.write(b"%x\r\n%b\r\n" % (len(data), data))
                 await writer.drain()
@@ -50,7 +50,7 @@ async def client(port, path, until, delays, counts):
             writer.write(b"POST %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
                          % (path.encode(), len(body), body))
             seen = 0
-            while line := await reader.readline():
+            while (line := await reader.readline()) not in (b"", b"0\r\n"):
                 if line.startswith(b"data: {"):
                     delays.append(time.monotonic_ns() - json.loads(line[6:])["t"])
                     seen += 1
