@@ -13,9 +13,9 @@ use tracing::{debug, error, info, warn};
 
 use super::config::{Alerting, Integration};
 use super::delivery::action::{REMEMBERED, decision_row};
-use super::delivery::fallback::Fallbacks;
+use super::delivery::deliverer::Fallbacks;
+use super::delivery::deliverer::{Deliverer, DeliveryContext};
 use super::delivery::mailbox::Mailbox;
-use super::delivery::task::{Deliverer, DeliveryContext};
 use super::delivery::tasks::Deliveries;
 use super::follow_up::escalation::{Signer, fresh_key};
 use super::memory::alerts::Incoming;
@@ -469,7 +469,7 @@ impl Dispatch {
 
     /// Runs until `stop` becomes true, then lets attempts under way end. Errs when a notifier ended by itself.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut stop: watch::Receiver<bool>) -> Result<(), String> {
-        let mut deliveries = Deliveries::start(&self);
+        let mut deliveries = Deliveries::start(self.deliverers().into_iter());
         let result = loop {
             self.flush(Timestamp::now()).await;
             let now = Timestamp::now();
@@ -512,7 +512,7 @@ impl Dispatch {
             }
             Command::Reload(config, done) => {
                 self.reconfigure(config, now).await;
-                deliveries.replace(self);
+                deliveries.replace(self.deliverers().into_iter());
                 let _ = done.send(());
             }
         }

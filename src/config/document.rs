@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,26 +13,12 @@ use base64::Engine as _;
 use granit_parser::{Event, Parser, Span};
 
 use super::error::ConfigError;
+use super::position::Position;
 
 /// Greatest number of nodes after aliases are resolved.
 const MAX_NODES: usize = 2_000_000;
 /// Greatest depth of nesting.
 const MAX_DEPTH: usize = 100;
-
-/// Line and column, both from 1.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Default)]
-pub struct Position {
-    /// Line, from 1.
-    pub line: u32,
-    /// Column in characters, from 1.
-    pub column: u32,
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.line, self.column)
-    }
-}
 
 /// How a scalar was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

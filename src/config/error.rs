@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::document::Position;
+use super::position::Position;
 
 /// One mistake. Prints as `nightbell.yml:12:5: collectors.postgres[0].timeot: unknown key; did you mean "timeout"?`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::document::{Document, Node, Position, Value};
+use super::document::{Document, Node, Value};
 use super::environment::Environment;
 use super::error::ConfigErrors;
+use super::position::Position;
 use super::section::{Loader, Section};
 
 /// Tells one content of a file from another: inode, size, time of the last change.
@@ -64,5 +65,14 @@ impl Renewal {
             Some(value) => loader.finish(value),
             None => Err(loader.into_errors()),
         }
+    }
+}
+
+impl Section<'_> {
+    /// How to read this part again, with the block of `common` settings, where files were read for it since there were `before` of them.
+    pub fn renewal(&self, common: Option<&Section<'_>>, before: usize) -> Option<Renewal> {
+        let files = self.loader.files.borrow().get(before..).map(<[PathBuf]>::to_vec).filter(|files| !files.is_empty())?;
+        let nodes = (self.loader.document, self.node, common.map(|section| section.node));
+        Some(Renewal::new(nodes, self.loader.environment, &self.loader.folder, self.loader.given.borrow().clone(), files))
     }
 }

@@ -8,23 +8,22 @@ use std::sync::Arc;
 
 use crate::model::text::nearest;
 
-use super::document::{Document, Node, Position, Value};
+use super::document::{Document, Node, Value};
 use super::environment::Environment;
 use super::error::{ConfigError, ConfigErrors};
-use super::renewal::Renewal;
+use super::position::Position;
 use super::secret::{Secret, SecretSource};
-use super::value::FromNode;
 
 /// Holds one file while it is being read, and the mistakes found so far.
 pub struct Loader<'a> {
-    document: &'a Document,
-    environment: &'a Environment,
-    folder: PathBuf,
-    given: RefCell<Vec<Arc<dyn Any + Send + Sync>>>,
+    pub(super) document: &'a Document,
+    pub(super) environment: &'a Environment,
+    pub(super) folder: PathBuf,
+    pub(super) given: RefCell<Vec<Arc<dyn Any + Send + Sync>>>,
     /// The values that were read as secrets.
     secrets: RefCell<HashSet<*const Node>>,
     /// The files whose contents stand for values.
-    files: RefCell<Vec<PathBuf>>,
+    pub(super) files: RefCell<Vec<PathBuf>>,
     errors: RefCell<Vec<ConfigError>>,
     /// What is accepted, and is not what its author may expect.
     notes: RefCell<Vec<ConfigError>>,
@@ -105,11 +104,25 @@ impl<'a> Loader<'a> {
     }
 }
 
+/// A type that can stand in a configuration file.
+pub trait FromNode: Sized {
+    /// What the reference calls a value of this type.
+    const TYPE: &'static str = "text";
+
+    /// The value as it would be written in the file, for the defaults in the reference; `None` where it has no short form.
+    fn written(&self) -> Option<String> {
+        None
+    }
+
+    /// Reads `node`, which stands under `key` in `section`. On a mistake it records an error there and returns `None`.
+    fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self>;
+}
+
 /// One mapping of the file. Ask for every key it may have, then call [`Section::finish`].
 pub struct Section<'a> {
-    loader: &'a Loader<'a>,
+    pub(super) loader: &'a Loader<'a>,
     path: String,
-    node: &'a Node,
+    pub(super) node: &'a Node,
     asked: RefCell<Vec<String>>,
     /// Whether `${NAME}` stands for itself.
     literal: bool,
@@ -209,13 +222,6 @@ impl<'a> Section<'a> {
     /// How many files were read for values so far.
     pub fn files_read(&self) -> usize {
         self.loader.files.borrow().len()
-    }
-
-    /// How to read this part again, with the block of `common` settings, where files were read for it since there were `before` of them.
-    pub fn renewal(&self, common: Option<&Section<'_>>, before: usize) -> Option<Renewal> {
-        let files = self.loader.files.borrow().get(before..).map(<[PathBuf]>::to_vec).filter(|files| !files.is_empty())?;
-        let nodes = (self.loader.document, self.node, common.map(|section| section.node));
-        Some(Renewal::new(nodes, self.loader.environment, &self.loader.folder, self.loader.given.borrow().clone(), files))
     }
 
     /// The mapping under `key`; `None` when the key is absent. `key:` with nothing after it is an empty mapping.

@@ -11,21 +11,7 @@ use crate::model::{Labels, format_duration, parse_duration};
 use super::document::{Node, ScalarStyle, Value};
 use super::redacted::{ENCODE, splits_its_password};
 use super::secret::Secret;
-use super::section::Section;
-
-/// A type that can stand in a configuration file.
-pub trait FromNode: Sized {
-    /// What the reference calls a value of this type.
-    const TYPE: &'static str = "text";
-
-    /// The value as it would be written in the file, for the defaults in the reference; `None` where it has no short form.
-    fn written(&self) -> Option<String> {
-        None
-    }
-
-    /// Reads `node`, which stands under `key` in `section`. On a mistake it records an error there and returns `None`.
-    fn from_node(section: &Section<'_>, key: &str, node: &Node) -> Option<Self>;
-}
+use super::section::{FromNode, Section};
 
 /// The text of a scalar with `${NAME}` replaced; records an error for a list, a mapping or an unset variable.
 fn text(section: &Section<'_>, key: &str, node: &Node, wanted: &str) -> Option<String> {

@@ -3,6 +3,7 @@
 
 pub mod encode;
 pub mod lint;
+mod number;
 mod openmetrics;
 pub mod otlp;
 pub mod parse;

@@ -2,7 +2,7 @@
 //!
 //! Exemplars are checked and dropped: nightbell stores none.
 
-use super::parse::float;
+use super::number::float;
 use super::series::{closing_quote, pairs};
 use crate::model::Timestamp;
 

@@ -4,6 +4,7 @@
 //! the previous page parses no label twice; [`super::labels`] reads them when they are new. The scanner allocates nothing and stops at the
 //! first mistake, which fails the page as a whole. A page may be read part by part while it comes: see [`Lines::part`].
 
+use super::number::float;
 use std::borrow::Cow;
 
 use memchr::{memchr, memchr_iter, memchr2, memrchr};
@@ -48,8 +49,6 @@ pub struct Line<'a> {
     pub timestamp: Option<Timestamp>,
 }
 
-/// The NaN that stands for every exposed NaN, so that a target cannot write a stale marker.
-const CANONICAL_NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
 /// What is wrong, in words.
 type Problem = &'static str;
 const UNCLOSED_BRACE: Problem = "labels without closing brace";
@@ -263,47 +262,6 @@ fn text_tail(tail: &[u8]) -> Result<(f64, Option<Timestamp>, usize), Problem> {
 
 fn whole(digits: &[u8]) -> Option<i64> {
     digits.iter().try_fold(0i64, |n, b| if b.is_ascii_digit() { n.checked_mul(10)?.checked_add(i64::from(b - b'0')) } else { None })
-}
-
-/// Most values: digits, perhaps with a decimal point among them. Up to fifteen of them and their power of ten are exact, so that the one
-/// division rounds as it should.
-fn short_float(token: &[u8]) -> Option<f64> {
-    const DIGITS: usize = 15;
-    const POWERS: [f64; DIGITS + 1] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
-    if token.len() > DIGITS + 1 {
-        return None;
-    }
-    let (mut number, mut digits, mut before_point) = (0u64, 0, None);
-    for byte in token {
-        match byte {
-            b'0'..=b'9' => {
-                number = number * 10 + u64::from(byte - b'0');
-                digits += 1;
-            }
-            b'.' if before_point.is_none() => before_point = Some(digits),
-            _ => return None,
-        }
-    }
-    let positions = digits - before_point.unwrap_or(digits);
-    (1..=DIGITS).contains(&digits).then(|| number as f64 / POWERS[positions])
-}
-
-/// A sample's value as Go reads it: decimal, `Inf` and `NaN` in any case; no `_`, no hexadecimal, nothing beyond the range.
-pub(super) fn float(token: &[u8]) -> Result<f64, Problem> {
-    const PROBLEM: Problem = "value is not a number";
-    if let Some(value) = short_float(token) {
-        return Ok(value);
-    }
-    let text = std::str::from_utf8(token).map_err(|_| PROBLEM)?;
-    let value: f64 = text.parse().map_err(|_| PROBLEM)?;
-    let bare = text.trim_start_matches(['+', '-']);
-    match bare.as_bytes().first() {
-        Some(b'n' | b'N') if bare.len() != text.len() => Err(PROBLEM),
-        Some(b'n' | b'N') => Ok(CANONICAL_NAN),
-        Some(b'i' | b'I') => Ok(value),
-        _ if value.is_infinite() => Err("value is out of range"),
-        _ => Ok(value),
-    }
 }
 
 /// The body of a HELP or TYPE line: a name, one blank, a text.

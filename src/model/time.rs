@@ -14,12 +14,6 @@ impl Timestamp {
     /// After every real instant.
     pub const MAX: Timestamp = Timestamp(i64::MAX);
 
-    /// The clock's present; a wall clock that jumps is followed when [`super::clock::adopt`] says so. Only floors 4 and above may call it;
-    /// below, time is an argument.
-    pub fn now() -> Self {
-        super::clock::now()
-    }
-
     /// From Unix seconds, rounded to the millisecond.
     pub fn from_seconds(seconds: f64) -> Self {
         Timestamp((seconds * 1000.0).round() as i64)

@@ -15,16 +15,17 @@ use crate::model::{Batch, Labels, MetricKind, NativeHistogram, Timestamp, format
 use crate::store::{Appended, Owner, Refused, SeriesId, Store};
 use crate::telemetry::{Standstill, Telemetry, watched};
 
-use super::config::job::Encoding;
+use super::config::protocol::Encoding;
 use super::metrics::{Metrics, Refusals};
 use super::page::body::Body;
 use super::page::cache::{Cache, Entry};
 use super::page::fetch::Fetch;
 use super::page::labelling::Labelling;
+use super::page::metrics_page::ScrapedPage;
 use super::page::reader::{Fetched, Reader};
 use super::page::scan::{Hit, NewSeries, PageCache, Scanned, Span, over};
 use super::report::{Figures, Report};
-use super::target::{Health, LastPage, ScrapedPage, Shared, Status};
+use super::target::{Health, LastPage, Shared, Status};
 
 /// How far in the future an exposed timestamp may lie (SEMANTICS 11).
 const MAX_AHEAD: Duration = Duration::from_secs(600);

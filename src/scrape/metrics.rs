@@ -12,7 +12,7 @@ use crate::model::Labels;
 use crate::store::Refused;
 use crate::telemetry::{Sparing, Telemetry};
 
-use super::target::TargetInfo;
+use super::target_info::TargetInfo;
 
 /// Counters that every target's task shares.
 #[derive(Clone, Default)]

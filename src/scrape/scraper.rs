@@ -26,7 +26,8 @@ use super::page::labelling::Labelling;
 use super::page::scan::PageCache;
 use super::report::Report;
 use super::schedule::{self, Grid};
-use super::target::{Shared, TargetInfo, TargetSnapshot};
+use super::target::{Shared, TargetSnapshot};
+use super::target_info::TargetInfo;
 
 /// How often group files are looked at, and tasks checked.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);

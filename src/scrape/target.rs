@@ -1,36 +1,17 @@
 //! One target as others see it: who it is, how it is, and its last page for /metrics.
 
+use super::page::metrics_page::ScrapedPage;
+use super::target_info::TargetInfo;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::exposition::{Format, Page};
-use crate::model::{Labels, Note, Timestamp};
+use crate::exposition::Page;
+use crate::model::{Note, Timestamp};
 
-use super::page::body::Body;
-use super::page::labelling::Labelling;
 use super::page::metrics_page;
-
-/// What does not change while a target lives.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TargetInfo {
-    /// The collector's kind, `app_metrics` for a scraped endpoint, `nightbell` for our own registry.
-    pub kind: &'static str,
-    /// The name of the scrape pool: `job_name`, or the collector's job.
-    pub pool: String,
-    /// Labels that every sample carries, `job` and `instance` among them.
-    pub labels: Labels,
-    /// Labels before relabelling, `__meta_*` included.
-    pub discovered: Labels,
-    /// Where it is, without secrets: a URL, or what the collector says of itself.
-    pub address: String,
-    /// Time between collections.
-    pub interval: Duration,
-    /// Deadline of one.
-    pub timeout: Duration,
-}
 
 /// Whether the last collection succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,16 +66,6 @@ pub(super) enum LastPage {
     Encoded(Arc<Page>),
     /// As it was scraped, encoded when somebody asks: a page of 50,000 series costs nothing where nobody does.
     Scraped(Box<ScrapedPage>),
-}
-
-/// A scraped body, with what is needed to write it again under its target's labels.
-pub(super) struct ScrapedPage {
-    pub(super) body: Body,
-    pub(super) format: Format,
-    pub(super) labelling: Arc<Labelling>,
-    pub(super) report: Page,
-    /// Unless the body is deflated: what was made of it would lie there until the next page comes.
-    pub(super) encoded: OnceLock<Arc<Page>>,
 }
 
 /// What a target's task shares with those who look at it.

@@ -57,7 +57,7 @@ pub enum Error {
 impl Error {
     /// Whether a statement failed because of what it would have written, so that others can be written.
     pub(super) fn is_about_a_row(&self) -> bool {
-        matches!(self, Error::Query { source, .. } if super::statement::is_about_a_row(source))
+        matches!(self, Error::Query { source, .. } if is_about_a_row(source))
     }
 
     /// Whether the file is damaged: SQLite's SQLITE_CORRUPT and SQLITE_NOTADB, extended codes included (<https://sqlite.org/rescode.html>).
@@ -69,5 +69,15 @@ impl Error {
         };
         let code = source.as_database_error().and_then(|e| e.code()).and_then(|code| code.parse::<u32>().ok());
         code.is_some_and(|code| matches!(code & 0xff, 11 | 26))
+    }
+}
+
+/// Whether a failure is about what a row holds, so that others can be written: SQLSTATE classes 22 (data), 23 (constraints) and 54 (limits) of
+/// PostgreSQL (<https://www.postgresql.org/docs/current/errcodes-appendix.html>); SQLITE_TOOBIG, CONSTRAINT and MISMATCH of SQLite.
+pub(super) fn is_about_a_row(error: &sqlx::Error) -> bool {
+    let Some(code) = error.as_database_error().and_then(|error| error.code()) else { return matches!(error, sqlx::Error::Encode(_)) };
+    match code.parse::<u32>() {
+        Ok(number) if code.len() < 5 => matches!(number & 0xff, 18..=20),
+        _ => ["22", "23", "54"].iter().any(|class| code.starts_with(class)),
     }
 }

@@ -13,16 +13,6 @@ const PER_STATEMENT: Duration = Duration::from_millis(2);
 /// Time between two log lines about rows that were refused.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Whether a failure is about what a row holds, so that others can be written: SQLSTATE classes 22 (data), 23 (constraints) and 54 (limits) of
-/// PostgreSQL (<https://www.postgresql.org/docs/current/errcodes-appendix.html>); SQLITE_TOOBIG, CONSTRAINT and MISMATCH of SQLite.
-pub(super) fn is_about_a_row(error: &sqlx::Error) -> bool {
-    let Some(code) = error.as_database_error().and_then(|error| error.code()) else { return matches!(error, sqlx::Error::Encode(_)) };
-    match code.parse::<u32>() {
-        Ok(number) if code.len() < 5 => matches!(number & 0xff, 18..=20),
-        _ => ["22", "23", "54"].iter().any(|class| code.starts_with(class)),
-    }
-}
-
 /// A value bound to a `$n` marker.
 #[derive(Clone, Debug)]
 pub(super) enum Argument {
@@ -112,7 +102,7 @@ impl State {
                 let mut one = transaction.begin().await?;
                 match bound!(statement).execute(&mut *one).await {
                     Ok(_) => one.commit().await?,
-                    Err(error) if is_about_a_row(&error) => {
+                    Err(error) if super::error::is_about_a_row(&error) => {
                         one.rollback().await?;
                         refused.push((index, error));
                     }

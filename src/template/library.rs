@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use gotmpl::parse::{ListNode, Node};
 
-use super::notification::NOTIFICATIONS;
+use super::notification_functions::NOTIFICATIONS;
 use super::{Mistake, read};
 
 /// The templates that Alertmanager brings, by the names that its users know.

@@ -8,6 +8,7 @@ mod go;
 mod humanize;
 mod library;
 mod notification;
+mod notification_functions;
 mod rule;
 
 use std::borrow::Cow;

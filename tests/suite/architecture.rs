@@ -184,7 +184,7 @@ fn links_of_documents_lead_to_files() {
     let link = regex::Regex::new(r"\]\(([^)#]+)(?:#[^)]*)?\)").expect("a pattern");
     let mut pages: Vec<PathBuf> =
         ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(PathBuf::from).into();
-    let docs: Vec<PathBuf> = ["docs", "docs/reference"]
+    let docs: Vec<PathBuf> = ["docs", "docs/reference", "docs/tasks"]
         .iter()
         .flat_map(|folder| fs::read_dir(root().join(folder)).expect("the folder can be read").map(move |entry| (folder, entry)))
         .map(|(folder, entry)| PathBuf::from(folder).join(entry.expect("the entry can be read").file_name()))

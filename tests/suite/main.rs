@@ -6,6 +6,7 @@ mod amtool;
 mod architecture;
 mod backtest;
 mod check_connect;
+mod circles;
 mod collecting;
 mod collectors_access_log;
 mod collectors_backup;

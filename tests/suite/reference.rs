@@ -132,6 +132,37 @@ fn completions_and_manual_pages_come_from_the_commands() {
     assert!(page.contains("nightbell"), "{page}");
 }
 
+/// Examples of the documents that say what file they are: a configuration, rules, a test of rules. Each page's are checked together.
+#[test]
+fn examples_of_the_documents_work() {
+    let block = regex::Regex::new(r"(?ms)^ *```yaml (\S+)\n(.*?)^ *```").expect("a pattern");
+    let mut checked = 0;
+    for page in ["docs", "docs/tasks"].iter().flat_map(|folder| fs::read_dir(root().join(folder)).expect("the folder can be read")) {
+        let page = page.expect("the entry can be read").path();
+        let Ok(text) = fs::read_to_string(&page) else { continue };
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join("rules")).expect("a folder");
+        fs::write(folder.path().join("alertmanager.yml"), "route: {receiver: a}\nreceivers: [{name: a}]\n").expect("a file");
+        let found: Vec<(&str, &str)> = block.captures_iter(&text).map(|found| found.extract::<2>().1.into()).collect();
+        for (name, content) in &found {
+            fs::write(folder.path().join(name), content).expect("the example can be written");
+        }
+        for (name, _) in &found {
+            let words = match *name {
+                "nightbell.yml" => ["check", "config", name],
+                "rules.yml" => ["check", "rules", name],
+                "test.yml" => ["test", "rules", name],
+                other => panic!("{}: what is {other}?", page.display()),
+            };
+            let output = Command::new(env!("CARGO_BIN_EXE_nightbell")).args(words).current_dir(folder.path()).output().expect("it runs");
+            let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{}: {name}: {said}", page.display());
+            checked += 1;
+        }
+    }
+    assert!(checked >= 8, "only {checked} examples were found");
+}
+
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).expect("the folder can be read") {

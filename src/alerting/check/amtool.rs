@@ -5,6 +5,7 @@
 //! a YAML merge key (`<<`) may be overridden here, and refused is what Go's reader takes for something else than is written (a lone brace
 //! for no matcher, `1.5` for a chat, `null` for a name, a port beyond 65535).
 
+use super::node::{is_delivered, text};
 use std::path::Path;
 
 use super::plain::{http_settings, is_go_duration, is_go_url, is_yaml_flag, simplify, tls_settings};
@@ -17,7 +18,6 @@ use crate::config::{ConfigError, ConfigErrors, Document, Environment, Loader, No
 use crate::http::{HttpConfig, TlsConfig};
 use crate::model::parse_duration;
 use crate::model::text::is_legacy_label_name;
-use crate::notify::NOTIFIERS;
 use crate::template::{Library, Template};
 
 /// Where Slack takes the messages of a bot.
@@ -77,17 +77,6 @@ pub(in crate::alerting) fn items<'a>(node: &'a Node, key: &str) -> &'a [Node] {
         Some(Value::List(items)) => items,
         _ => &[],
     }
-}
-
-pub(in crate::alerting) fn text(node: &Node) -> Option<&str> {
-    match &node.value {
-        Value::Scalar { text, .. } if !node.is_null() => Some(text),
-        _ => None,
-    }
-}
-
-pub(in crate::alerting) fn is_delivered(key: &str) -> bool {
-    NOTIFIERS.iter().any(|kind| kind.key == key)
 }
 
 #[derive(Clone, Copy)]

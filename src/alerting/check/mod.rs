@@ -4,5 +4,6 @@
 //! `config/config.go` and `config/notifiers.go` with the table, and its `amtool check-config` with the files in `tests/alerting/`.
 
 pub mod amtool;
+pub(super) mod node;
 pub(super) mod plain;
 pub(super) mod schema;

@@ -3,7 +3,7 @@
 
 use url::Url;
 
-use super::amtool::{is_delivered, text};
+use super::node::{is_delivered, text};
 use super::schema::{GO_DURATIONS, URLS};
 use crate::alerting::config::ALERTMANAGER_KINDS;
 use crate::config::{Node, Position, ScalarStyle, Value};

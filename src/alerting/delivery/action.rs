@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 
-use super::task::{Deliverer, Step};
+use super::deliverer::Deliverer;
+use super::task::Step;
 use crate::alerting::flush::message::derived_id;
 use crate::alerting::follow_up::recovery;
 use crate::alerting::follow_up::recovery::Decision;

@@ -4,22 +4,13 @@ use std::sync::Arc;
 
 use tracing::error;
 
+use super::deliverer::Deliverer;
 use super::mailbox::Mailbox;
-use super::task::Deliverer;
 use crate::alerting::config::Integration;
 use crate::alerting::flush::message::derived_id;
 use crate::model::{Stage, Timestamp};
 use crate::notify::{Notification, NotifyError};
 use crate::state::OutboxRow;
-
-/// Who is notified instead of an integration that cannot be.
-#[derive(Default)]
-pub struct Fallbacks {
-    /// The integrations of its `fallback`.
-    pub fallback: Vec<(Integration, Arc<Mailbox>)>,
-    /// Those of the default receiver, where a template of ours left nowhere to send to and there is no fallback.
-    pub last_resort: Vec<(Integration, Arc<Mailbox>)>,
-}
 
 impl Deliverer {
     /// Gives a message whose address a template failed to make to the default receiver: somebody must be notified of it, and of the template.

@@ -7,9 +7,11 @@ use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
-use super::task::LONGEST_RETRY_AFTER;
 use crate::model::Timestamp;
 use crate::state::OutboxRow;
+
+/// Longest pause that a service may ask for.
+pub(in crate::alerting) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// Most messages that are held in memory when the database cannot take them.
 const MAX_UNSAVED: usize = 1000;

@@ -5,9 +5,11 @@
 //! share, [`fallback`] is notified where a receiver cannot be, [`action`] takes recovery actions. Start with [`task`].
 
 pub(super) mod action;
+pub mod deliverer;
 pub mod digest;
 pub mod fallback;
 pub mod mailbox;
+pub(super) mod refused;
 pub(super) mod renewing;
 pub mod task;
 pub(super) mod tasks;

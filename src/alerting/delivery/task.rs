@@ -4,28 +4,23 @@
 //! (or when the service says so), up to the age at which it is given up. Messages of other groups take their turn meanwhile, and messages of
 //! one group that pile up become one. Where there are more than the service takes, all become one digest (see [`super::digest`]).
 
-use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
+use super::deliverer::Deliverer;
 use super::digest::{Fold, is_too_large};
-use super::fallback::Fallbacks;
-use super::mailbox::Mailbox;
-use crate::alerting::config::Integration;
+use super::mailbox::LONGEST_RETRY_AFTER;
+use super::refused::is_about_messages;
 use crate::alerting::flush::decision::outcome;
 use crate::alerting::flush::message::merge;
-use crate::alerting::flush::unaccepted::is_about_messages;
-use crate::alerting::memory::dispatcher::Dispatcher;
-use crate::alerting::metrics::{IntegrationLabels, Metrics};
-use crate::model::{ActionOutcome, Stage, Timestamp, clock, format_duration};
+use crate::model::{Stage, Timestamp, clock, format_duration};
 use crate::notify::{Digest, Notification, NotifyError, Reason, Recipients, counting_failed_templates, remembering};
-use crate::state::{DeadLetter, DecisionRow, Error, OutboxRow, State};
+use crate::state::{DeadLetter, DecisionRow, Error, OutboxRow};
 
 /// First and longest wait of a message that the service may take later, while it takes others.
 const APART: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
@@ -35,93 +30,14 @@ const SERVED: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause of our own choice.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Longest pause that a service may ask for.
-pub(in crate::alerting) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
 /// Most messages of one group that are merged at once.
 const MERGE: i64 = 64;
 /// Messages that are read at once for a digest.
 const CHUNK: i64 = 100;
-/// How long a service's refusal for too many messages tells us what it takes in a minute.
-const LEARNED: Duration = Duration::from_secs(3600);
-/// A minute, and a second for the way.
-const MINUTE: Duration = Duration::from_secs(61);
+
 /// How often an integration looks whether its quiet hours are over, or the database is back.
 const LOOK: Duration = Duration::from_secs(15);
-
-/// What all delivery tasks work with.
-#[derive(Clone)]
-pub struct DeliveryContext {
-    /// The state database.
-    pub state: State,
-    /// What is counted.
-    pub metrics: Metrics,
-    /// The alerts and the actions about them.
-    pub memory: Arc<Mutex<Dispatcher>>,
-}
-
-/// One integration's task.
-pub struct Deliverer {
-    pub(in crate::alerting) integration: Integration,
-    pub(in crate::alerting) state: State,
-    pub(in crate::alerting) mailbox: Arc<Mailbox>,
-    pub(in crate::alerting) metrics: Metrics,
-    pub(in crate::alerting) memory: Arc<Mutex<Dispatcher>>,
-    pub(in crate::alerting) labels: IntegrationLabels,
-    /// Position of the last message that was tried; the next one after it is next.
-    cursor: i64,
-    failures: u32,
-    last_error: Option<Reason>,
-    /// The message whose failure was written down last, and why it failed.
-    noted: Option<(String, Reason)>,
-    jitter: RandomState,
-    pace: Pace,
-    /// Since when no attempt succeeds.
-    failing_since: Option<Timestamp>,
-    /// The jumps of the clock that its times have followed, in milliseconds.
-    jumped: i64,
-    pub(in crate::alerting) fallbacks: Fallbacks,
-}
-
-/// What a service has shown of its own limit.
-#[derive(Default)]
-struct Pace {
-    /// When it accepted messages, within the last minute.
-    accepted: VecDeque<Timestamp>,
-    /// How many it takes in a minute, and until when we believe that.
-    learned: Option<(usize, Timestamp)>,
-    /// It named a time, and that has come.
-    may_try: bool,
-}
-
-impl Pace {
-    fn accepted(&mut self, now: Timestamp) {
-        self.accepted.push_back(now);
-        self.forget(now);
-    }
-
-    fn forget(&mut self, now: Timestamp) {
-        while self.accepted.front().is_some_and(|at| now.since(*at) >= MINUTE || *at > now) {
-            self.accepted.pop_front();
-        }
-    }
-
-    /// The service refused because of too many messages.
-    fn refused(&mut self, now: Timestamp) {
-        self.forget(now);
-        self.learned = Some((self.accepted.len().max(1), now + LEARNED));
-        self.may_try = true;
-    }
-
-    /// How many messages it takes now; if none, how long that lasts.
-    fn ready(&mut self, now: Timestamp) -> Result<usize, Duration> {
-        self.forget(now);
-        let Some((most, _)) = self.learned.filter(|(_, until)| *until > now) else { return Ok(usize::MAX) };
-        match (most.saturating_sub(self.accepted.len()), self.accepted.front()) {
-            (0, Some(first)) if !self.may_try => Err(MINUTE.saturating_sub(now.since(*first))),
-            (ready, _) => Ok(ready.max(1)),
-        }
-    }
-}
 
 /// What a step came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -143,46 +59,6 @@ struct Waiting {
 }
 
 impl Deliverer {
-    /// The task of `integration`.
-    pub fn new(integration: Integration, mailbox: Arc<Mailbox>, context: DeliveryContext, fallbacks: Fallbacks) -> Self {
-        let DeliveryContext { state, metrics, memory } = context;
-        let labels = IntegrationLabels::of(&integration);
-        // Series that exist from the start show their first increase.
-        drop(metrics.notifications.get_or_create(&labels));
-        drop(metrics.template_failures.get_or_create(&labels));
-        drop(metrics.misled.get_or_create(&labels));
-        for reason in Reason::ALL {
-            drop(metrics.failed.get_or_create(&labels.because(reason.as_str())));
-            drop(metrics.dead.get_or_create(&labels.because(reason.as_str())));
-        }
-        if integration.notifier.action().is_some() {
-            for outcome in ActionOutcome::ALL {
-                drop(metrics.actions.get_or_create(&labels.ended(outcome.as_str())));
-            }
-            for outcome in ["helped", "not_helped"] {
-                drop(metrics.judged.get_or_create(&labels.ended(outcome)));
-            }
-        }
-        let jitter = RandomState::new();
-        Deliverer {
-            integration,
-            state,
-            mailbox,
-            metrics,
-            memory,
-            labels,
-            cursor: 0,
-            failures: 0,
-            last_error: None,
-            noted: None,
-            jitter,
-            pace: Pace::default(),
-            failing_since: None,
-            jumped: clock::total(),
-            fallbacks,
-        }
-    }
-
     /// Delivers until `stop` becomes true; an attempt under way is finished first.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mailbox = self.mailbox.clone();

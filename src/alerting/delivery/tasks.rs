@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use crate::alerting::dispatch::Dispatch;
+use super::deliverer::Deliverer;
 
 /// How long attempts under way may take when the process ends.
 const GRACE: Duration = Duration::from_secs(25);
@@ -20,22 +20,22 @@ pub(in crate::alerting) struct Deliveries {
 }
 
 impl Deliveries {
-    pub(in crate::alerting) fn start(dispatch: &Dispatch) -> Self {
-        let (tasks, stop) = Self::spawn(dispatch);
+    pub(in crate::alerting) fn start(deliverers: impl Iterator<Item = Deliverer>) -> Self {
+        let (tasks, stop) = Self::spawn(deliverers);
         Deliveries { tasks, stop, retiring: JoinSet::new() }
     }
 
-    fn spawn(dispatch: &Dispatch) -> (JoinSet<()>, watch::Sender<bool>) {
+    fn spawn(deliverers: impl Iterator<Item = Deliverer>) -> (JoinSet<()>, watch::Sender<bool>) {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        for deliverer in dispatch.deliverers() {
+        for deliverer in deliverers {
             tasks.spawn(deliverer.run(stopped.clone()));
         }
         (tasks, stop)
     }
 
-    pub(in crate::alerting) fn replace(&mut self, dispatch: &Dispatch) {
-        let (tasks, stop) = Self::spawn(dispatch);
+    pub(in crate::alerting) fn replace(&mut self, deliverers: impl Iterator<Item = Deliverer>) {
+        let (tasks, stop) = Self::spawn(deliverers);
         let _ = std::mem::replace(&mut self.stop, stop).send(true);
         let mut former = std::mem::replace(&mut self.tasks, tasks);
         while self.retiring.try_join_next().is_some() {}

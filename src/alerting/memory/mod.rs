@@ -2,6 +2,7 @@
 //!
 //! [`dispatcher::Dispatcher`] owns it all and decides what is due. It does no I/O and asks no clock: [`super::dispatch`] drives it.
 
+pub(super) mod acceptance;
 pub mod alerts;
 pub(super) mod clock;
 pub mod dispatcher;

@@ -3,8 +3,8 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value as Json, json};
 
+use super::arguments::{Output, labels_of, moment, read_matchers};
 use super::server::ServerArgs;
-use super::silence::{Output, labels_of, moment, read_matchers};
 use crate::cli::table::{print_table, shown_time};
 use crate::cli::terminal::{json_text, say};
 use crate::model::{MatchOp, Matcher, Timestamp};

@@ -3,6 +3,7 @@
 pub(super) mod ack;
 pub(super) mod actions;
 pub(super) mod alert;
+mod arguments;
 pub(super) mod dead_letters;
 pub(super) mod health;
 pub(super) mod query;

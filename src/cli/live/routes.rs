@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::alert::pairs;
+use super::arguments::labels_of;
 use super::server::ServerArgs;
-use super::silence::labels_of;
 use crate::alerting::check::amtool::{check, is_alertmanager_file};
 use crate::alerting::config::matchers::canonical;
 use crate::alerting::config::route::{Route, Routes};

@@ -1,20 +1,21 @@
 //! `nightbell silence`: makes, shows, changes, ends and imports silences of a running nightbell, and shows what one would hide.
 
+use super::arguments::{Output, labels_of, moment, read_matchers};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 
 use super::alert::print_alerts;
 use super::server::ServerArgs;
-use crate::alerting::config::matchers::{canonical, parse_matchers};
+use crate::alerting::config::matchers::canonical;
 use crate::cli::table::{print_table, shown_time};
 use crate::cli::terminal::{complain, json_text, say};
 use crate::model::text::visible;
-use crate::model::{Labels, MatchOp, Matcher, Timestamp, parse_duration};
+use crate::model::{MatchOp, Matcher, Timestamp, parse_duration};
 
 /// Largest import, in bytes.
 const MAX_IMPORT: u64 = 64 << 20;
@@ -131,21 +132,6 @@ struct UpdateArgs {
     quiet: bool,
 }
 
-/// How a list is written.
-#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// A table
-    #[default]
-    Simple,
-    /// The API's JSON
-    Json,
-}
-
-/// Reads RFC 3339.
-pub fn moment(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse_rfc3339(text).ok_or_else(|| "give a time as 2026-01-31T08:00:00Z".to_owned())
-}
-
 /// Does it; the error is for standard error.
 pub async fn silence(args: &SilenceArgs) -> Result<(), String> {
     let server = &args.server;
@@ -166,19 +152,6 @@ pub async fn silence(args: &SilenceArgs) -> Result<(), String> {
     }
 }
 
-/// The matchers of a command line: each word one or several, a word without operator an alertname.
-pub fn read_matchers(words: &[String]) -> Result<Vec<Matcher>, String> {
-    let mut matchers = Vec::new();
-    for word in words {
-        if word.contains(['=', '~', '!']) {
-            matchers.extend(parse_matchers(word).map_err(|e| format!("{word}: {e}"))?);
-        } else {
-            matchers.push(Matcher::equal("alertname", word));
-        }
-    }
-    Ok(matchers)
-}
-
 fn matcher_json(matcher: &Matcher) -> Json {
     json!({
         "name": matcher.name, "value": matcher.value,
@@ -189,12 +162,6 @@ fn matcher_json(matcher: &Matcher) -> Json {
 /// Whether the matchers take whatever value their labels may have: `alertname=~".+"`.
 fn takes_everything(matchers: &[Matcher]) -> bool {
     matchers.iter().all(|m| PROBES.iter().all(|probe| m.matches(probe)))
-}
-
-/// A label set of the API's JSON.
-pub fn labels_of(json: &Json) -> Labels {
-    let pairs = json.as_object().into_iter().flatten();
-    Labels::from_pairs(pairs.map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default())))
 }
 
 /// The alerts that such a silence would hide, and how many there are in all.

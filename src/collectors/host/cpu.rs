@@ -1,6 +1,7 @@
 //! `/proc/stat`: CPU time by mode, interrupts, context switches, forks, start of the machine (proc(5)); `/proc/schedstat`;
 //! `/proc/cpuinfo` on request.
 
+use super::remembered::{FIELDS, USER_HZ};
 use crate::model::MetricDesc;
 
 use super::kernel::PartError;
@@ -16,12 +17,7 @@ pub const INFO: Part = Part { name: "cpu_info", default: false, lane: Lane::Kern
 /// The scheduler's statistics.
 pub const SCHEDSTAT: Part = Part { name: "schedstat", default: true, lane: Lane::Kernel, metrics: &SCHED, read: read_schedstat };
 
-/// Ticks of a CPU time in one second: fixed in the kernel's interface (`USER_HZ`).
-const USER_HZ: f64 = 100.0;
-/// A counter that falls by more than this many ticks belongs to a CPU that was away; a smaller fall is the kernel's rounding of idle time.
-const REAL_FALL: u64 = 300;
 const MODES: [&str; 8] = ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"];
-const FIELDS: usize = 10;
 
 const SECONDS: MetricDesc =
     counter("node_cpu_seconds_total", "seconds", "Time the CPUs spent in each mode.", &["cpu", "mode"], "/proc/stat cpuN");
@@ -66,28 +62,6 @@ const SCHED: [MetricDesc; 3] = [
     counter("node_schedstat_waiting_seconds_total", "seconds", "Time tasks waited for the CPU.", &["cpu"], "/proc/schedstat cpuN field 8"),
     counter("node_schedstat_timeslices_total", "", "Time slices run on the CPU.", &["cpu"], "/proc/schedstat cpuN field 9"),
 ];
-
-/// The last CPU times. The kernel lets `idle` and `iowait` fall a little; a counter that falls would look like a restart of the machine.
-#[derive(Default)]
-pub struct CpuTimes(Vec<(String, [u64; FIELDS])>);
-
-impl CpuTimes {
-    /// Takes new times and returns what to show for them.
-    fn settle(&mut self, cpu: &str, new: [u64; FIELDS]) -> [u64; FIELDS] {
-        let Some((_, old)) = self.0.iter_mut().find(|(name, _)| name == cpu) else {
-            self.0.push((cpu.to_owned(), new));
-            return new;
-        };
-        if new[3] + REAL_FALL < old[3] {
-            *old = new;
-        } else {
-            for (old, new) in old.iter_mut().zip(new) {
-                *old = new.max(*old);
-            }
-        }
-        *old
-    }
-}
 
 fn read_cpu(context: &mut Context<'_>) -> Result<(), PartError> {
     for line in lines(context.kernel.proc("stat")?) {
@@ -157,7 +131,7 @@ fn read_schedstat(context: &mut Context<'_>) -> Result<(), PartError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::remembered::CpuTimes;
 
     #[test]
     fn idle_time_that_falls_a_little_stands_still_and_a_cpu_that_was_away_starts_again() {

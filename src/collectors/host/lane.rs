@@ -1,5 +1,6 @@
 //! One lane: parts read one after the other on a blocking thread, at most one thread at a time.
 
+use super::PARTS;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
@@ -51,7 +52,7 @@ struct Work {
 impl Worker {
     /// The parts of `settings` that belong to `lane`.
     pub fn new(lane: Lane, settings: &Settings) -> Self {
-        let parts = settings.parts.iter().copied().filter(|part| part.lane == lane).collect();
+        let parts = PARTS.iter().filter(|part| part.lane == lane && settings.parts.contains(&part.name)).collect();
         let kernel = Kernel::new(settings.roots.clone());
         let work = Work { parts, settings: settings.clone(), kernel, memory: Memory::default() };
         Worker { lane, deadline: settings.deadline, work: Some(work), running: None }

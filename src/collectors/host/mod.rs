@@ -24,6 +24,7 @@ mod numbers;
 mod part;
 mod process;
 mod raid;
+mod remembered;
 mod scan;
 mod settings;
 mod socket;

@@ -2,9 +2,8 @@
 
 use crate::model::{Batch, MetricDesc, MetricKind};
 
-use super::cpu::CpuTimes;
 use super::kernel::{Kernel, PartError};
-use super::process::{Groups, Used};
+use super::remembered::{CpuTimes, Groups, Used};
 use super::settings::Settings;
 
 /// One part. Its name is that of node_exporter's collector where there is one: it is the `collector` label of `node_scrape_collector_*`.

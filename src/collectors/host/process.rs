@@ -3,6 +3,7 @@
 //! sysinfo keeps the process table; what it does not know of a group's members (user and system time, threads, faults) is read here.
 //! A group's counters never fall: what an ended process had used stays counted.
 
+use super::remembered::{Stat, USER_HZ};
 use std::collections::HashMap;
 
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
@@ -54,8 +55,7 @@ const TOP_MEMORY: MetricDesc = gauge(
     &["process"],
     "/proc/PID/stat rss",
 );
-/// Names of each kind that are shown.
-const TOP: usize = 5;
+
 const NAME: &[&str] = &["groupname"];
 const GROUP: [MetricDesc; 8] = [
     gauge("namedprocess_namegroup_num_procs", "", "Processes of the group.", NAME, "/proc"),
@@ -100,22 +100,6 @@ const FAULTS: MetricDesc = counter(
     NAME,
     "/proc/PID/stat majflt",
 );
-/// Ticks of a CPU time in one second (`USER_HZ`).
-const USER_HZ: f64 = 100.0;
-
-/// What `/proc/PID/stat` tells of one process.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Stat {
-    state: u8,
-    threads: u64,
-    user: u64,
-    system: u64,
-    faults: u64,
-    /// Clock ticks after the boot at which it started: with the number of the process, which is used again, it names it.
-    start: u64,
-    /// Pages in RAM.
-    resident: u64,
-}
 
 /// `PID (name) S …`; the name may hold anything, so the last parenthesis counts.
 fn stat_of(content: &[u8]) -> Option<Stat> {
@@ -136,40 +120,6 @@ fn stat_of(content: &[u8]) -> Option<Stat> {
 fn name_of(content: &[u8]) -> Option<String> {
     let (begin, end) = (memchr::memchr(b'(', content)?, memchr::memrchr(b')', content)?);
     Some(String::from_utf8_lossy(content.get(begin + 1..end)?).into_owned())
-}
-
-/// What the processes had used at the last collection, and when that was, in seconds after the boot.
-#[derive(Default)]
-pub struct Used {
-    at: Option<f64>,
-    ticks: HashMap<(u64, u64), u64>,
-}
-
-/// The names with the greatest amounts, none that is nothing.
-fn greatest(amounts: HashMap<&str, f64>) -> Vec<(&str, f64)> {
-    let mut all: Vec<(&str, f64)> = amounts.into_iter().filter(|(_, amount)| *amount > 0.0).collect();
-    all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
-    all.truncate(TOP);
-    all
-}
-
-impl Used {
-    /// CPUs used since the last collection, where it is known how long ago that was, and pages in RAM, of the names that use most.
-    fn top<'p>(&mut self, uptime: Option<f64>, processes: &'p [(u64, String, Stat)]) -> [Vec<(&'p str, f64)>; 2] {
-        let elapsed = self.at.zip(uptime).map(|(before, now)| now - before).filter(|elapsed| *elapsed > 0.0);
-        let (mut cpu, mut memory): (HashMap<&str, f64>, HashMap<&str, f64>) = (HashMap::new(), HashMap::new());
-        let mut ticks = HashMap::with_capacity(processes.len());
-        for (pid, name, stat) in processes {
-            let now = stat.user + stat.system;
-            // One that is new began at nothing.
-            let since = now.saturating_sub(self.ticks.get(&(*pid, stat.start)).copied().unwrap_or(0));
-            ticks.insert((*pid, stat.start), now);
-            *cpu.entry(name).or_default() += elapsed.map_or(0.0, |elapsed| since as f64 / USER_HZ / elapsed);
-            *memory.entry(name).or_default() += stat.resident as f64;
-        }
-        (self.at, self.ticks) = (uptime, ticks);
-        [greatest(cpu), greatest(memory)]
-    }
 }
 
 /// Tells who uses most.
@@ -233,14 +183,6 @@ fn push_states(batch: &mut Batch, desc: &MetricDesc, label: &str, states: [u32; 
     for (letter, count) in (0_u8..).zip(states).filter(|(_, count)| *count > 0) {
         batch.push(desc, &[(label, char::from(letter).encode_utf8(&mut [0; 4]))], f64::from(count));
     }
-}
-
-/// The process table and the counters of the groups.
-#[derive(Default)]
-pub struct Groups {
-    table: Option<System>,
-    seen: HashMap<(u32, u64), Stat>,
-    totals: HashMap<String, Stat>,
 }
 
 /// One group at one instant.
@@ -344,6 +286,7 @@ fn push(name: &str, sum: &Sum, total: &Stat, batch: &mut Batch) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::remembered::{TOP, Used};
     use super::*;
 
     /// Who uses most is known of every host, by name, with a number of series that does not grow.

@@ -9,7 +9,6 @@ use crate::config::Section;
 
 use super::PARTS;
 use super::kernel::Roots;
-use super::part::Part;
 
 /// node_exporter's default exclusions.
 const MOUNT_POINTS: &str = r"^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)";
@@ -17,6 +16,8 @@ const FS_TYPES: &str = "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpt
 const DISKS: &str = r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$";
 const INTERFACES: &str = "^$";
 const UNITS: &str = r"\.(automount|device|mount|scope|slice)$";
+/// The part that runs where ports are configured.
+pub const TCPSTAT: &str = "tcpstat";
 const SYSTEM_BUS: &str = "run/dbus/system_bus_socket";
 
 /// What to watch, and where.
@@ -50,8 +51,8 @@ pub struct Settings {
     pub mount_timeout: Duration,
     /// How long a collection may take: a little less than the loop allows, so that what is there is not lost.
     pub deadline: Duration,
-    /// The parts that run: the defaults, plus `enable`, minus `disable`.
-    pub parts: Vec<&'static Part>,
+    /// The names of the parts that run: the defaults, plus `enable`, minus `disable`.
+    pub parts: Vec<&'static str>,
     /// Whether the file systems are measured.
     pub filesystem: bool,
 }
@@ -87,8 +88,7 @@ impl Settings {
         }
         let listed = |list: &[String], name: &str| list.iter().any(|n| n == name);
         let ports: Vec<u16> = section.or("ports", Vec::new());
-        let wanted =
-            |part: &Part| part.default || listed(&enable, part.name) || (part.name == super::socket::TCP.name && !ports.is_empty());
+
         let roots = Roots { procfs: path("procfs", "/proc"), sysfs: path("sysfs", "/sys"), rootfs: path("rootfs", "/") };
         Settings {
             systemd_bus: section.get("systemd_bus").unwrap_or_else(|| roots.rootfs.join(SYSTEM_BUS)),
@@ -104,7 +104,12 @@ impl Settings {
             max_objects: section.or("max_objects", 256),
             mount_timeout: section.or("mount_timeout", Duration::from_secs(5)).min(timeout / 2),
             deadline: timeout.mul_f64(0.9),
-            parts: PARTS.iter().filter(|p| wanted(p) && !listed(&disable, p.name)).collect(),
+            parts: PARTS
+                .iter()
+                .filter(|part| part.default || listed(&enable, part.name) || (part.name == TCPSTAT && !ports.is_empty()))
+                .map(|part| part.name)
+                .filter(|name| !listed(&disable, name))
+                .collect(),
             ports,
             filesystem: !listed(&disable, super::FILESYSTEM),
         }

@@ -3,6 +3,7 @@
 //! The kernel walks its whole hash table of TCP sockets for each reading: some 7 ms of CPU on a machine with 24 GiB, more than all other parts
 //! together. So the TCP part runs only when ports are configured or it is enabled. A table beyond 16 MiB (about 100,000 sockets) is read up to there.
 
+use super::settings::TCPSTAT;
 use std::collections::BTreeMap;
 
 use crate::model::MetricDesc;
@@ -13,7 +14,7 @@ use super::scan::{hex, lines, split_once, words};
 
 /// TCP connections by state, listening ports.
 pub const TCP: Part =
-    Part { name: "tcpstat", default: false, lane: Lane::Kernel, metrics: &[STATES, LISTENING, CONNECTIONS], read: read_tcp };
+    Part { name: TCPSTAT, default: false, lane: Lane::Kernel, metrics: &[STATES, LISTENING, CONNECTIONS], read: read_tcp };
 /// What waits in UDP sockets.
 pub const UDP: Part = Part { name: "udp_queues", default: true, lane: Lane::Kernel, metrics: &[QUEUES], read: read_udp };
 

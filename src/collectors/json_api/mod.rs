@@ -3,6 +3,7 @@
 //! What is not there is absent, never 0, and counted. Texts from outside become labels only where the configuration names the label, and only
 //! so many values of one.
 
+mod asked;
 mod document;
 mod metric;
 mod metrics;

@@ -8,9 +8,9 @@ use crate::config::{Document, Environment, Loader, Section};
 use crate::http::HttpConfig;
 use crate::model::MetricKind;
 
+use super::asked::Asked;
 use super::metric::{Elements, Metric, Part, Value, Words};
 use super::path::Path;
-use super::settings::Asked;
 
 /// Reads one module of a file; mistakes are recorded in `section`, which names the file.
 pub fn read(section: &Section<'_>, file: &File, name: &str) -> Asked {

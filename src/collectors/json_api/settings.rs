@@ -1,5 +1,6 @@
 //! The keys of an endpoint.
 
+use super::asked::Asked;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
@@ -47,21 +48,6 @@ pub struct Settings {
     pub client: Client,
     /// Where tokens come from.
     pub tokens: Option<Tokens>,
-}
-
-/// What is asked and read, whether our own keys or a module of json_exporter say so.
-#[derive(Default)]
-pub struct Asked {
-    /// How to reach the server.
-    pub http: HttpConfig,
-    /// Headers of the request.
-    pub headers: BTreeMap<String, Secret>,
-    /// Its body.
-    pub body: Option<Secret>,
-    /// Wanted status codes.
-    pub statuses: Vec<u16>,
-    /// Metrics.
-    pub metrics: Vec<Metric>,
 }
 
 impl Settings {

@@ -14,7 +14,7 @@ use flate2::read::MultiGzDecoder;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::xxh64;
 
-use super::siblings::{MAX as MAX_SIBLINGS, Sibling, siblings};
+use super::siblings::{MAX as MAX_SIBLINGS, Sibling, siblings, written};
 
 /// A line that is longer is cut, in bytes; also what is read at once.
 pub const MAX_LINE: usize = 256 << 10;
@@ -303,11 +303,6 @@ pub fn open(path: &Path) -> io::Result<(File, Metadata)> {
         return Err(io::Error::other("is not a regular file"));
     }
     Ok((file, meta))
-}
-
-/// When a file was last written, in nanoseconds.
-pub fn written(meta: &Metadata) -> i64 {
-    meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec())
 }
 
 /// The hash of the first bytes: of so many as there are, or of `length`.

@@ -80,7 +80,7 @@ pub fn siblings(path: &Path) -> Vec<Sibling> {
         };
         let Ok(meta) = entry.metadata() else { continue };
         if meta.is_file() {
-            let (device, inode, size, written) = (meta.dev(), meta.ino(), meta.len(), super::follow::written(&meta));
+            let (device, inode, size, written) = (meta.dev(), meta.ino(), meta.len(), written(&meta));
             found.push(Sibling { path: entry.path(), device, inode, size, written, packed: name.ends_with(".gz") });
         }
     }
@@ -88,6 +88,11 @@ pub fn siblings(path: &Path) -> Vec<Sibling> {
     let surplus = found.len().saturating_sub(MAX);
     found.drain(..surplus);
     found
+}
+
+/// When a file was last written, in nanoseconds.
+pub fn written(meta: &fs::Metadata) -> i64 {
+    meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec())
 }
 
 #[cfg(test)]

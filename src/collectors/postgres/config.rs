@@ -9,7 +9,6 @@ use sqlx::postgres::PgConnectOptions;
 use crate::config::{Secret, Section};
 
 use super::dsn::{Dsn, Refusal};
-use super::part::Limit;
 
 /// What the collector does.
 #[derive(Clone, Debug)]
@@ -32,6 +31,21 @@ pub struct Config {
     pub table_interval: Duration,
     /// Bounds on rows.
     pub limits: Limits,
+}
+
+/// A bound on rows, set in the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Limit {
+    /// Databases of the server.
+    Databases,
+    /// Tables of a database.
+    Tables,
+    /// Indexes of a database.
+    Indexes,
+    /// Statements of `pg_stat_statements`.
+    Statements,
+    /// Groups of sessions, roles, replicas, slots.
+    Sessions,
 }
 
 /// Bounds on rows.

@@ -10,7 +10,7 @@ use sqlx::{Row as _, ValueRef as _};
 
 use crate::model::{Batch, MetricDesc, MetricKind};
 
-use super::config::Limits;
+use super::config::{Limit, Limits};
 
 /// One query and what is made of its rows.
 pub struct Part {
@@ -77,21 +77,6 @@ pub enum Cadence {
     Slow,
     /// About every five minutes: settings.
     Rare,
-}
-
-/// A bound on rows, set in the configuration.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Limit {
-    /// Databases of the server.
-    Databases,
-    /// Tables of a database.
-    Tables,
-    /// Indexes of a database.
-    Indexes,
-    /// Statements of `pg_stat_statements`.
-    Statements,
-    /// Groups of sessions, roles, replicas, slots.
-    Sessions,
 }
 
 /// A privilege and what is lost without it.

@@ -10,7 +10,7 @@ use tokio::net::UdpSocket;
 
 use super::connection::Connector;
 use super::dns_message::{self as message, Answer, Question, Record};
-use super::report::{Failure, Reason, Report};
+use super::report::{DnsFound, Failure, Reason, Report};
 
 /// How a question travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,25 +53,10 @@ pub struct RecordRules {
     pub fail_if_none_matches: Vec<Regex>,
 }
 
-/// What was found.
-#[derive(Default)]
-pub struct Found {
-    /// Opening the socket or the connection.
-    pub connect: Duration,
-    /// From the question to the answer.
-    pub request: Duration,
-    /// Number of records in each section.
-    pub records: [usize; 3],
-    /// Whether an answer came.
-    pub succeeded: bool,
-    /// The serial number, where SOA was asked for: 0 without one.
-    pub serial: Option<u32>,
-}
-
 impl DnsProbe {
     /// Asks, and judges the answer.
     pub async fn run(&self, connector: &Connector, report: &mut Report) -> Result<(), Failure> {
-        report.dns = Some(Found::default());
+        report.dns = Some(DnsFound::default());
         // An id that cannot be guessed costs nothing.
         let id = RandomState::new().hash_one(Instant::now()) as u16;
         let question = self.question.message(id);

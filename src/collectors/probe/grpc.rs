@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, Request};
 use tokio::task::JoinSet;
 
 use super::connection::Connector;
-use super::report::{Failure, Reason, Report};
+use super::report::{Failure, GrpcFound, Reason, Report, SERVING};
 
 /// Most bytes of an answer that are read.
 const MAX_ANSWER: usize = 64 << 10;
@@ -26,9 +26,6 @@ const UNKNOWN: u32 = 2;
 /// gRPC's codes have names up to this one.
 const LAST_CODE: u32 = 16;
 
-/// What services say of themselves, by number.
-pub const SERVING: [&str; 4] = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
-
 /// Whom to ask.
 #[derive(Clone)]
 pub struct GrpcProbe {
@@ -42,23 +39,11 @@ pub struct GrpcProbe {
     pub service: String,
 }
 
-/// What was found.
-pub struct Found {
-    /// From the connection's beginning to the answer.
-    pub check: Duration,
-    /// Whether TLS was spoken.
-    pub ssl: bool,
-    /// The status of the call.
-    pub code: u32,
-    /// What the service says of itself, by number.
-    pub serving: Option<usize>,
-}
-
 impl GrpcProbe {
     /// Asks once.
     pub async fn run(&self, connector: &Connector, report: &mut Report) -> Result<(), Failure> {
         // What stands if the deadline comes first.
-        report.grpc = Some(Found { check: Duration::ZERO, ssl: false, code: DEADLINE, serving: None });
+        report.grpc = Some(GrpcFound { check: Duration::ZERO, ssl: false, code: DEADLINE, serving: None });
         let start = Instant::now();
         let answered = self.check(connector, report).await;
         let check = start.elapsed().saturating_sub(report.phases.resolve);
@@ -67,7 +52,7 @@ impl GrpcProbe {
             Ok((code, serving)) => (code, serving, judged(code, serving)),
             Err((code, failure)) => (code, None, Err(failure)),
         };
-        report.grpc = Some(Found { check, ssl, code, serving });
+        report.grpc = Some(GrpcFound { check, ssl, code, serving });
         result
     }
 

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd as _;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, recvmsg, sendto, setsockopt, socket,
@@ -17,7 +17,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use super::connection::Connector;
-use super::report::{Failure, Reason, Report};
+use super::report::{Failure, IcmpFound, Reason, Report};
 
 /// What the payload begins with, so that those who see it know what it is.
 const PAYLOAD: &[u8] = b"nightbell";
@@ -37,17 +37,6 @@ pub struct IcmpProbe {
     pub ttl: Option<u8>,
 }
 
-/// What was found.
-#[derive(Default)]
-pub struct Found {
-    /// Opening the socket.
-    pub setup: Duration,
-    /// From the request to the reply.
-    pub rtt: Duration,
-    /// The reply's hop limit.
-    pub hop_limit: Option<u8>,
-}
-
 /// A socket for echoes.
 struct Pinger {
     /// Datagrams of whatever protocol: the type only waits for them.
@@ -60,7 +49,7 @@ struct Pinger {
 impl IcmpProbe {
     /// Sends one request and waits for its reply.
     pub async fn run(&self, connector: &Connector, report: &mut Report) -> Result<(), Failure> {
-        report.icmp = Some(Found::default());
+        report.icmp = Some(IcmpFound::default());
         let addresses = connector.resolve(&self.host, 0, report).await?;
         let address = *addresses.first().ok_or_else(|| Failure::new(Reason::Dns, "the name has no address"))?;
         let start = Instant::now();
@@ -74,14 +63,14 @@ impl IcmpProbe {
         };
         let request = pinger.request(id, sequence, self.payload);
         let setup = start.elapsed();
-        let found = |found: Found, report: &mut Report| report.icmp = Some(found);
-        found(Found { setup, ..Found::default() }, report);
+        let found = |found: IcmpFound, report: &mut Report| report.icmp = Some(found);
+        found(IcmpFound { setup, ..IcmpFound::default() }, report);
         let start = Instant::now();
         pinger.send(&request, address).await.map_err(|error| of_kernel(&error))?;
         loop {
             let (reply, from, hop_limit) = pinger.receive().await.map_err(|error| of_kernel(&error))?;
             if from == Some(address.ip()) && pinger.is_reply(&reply, &request) {
-                found(Found { setup, rtt: start.elapsed(), hop_limit }, report);
+                found(IcmpFound { setup, rtt: start.elapsed(), hop_limit }, report);
                 return Ok(());
             }
         }

@@ -16,6 +16,7 @@ mod report;
 mod settings;
 mod tcp;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -83,7 +84,11 @@ struct Probe {
 
 fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     // A little less than the loop allows, so that the result is not lost.
-    Box::new(settings::read(section, target.timeout.mul_f64(0.95)))
+    let deadline = target.timeout.mul_f64(0.95);
+    Box::new(match section.get::<PathBuf>("modules_file") {
+        Some(file) => modules::probe(section, &file, deadline),
+        None => settings::read(section, deadline),
+    })
 }
 
 impl Collector for Probe {

@@ -1,5 +1,6 @@
 //! blackbox_exporter's file of modules: how a target is probed that somebody names later. What cannot be done here is refused, with its place.
 
+use super::icmp::IcmpProbe;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,12 +13,12 @@ use crate::config::{ByteSize, Document, Environment, Loader, Section};
 use crate::http::{HttpConfig, TlsConfig};
 use crate::model::Batch;
 
-use super::Prober;
 use super::connection::{Connector, Family};
 use super::grpc::GrpcProbe;
 use super::http::HttpProbe;
 use super::settings::{H2, dns_probe, exchange, http_probe, icmp_probe, no_detours};
 use super::tcp::TcpProbe;
+use super::{Probe, Prober};
 
 /// Most characters of a target.
 const MAX_TARGET: usize = 2048;
@@ -280,6 +281,28 @@ fn family(block: &Section<'_>) -> Family {
             Family::PreferV6
         }
     }
+}
+
+/// A target and a module of blackbox_exporter's file.
+pub(super) fn probe(section: &Section<'_>, file: &Path, deadline: Duration) -> Probe {
+    let name = section.or("module", "http_2xx".to_owned());
+    let key = if section.node("target").is_some() { "target" } else { "url" };
+    let target: String = section.require(key);
+    let modules = Modules::read_file(section, file);
+    if !modules.is_empty() && modules.get(&name).is_none() {
+        section.error("module", format!("{} has no module {name:?}", file.display()), format!("known there: {}", modules.names()));
+    }
+    let aimed = modules.get(&name).filter(|_| !target.is_empty()).map(|module| (module, module.aim(&target)));
+    let nothing = Prober::Icmp(IcmpProbe { host: String::new(), payload: 0, ttl: None });
+    let mut probe = Probe { address: String::new(), prober: nothing, connector: None, deadline, failing: None };
+    match aimed {
+        Some((module, Ok((prober, address)))) => {
+            probe = Probe { address, prober, connector: Some(module.connector()), deadline: module.deadline(deadline), ..probe };
+        }
+        Some((_, Err(problem))) => section.error(key, problem, "give a target as this module's prober wants it"),
+        None => {}
+    }
+    probe
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@ use std::time::Duration;
 use crate::model::{Batch, MetricKind};
 
 use super::certificate::Chain;
-use super::grpc::SERVING;
 use super::metrics;
+
+/// What services say of themselves, by number.
+pub const SERVING: [&str; 4] = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
 
 /// Why a probe failed: a closed set, the values of the `reason` label.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -188,11 +190,11 @@ pub struct Report {
     /// Labels of what lines over TCP said.
     pub expected: Vec<Vec<(String, String)>>,
     /// Present for DNS probes.
-    pub dns: Option<super::dns::Found>,
+    pub dns: Option<DnsFound>,
     /// Present for ICMP probes.
-    pub icmp: Option<super::icmp::Found>,
+    pub icmp: Option<IcmpFound>,
     /// Present for gRPC probes.
-    pub grpc: Option<super::grpc::Found>,
+    pub grpc: Option<GrpcFound>,
     /// Present for HTTP probes.
     pub answer: Option<Answer>,
     /// TLS, when the handshake was done.
@@ -310,4 +312,42 @@ fn hash(ip: IpAddr) -> u32 {
         IpAddr::V4(ip) => ip.octets().iter().fold(0x811c_9dc5, step),
         IpAddr::V6(ip) => ip.octets().iter().fold(0x811c_9dc5, step),
     }
+}
+
+/// What a probe by DNS found.
+#[derive(Default)]
+pub struct DnsFound {
+    /// Opening the socket or the connection.
+    pub connect: Duration,
+    /// From the question to the answer.
+    pub request: Duration,
+    /// Number of records in each section.
+    pub records: [usize; 3],
+    /// Whether an answer came.
+    pub succeeded: bool,
+    /// The serial number, where SOA was asked for: 0 without one.
+    pub serial: Option<u32>,
+}
+
+/// What a probe by ICMP found.
+#[derive(Default)]
+pub struct IcmpFound {
+    /// Opening the socket.
+    pub setup: Duration,
+    /// From the request to the reply.
+    pub rtt: Duration,
+    /// The reply's hop limit.
+    pub hop_limit: Option<u8>,
+}
+
+/// What a probe by gRPC found.
+pub struct GrpcFound {
+    /// From the connection's beginning to the answer.
+    pub check: Duration,
+    /// Whether TLS was spoken.
+    pub ssl: bool,
+    /// The status of the call.
+    pub code: u32,
+    /// What the service says of itself, by number.
+    pub serving: Option<usize>,
 }

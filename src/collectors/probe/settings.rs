@@ -4,7 +4,6 @@ use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use regex::bytes::Regex;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use url::Url;
 
@@ -19,7 +18,6 @@ use super::expectation::{Expectation, HeaderRule, JsonRule};
 use super::grpc::GrpcProbe;
 use super::http::HttpProbe;
 use super::icmp::{IcmpProbe, MAX_PAYLOAD};
-use super::modules::Modules;
 use super::tcp::{Exchange, TcpProbe};
 use super::{Probe, Prober};
 
@@ -28,9 +26,6 @@ pub const H2: &[&[u8]] = &[b"h2"];
 
 /// Reads a probe; after a mistake the result is used by nobody.
 pub fn read(section: &Section<'_>, deadline: std::time::Duration) -> Probe {
-    if let Some(file) = section.get::<PathBuf>("modules_file") {
-        return of_module(section, &file, deadline);
-    }
     let url = target(section);
     let mut http = HttpConfig::read(section);
     take_credentials(section, &url, &mut http);
@@ -92,28 +87,6 @@ pub fn read(section: &Section<'_>, deadline: std::time::Duration) -> Probe {
     let _no_host = address.set_username("");
     let _no_host = address.set_password(None);
     Probe { address: address.to_string(), prober, connector: connector.ok().map(Arc::new), deadline, failing: None }
-}
-
-/// A target and a module of blackbox_exporter's file.
-fn of_module(section: &Section<'_>, file: &Path, deadline: std::time::Duration) -> Probe {
-    let name = section.or("module", "http_2xx".to_owned());
-    let key = if section.node("target").is_some() { "target" } else { "url" };
-    let target: String = section.require(key);
-    let modules = Modules::read_file(section, file);
-    if !modules.is_empty() && modules.get(&name).is_none() {
-        section.error("module", format!("{} has no module {name:?}", file.display()), format!("known there: {}", modules.names()));
-    }
-    let aimed = modules.get(&name).filter(|_| !target.is_empty()).map(|module| (module, module.aim(&target)));
-    let nothing = Prober::Icmp(IcmpProbe { host: String::new(), payload: 0, ttl: None });
-    let mut probe = Probe { address: String::new(), prober: nothing, connector: None, deadline, failing: None };
-    match aimed {
-        Some((module, Ok((prober, address)))) => {
-            probe = Probe { address, prober, connector: Some(module.connector()), deadline: module.deadline(deadline), ..probe };
-        }
-        Some((_, Err(problem))) => section.error(key, problem, "give a target as this module's prober wants it"),
-        None => {}
-    }
-    probe
 }
 
 /// A probe goes straight to its target, with fixed credentials.

@@ -11,7 +11,7 @@ use crate::config::{ConfigError, Document, Environment, Loader, Section, Value};
 use crate::model::MetricKind;
 use crate::model::text::is_legacy_metric_name;
 
-use super::settings::{MAX_ROWS, Reader, is_label};
+use super::reader::{MAX_ROWS, Reader, is_label};
 use super::{Column, Query};
 
 /// Reads the file that `queries_file` names. Its mistakes name it, and the lines in it.

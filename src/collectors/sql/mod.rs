@@ -7,6 +7,7 @@
 mod answer;
 mod exporters;
 mod queries;
+mod reader;
 mod settings;
 mod statement;
 
@@ -17,7 +18,7 @@ use crate::model::{MetricDesc, MetricKind};
 
 pub use answer::{Answer, Cell, Role, label};
 pub use queries::{Failure, Queries, Run};
-pub use settings::Reader;
+pub use reader::Reader;
 pub use statement::Dialect;
 
 const fn gauge(name: &'static str, unit: &'static str, help: &'static str) -> MetricDesc {

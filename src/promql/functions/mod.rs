@@ -3,6 +3,7 @@
 //! Signatures are those of Prometheus 3.5, with the few later ones that are stable there or about to be
 //! (<https://prometheus.io/docs/prometheus/latest/querying/functions/>).
 
+mod extrapolation;
 pub(super) mod go_math;
 mod histogram;
 mod label;

@@ -1,7 +1,7 @@
 //! How native histograms change inside a window: rates and differences of counters and gauges.
 
+use super::extrapolation::{Kind, stretch};
 use super::mixed::{Mixed, Point};
-use super::rate::{Kind, stretch};
 use crate::model::NativeHistogram;
 use crate::model::native_histogram::{Incompatible, ResetHint};
 

@@ -7,8 +7,8 @@ use crate::model::NativeHistogram;
 use crate::model::native_histogram::{Buckets, CUSTOM_SCHEMA, EXPONENTIAL_SCHEMAS, ResetHint, Span as BucketSpan};
 use crate::model::text::quote;
 use crate::promql::syntax::ast::Span;
+use crate::promql::syntax::fault::Fault;
 use crate::promql::syntax::literal::parse_number;
-use crate::promql::syntax::parser::Fault;
 
 /// What a key holds.
 enum Written {

@@ -10,8 +10,9 @@ use super::histogram_description::parse_histogram;
 use crate::model::text::quote;
 use crate::model::{Labels, LabelsBuilder, MatchOp, NativeHistogram, stale_nan};
 use crate::promql::syntax::ast::Span;
+use crate::promql::syntax::fault::Fault;
 use crate::promql::syntax::literal::parse_number;
-use crate::promql::syntax::parser::{Fault, ParseError, parse_selector};
+use crate::promql::syntax::parser::{ParseError, parse_selector};
 
 /// Most values one series may expand to.
 pub const MAX_LENGTH: usize = 1 << 32;

@@ -4,7 +4,7 @@
 
 use super::ast::{Aggregate, Binary, Call, Cardinality, Expr, Span, UnaryOp, ValueType, VectorSelector};
 use super::depth::deep;
-use super::parser::Fault;
+use super::fault::Fault;
 use crate::model::METRIC_NAME;
 use crate::promql::functions::Variadic;
 

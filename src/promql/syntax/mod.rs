@@ -5,6 +5,7 @@
 pub mod ast;
 pub(super) mod check;
 pub(super) mod depth;
+pub(super) mod fault;
 pub(super) mod lexer;
 pub(super) mod literal;
 pub(super) mod parser;

@@ -3,6 +3,7 @@
 //! Only the first mistake is reported. [`parse`] also checks types, so that a returned tree can be evaluated. Refused beyond what
 //! Prometheus refuses: texts longer than [`MAX_LENGTH`], and nesting so deep that recursion over the tree would be unsafe.
 
+use super::fault::Fault;
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
@@ -46,19 +47,6 @@ impl ParseError {
         let line = before.iter().filter(|b| **b == b'\n').count() + 1;
         let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
         ParseError { line: if text.is_empty() { 0 } else { line }, column, span: fault.span, message: fault.message }
-    }
-}
-
-/// A mistake before its line and column are known.
-#[derive(Debug)]
-pub(in crate::promql) struct Fault {
-    pub span: Span,
-    pub message: String,
-}
-
-impl Fault {
-    pub fn new(span: Span, message: impl Into<String>) -> Self {
-        Fault { span, message: message.into() }
     }
 }
 

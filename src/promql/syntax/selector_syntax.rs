@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::ast::{At, BinaryOp, Expr, MatrixSelector, NumberLiteral, Span, Subquery, VectorSelector};
 use super::depth::deep;
+use super::fault::Fault;
 use super::lexer::{Keyword, Kind, Token};
 use super::literal::unquote;
-use super::parser::{Context, Fault, Parser, Tree, grown, may_name_metric};
+use super::parser::{Context, Parser, Tree, grown, may_name_metric};
 use crate::model::{METRIC_NAME, MatchOp, Matcher, Timestamp};
 
 /// Seconds that Prometheus's durations, 64 bits of nanoseconds, can hold.

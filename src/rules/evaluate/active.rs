@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::template::url_encode;
 use serde::{Deserialize, Serialize};
 
-use super::alerting::Context;
+use super::context::Context;
 use crate::model::clock::Jump;
 use crate::model::{Alert, Labels, Stage, Timestamp};
 use crate::rules::AlertingRule;

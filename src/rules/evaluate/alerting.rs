@@ -3,6 +3,7 @@
 //!
 //! Where Prometheus would lose an alert, this keeps it: an error, or more alerts than the limit, leaves every alert as it was.
 
+use super::context::Context;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,28 +14,10 @@ use crate::model::{Alert, LabelSets, Labels, LabelsBuilder, METRIC_NAME, Stage, 
 use crate::promql::syntax::ast::BinaryOp;
 use crate::promql::{Expr, VectorSample};
 use crate::rules::AlertingRule;
-use crate::template::{Query, RuleData, RuleText};
+use crate::template::{RuleData, RuleText};
 
 /// How long a resolved alert is kept, so that its end is sent again.
 const RESOLVED_RETENTION: Duration = Duration::from_secs(15 * 60);
-
-/// What a step needs besides the rule: the same for all rules of a group.
-pub struct Context<'a> {
-    /// Most alerts; 0: no limit.
-    pub limit: usize,
-    /// How long until an alert that still fires is handed on again.
-    pub resend_delay: Duration,
-    /// Labels added to what is handed on, where the alert lacks them.
-    pub external_labels: &'a Labels,
-    /// Where this instance's pages are.
-    pub external_url: &'a str,
-    /// Answers `query` in templates.
-    pub query: &'a Query,
-    /// Whether the rules are nightbell's own.
-    pub shipped: bool,
-    /// Whether a gap holds the alerts of rules that say nothing about it.
-    pub hold_gaps: bool,
-}
 
 /// The alerts of one rule.
 pub struct AlertingState {

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::active::{ActiveAlert, AlertState};
-use super::alerting::{AlertingState, Context, Hits, Step};
+use super::alerting::{AlertingState, Hits, Step};
+use super::context::Context;
 use super::inputs::Inputs;
 use super::recording::{Recorded, record};
 use super::written::{Written, marker};

@@ -5,6 +5,7 @@
 
 pub mod active;
 pub mod alerting;
+pub mod context;
 pub mod group;
 pub(super) mod inputs;
 pub(super) mod recording;

@@ -9,7 +9,7 @@ use crate::promql::syntax::ast::{Binary, BinaryOp, Matching, ValueType};
 use crate::promql::{Expr, VectorSample, deep};
 use crate::rules::backend::Backend;
 use crate::rules::evaluate::active::AlertState;
-use crate::rules::evaluate::alerting::Context;
+use crate::rules::evaluate::context::Context;
 use crate::rules::evaluate::group::{Group, RunningRule, Settings};
 use crate::rules::{AlertingRule, Rule};
 

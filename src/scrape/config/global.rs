@@ -142,7 +142,7 @@ impl Global {
             evaluation_interval,
             rule_query_offset: section.or("rule_query_offset", Duration::ZERO),
             external_labels: external_labels(section),
-            scrape_protocols: super::job::read_protocols(section),
+            scrape_protocols: super::protocol::read_protocols(section),
             limits: Limits::read(section, &Limits::default()),
             names: super::names::Names::read(section, &super::names::Names::default()),
             native: NativeHistograms::read(section, &NativeHistograms::default()),

@@ -9,4 +9,5 @@ pub(super) mod identity;
 pub(super) mod job;
 pub(super) mod names;
 pub(super) mod native;
+pub mod protocol;
 pub(super) mod relabel;

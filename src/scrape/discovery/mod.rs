@@ -12,7 +12,7 @@ use super::config::global::Limits;
 use super::config::job::{Job, TargetGroup};
 use super::config::relabel;
 use super::page::fetch::url_of;
-use super::target::TargetInfo;
+use super::target_info::TargetInfo;
 
 /// A target of a job.
 pub(super) struct HttpTarget {

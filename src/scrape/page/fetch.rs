@@ -10,7 +10,7 @@ use url::Url;
 use super::reader::{Fetched, Reader};
 use crate::exposition::Format;
 use crate::http::{Client, HeaderMap, HeaderName, HeaderValue, HttpError, HttpErrorKind, Incoming, Method, Request, within};
-use crate::scrape::config::job::Encoding;
+use crate::scrape::config::protocol::Encoding;
 
 /// How to fetch one target's page.
 pub(in crate::scrape) struct Fetch {

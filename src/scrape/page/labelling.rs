@@ -11,7 +11,7 @@ use crate::scrape::config::job::Job;
 use crate::scrape::config::native::NativeHistograms;
 use crate::scrape::config::relabel;
 use crate::scrape::config::relabel::RelabelRule;
-use crate::scrape::target::TargetInfo;
+use crate::scrape::target_info::TargetInfo;
 
 /// How one target's series are labelled, and what is read of them.
 #[derive(Debug, Clone)]

@@ -1,7 +1,9 @@
 //! Pages for /metrics: from a collector's batch, from a scraped body, and the report series of each target.
 
+use super::body::Body;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
 
 use memchr::{memchr2, memmem};
 
@@ -11,7 +13,16 @@ use crate::exposition::{EncodedFamily, Format, Item, Lines, Metadata, Page};
 use crate::model::{Labels, MetricKind};
 
 use super::labelling::Labelling;
-use crate::scrape::target::ScrapedPage;
+
+/// A scraped body, with what is needed to write it again under its target's labels.
+pub(in crate::scrape) struct ScrapedPage {
+    pub(in crate::scrape) body: Body,
+    pub(in crate::scrape) format: Format,
+    pub(in crate::scrape) labelling: Arc<Labelling>,
+    pub(in crate::scrape) report: Page,
+    /// Unless the body is deflated: what was made of it would lie there until the next page comes.
+    pub(in crate::scrape) encoded: OnceLock<Arc<Page>>,
+}
 
 /// Writes a scraped page again, under its target's labels. The page was read without mistake before.
 ///

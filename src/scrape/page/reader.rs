@@ -12,7 +12,7 @@ use crate::exposition::protobuf::{Options, expand};
 use super::body::{Body, Writer};
 use super::labelling::Labelling;
 use super::scan::{Hit, PageCache, Scanned, Scanner};
-use crate::scrape::config::job::Encoding;
+use crate::scrape::config::protocol::Encoding;
 
 /// A protobuf body may become so many times its size limit: text is longer, and a histogram takes more room in memory.
 const EXPANDED: u64 = 2;

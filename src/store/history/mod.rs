@@ -10,6 +10,7 @@ mod blocks;
 mod compact;
 mod delta;
 mod ended;
+mod ended_files;
 mod histogram;
 mod instants;
 mod log;
@@ -201,7 +202,7 @@ impl History {
     /// What was written of series that ended is served from disk now. Gives back what readers may still hold of before: as long as they do
     /// the samples must stay in memory.
     pub(super) fn publish_ended(&self, block: Block) -> io::Result<Vec<Weak<Snapshot>>> {
-        ended::written(&block);
+        ended_files::written(&block);
         self.blocks.add_ended(block, &[])?;
         Ok(self.blocks.replaced())
     }

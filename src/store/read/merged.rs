@@ -2,6 +2,7 @@
 //!
 //! The disk is read without holding the store's lock, so that a slow one never holds up a collection.
 
+use super::located::{Merged, Parts, memory_from};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -12,21 +13,6 @@ use crate::model::{Labels, Matcher};
 use crate::store::history::{Located, Part, Snapshot};
 use crate::store::memory::series::{Gathered, Scratch};
 use crate::store::{ChunkError, Inner, Selection, Store, Window};
-
-/// Where the samples of one series are.
-#[derive(Default)]
-struct Parts {
-    slot: Option<u32>,
-    /// Number of the block or file, in order of time.
-    parts: Vec<(usize, Located)>,
-}
-
-/// What is read where blocks hold a part of a selection: for each of its series, where its samples are.
-pub(in crate::store) struct Merged {
-    snapshot: Arc<Snapshot>,
-    parts: Vec<Part>,
-    positions: Vec<Parts>,
-}
 
 impl Store {
     /// The blocks now, and whether some may hold samples in `from < timestamp <= to` of series that pass.
@@ -122,11 +108,6 @@ impl Store {
     pub(in crate::store) fn is_on_disk(&self, from: i64, to: i64) -> bool {
         self.on_disk(&[], from, to).is_some_and(|(_, some)| some)
     }
-}
-
-/// Memory may hold samples that are in blocks already; from `from` on they are looked for only where no block is.
-pub(in crate::store) fn memory_from(snapshot: &Snapshot, from: i64) -> i64 {
-    from.max(snapshot.floor.saturating_sub(1))
 }
 
 impl Inner {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLockReadGuard;
 
-use super::merged::{Merged, memory_from};
+use super::located::{Merged, memory_from};
 use crate::model::{Budget, Holder, LabelSets, Labels, METRIC_NAME, MatchOp, Matcher, Reservation, Timestamp};
 use crate::store::history::Snapshot;
 use crate::store::memory::series::Scratch;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightbell::alerting::delivery::task::{Deliverer, Step};
+use nightbell::alerting::delivery::deliverer::Deliverer;
+use nightbell::alerting::delivery::task::Step;
 use nightbell::alerting::dispatch::Dispatch;
 use nightbell::alerting::metrics::Metrics;
 use nightbell::alerting::{Alerting, Incoming};

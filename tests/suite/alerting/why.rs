@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightbell::alerting::delivery::task::Deliverer;
+use nightbell::alerting::delivery::deliverer::Deliverer;
 use nightbell::alerting::dispatch::Dispatch;
 use nightbell::alerting::metrics::Metrics;
 use nightbell::alerting::why::Account;

@@ -11,7 +11,8 @@ use sqlx::postgres::PgRow;
 
 use crate::model::{Batch, Histogram, MetricDesc, MetricKind};
 
-use crate::collectors::postgres::part::{Grant, Limit, Measure, Part, Rows, descs, gauge, text};
+use crate::collectors::postgres::config::Limit;
+use crate::collectors::postgres::part::{Grant, Measure, Part, Rows, descs, gauge, text};
 
 const STATS: Grant = Grant { role: "pg_read_all_stats", cost: "states, transactions and waits of other roles' sessions", required: false };
 

@@ -6,7 +6,8 @@
 
 use crate::model::{MetricDesc, MetricKind};
 
-use crate::collectors::postgres::part::{Cadence, Grant, Limit, Measure, Part, Rows, counter, descs, gauge, measure};
+use crate::collectors::postgres::config::Limit;
+use crate::collectors::postgres::part::{Cadence, Grant, Measure, Part, Rows, counter, descs, gauge, measure};
 
 const ID_AND_NAME: &[(&str, &str)] = &[("datid", "datid"), ("datname", "datname")];
 

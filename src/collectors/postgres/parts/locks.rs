@@ -2,7 +2,8 @@
 
 use crate::model::MetricDesc;
 
-use crate::collectors::postgres::part::{Limit, Measure, Part, Rows, descs, gauge};
+use crate::collectors::postgres::config::Limit;
+use crate::collectors::postgres::part::{Measure, Part, Rows, descs, gauge};
 
 const HELD_MEASURES: [Measure; 1] = [gauge("pg_locks_count", "count(l.mode)", "Locks held or awaited, by database and mode.")];
 

@@ -6,7 +6,8 @@
 
 use crate::model::MetricDesc;
 
-use crate::collectors::postgres::part::{Cadence, Grant, Limit, Measure, Part, Rows, counter, descs, gauge};
+use crate::collectors::postgres::config::Limit;
+use crate::collectors::postgres::part::{Cadence, Grant, Measure, Part, Rows, counter, descs, gauge};
 
 const ROLE_MEASURES: [Measure; 4] = [
     gauge("pg_replication_is_replica", "CASE WHEN pg_is_in_recovery() THEN 1 ELSE 0 END", "1 on a replica, 0 on a primary."),

@@ -3,7 +3,8 @@
 
 use crate::model::{MetricDesc, MetricKind};
 
-use crate::collectors::postgres::part::{Cadence, Grant, Limit, Measure, Part, Rows, descs, gauge, measure};
+use crate::collectors::postgres::config::Limit;
+use crate::collectors::postgres::part::{Cadence, Grant, Measure, Part, Rows, descs, gauge, measure};
 
 const VERSION_MEASURES: [Measure; 1] = [measure(MetricKind::Untyped, "pg_static", "1", "1; the labels are the server's version.")];
 

@@ -5,7 +5,8 @@
 
 use crate::model::MetricDesc;
 
-use crate::collectors::postgres::part::{Cadence, Grant, Limit, Measure, Part, Rows, Scope, counter, descs, gauge};
+use crate::collectors::postgres::config::Limit;
+use crate::collectors::postgres::part::{Cadence, Grant, Measure, Part, Rows, Scope, counter, descs, gauge};
 
 const MEASURES: [Measure; 7] = [
     counter("pg_stat_statements_calls_total", "s.calls", "Times the statement was executed."),

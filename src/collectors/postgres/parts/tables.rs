@@ -6,7 +6,8 @@
 
 use crate::model::MetricDesc;
 
-use crate::collectors::postgres::part::{Cadence, Limit, Measure, Part, Rows, Scope, counter, descs, gauge};
+use crate::collectors::postgres::config::Limit;
+use crate::collectors::postgres::part::{Cadence, Measure, Part, Rows, Scope, counter, descs, gauge};
 
 const TABLE: &[(&str, &str)] = &[("datname", "current_database()"), ("schemaname", "t.schemaname"), ("relname", "t.relname")];
 
