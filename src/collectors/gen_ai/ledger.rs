@@ -9,6 +9,7 @@ use crate::model::{Batch, Timestamp};
 
 use super::metrics::{self, COST, DURATION, ERRORS, FIRST_TOKEN, FOLDED, GAP, PRICES_DATE, TOKENS, UNPRICED};
 use super::price::{Cost, Prices};
+use super::tokens::Tokens;
 
 /// Kinds of calls that are kept apart unless the configuration says otherwise, and most that it may say.
 const KINDS: usize = 200;
@@ -92,24 +93,6 @@ impl Call {
             ("agent", &self.agent),
             ("tool", &self.tool),
         ]
-    }
-}
-
-/// Tokens by type: input, output, read from a cache, written to one, reasoning. Those of caches are parts of the input, reasoning is one of
-/// the output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tokens(pub [u64; 5]);
-
-impl Tokens {
-    const TYPES: [&str; 5] = ["input", "output", "cache_read", "cache_write", "reasoning"];
-
-    /// Input and output together.
-    pub fn total(&self) -> u64 {
-        self.0[0].saturating_add(self.0[1])
-    }
-
-    fn is_none(&self) -> bool {
-        self.0 == [0; 5]
     }
 }
 

@@ -6,7 +6,9 @@ mod ledger;
 pub mod metrics;
 mod price;
 mod spending;
+mod tokens;
 
 pub use failure::class_of;
-pub use ledger::{Call, Grown, Ledger, Measured, Of, Settings, Source, Tokens};
+pub use ledger::{Call, Grown, Ledger, Measured, Of, Settings, Source};
 pub use spending::{Period, Spending};
+pub use tokens::Tokens;

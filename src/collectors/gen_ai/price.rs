@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config::{Document, Environment, Loader, Section};
 use crate::model::Timestamp;
 
-use super::Tokens;
+use super::tokens::Tokens;
 
 /// The table inside the binary.
 const SHIPPED: &str = include_str!("../../../prices.yml");

@@ -82,13 +82,9 @@ pub struct Passing {
 }
 
 impl Passing {
-    pub(super) fn new(
-        proxy: Arc<Proxy>,
-        settings: Arc<Settings>,
-        path: &str,
-        (application, agent): (String, String),
-        began: Instant,
-    ) -> Self {
+    /// Begins a call.
+    pub fn begin(proxy: Arc<Proxy>, settings: Arc<Settings>, path: &str, headers: &HeaderMap, began: Instant) -> Self {
+        let (application, agent) = proxy.begins(&settings, headers);
         Passing {
             proxy,
             settings,

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -16,7 +15,6 @@ use crate::http::{HeaderMap, HeaderName};
 use crate::model::{Batch, Timestamp};
 
 use super::metrics::{BUDGET, BYTES, REFUSED, RESPONSES, RUNNING, SPENT, UNREAD};
-use super::passing::Passing;
 use super::settings::Settings;
 
 /// Callers, and agents, that are distinguished.
@@ -130,17 +128,14 @@ impl Proxy {
         self.settings.lock().as_ref().map_or((None, false), |settings| (settings.token.clone(), settings.is_open))
     }
 
-    /// Begins a call.
-    pub fn call(self: &Arc<Self>, settings: &Arc<Settings>, path: &str, headers: &HeaderMap, began: Instant) -> Passing {
+    /// A call begins. What its headers say of caller and agent.
+    pub(super) fn begins(&self, settings: &Settings, headers: &HeaderMap) -> (String, String) {
         self.running.fetch_add(1, Ordering::AcqRel);
-        let names = {
-            let kept = &mut *self.kept.lock();
-            (
-                named(headers, settings.caller_header.as_ref(), &mut kept.callers),
-                named(headers, settings.agent_header.as_ref(), &mut kept.agents),
-            )
-        };
-        Passing::new(Arc::clone(self), Arc::clone(settings), path, names, began)
+        let kept = &mut *self.kept.lock();
+        (
+            named(headers, settings.caller_header.as_ref(), &mut kept.callers),
+            named(headers, settings.agent_header.as_ref(), &mut kept.agents),
+        )
     }
 
     pub(super) fn ends(&self) {

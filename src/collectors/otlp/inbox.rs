@@ -11,13 +11,13 @@ use crate::config::SecretSource;
 use crate::exposition::otlp::{self, Attributes, Metric, Piece, Point, Problem, json::Signal};
 use crate::model::{Batch, Labels, Timestamp};
 
-use super::Settings;
 use super::calls::{self, Added, Seen};
 use super::convention::Role;
 use super::labels::Resource;
 use super::metrics::{ITEMS, LAST, LOGS, REFUSED, REJECTED, SERIES, SERIES_LIMIT};
 use super::names::metric_name;
 use super::series::{AllSeries, Refusal};
+use super::settings::Settings;
 use super::worth::Worth;
 
 /// Applications whose log records are counted apart.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 
 use super::super::wire::{Fields, Value};
-use super::Problem;
+use super::message::{Problem, each};
 use crate::model::text::format_float;
 
 /// Most attributes that are read of one thing; OpenTelemetry's own limit is the same.
@@ -102,7 +102,7 @@ impl<'a> Any<'a> {
                 out.push('[');
                 let mut separator = "";
                 // What cannot be read was refused with its message before.
-                let _ = super::each(list.0, 1, |fields| {
+                let _ = each(list.0, 1, |fields| {
                     out.push_str(separator);
                     separator = ",";
                     Any::read(fields)?.write_json(out, depth + 1);
@@ -112,7 +112,7 @@ impl<'a> Any<'a> {
             }
             Any::Map(list) => {
                 let mut pairs = Vec::new();
-                let _ = super::each(list.0, 1, |fields| {
+                let _ = each(list.0, 1, |fields| {
                     pairs.push(pair(fields)?);
                     Ok(())
                 });
@@ -169,7 +169,7 @@ pub struct Attributes<'a> {
 impl<'a> Attributes<'a> {
     /// Adds those in fields of this number.
     pub(super) fn read(&mut self, fields: Fields<'a>, wanted: u32) -> Result<(), Problem> {
-        super::each(fields, wanted, |fields| self.add(fields))
+        each(fields, wanted, |fields| self.add(fields))
     }
 
     pub(super) fn add_value(&mut self, value: Value<'a>) -> Result<(), Problem> {

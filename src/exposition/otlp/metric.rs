@@ -2,7 +2,9 @@
 //! (<https://github.com/open-telemetry/opentelemetry-proto/blob/main/opentelemetry/proto/metrics/v1/metrics.proto>).
 
 use super::super::wire::{Fields, Value};
-use super::{Attributes, Problem, each, each_resource};
+use super::attribute::Attributes;
+use super::message::{Problem, each};
+use super::resource::each_resource;
 
 /// What the numbers of a counter or of a histogram count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

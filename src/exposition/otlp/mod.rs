@@ -6,43 +6,13 @@
 
 mod attribute;
 pub mod json;
+mod message;
 mod metric;
+mod resource;
 mod schema;
 mod trace;
 
 pub use attribute::{Any, Attributes};
+pub use message::Problem;
 pub use metric::{Data, Metric, Piece, Point, Temporality, points};
 pub use trace::{Event, Span, logs, spans};
-
-use super::wire::{Fields, Value};
-
-/// What is wrong with a message, in words that quote nothing of it.
-pub type Problem = &'static str;
-
-/// Calls `visit` for each message in field `outer` with the attributes of its resource, which may come after what it describes.
-fn each_resource<'a>(
-    body: &'a [u8],
-    outer: u32,
-    mut visit: impl FnMut(&Attributes<'a>, Fields<'a>) -> Result<(), Problem>,
-) -> Result<(), Problem> {
-    each(Fields::of(body), outer, |whole| {
-        let mut resource = Attributes::default();
-        each(whole, 1, |fields| Attributes::read(&mut resource, fields, 1))?;
-        visit(&resource, whole)
-    })
-}
-
-/// Calls `visit` for each message in the fields of one number; all others must be whole.
-fn each<'a>(mut fields: Fields<'a>, wanted: u32, mut visit: impl FnMut(Fields<'a>) -> Result<(), Problem>) -> Result<(), Problem> {
-    while let Some((number, value)) = fields.next()? {
-        if number == wanted {
-            visit(value.message()?)?;
-        }
-    }
-    Ok(())
-}
-
-/// An identifier of fixed length; `None` where it is absent or of another length.
-fn identifier<const N: usize>(value: Value<'_>) -> Result<Option<[u8; N]>, Problem> {
-    Ok(value.bytes()?.try_into().ok().filter(|id: &[u8; N]| *id != [0; N]))
-}

@@ -2,7 +2,9 @@
 //! (<https://github.com/open-telemetry/opentelemetry-proto/tree/main/opentelemetry/proto>).
 
 use super::super::wire::Fields;
-use super::{Attributes, Problem, each, each_resource, identifier};
+use super::attribute::Attributes;
+use super::message::{Problem, each, identifier};
+use super::resource::each_resource;
 
 /// One span.
 #[derive(Clone, Debug, Default)]

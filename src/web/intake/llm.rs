@@ -79,7 +79,7 @@ async fn pass(State(context): State<Context>, request: Request) -> Response {
         parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
     let is_head = parts.method == axum::http::Method::HEAD;
-    let mut passing = proxy.call(&settings, path, &parts.headers, began);
+    let mut passing = Passing::begin(Arc::clone(&proxy), Arc::clone(&settings), path, &parts.headers, began);
     let body = (!body.is_end_stream()).then(|| Sent { body, scanner: passing.request(), proxy: Arc::clone(&proxy) });
     match relay.pass(parts.method, target, &parts.headers, body).await {
         Ok(answer) => {
