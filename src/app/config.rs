@@ -11,7 +11,6 @@ use crate::alerting::Alerting;
 use crate::alerting::mute::flapping::FlappingKeys;
 use crate::alerting::self_test::SelfTest;
 use crate::collectors::StateFolder;
-use crate::collectors::job::Inbox;
 use crate::config::{AskedKey, ConfigError, ConfigErrors, Document, Environment, FromNode, Loader, Node, Section, Value, glob};
 use crate::maintenance::Task;
 use crate::remote::heartbeat::Heartbeat;
@@ -122,7 +121,7 @@ impl Config {
         file: Option<&Path>,
         environment: &Environment,
         state: Option<PathBuf>,
-        inbox: &Inbox,
+        options: &super::Options,
     ) -> Result<(Self, ConfigErrors), ConfigErrors> {
         let document = match file {
             Some(path) => Document::read(path)?,
@@ -134,7 +133,9 @@ impl Config {
         let config = {
             let root = loader.root();
             root.give(StateFolder(state));
-            root.give(inbox.clone());
+            root.give(options.inbox.clone());
+            root.give(options.otlp.clone());
+            root.give(options.llm.clone());
             let config = Self::read(&root, environment);
             root.finish();
             config
@@ -154,7 +155,7 @@ impl Config {
         {
             let root = loader.root();
             root.give(StateFolder(None));
-            root.give(Inbox::default());
+            root.give(crate::collectors::job::Inbox::default());
             Self::read(&root, &environment);
             root.finish();
         }

@@ -17,6 +17,7 @@ mod threads;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -31,7 +32,8 @@ use tracing::{error, info, warn};
 
 use crate::alerting;
 use crate::alerting::self_test::{self, SelfTest};
-use crate::collectors::job::Inbox;
+use crate::collectors::llm_proxy::Proxies;
+use crate::collectors::{job::Inbox, otlp};
 use crate::config::Secret;
 use crate::maintenance::Calendar;
 use crate::model::{Budget, Holder, Timestamp, format_duration};
@@ -63,6 +65,8 @@ const FIRST_LOOK: Duration = Duration::from_millis(2);
 const GROUP_FILES: Duration = Duration::from_secs(5);
 /// How long the last deliveries and answers may take after a signal to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long answers that are passed on may take then.
+const STREAMS_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How the process runs: the flags.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +87,10 @@ pub struct Options {
     pub is_trial: bool,
     /// Where reports of jobs and pushed metrics go; the same across reloads.
     pub inbox: Inbox,
+    /// Where what applications send by OpenTelemetry's protocol goes; the same across reloads.
+    pub otlp: otlp::Inbox,
+    /// Where calls of language models are passed on to; the same across reloads.
+    pub llm: Proxies,
 }
 
 /// A nightbell that is built and restored; [`App::run`] sets it going.
@@ -263,7 +271,7 @@ impl App {
                 listener,
                 web::router(context, gate.clone(), web_metrics.refused.clone()),
                 gate,
-                web::server::serve::Limits::default(),
+                web::server::serve::Limits::with_streams(!parts.options.llm.is_empty()),
                 parts.budget.clone(),
                 web_metrics,
                 ended(stop.subscribe()),
@@ -279,8 +287,16 @@ impl App {
         stop.send_replace(true);
         if result.is_ok() {
             let rest = async { (loops.alerting.await.is_ok(), loops.server.await.is_ok()) };
-            if tokio::time::timeout(STOP_TIMEOUT, rest).await.is_err() {
-                warn!("The last deliveries and answers took too long; deliveries are kept for the next start.");
+            let (mut rest, began) = (pin!(rest), std::time::Instant::now());
+            while tokio::time::timeout(STOP_TIMEOUT, &mut rest).await.is_err() {
+                // Answers of language models that are passed on end first.
+                if parts.options.llm.running() == 0 || began.elapsed() >= STREAMS_TIMEOUT {
+                    warn!("The last deliveries and answers took too long; deliveries are kept for the next start.");
+                    break;
+                }
+            }
+            if tokio::time::timeout(STOP_TIMEOUT, parts.options.llm.save()).await.is_err() {
+                warn!("What was spent on language models could not be written in time.");
             }
         }
         parts.state.close().await;
@@ -418,6 +434,8 @@ impl Parts {
         let (parts, control) = (self.clone(), Handle::current());
         web::Context {
             inbox: self.options.inbox.clone(),
+            otlp: self.options.otlp.clone(),
+            llm: self.options.llm.clone(),
             store: self.store.clone(),
             engine: self.engine.clone(),
             budget: self.budget.clone(),

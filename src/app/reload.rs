@@ -126,8 +126,7 @@ fn may_come_later(mistake: &ConfigError) -> bool {
 }
 
 fn load_unless(options: &Options, refused: fn(&ConfigError) -> bool) -> anyhow::Result<Config> {
-    let (mut config, mistakes) =
-        Config::load(options.config.as_deref(), &environment(options)?, super::state_folder(options), &options.inbox)?;
+    let (mut config, mistakes) = Config::load(options.config.as_deref(), &environment(options)?, super::state_folder(options), options)?;
     let groups = super::rules::load(&config, options.rules.as_deref());
     let (refused, borne): (Vec<ConfigError>, Vec<ConfigError>) = mistakes.0.into_iter().partition(refused);
     config.warnings.extend(borne.iter().map(ToString::to_string));
@@ -146,7 +145,7 @@ fn load_unless(options: &Options, refused: fn(&ConfigError) -> bool) -> anyhow::
 
 /// Reads and checks the configuration file alone: what stands in other files, or whether they exist, does not count.
 pub fn load_alone(options: &Options) -> anyhow::Result<Config> {
-    let (config, mistakes) = Config::load(options.config.as_deref(), &environment(options)?, super::state_folder(options), &options.inbox)?;
+    let (config, mistakes) = Config::load(options.config.as_deref(), &environment(options)?, super::state_folder(options), options)?;
     let about_others = |mistake: &ConfigError| {
         let key = mistake.key.as_str();
         let unread = key.ends_with("_file") && mistake.problem.contains("cannot be read");

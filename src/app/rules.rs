@@ -125,8 +125,8 @@ fn built_in(rules: &ShippedRules, folder: &str) -> Result<crate::rules::file::Ru
 
 /// The rules that somebody has switched on and that nothing in this configuration can feed, for people.
 pub fn without_input(config: &Config) -> Vec<String> {
-    // What is scraped or pushed, and what a textfile holds, is not known before it comes.
-    let is_open = !config.jobs.is_empty() || ["textfile_directory", "pushgateway"].iter().any(|key| config.text.contains(key));
+    // What is scraped, pushed or sent, and what a textfile holds, is not known before it comes.
+    let is_open = !config.jobs.is_empty() || ["textfile_directory", "pushgateway", "otlp"].iter().any(|key| config.text.contains(key));
     let kinds: Vec<&str> = config.collectors.iter().map(|collector| collector.kind).collect();
     let chosen: Vec<String> = config.collectors.iter().flat_map(|collector| collector.collector.chosen()).collect();
     feed::without_input(&config.groups, &kinds, &chosen, is_open)

@@ -3,7 +3,8 @@
 use std::process::{Command, ExitCode};
 
 use crate::app::{App, Options};
-use crate::collectors::job::Inbox;
+use crate::collectors::llm_proxy::Proxies;
+use crate::collectors::{job::Inbox, otlp};
 use crate::telemetry::start_logs;
 
 use super::RunArgs;
@@ -75,6 +76,8 @@ pub fn run(args: &RunArgs) -> ExitCode {
         web_config: args.web_config_file.clone(),
         is_trial: false,
         inbox: Inbox::default(),
+        otlp: otlp::Inbox::default(),
+        llm: Proxies::default(),
     };
     let ended = start(&runtime, options).and_then(|app| runtime.block_on(app.run()));
     // A thread that hangs in a file system must not keep the process.

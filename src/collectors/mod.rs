@@ -18,13 +18,16 @@ mod container;
 mod directory;
 mod file_integrity;
 mod folder;
+mod gen_ai;
 mod host;
 pub mod job;
 mod json_api;
 mod llm_provider;
+pub mod llm_proxy;
 mod log_file;
 mod memory;
 mod mysql;
+pub mod otlp;
 mod postgres;
 mod probe;
 mod programs;
@@ -162,8 +165,10 @@ pub const COLLECTORS: &[CollectorKind] = &[
     job::KIND,
     json_api::KIND,
     llm_provider::KIND,
+    llm_proxy::KIND,
     log_file::KIND,
     mysql::KIND,
+    otlp::KIND,
     postgres::KIND,
     probe::KIND,
     redis::KIND,

@@ -105,7 +105,7 @@ impl Response {
 }
 
 /// The process's own resolver, for the HTTP client.
-struct Names;
+pub(super) struct Names;
 
 impl reqwest::dns::Resolve for Names {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
@@ -263,7 +263,7 @@ impl Incoming {
             return self.inner.chunk().await.map_err(HttpError::from);
         };
         loop {
-            if let Some(part) = gunzip.next()? {
+            if let Some(part) = gunzip.part()? {
                 if gunzip.has_more() {
                     // A little input may become very much: others shall have their turn meanwhile.
                     tokio::task::yield_now().await;

@@ -14,7 +14,7 @@ const WINDOW: u8 = 15;
 pub fn gunzipped(body: &[u8], most: usize) -> Result<Vec<u8>, String> {
     let (mut gunzip, mut out) = (Gunzip::new(), Vec::new());
     gunzip.put(Bytes::copy_from_slice(body));
-    while let Some(part) = gunzip.next().map_err(|error| error.to_string())? {
+    while let Some(part) = gunzip.part().map_err(|error| error.to_string())? {
         if out.len() + part.len() > most {
             return Err(format!("the body has more than {most} bytes without its gzip"));
         }
@@ -25,7 +25,7 @@ pub fn gunzipped(body: &[u8], most: usize) -> Result<Vec<u8>, String> {
 }
 
 /// Reads one body.
-pub(super) struct Gunzip {
+pub struct Gunzip {
     /// The member that has begun and has not ended.
     member: Option<Decompress>,
     /// What came and was not read yet.
@@ -36,19 +36,29 @@ pub(super) struct Gunzip {
     empty: bool,
 }
 
+impl Default for Gunzip {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Gunzip {
-    pub(super) fn new() -> Self {
+    /// Nothing has come.
+    pub fn new() -> Self {
         Gunzip { member: None, input: Bytes::new(), full: false, empty: true }
     }
 
     /// Takes what came next; all of the last one was read.
-    pub(super) fn put(&mut self, input: Bytes) {
+    pub fn put(&mut self, input: Bytes) {
         self.empty &= input.is_empty();
         self.input = input;
     }
 
     /// The next part; `None` when there is more to come first.
-    pub(super) fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
+    ///
+    /// # Errors
+    /// When it is no gzip.
+    pub fn part(&mut self) -> Result<Option<Bytes>, HttpError> {
         while !self.input.is_empty() || self.full {
             let member = self.member.get_or_insert_with(|| Decompress::new_gzip(WINDOW));
             let mut part = Vec::with_capacity(PART);

@@ -63,6 +63,8 @@ pub struct Family {
 pub struct Batch {
     /// Families by name.
     pub families: IndexMap<Cow<'static, str>, Family, ahash::RandomState>,
+    /// Native histograms, which no text page shows.
+    pub histograms: Vec<HistogramSample>,
     /// What is to be said in alerts about them.
     pub notes: Vec<Note>,
 }
@@ -146,6 +148,7 @@ impl Batch {
     /// Moves everything of `other` into this batch.
     pub fn append(&mut self, mut other: Batch) {
         self.notes.append(&mut other.notes);
+        self.histograms.append(&mut other.histograms);
         for (name, mut family) in other.families {
             match self.families.get_mut(&name) {
                 Some(mine) => mine.samples.append(&mut family.samples),
@@ -166,7 +169,7 @@ impl Batch {
 
     /// Whether no sample was pushed.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == 0 && self.histograms.is_empty()
     }
 
     fn family(&mut self, name: Cow<'static, str>, kind: MetricKind, help: Cow<'static, str>) -> &mut Family {

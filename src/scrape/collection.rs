@@ -178,46 +178,58 @@ impl Collection {
         let mut outcome = Outcome::default();
         let mut hits: Vec<(usize, usize, f64, Option<Timestamp>)> = Vec::with_capacity(cache.len());
         let mut previous = None;
+        let mut index_of = |labels: &Labels, error: &mut String| -> Option<usize> {
+            let known = match cache.probable(previous) {
+                Some((index, key, _)) if key == labels => Some(index),
+                _ => cache.find(labels).map(|(index, _)| index),
+            };
+            let index = match known {
+                Some(index) => index,
+                None => match self.labelling.of_labels(labels) {
+                    Ok(Some(stored)) => {
+                        let id = match self.store.series_id_of(&self.owner, &stored) {
+                            Ok(id) => Some(id),
+                            Err(Refused::TooManySeries(_)) => None,
+                            Err(refused) => {
+                                *error = self.metrics.beyond(&self.shared.info, &stored, &refused);
+                                return None;
+                            }
+                        };
+                        let entry = Entry::new(id, MetricKind::Untyped, stored).refused_if(id.is_none());
+                        cache.put(labels.clone(), entry)
+                    }
+                    Ok(None) => return None,
+                    Err(reason) => {
+                        self.metrics.no_room.inc();
+                        *error = reason.into_owned();
+                        return None;
+                    }
+                },
+            };
+            previous = Some(index);
+            Some(index)
+        };
         for (number, (name, family)) in batch.families.iter().enumerate() {
             outcome.families.push(EncodedFamily::new(name.clone(), family.kind, family.help.clone()));
             for sample in &family.samples {
                 outcome.figures.scraped += 1;
                 if hits.len() >= limit {
                     error = over(hits.len() + 1, limit);
-                    continue;
+                } else if let Some(index) = index_of(&sample.labels, &mut error) {
+                    hits.push((index, number, sample.value, sample.timestamp));
                 }
-                let known = match cache.probable(previous) {
-                    Some((index, key, _)) if *key == sample.labels => Some(index),
-                    _ => cache.find(&sample.labels).map(|(index, _)| index),
-                };
-                let index = match known {
-                    Some(index) => index,
-                    None => match self.labelling.of_labels(&sample.labels) {
-                        Ok(Some(labels)) => {
-                            let id = match self.store.series_id_of(&self.owner, &labels) {
-                                Ok(id) => Some(id),
-                                Err(Refused::TooManySeries(_)) => None,
-                                Err(refused) => {
-                                    error = self.metrics.beyond(&self.shared.info, &labels, &refused);
-                                    continue;
-                                }
-                            };
-                            let entry = Entry::new(id, MetricKind::Untyped, labels).refused_if(id.is_none());
-                            cache.put(sample.labels.clone(), entry)
-                        }
-                        Ok(None) => continue,
-                        Err(reason) => {
-                            self.metrics.no_room.inc();
-                            error = reason.into_owned();
-                            continue;
-                        }
-                    },
-                };
-                previous = Some(index);
-                hits.push((index, number, sample.value, sample.timestamp));
             }
         }
-        outcome.figures.kept = hits.len();
+        let mut histograms = Vec::with_capacity(batch.histograms.len());
+        for sample in &batch.histograms {
+            outcome.figures.scraped += 1;
+            if hits.len() + histograms.len() >= limit {
+                error = over(hits.len() + histograms.len() + 1, limit);
+            } else if let Some(index) = index_of(&sample.labels, &mut error) {
+                histograms.push((index, sample));
+            }
+        }
+        outcome.figures.kept = hits.len() + histograms.len();
         let mut series = String::new();
         let mut turn = cache.turn(self.stamps.track);
         for (index, family, value, timestamp) in hits {
@@ -229,6 +241,13 @@ impl Collection {
                 (Some(id), None) => outcome.samples.push((id, value)),
                 (Some(id), Some(timestamp)) => outcome.stamped.push((timestamp, id, value)),
                 (None, _) => outcome.refused += 1,
+            }
+        }
+        for (index, sample) in histograms {
+            match turn.show(index, sample.timestamp.is_some()).map(|entry| entry.id) {
+                Some(Some(id)) => outcome.histograms.push((sample.timestamp.unwrap_or(at), id, (*sample.histogram).clone())),
+                Some(None) => outcome.refused += 1,
+                None => {}
             }
         }
         let changes = turn.end();

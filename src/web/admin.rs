@@ -91,13 +91,7 @@ impl FromRequestParts<Context> for Writer {
         if settings.has_token() {
             return check(settings.admin_token.as_ref(), &parts.headers).map(|()| Writer);
         }
-        let asked = Asked {
-            headers: &parts.headers,
-            uri: &parts.uri,
-            version: parts.version,
-            peer: parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical()),
-            local: parts.extensions.get::<LocalEnd>().copied(),
-        };
+        let asked = asked(parts);
         let names = Names { machine: machine_name(), external: settings.external() };
         let refused = match parts.extensions.get::<LoggedIn>() {
             // A browser sends a password whichever page makes the request, so the origin still counts.
@@ -113,6 +107,22 @@ impl FromRequestParts<Context> for Writer {
                 ),
             ))
         })
+    }
+}
+
+/// Whether a request comes from this machine as itself, whatever it is allowed; the error says why not.
+pub fn from_here(parts: &Parts, context: &Context) -> Result<(), String> {
+    let names = Names { machine: machine_name(), external: context.settings().external() };
+    asked(parts).refusal(&names).map_or(Ok(()), Err)
+}
+
+fn asked(parts: &Parts) -> Asked<'_> {
+    Asked {
+        headers: &parts.headers,
+        uri: &parts.uri,
+        version: parts.version,
+        peer: parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical()),
+        local: parts.extensions.get::<LocalEnd>().copied(),
     }
 }
 

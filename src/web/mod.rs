@@ -9,7 +9,7 @@ mod dead_letters;
 mod error;
 mod health;
 mod heartbeat;
-mod job;
+mod intake;
 pub mod limits;
 pub mod maintenance;
 mod metrics;
@@ -40,7 +40,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::alerting;
-use crate::collectors::job::Inbox;
+use crate::collectors::{job::Inbox, llm_proxy::Proxies, otlp as received};
 use crate::config::{Secret, Section};
 use crate::maintenance::Calendar;
 use crate::model::{Budget, Timestamp};
@@ -147,6 +147,10 @@ pub struct LastReload {
 pub struct Context {
     /// Where reports of jobs and pushed metrics go.
     pub inbox: Inbox,
+    /// Where what applications send by OpenTelemetry's protocol goes.
+    pub otlp: received::Inbox,
+    /// Where calls of language models are passed on to.
+    pub llm: Proxies,
     /// The targets.
     pub scraper: Arc<Scraper>,
     /// The samples.
@@ -216,7 +220,8 @@ pub fn router(context: Context, gate: Arc<server::tls::Gate>, refused: Counter) 
         server::slash::redirecting(known().merge(plain()).nest("/api/nightbell", own()), || StatusCode::NOT_FOUND.into_response());
     Router::new()
         .merge(seats.over(Class::Operator, known().nest("/api/nightbell", own())))
-        .merge(seats.over(Class::Change, acknowledge::routes().merge(job::routes()).nest("/api/nightbell", maintenance::changes())))
+        .merge(seats.over(Class::Telemetry, intake::otlp::routes()))
+        .merge(seats.over(Class::Change, acknowledge::routes().merge(intake::job::routes()).nest("/api/nightbell", maintenance::changes())))
         .merge(seats.over(Class::Query, Router::new().nest("/api/nightbell", report::routes())))
         .merge(plain())
         .merge(probe::routes(refused.clone()))
@@ -230,5 +235,6 @@ pub fn router(context: Context, gate: Arc<server::tls::Gate>, refused: Counter) 
         .layer(CatchPanicLayer::new())
         .layer(enter)
         .layer(axum::middleware::map_response(server::guard::protect))
+        .merge(intake::llm::routes())
         .with_state(context)
 }

@@ -43,6 +43,8 @@ const LOOKUPS: usize = 8;
 const OPERATORS: usize = 8;
 /// Requests for alerts, groups and silences that are answered at once.
 const ALERTS: usize = 8;
+/// Requests that bring telemetry of applications, and are read at once.
+const TELEMETRY: usize = 4;
 /// Requests that change something, and are answered at once: posted alerts, silences.
 const CHANGES: usize = 8;
 
@@ -85,6 +87,8 @@ pub enum Class {
     Operator,
     /// Something is changed.
     Change,
+    /// Telemetry of applications arrives.
+    Telemetry,
     /// Alerts, groups and silences are shown.
     Alerts,
     /// The one or the other, by the request's method.
@@ -119,6 +123,7 @@ struct All {
     operators: Arc<Semaphore>,
     alerts: Arc<Semaphore>,
     changes: Arc<Semaphore>,
+    telemetry: Arc<Semaphore>,
     budget: Arc<Budget>,
     dashboards: Handle,
     refused: Counter,
@@ -136,6 +141,7 @@ impl Seats {
             operators: seats(OPERATORS),
             alerts: seats(ALERTS),
             changes: seats(CHANGES),
+            telemetry: seats(TELEMETRY),
             budget,
             dashboards,
             refused,
@@ -150,6 +156,7 @@ impl Seats {
             Class::Operator => &self.0.operators,
             Class::Alerts => &self.0.alerts,
             Class::Change | Class::AlertsOrChange => &self.0.changes,
+            Class::Telemetry => &self.0.telemetry,
         })
     }
 
@@ -157,7 +164,7 @@ impl Seats {
     fn threads(&self, class: Class, served: &Handle) -> Handle {
         match class {
             Class::Query | Class::Lookup => self.0.dashboards.clone(),
-            Class::Operator | Class::Alerts | Class::Change | Class::AlertsOrChange => served.clone(),
+            Class::Operator | Class::Alerts | Class::Change | Class::Telemetry | Class::AlertsOrChange => served.clone(),
         }
     }
 
@@ -327,6 +334,8 @@ async fn seated(State((seats, class)): State<(Seats, Class)>, request: Request, 
 fn refusal(class: Class, status: StatusCode, kind: &str, message: &str) -> Response {
     match class {
         Class::Operator | Class::Alerts | Class::Change | Class::AlertsOrChange => ApiError::new(status, message).into_response(),
+        // Exporters try again when they hear when.
+        Class::Telemetry => ([(header::RETRY_AFTER, "5")], ApiError::new(status, message)).into_response(),
         Class::Query | Class::Lookup => {
             let body = json!({ "status": "error", "errorType": kind, "error": message });
             (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use nightbell::collectors::Collector;
+use nightbell::collectors::{Collector, Memory};
 use nightbell::model::Batch;
 
-use crate::collecting::{build, collect, try_build, value};
+use crate::collecting::{build, collect, try_build, try_build_with, value};
 use crate::servers::litellm::LiteLlm;
 use crate::servers::llm::{FakeLlm, Script};
+use crate::servers::wait_until;
 
 const MODELS: &str = r#"{"data":[{"id":"m-1"},{"id":"models/m-2"}]}"#;
 
@@ -157,7 +158,10 @@ async fn the_daily_token_cap_holds() {
         "provider: openai\nbase_url: {}\napi_key: k\ncompletion: {{model: m-1, interval: 1ms, daily_token_budget: 100}}\n",
         fake.url("/v1")
     );
-    let mut collector = build("llm_provider", &yaml);
+    let folder = tempfile::tempdir().expect("a folder");
+    let memory = Memory::of(folder.path(), "llm_provider", "llm_provider", "t");
+    let built = || try_build_with("llm_provider", &yaml, memory.clone()).unwrap_or_else(|errors| panic!("{errors}"));
+    let mut collector = built();
     let start = Instant::now();
     let batch = loop {
         let (batch, _) = collect("llm_provider", &mut collector).await;
@@ -170,6 +174,12 @@ async fn the_daily_token_cap_holds() {
     let completions = fake.requests().iter().filter(|r| r.contains("chat/completions")).count();
     assert_eq!(completions, 2, "two probes of 36 tokens fit into 100, a third with its worst case of 36 does not");
     assert_eq!(value(&batch, "llm_probe_token_budget_remaining", &[]), Some(28.0));
+    // After a restart the day's budget is what is left of it.
+    wait_until("what is spent is saved", Duration::from_secs(30), || memory.load().is_some_and(|text| text.contains("72")));
+    let mut collector = built();
+    let (batch, _) = collect("llm_provider", &mut collector).await;
+    assert_eq!(value(&batch, "llm_probe_token_budget_remaining", &[]), Some(28.0));
+    assert_eq!(value(&batch, "llm_probe_skipped_total", &[("probe", "completion"), ("reason", "token_budget")]), Some(1.0));
 }
 
 /// A provider whose completions are `script`, collected until the first has been counted; the failure, if it was one.

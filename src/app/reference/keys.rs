@@ -92,8 +92,10 @@ pages! {
     "job" "collectors.job" "collectors.job." AllBut(&[OF_ALL]);
     "json_api" "collectors.json_api" "collectors.json_api." AllBut(&[OF_ALL, HTTP, &["module", "modules_file", "target"]]);
     "llm_provider" "collectors.llm_provider" "collectors.llm_provider." AllBut(&[OF_ALL, HTTP]);
+    "llm_proxy" "collectors.llm_proxy" "collectors.llm_proxy." AllBut(&[OF_ALL, HTTP, &["prices_file"]]);
     "log_file" "collectors.log_file" "collectors.log_file." AllBut(&[OF_ALL]);
     "mysql" "collectors.mysql" "collectors.mysql." AllBut(&[OF_ALL, QUERIES]);
+    "otlp" "collectors.otlp" "collectors.otlp." AllBut(&[OF_ALL, &["prices_file"]]);
     "postgres" "collectors.postgres" "collectors.postgres." AllBut(&[OF_ALL, QUERIES]);
     "probe" "collectors.probe" "collectors.probe." AllBut(&[OF_ALL, HTTP, &["module", "modules_file", "target"]]);
     "redis" "collectors.redis" "collectors.redis." AllBut(&[OF_ALL]);

@@ -62,10 +62,10 @@ impl Disk {
 
     fn save(&self, text: &str) {
         match self.memory.save(text) {
-            Ok(()) if self.has_failed.swap(false, Ordering::Relaxed) => info!("What is known of a job is saved again."),
+            Ok(()) if self.has_failed.swap(false, Ordering::Relaxed) => info!("What a collector knows is saved again."),
             Ok(()) => {}
             Err(error) if !self.has_failed.swap(true, Ordering::Relaxed) => {
-                warn!(%error, "What is known of a job cannot be saved; after a restart it is forgotten.");
+                warn!(%error, "What a collector knows cannot be saved; after a restart it is forgotten.");
             }
             Err(_) => {}
         }

@@ -223,7 +223,8 @@ impl Inbox {
     }
 }
 
-fn is_right(source: Option<SecretSource>, token: &str) -> bool {
+/// Whether a token is the one of a source, whose file is read.
+pub fn is_right(source: Option<SecretSource>, token: &str) -> bool {
     let Some(secret) = source.and_then(|source| source.current().ok()).filter(|secret| !secret.is_empty()) else { return false };
     bool::from(secret.expose().as_bytes().ct_eq(token.as_bytes()))
 }

@@ -3,7 +3,7 @@
 //!
 //! It only listens: nothing is started or stopped here.
 
-mod disk;
+pub(super) mod disk;
 mod file;
 mod inbox;
 mod kept;
@@ -36,7 +36,7 @@ use metrics::{
 };
 use settings::{Settings, Source};
 
-pub use inbox::{Inbox, Unknown};
+pub use inbox::{Inbox, Unknown, is_right};
 pub use process::Process;
 pub use pushed::{Method, PushError, grouping};
 pub use report::{Event, MAX_ID, Report};

@@ -8,7 +8,7 @@ mod compatible;
 mod completion;
 mod dashscope;
 mod deepseek;
-mod errors;
+pub(super) mod errors;
 mod free;
 mod limits;
 mod metrics;
@@ -17,6 +17,7 @@ mod provider;
 mod record;
 mod stream;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -28,11 +29,12 @@ use crate::http::{Client, HeaderMap, HeaderName, HeaderValue, HttpConfig};
 use crate::model::text::nearest;
 use crate::model::{Batch, Timestamp};
 
+use super::job::disk::Disk;
 use super::{CollectError, Collector, CollectorKind, Target};
 use completion::{CompletionConfig, CompletionOutcome};
 use errors::ErrorType;
 use provider::{KeyHeader, Provider};
-use record::Record;
+use record::{Record, Spent};
 
 /// The kind's row in the table of collectors.
 pub const KIND: CollectorKind = CollectorKind {
@@ -54,6 +56,9 @@ const NOWHERE: &str = "http://127.0.0.1/";
 const QUOTA_BACKOFF: Duration = Duration::from_secs(3600);
 /// Longest pause of the free probe, whatever the provider asks for: after that we would be blind.
 const LONGEST_PAUSE: Duration = Duration::from_secs(900);
+
+/// Part of the deadline for the state folder to answer.
+const LOADING: f64 = 0.3;
 
 struct Settings {
     target: String,
@@ -78,6 +83,10 @@ impl Settings {
 
 struct LlmProvider {
     settings: Settings,
+    /// Where the day's budget is kept.
+    disk: Arc<Disk>,
+    /// What was written last; `None` before it was read.
+    saved: Option<Option<Spent>>,
     completion: Option<CompletionConfig>,
     record: Record,
     /// What was known before the last list of models failed, should that count for nothing.
@@ -146,6 +155,8 @@ fn build(section: &Section<'_>, target: &Target) -> Box<dyn Collector> {
     }
     let record = Record::new(&settings, completion.as_ref(), selected);
     Box::new(LlmProvider {
+        disk: Disk::new(target.memory.clone()),
+        saved: None,
         settings,
         completion,
         record,
@@ -183,8 +194,10 @@ fn key_headers(section: &Section<'_>, provider: &Provider, key: Option<Secret>, 
 impl Collector for LlmProvider {
     fn collect<'a>(&'a mut self, batch: &'a mut Batch) -> BoxFuture<'a, Result<(), CollectError>> {
         Box::pin(async move {
+            self.load().await?;
             self.finish_completion().await;
             self.start_completion();
+            self.save();
             let outcome = self.free_probes().await;
             self.record.write(batch, Timestamp::now());
             self.log(outcome.err());
@@ -214,6 +227,28 @@ impl Collector for LlmProvider {
 }
 
 impl LlmProvider {
+    /// Learns, the first time, what an earlier process has spent of the day's budget: it is not spent twice.
+    async fn load(&mut self) -> Result<(), CollectError> {
+        if self.completion.is_none() || self.saved.is_some() {
+            return Ok(());
+        }
+        let disk = Arc::clone(&self.disk);
+        let loaded = tokio::time::timeout(self.settings.timeout.mul_f64(LOADING), tokio::task::spawn_blocking(move || disk.load())).await;
+        let loaded = loaded.map_err(|_| CollectError::new("timed out: the state folder does not answer"))?.ok().flatten();
+        loaded.and_then(|text| serde_json::from_str(&text).ok()).into_iter().for_each(|spent| self.record.remember(spent));
+        self.saved = Some(self.record.spent());
+        Ok(())
+    }
+
+    /// Writes what is spent, if it is new, on a thread of its own.
+    fn save(&mut self) {
+        let spent = self.record.spent();
+        if self.saved != Some(spent) {
+            self.saved = Some(spent);
+            drop(spent.and_then(|spent| serde_json::to_string(&spent).ok()).and_then(|text| self.disk.write(text)));
+        }
+    }
+
     async fn free_probes(&mut self) -> Result<(), ErrorType> {
         self.before = None;
         let now = Instant::now();

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::http::HeaderMap;
 use crate::model::{Batch, Timestamp, sample::Histogram};
 
@@ -18,6 +20,14 @@ use super::stream::Usage;
 const DAY_MS: i64 = 86_400_000;
 /// What an answer said of limits is shown for two intervals of its probe, but at least for this time.
 const SHORTEST_TRUST: Duration = Duration::from_secs(120);
+
+/// Tokens that completion probes have used on a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    /// Days since 1970 (UTC).
+    day: i64,
+    tokens: u64,
+}
 
 /// The history of one kind of probe.
 #[derive(Clone)]
@@ -212,6 +222,21 @@ impl Record {
         record.used += cost;
         record.reserved = cost;
         true
+    }
+
+    /// What is spent of the day's budget, as it is kept across restarts: what is set aside counts, since it may be spent by now.
+    pub fn spent(&self) -> Option<Spent> {
+        self.completion.as_ref().map(|record| Spent { day: record.day, tokens: record.used })
+    }
+
+    /// Takes what an earlier process has spent.
+    pub fn remember(&mut self, spent: Spent) {
+        let Some(record) = &mut self.completion else { return };
+        if spent.day > record.day {
+            (record.day, record.used) = (spent.day, spent.tokens);
+        } else if spent.day == record.day {
+            record.used = record.used.saturating_add(spent.tokens);
+        }
     }
 
     /// Counts a probe that was left out.

@@ -1,7 +1,7 @@
 //! The message `Histogram`: cumulative buckets, sparse ones, or both.
 
 use super::Problem;
-use super::wire::{Fields, MOST, TOO_MANY, Value};
+use crate::exposition::wire::{Fields, MOST, TOO_MANY, Value};
 use crate::model::NativeHistogram;
 use crate::model::native_histogram::{Buckets, ResetHint, Span};
 

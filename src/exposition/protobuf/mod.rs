@@ -6,17 +6,16 @@
 //! The body is borrowed; what is made of it is bounded by [`Options::bound`], since a few bytes can name a family and its samples repeat it.
 
 mod histogram;
-mod wire;
 
 use std::borrow::Cow;
 
 use super::encode::escape;
 use super::series::{bound_text, push_name, push_quoted};
+use super::wire::{Fields, Value, delimited};
 use crate::model::bytes::Reader;
 use crate::model::text::{is_legacy_label_name, is_legacy_metric_name, write_float};
 use crate::model::{MetricKind, NativeHistogram, Timestamp};
 use histogram::{Message, bucket};
-use wire::{Fields, Value, delimited};
 
 /// What is wrong, in words.
 type Problem = Cow<'static, str>;

@@ -42,6 +42,17 @@ impl Default for Limits {
     }
 }
 
+/// Connections where answers of language models are passed on, each of which takes one as long as it lasts.
+const WITH_STREAMS: usize = 2048;
+
+impl Limits {
+    /// The usual limits; with room for streams that are passed on.
+    pub fn with_streams(has_streams: bool) -> Self {
+        let usual = Limits::default();
+        if has_streams { Limits { connections: WITH_STREAMS, ..usual } } else { usual }
+    }
+}
+
 /// Longest time, in milliseconds, that a client may leave what was sent to it unread.
 const UNREAD_MS: u32 = 60_000;
 /// Pause after the kernel refused a connection because no file descriptor was free.
@@ -151,6 +162,7 @@ pub async fn serve(
                     let extensions = request.extensions_mut();
                     extensions.insert(ConnectInfo(peer));
                     extensions.insert(local);
+                    extensions.insert(Arc::clone(&head));
                     if identified {
                         extensions.insert(LoggedIn);
                     }
@@ -181,6 +193,8 @@ pub async fn serve(
             }
         });
     }
+    // Nobody is let in any more; who is in hears the end of the answer.
+    drop(listener);
     graceful.shutdown().await;
     Ok(())
 }

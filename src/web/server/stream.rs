@@ -58,12 +58,14 @@ struct HeadState {
     long: Option<LongQuery>,
     /// Counts answers.
     answers: u64,
+    /// The answer under way is passed on as it comes, and holds no memory: its client may read as slowly as it likes.
+    may_be_slow: bool,
 }
 
 impl Head {
     fn new(budget: &Arc<Budget>) -> Self {
         let held = budget.reserve(Holder::Bodies);
-        Head(Mutex::new(HeadState { expects_line: true, is_head: true, length: 0, held, long: None, answers: 0 }))
+        Head(Mutex::new(HeadState { expects_line: true, is_head: true, length: 0, held, long: None, answers: 0, may_be_slow: false }))
     }
 
     /// A head was read: what it holds, and its query if that was too long.
@@ -72,8 +74,14 @@ impl Head {
         state.is_head = !has_body;
         state.expects_line = !has_body;
         state.length = 0;
+        state.may_be_slow = false;
         let bytes = state.held.bytes();
         (state.held.hand_over(bytes, Holder::Bodies), state.long.take())
+    }
+
+    /// The answer to this request is passed on as it comes.
+    pub fn may_be_slow(&self) {
+        self.0.lock().may_be_slow = true;
     }
 
     /// An answer is ready to be sent.
@@ -135,7 +143,13 @@ impl Stream {
 
     /// Errs when the client has left its answer unread for too long.
     fn stall(&mut self, task: &mut Context<'_>) -> io::Result<()> {
-        let answers = self.head.0.lock().answers;
+        let answers = {
+            let state = self.head.0.lock();
+            if state.may_be_slow {
+                return Ok(());
+            }
+            state.answers
+        };
         let (_, since) = match self.stalled {
             Some((number, since)) if number == answers => (number, since),
             _ => {

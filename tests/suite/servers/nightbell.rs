@@ -118,6 +118,11 @@ impl Nightbell {
     /// SIGTERM, then waits for its end; returns the exit status.
     pub fn stop(&mut self) -> Option<i32> {
         self.signal("-TERM");
+        self.stop_signalled()
+    }
+
+    /// Waits for its end after a signal; returns the exit status.
+    pub fn stop_signalled(&mut self) -> Option<i32> {
         let mut server = self.server.take()?;
         let mut status = None;
         wait_until("nightbell stops", Duration::from_secs(20), || {

@@ -12,12 +12,12 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::routing::{post, put};
 use serde_json::{Value, json};
 
-use super::Context;
-use super::admin::{self, Writer};
-use super::error::ApiError;
-use super::seats::MAX_BODY;
 use crate::collectors::job::{self, PushError, Report, Unknown, grouping};
 use crate::model::Timestamp;
+use crate::web::Context;
+use crate::web::admin::{self, Writer};
+use crate::web::error::ApiError;
+use crate::web::seats::MAX_BODY;
 
 /// Largest report, in bytes.
 const MAX_REPORT: usize = 16 << 10;

@@ -18,8 +18,8 @@ pub(super) enum Value<'a> {
     Varint(u64),
     /// Eight bytes.
     Fixed64(u64),
-    /// Four bytes: of no field that is read here.
-    Fixed32,
+    /// Four bytes.
+    Fixed32(u32),
     /// A text, a message, or packed numbers.
     Bytes(&'a [u8]),
 }
@@ -44,7 +44,7 @@ impl<'a> Fields<'a> {
             0 => Value::Varint(self.0.uint().ok_or(CUT)?),
             1 => Value::Fixed64(self.0.u64().ok_or(CUT)?),
             2 => Value::Bytes(delimited(&mut self.0).ok_or(CUT)?),
-            5 => self.0.u32().map(|_| Value::Fixed32).ok_or(CUT)?,
+            5 => self.0.u32().map(Value::Fixed32).ok_or(CUT)?,
             _ => return Err("a field has a wire type that is not used"),
         };
         Ok(Some((number, value)))
@@ -91,6 +91,23 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// `fixed64`.
+    pub(super) fn fixed64(self) -> Result<u64, Problem> {
+        match self {
+            Value::Fixed64(number) => Ok(number),
+            _ => Err(WRONG),
+        }
+    }
+
+    /// `fixed32`, and `uint32` as some write it.
+    pub(super) fn small(self) -> Result<u32, Problem> {
+        match self {
+            Value::Fixed32(number) => Ok(number),
+            Value::Varint(number) => Ok(number as u32),
+            _ => Err(WRONG),
+        }
+    }
+
     pub(super) fn bytes(self) -> Result<&'a [u8], Problem> {
         match self {
             Value::Bytes(bytes) => Ok(bytes),
@@ -118,6 +135,40 @@ impl<'a> Value<'a> {
                         return Err(TOO_MANY);
                     }
                 }
+            }
+            _ => return Err(WRONG),
+        }
+        Ok(())
+    }
+
+    /// `repeated uint64`, packed or one by one.
+    pub(super) fn uints(self, into: &mut Vec<u64>) -> Result<(), Problem> {
+        match self {
+            Value::Varint(number) => into.push(number),
+            Value::Bytes(packed) => {
+                let mut reader = Reader(packed);
+                while !reader.0.is_empty() {
+                    into.push(reader.uint().ok_or(CUT)?);
+                    if into.len() > MOST {
+                        return Err(TOO_MANY);
+                    }
+                }
+            }
+            _ => return Err(WRONG),
+        }
+        Ok(())
+    }
+
+    /// `repeated fixed64`, packed or one by one.
+    pub(super) fn fixed64s(self, into: &mut Vec<u64>) -> Result<(), Problem> {
+        match self {
+            Value::Fixed64(number) => into.push(number),
+            Value::Bytes(packed) => {
+                let (numbers, []) = packed.as_chunks::<8>() else { return Err(CUT) };
+                if into.len() + numbers.len() > MOST {
+                    return Err(TOO_MANY);
+                }
+                into.extend(numbers.iter().map(|bytes| u64::from_le_bytes(*bytes)));
             }
             _ => return Err(WRONG),
         }
